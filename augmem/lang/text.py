@@ -1,0 +1,116 @@
+"""Written text to spoken words: the one normalisation that training text, transcripts and references share."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from num2words import num2words
+
+_LETTERS = str.maketrans({
+    "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'", "`": "'", "\u00b4": "'",
+    "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
+})  # fmt: skip
+_ABBREVIATIONS = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR", "VS": "VERSUS", "JR": "JUNIOR"}
+_CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
+_LONGEST_NUMBER = 15  # digits; anything longer is a code, read digit by digit
+
+_NOT_SPOKEN = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}")
+_MONEY = re.compile(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)")
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
+_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):([0-5]\d)(?![\d:])(\s+hours)?", re.IGNORECASE)
+_DECADE = re.compile(r"(?<!\d)(\d+)'?s(?![a-z])", re.IGNORECASE)
+_ORDINAL = re.compile(r"(?<![\d.])(\d+)(?:st|nd|rd|th)(?![a-z])", re.IGNORECASE)
+_DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?![\d.])")
+_INTEGER = re.compile(r"\d+")
+
+
+def normalise_text(text: str) -> str:
+    """Turn one line of written English into the words a speaker says: upper case, A-Z and ', single spaces.
+
+    Sound words and stage directions in <>, (), [] or {} are dropped, numbers are read out, accents removed,
+    Mr and the like spelt out, and all other marks become word boundaries. Idempotent, and the identity on
+    text that is already normalised in this sense (LibriSpeech transcripts, for one).
+    """
+    text = unicodedata.normalize("NFKC", text.translate(_LETTERS)).translate(_LETTERS)
+    text = _read_numbers(_read_symbols(_drop_unspoken(text)))
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    words = re.sub(r"[^A-Z']", " ", plain.upper()).split()
+    tidied = (_tidy_apostrophes(word) for word in words)
+    return " ".join(_ABBREVIATIONS.get(word, word) for word in tidied if word)
+
+
+def _drop_unspoken(text: str) -> str:
+    """Remove bracketed passages from the inside out, so that nested ones go as well."""
+    found = 1
+    while found:
+        text, found = _NOT_SPOKEN.subn(" ", text)
+    return text
+
+
+def _tidy_apostrophes(word: str) -> str:
+    """Remove quotation marks around a word; keep the apostrophes of 'EM, DON'T, BOYS' and JUMPIN'."""
+    word = re.sub(r"'+", "'", word)
+    return word.strip("'") if len(word) < 2 or (word[0] == "'" and word[-1] == "'") else word
+
+
+def _read_symbols(text: str) -> str:
+    """Read out $5, 50 % and & where they stand for words."""
+    text = _MONEY.sub(_money, text)
+    text = re.sub(r"(?<=\d)\s?%", " percent ", text)
+    return re.sub(r"(?<=[\w\s])&(?=[\w\s])", " and ", text)
+
+
+def _money(match: re.Match[str]) -> str:
+    unit = _CURRENCIES[match[1]]
+    return f"{match[2]} {unit}" if match[2] == "1" else f"{match[2]} {unit}s "
+
+
+def _read_numbers(text: str) -> str:
+    """Read out clock times, decades, ordinals, decimals and integers, in this order."""
+    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
+    readers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+        (_CLOCK, _clock),
+        (_DECADE, lambda match: _plural(_cardinal(match[1]))),
+        (_ORDINAL, lambda match: _ordinal(match[1])),
+        (_DECIMAL, lambda match: f"{_cardinal(match[1])} point {_digits(match[2])}"),
+        (_INTEGER, lambda match: _cardinal(match[0])),
+    )
+    for pattern, read in readers:
+        text = pattern.sub(lambda match, read=read: f" {read(match)} ", text)  # type: ignore[misc]
+    return text
+
+
+def _clock(match: re.Match[str]) -> str:
+    """19:00 hours -> nineteen hundred hours; 7:00 -> seven o'clock; 7:05 -> seven oh five."""
+    hour, minute = _cardinal(str(int(match[1]))), int(match[2])
+    if match[3]:
+        return f"{hour} {'hundred' if minute == 0 else _cardinal(str(minute))} hours"
+    if minute == 0:
+        return f"{hour} o'clock"
+    return f"{hour} {'oh ' if minute < 10 else ''}{_cardinal(str(minute))}"
+
+
+def _cardinal(digits: str) -> str:
+    """Years as years (1844: eighteen forty-four), codes (007) digit by digit, everything else as a number."""
+    if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits[0] == "0"):
+        return _digits(digits)
+    number = int(digits)
+    is_year = len(digits) == 4 and (1100 <= number < 2000 or 2010 <= number < 2100)
+    return num2words(number, to="year" if is_year else "cardinal")
+
+
+def _ordinal(digits: str) -> str:
+    return num2words(int(digits), to="ordinal") if len(digits) <= _LONGEST_NUMBER else _digits(digits)
+
+
+def _digits(digits: str) -> str:
+    return " ".join(num2words(int(digit)) for digit in digits)
+
+
+def _plural(words: str) -> str:
+    """Forty -> forties, six -> sixes, hundred -> hundreds."""
+    if words.endswith("y"):
+        return words[:-1] + "ies"
+    return words + ("es" if words.endswith("x") else "s")
