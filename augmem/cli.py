@@ -1,0 +1,92 @@
+"""The console command `augmem`: one subcommand per stage of run.sh, and the tools around them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from augmem.machine import prefer_fast_mkl
+
+prefer_fast_mkl()  # before anything imports torch
+
+STAGES = {
+    "corpus": "audio and transcripts to Lhotse manifests",
+    "features": "log-mel features on disk",
+    "lang": "lexicon, tokens and words",
+    "lm": "n-gram language models",
+    "graphs": "topology, phone LM and decoding graph",
+    "train": "train the acoustic model, or go on training it",
+    "decode": "lattices and n-best lists; scales tuned on dev",
+    "score": "word error rates with intervals",
+    "report": "one HTML page",
+}
+
+
+def main() -> int:
+    """Run one subcommand; a fault of the user's data ends in one line, not in a traceback."""
+    arguments, rest = command_parser().parse_known_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        return run(arguments, rest)
+    except (ValueError, OSError) as error:
+        if arguments.traceback:
+            raise
+        print(f"augmem {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def command_parser() -> argparse.ArgumentParser:
+    """All subcommands and their options; a recipe's own options are left to jsonargparse."""
+    parser = argparse.ArgumentParser(prog="augmem", description=__doc__)
+    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("doctor", help="versions, a self test, what is wrong and what mends it")
+    recipe = commands.add_parser("recipe", help="freeze a recipe into an experiment folder", add_help=False)
+    recipe.add_argument("--exp", type=Path)
+    recipe.add_argument("--help", "-h", action="store_true")
+    for name, summary in STAGES.items():
+        stage = commands.add_parser(name, help=summary)
+        stage.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
+        stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
+        if name == "train":
+            stage.add_argument("--max-minutes", type=float, help="stop after that long, to go on at the next run")
+    return parser
+
+
+def run(arguments: argparse.Namespace, rest: list[str]) -> int:
+    """Dispatch; imports wait until here, so that `--help` and the doctor need nothing that may be broken."""
+    if arguments.command == "doctor":
+        from augmem.doctor import doctor
+
+        return doctor()
+    if arguments.command == "recipe":
+        return recipe(arguments, rest)
+    if rest:
+        raise ValueError(f"unknown options {' '.join(rest)}; augmem {arguments.command} --help lists those there are")
+    from augmem import stages
+
+    experiment = stages.Experiment.load(arguments.exp)
+    if arguments.command == "train":
+        return 0 if stages.train(experiment, arguments.max_minutes) else 3
+    getattr(stages, arguments.command)(experiment, arguments.nj)
+    return 0
+
+
+def recipe(arguments: argparse.Namespace, options: list[str]) -> int:
+    """`augmem recipe --exp DIR --config FILE [--section.field value ...]`."""
+    from augmem.recipe import freeze_recipe, recipe_parser
+
+    if arguments.help:
+        recipe_parser(prog="augmem recipe --exp DIR").print_help()
+        return 0
+    if arguments.exp is None:
+        raise ValueError("name the experiment's folder with --exp")
+    print(f"recipe: wrote {freeze_recipe(options, arguments.exp)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
