@@ -1,0 +1,38 @@
+"""Scoring: how many words were right, how sure that figure is, and whether one system beats another.
+
+`score_all` scores every system on every part and writes the files, `compare` tests two systems against
+each other and `write_report` makes the experiment's page. Inputs are plain data and paths to JSON files:
+this room knows no other.
+"""
+
+from augmem.scoring.alignment import Counts, Utterance, align, as_characters, readable
+from augmem.scoring.compare import Comparison, compare, comparison_text
+from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
+from augmem.scoring.intervals import Interval, wer_interval
+from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_trn
+from augmem.scoring.score import Score, ScoringConfig, score, score_all, wer_table
+
+__all__ = [
+    "Comparison",
+    "Counts",
+    "Interval",
+    "Score",
+    "ScoringConfig",
+    "TimedWord",
+    "Utterance",
+    "align",
+    "as_characters",
+    "compare",
+    "comparison_text",
+    "read_ctm",
+    "read_recogs",
+    "readable",
+    "score",
+    "score_all",
+    "wer_interval",
+    "wer_table",
+    "write_ctm",
+    "write_errs",
+    "write_recogs",
+    "write_trn",
+]

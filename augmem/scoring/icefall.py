@@ -1,0 +1,164 @@
+"""recogs- and errs- files, laid out as icefall's, so that its users' scripts read ours and the reverse.
+
+recogs-<part>-<system>.txt    two lines an utterance: name, tab, ref=[...]; name, tab, hyp=[...] (Python lists)
+errs-<part>-<system>.txt      WER and counts, then every utterance, then substitutions, deletions, insertions
+                              and all words, each ranked by number
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from augmem.files import write_text
+from augmem.scoring.alignment import GAP, Step, Utterance, merge_errors, total
+
+Key = TypeVar("Key", str, tuple[str, str])
+MISSING = "*"  # icefall's mark for the side of an error that has no word
+
+
+@dataclass
+class Confusions:
+    """Which words go wrong, and how often.
+
+    Args:
+        substitutions: (reference word, recognised word) -> count
+        deletions: reference word -> count
+        insertions: recognised word -> count
+        hits: word -> count
+    """
+
+    substitutions: Counter[tuple[str, str]] = field(default_factory=Counter)
+    deletions: Counter[str] = field(default_factory=Counter)
+    insertions: Counter[str] = field(default_factory=Counter)
+    hits: Counter[str] = field(default_factory=Counter)
+
+    def add(self, step: Step) -> None:
+        """Count one column of an alignment."""
+        match step.kind:
+            case "hit":
+                self.hits[step.ref] += 1
+            case "sub":
+                self.substitutions[step] += 1
+            case "del":
+                self.deletions[step.ref] += 1
+            case "ins":
+                self.insertions[step.hyp] += 1
+
+
+def confusions(utterances: Iterable[Utterance]) -> Confusions:
+    """Count every word's hits and errors."""
+    counts = Confusions()
+    for utterance in utterances:
+        for step in utterance.steps:
+            counts.add(step)
+    return counts
+
+
+def write_recogs(path: Path, utterances: Iterable[Utterance]) -> None:
+    """Write references and hypotheses."""
+    lines = [
+        f"{utterance.id}:\t{side}={list(words)}\n"
+        for utterance in utterances
+        for side, words in (("ref", utterance.ref), ("hyp", utterance.hyp))
+    ]
+    write_text(path, "".join(lines))
+
+
+def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utterance]:
+    """Read a recogs file, ours or icefall's.
+
+    Args:
+        path: the file
+        speakers: utterance -> speaker; the format holds no speakers, so without it everybody is "unknown"
+
+    Raises:
+        ValueError: a line that does not fit the format, with file and line number.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if len(lines) % 2:
+        raise ValueError(
+            f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line"
+        )
+    utterances = []
+    for number in range(0, len(lines), 2):
+        utterance, ref = _recogs_line(path, number + 1, lines[number], "ref")
+        same, hyp = _recogs_line(path, number + 2, lines[number + 1], "hyp")
+        if utterance != same:
+            raise ValueError(f"{path}, line {number + 2}: hyp= of {same!r} follows ref= of {utterance!r}")
+        utterances.append(Utterance(utterance, (speakers or {}).get(utterance, "unknown"), ref, hyp))
+    return utterances
+
+
+def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, list[str]]:
+    """Split one line into utterance name and words."""
+    match = re.fullmatch(rf"(.+):\t{side}=(\[.*\])", line)
+    try:
+        words = ast.literal_eval(match.group(2)) if match else None
+    except (ValueError, SyntaxError):
+        words = None
+    if match is None or not isinstance(words, list):
+        expected = f"<utterance>:<tab>{side}=[words]"
+        raise ValueError(f"{path}, line {number}: expected {expected!r}, found {line[:80]!r}")
+    return match.group(1), words
+
+
+def write_errs(path: Path, utterances: Sequence[Utterance]) -> None:
+    """Write the error statistics."""
+    counts = confusions(utterances)
+    substitutions = (f"{n}   {ref} -> {hyp}" for n, (ref, hyp) in _ranked(counts.substitutions))
+    sections = [
+        _summary(utterances),
+        ["PER-UTT DETAILS: corr or (ref->hyp)  ", *(f"{u.id}:\t{_details(u.steps)}" for u in utterances)],
+        ["SUBSTITUTIONS: count ref -> hyp", *substitutions],
+        ["DELETIONS: count ref", *(f"{n}   {word}" for n, word in _ranked(counts.deletions))],
+        ["INSERTIONS: count hyp", *(f"{n}   {word}" for n, word in _ranked(counts.insertions))],
+        ["PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp", *_per_word(counts)],
+    ]
+    write_text(path, "\n\n".join("\n".join(section) for section in sections) + "\n")
+
+
+def _summary(utterances: Sequence[Utterance]) -> list[str]:
+    """The three lines at the top."""
+    counts = total(utterance.counts for utterance in utterances)
+    return [
+        f"%WER = {100 * counts.rate:.2f}",
+        f"Errors: {counts.insertions} insertions, {counts.deletions} deletions, "
+        f"{counts.substitutions} substitutions, over {counts.words} reference words ({counts.hits} correct)",
+        "Search below for sections starting with PER-UTT DETAILS:, SUBSTITUTIONS:, DELETIONS:, "
+        "INSERTIONS:, PER-WORD STATS:",
+    ]
+
+
+def _details(steps: Sequence[Step]) -> str:
+    """One utterance on one line: right words as they are, wrong ones as (reference->hypothesis)."""
+    return " ".join(
+        ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps)
+    )
+
+
+def _ranked(counter: Counter[Key]) -> list[tuple[int, Key]]:
+    """Counts with what was counted, largest first, ties in reverse alphabetical order as in icefall."""
+    return sorted(((n, key) for key, n in counter.items()), reverse=True)
+
+
+def _per_word(counts: Confusions) -> list[str]:
+    """For each word: hits, errors it takes part in, occurrences in the reference and in the hypothesis."""
+    sub_ref: Counter[str] = Counter()
+    sub_hyp: Counter[str] = Counter()
+    for (ref, hyp), n in counts.substitutions.items():
+        sub_ref[ref] += n
+        sub_hyp[hyp] += n
+    errors = sub_ref + sub_hyp + counts.insertions + counts.deletions
+    ranked = sorted(((errors[word], word) for word in errors | counts.hits), reverse=True)
+    return [
+        f"{word}   {counts.hits[word]} {n} {counts.hits[word] + sub_ref[word] + counts.deletions[word]} "
+        f"{counts.hits[word] + sub_hyp[word] + counts.insertions[word]}"
+        for n, word in ranked
+        if word != GAP
+    ]

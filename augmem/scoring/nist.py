@@ -1,0 +1,83 @@
+"""trn and ctm files, as NIST's sclite reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from augmem.files import write_text
+from augmem.scoring.alignment import Utterance
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with its place in a recording.
+
+    Args:
+        recording: name of the audio (sclite calls it waveform)
+        start: seconds from the beginning of the recording
+        duration: seconds
+        word: the word itself
+        confidence: probability that the word is right, between 0 and 1
+        channel: "A" or "1" for the first channel
+    """
+
+    recording: str
+    start: float
+    duration: float
+    word: str
+    confidence: float = 1.0
+    channel: str = "1"
+
+
+def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", "hyp"]) -> None:
+    """Write "words (speaker-utterance)" lines; for sclite the speaker ends at the first hyphen.
+
+    A speaker's hyphens and the white space in names become underscores, because sclite would cut there.
+    """
+    lines = []
+    for utterance in utterances:
+        speaker = _name(utterance.speaker).replace("-", "_")
+        words = utterance.ref if side == "ref" else utterance.hyp
+        lines.append(" ".join([*words, f"({speaker}-{_name(utterance.id)})"]) + "\n")
+    write_text(path, "".join(lines))
+
+
+def _name(text: str) -> str:
+    """A name sclite can read: no white space, no parentheses."""
+    return "_".join(text.split()).replace("(", "[").replace(")", "]")
+
+
+def write_ctm(path: Path, words: Iterable[TimedWord]) -> None:
+    """Write "recording channel start duration word confidence" lines, in the order sclite wants."""
+    ordered = sorted(words, key=lambda word: (word.recording, word.channel, word.start))
+    lines = [
+        f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n"
+        for w in ordered
+    ]
+    write_text(path, "".join(lines))
+
+
+def read_ctm(path: Path) -> list[TimedWord]:
+    """Read a ctm file; confidence may be absent, lines that begin with ";;" are comments.
+
+    Raises:
+        ValueError: a line that does not fit the format, with file and line number.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines()
+    numbered = [(number, line.split()) for number, line in enumerate(lines, 1) if not line.startswith(";;")]
+    return [_timed_word(path, number, fields) for number, fields in numbered if fields]
+
+
+def _timed_word(path: Path, number: int, fields: Sequence[str]) -> TimedWord:
+    """One line of a ctm file."""
+    if len(fields) in (5, 6):
+        try:
+            start, duration, confidence = float(fields[2]), float(fields[3]), float([*fields, "1"][5])
+            return TimedWord(fields[0], start, duration, fields[4], confidence, fields[1])
+        except ValueError:
+            pass
+    expected = "recording channel start duration word [confidence]"
+    raise ValueError(f"{path}, line {number}: expected {expected!r}, found {' '.join(fields)!r}")
