@@ -1,0 +1,173 @@
+"""A lattice as plain arrays: frame-synchronous, acyclic, with acoustic and graph scores apart.
+
+Letters: A arcs, Q states, T frames, K words on one arc at most.
+
+k2 makes lattices (`search.py`); everything that reads them works on this type, so that it can be understood and
+tested without k2. States are numbered in order of time: state 0 is the start, the last one is the end. An arc of
+frame t runs from a state at time t to one at time t + 1; the arcs of frame T, labelled -1, enter the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+FINAL = -1
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """All paths of one utterance that survived the search.
+
+    Args:
+        source: (A,) state each arc leaves; arcs are sorted by it.
+        target: (A,) state each arc enters.
+        frame: (A,) frame whose score the arc carries, not decreasing.
+        unit: (A,) output unit of the model, 0 for blank, FINAL on the arcs into the end.
+        words: (A, K) word ids the arc emits, padded on the right with 0.
+        acoustic: (A,) log-probability of `unit` at `frame`, unscaled; 0 on final arcs.
+        graph: (A,) score of the decoding graph: grammar, pronunciations and silence together.
+        num_frames: T.
+        acoustic_scale: weight of `acoustic` in `scores`.
+    """
+
+    source: Ints
+    target: Ints
+    frame: Ints
+    unit: Ints
+    words: Ints
+    acoustic: Floats
+    graph: Floats
+    num_frames: int
+    acoustic_scale: float = 1.0
+
+    @property
+    def num_arcs(self) -> int:
+        return len(self.source)
+
+    @cached_property
+    def num_states(self) -> int:
+        return int(self.target.max()) + 1 if self.num_arcs else 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no path reaches the end."""
+        return self.num_arcs == 0
+
+    @property
+    def density(self) -> float:
+        """Arcs per frame."""
+        return self.num_arcs / max(1, self.num_frames)
+
+    @cached_property
+    def scores(self) -> Floats:
+        """(A,) what paths are compared by: scaled acoustic plus graph."""
+        return self.acoustic_scale * self.acoustic + self.graph
+
+    @cached_property
+    def frame_splits(self) -> Ints:
+        """(T + 2,) the arcs of frame t are frame_splits[t] .. frame_splits[t + 1]."""
+        return np.searchsorted(self.frame, np.arange(self.num_frames + 2))
+
+    @cached_property
+    def arc_splits(self) -> Ints:
+        """(Q + 1,) the arcs that leave state q are arc_splits[q] .. arc_splits[q + 1]."""
+        return np.searchsorted(self.source, np.arange(self.num_states + 1))
+
+    def frames(self) -> range:
+        """Every frame that has arcs, the closing one (T) included."""
+        return range(len(self.frame_splits) - 1)
+
+    def arcs_of(self, frame: int) -> slice:
+        """The arcs of one frame."""
+        return slice(int(self.frame_splits[frame]), int(self.frame_splits[frame + 1]))
+
+
+def backward_best(lattice: Lattice) -> Floats:
+    """(Q,) score of the best path from each state to the end; -inf where there is none."""
+    best = np.full(lattice.num_states, -np.inf)
+    if lattice.is_empty:
+        return best
+    best[-1] = 0.0
+    for frame in reversed(lattice.frames()):
+        arcs = lattice.arcs_of(frame)
+        source = lattice.source[arcs]
+        if len(source) == 0:
+            continue
+        first = np.flatnonzero(np.diff(source, prepend=-1))
+        best[source[first]] = np.maximum.reduceat(lattice.scores[arcs] + best[lattice.target[arcs]], first)
+    return best
+
+
+def best_path(lattice: Lattice) -> Ints:
+    """Indexes of the arcs on the best path, from the start to the end.
+
+    Raises:
+        ValueError: no path reaches the end.
+    """
+    ahead = backward_best(lattice)
+    if lattice.is_empty or not np.isfinite(ahead[0]):
+        raise ValueError("the lattice has no complete path; find_lattices says why")
+    path, state, end = [], 0, lattice.num_states - 1
+    while state != end:
+        leaving = slice(int(lattice.arc_splits[state]), int(lattice.arc_splits[state + 1]))
+        best = int(np.argmax(lattice.scores[leaving] + ahead[lattice.target[leaving]])) + leaving.start
+        path.append(best)
+        state = int(lattice.target[best])
+    return np.array(path, dtype=np.int64)
+
+
+def words_on(lattice: Lattice, path: Ints) -> list[int]:
+    """The word ids a path emits, in order."""
+    words = lattice.words[path].ravel()
+    return [int(word) for word in words[words > 0]]
+
+
+def forward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
+    """(Q,) log of the summed weight of all paths from the start to each state, scores multiplied by `scale`."""
+    total = np.full(lattice.num_states, -np.inf)
+    total[:1] = 0.0
+    for frame in lattice.frames():
+        arcs = lattice.arcs_of(frame)
+        reached = scale * lattice.scores[arcs] + total[lattice.source[arcs]]
+        add_grouped(total, lattice.target[arcs], reached)
+    return total
+
+
+def backward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
+    """(Q,) log of the summed weight of all paths from each state to the end, scores multiplied by `scale`."""
+    total = np.full(lattice.num_states, -np.inf)
+    total[-1:] = 0.0
+    for frame in reversed(lattice.frames()):
+        arcs = lattice.arcs_of(frame)
+        ahead = scale * lattice.scores[arcs] + total[lattice.target[arcs]]
+        add_grouped(total, lattice.source[arcs], ahead)
+    return total
+
+
+def add_grouped(total: Floats, states: Ints, values: Floats) -> None:
+    """total[state] = log of the summed exp of the values of that state; states without values stay."""
+    if len(states) == 0:
+        return
+    order = np.argsort(states, kind="stable")
+    states, values = states[order], values[order]
+    first = np.flatnonzero(np.diff(states, prepend=-1))
+    total[states[first]] = np.logaddexp.reduceat(values, first)
+
+
+def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Floats:
+    """(A,) probability that a path drawn from the lattice takes each arc; the arcs of one frame sum to 1.
+
+    `scale` flattens (below 1) or sharpens the distribution over paths.
+    """
+    if lattice.is_empty:
+        return np.zeros(0)
+    before, after = forward_sum(lattice, scale), backward_sum(lattice, scale)
+    through = before[lattice.source] + scale * lattice.scores + after[lattice.target]
+    return np.exp(through - after[0])

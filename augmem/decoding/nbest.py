@@ -1,0 +1,163 @@
+"""The best word sequences of a lattice, each once, summed over their alignments.
+
+Many paths of a lattice spell the same words: they differ in frames, pronunciations and silences. Here partial word
+sequences are followed through the lattice frame by frame; paths that meet in a state with the same words so far are
+joined. So the list is exact within its beam: no sampling, and no sequence twice.
+
+A back-off grammar in a decoding graph is ambiguous (the explicit n-gram, or back off and pay): the sum over alignments
+includes both ways, which adds at most a few tenths of a nat for each word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best
+
+
+@dataclass(frozen=True)
+class Path:
+    """One word sequence of a lattice. Scores are natural logarithms.
+
+    Args:
+        words: word ids.
+        total: log-sum over its alignments of scaled acoustic plus graph scores.
+        best: the same of its best alignment alone.
+        graph: graph score of that best alignment.
+    """
+
+    words: tuple[int, ...]
+    total: float
+    best: float
+    graph: float
+
+
+@dataclass
+class Tokens:
+    """Partial word sequences of one frame: N rows of (state, history), scored as in `Path`."""
+
+    state: Ints
+    history: Ints
+    total: Floats
+    best: Floats
+    graph: Floats
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def take(self, rows: Ints) -> Tokens:
+        """Some of the rows."""
+        return Tokens(self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows])
+
+
+class Histories:
+    """Word sequences as a tree: number 0 is the empty one, every other is a parent and a word."""
+
+    def __init__(self) -> None:
+        self.nodes: list[tuple[int, int]] = [(0, 0)]
+        self.children: dict[tuple[int, int], int] = {}
+
+    def extend(self, parents: Ints, words: Ints) -> Ints:
+        """The number of each parent followed by each word; by word 0, the parent itself."""
+        extended = parents.copy()
+        rows = np.flatnonzero(words)
+        if len(rows):
+            pairs, inverse = np.unique(np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True)
+            numbers = np.array([self.child(int(parent), int(word)) for parent, word in pairs], dtype=np.int64)
+            extended[rows] = numbers[inverse.ravel()]
+        return extended
+
+    def child(self, parent: int, word: int) -> int:
+        """The number of one extended sequence, new or known."""
+        number = self.children.setdefault((parent, word), len(self.nodes))
+        if number == len(self.nodes):
+            self.nodes.append((parent, word))
+        return number
+
+    def words(self, number: int) -> tuple[int, ...]:
+        """The words of a sequence."""
+        words = []
+        while number:
+            number, word = self.nodes[number]
+            words.append(word)
+        return tuple(reversed(words))
+
+
+def best_word_sequences(lattice: Lattice, num_paths: int, beam: float, max_tokens: int) -> list[Path]:
+    """The `num_paths` best word sequences, best (by `total`) first; none for an empty lattice.
+
+    Args:
+        beam: alignments worse than the lattice's best path by more than this are ignored.
+        max_tokens: partial sequences followed at each frame; fewer is faster, and may lose the tail of the list.
+    """
+    if lattice.is_empty:
+        return []
+    ahead = backward_best(lattice)
+    histories = Histories()
+    tokens = start()
+    for frame in lattice.frames():
+        tokens = advance(lattice, tokens, histories, ahead, beam)
+        if frame < lattice.num_frames:
+            tokens = strongest(tokens, ahead, max_tokens)
+    paths = [
+        Path(histories.words(int(history)), float(total), float(best), float(graph))
+        for history, total, best, graph in zip(tokens.history, tokens.total, tokens.best, tokens.graph, strict=True)
+    ]
+    return sorted(paths, key=lambda path: (-path.total, path.words))[:num_paths]
+
+
+def start() -> Tokens:
+    """The empty sequence in the start state."""
+    zero = np.zeros(1)
+    return Tokens(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), zero, zero, zero)
+
+
+def advance(lattice: Lattice, tokens: Tokens, histories: Histories, ahead: Floats, beam: float) -> Tokens:
+    """Follow every token over every arc that leaves its state, and join those that meet."""
+    row, arc = leaving_arcs(lattice, tokens.state)
+    best = tokens.best[row] + lattice.scores[arc]
+    kept = best + ahead[lattice.target[arc]] >= ahead[0] - beam
+    row, arc, best = row[kept], arc[kept], best[kept]
+    history = tokens.history[row]
+    for words in lattice.words[arc].T:
+        history = histories.extend(history, words)
+    moved = Tokens(
+        state=lattice.target[arc],
+        history=history,
+        total=tokens.total[row] + lattice.scores[arc],
+        best=best,
+        graph=tokens.graph[row] + lattice.graph[arc],
+    )
+    return joined(moved)
+
+
+def leaving_arcs(lattice: Lattice, states: Ints) -> tuple[Ints, Ints]:
+    """Pairs (row, arc) of every arc that leaves the state of every row."""
+    first = lattice.arc_splits[states]
+    count = lattice.arc_splits[states + 1] - first
+    row = np.repeat(np.arange(len(states)), count)
+    offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    return row, first[row] + offset
+
+
+def joined(tokens: Tokens) -> Tokens:
+    """One row for each (state, history): totals added up, `best` and its `graph` from the best of them."""
+    if len(tokens) == 0:
+        return tokens
+    order = np.lexsort((-tokens.best, tokens.history, tokens.state))
+    tokens = tokens.take(order)
+    changes = (np.diff(tokens.state, prepend=-1) != 0) | (np.diff(tokens.history, prepend=-1) != 0)
+    first = np.flatnonzero(changes)
+    leaders = tokens.take(first)
+    leaders.total = np.logaddexp.reduceat(tokens.total, first)
+    return leaders
+
+
+def strongest(tokens: Tokens, ahead: Floats, limit: int) -> Tokens:
+    """The rows whose best completion scores highest."""
+    if len(tokens) <= limit:
+        return tokens
+    completed = tokens.best + ahead[tokens.state]
+    return tokens.take(np.argpartition(-completed, limit - 1)[:limit])
