@@ -1,8 +1,7 @@
 """recogs- and errs- files, laid out as icefall's, so that its users' scripts read ours and the reverse.
 
-recogs-<part>-<system>.txt    two lines an utterance: name, tab, ref=[...]; name, tab, hyp=[...] (Python lists)
-errs-<part>-<system>.txt      WER and counts, then every utterance, then substitutions, deletions, insertions
-                              and all words, each ranked by number
+- recogs-<part>-<system>.txt: two lines an utterance, "<name>:<tab>ref=[...]" and "<name>:<tab>hyp=[...]"
+- errs-<part>-<system>.txt: WER, counts, then utterances, substitutions, deletions, insertions and words
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The test set is drawn again, with replacement, thousands of times; the middle 95 % of the WERs so found are
 the interval (Bisani and Ney, ICASSP 2004). kaldialign's `bootstrap_wer_ci` does this with a normal
 approximation, symmetric about the mean, drawing single utterances. Here it is numpy, because percentiles stay
-right near 0 %, and because the utterances of one speaker resemble each other, so that drawing whole speakers is
-the honest choice when the claim is about new speakers. The tests hold both against each other.
+right near 0 %, and because the utterances of one speaker resemble each other, so that drawing whole speakers
+is the honest choice when the claim is about new speakers. The tests hold both against each other.
 """
 
 from __future__ import annotations

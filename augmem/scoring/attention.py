@@ -1,0 +1,180 @@
+"""A picture of what one segment attends to: the memory of earlier segments, and its left, centre and right frames."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+INK = "#26303a"
+COLOURS = {"memory": "#c2571a", "left": "#9db8d2", "centre": "#3a78b5", "right": "#7fb59a"}
+OTHER_COLOUR = "#b7b7b7"
+MAPS = 3  # attention maps shown in full
+
+Groups = Sequence[tuple[str, int]]
+
+
+def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: float = 0.04) -> bytes:
+    """Draw one segment's attention: where each layer looks, which memory each head reads, three heads in full.
+
+    Args:
+        weights: one array a layer, (heads, queries, columns), rows summing to 1
+        groups: name and width of each group of columns, from left to right; widths sum to `columns`. The names
+            "memory", "left", "centre" and "right" have colours of their own.
+        frame_shift: seconds from one query to the next
+
+    Returns:
+        A PNG picture on white.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    layers = [np.asarray(layer, dtype=np.float64) for layer in weights]
+    _check(layers, groups)
+    figure = Figure(
+        figsize=(9.2, 6.6 if memory_size(groups) else 5.4), layout="constrained", facecolor="white"
+    )
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    memory = memory_size(groups)
+    axes = top.subplots(1, 2, width_ratios=(1.25, 1)) if memory else [top.subplots()]
+    _draw_shares(axes[0], layers, groups)
+    if memory:
+        _draw_memory(top, axes[1], layers, groups)
+    _draw_maps(bottom, layers, groups, frame_shift)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=150)
+    return stream.getvalue()
+
+
+def group_shares(layer: NDArray[np.float64], groups: Groups) -> list[float]:
+    """How a layer, over all heads and queries, shares its attention among the groups; (heads, queries, columns)."""
+    return [float(layer[..., columns].sum(axis=-1).mean()) for _, columns in group_slices(groups)]
+
+
+def group_slices(groups: Groups) -> list[tuple[str, slice]]:
+    """Each group's columns."""
+    ends = np.cumsum([width for _, width in groups])
+    return [
+        (name, slice(int(end) - width, int(end))) for (name, width), end in zip(groups, ends, strict=True)
+    ]
+
+
+def memory_size(groups: Groups) -> int:
+    """Memory slots among the columns."""
+    return sum(width for name, width in groups if name == "memory")
+
+
+def _check(layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+    columns = sum(width for _, width in groups)
+    if not layers or not columns:
+        raise ValueError("no attention to draw: give at least one layer and one column")
+    for number, layer in enumerate(layers, 1):
+        if layer.ndim != 3 or layer.shape[-1] != columns or not layer.size:
+            raise ValueError(
+                f"attention of layer {number} has shape {layer.shape}; expected (heads, queries, {columns}), "
+                f"because the groups {list(groups)} hold {columns} columns"
+            )
+
+
+def _draw_shares(axes: Axes, layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+    """One stacked bar a layer."""
+    shares = np.array([group_shares(layer, groups) for layer in layers])
+    starts = np.cumsum(shares, axis=1) - shares
+    names = [f"layer {number}" for number in range(1, len(layers) + 1)]
+    for column, (name, width) in enumerate(groups):
+        if width:
+            label = f"memory ({width} slots)" if name == "memory" else f"{name} ({width} frames)"
+            colour = COLOURS.get(name, OTHER_COLOUR)
+            axes.barh(names, 100 * shares[:, column], left=100 * starts[:, column], color=colour, label=label)
+            _write_shares(axes, 100 * shares[:, column], 100 * starts[:, column])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("% of the attention", color=INK, fontsize=8.5)
+    axes.set_title("Where each layer looks", loc="left", fontsize=11, fontweight="bold", color=INK, pad=24)
+    axes.legend(
+        ncols=4, loc="lower left", bbox_to_anchor=(-0.02, 0.98), frameon=False, fontsize=7.5,
+        columnspacing=1, handlelength=1, labelcolor=INK,
+    )  # fmt: skip
+    _plain(axes)
+
+
+def _write_shares(axes: Axes, shares: NDArray[np.float64], starts: NDArray[np.float64]) -> None:
+    """Figures inside bars that are wide enough to hold them."""
+    for row, (share, start) in enumerate(zip(shares, starts, strict=True)):
+        if share >= 8:
+            axes.text(
+                start + share / 2, row, f"{share:.0f}", ha="center", va="center", color="white", fontsize=8
+            )
+
+
+def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+    """Attention to each memory slot, one row a head: which earlier segment it reads."""
+    columns = dict(group_slices(groups))["memory"]
+    rows = np.concatenate([layer[..., columns].mean(axis=1) for layer in layers])
+    image = axes.imshow(100 * rows, aspect="auto", cmap="Oranges", interpolation="nearest", vmin=0)
+    heads = [layer.shape[0] for layer in layers]
+    ends = np.cumsum(heads)
+    axes.hlines(ends[:-1] - 0.5, -0.5, rows.shape[1] - 0.5, color=INK, linewidth=0.6)
+    axes.set_yticks(ends - np.array(heads) / 2 - 0.5, [f"layer {n}" for n in range(1, len(heads) + 1)])
+    slots = rows.shape[1]
+    shown = np.unique(np.linspace(0, slots - 1, min(slots, 8)).round().astype(int))
+    axes.set_xticks(shown, [f"{slot + 1}" for slot in shown])
+    axes.set_xlabel("segment remembered (1 = the oldest)", color=INK, fontsize=8.5)
+    axes.set_title(
+        "Which memory each head reads", loc="left", fontsize=11, fontweight="bold", color=INK, pad=24
+    )
+    bar = panel.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_label("% of its attention", fontsize=8.5, color=INK)
+    bar.ax.tick_params(length=0, labelsize=8.5, colors=INK)
+    _plain(axes)
+
+
+def _draw_maps(
+    panel: Figure, layers: Sequence[NDArray[np.float64]], groups: Groups, frame_shift: float
+) -> None:
+    """The heads that use the memory most (without memory: the first ones), query by query."""
+    remembered = dict(group_slices(groups)).get("memory", slice(0, 0))
+    heads = [(number, head) for number, layer in enumerate(layers) for head in range(layer.shape[0])]
+    ranked = sorted(heads, key=lambda at: -layers[at[0]][at[1]][:, remembered].sum(axis=-1).mean())[:MAPS]
+    title = "The heads that read the memory most" if memory_size(groups) else "Single heads"
+    panel.suptitle(
+        f"{title}, moment by moment", x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK
+    )
+    axes = np.atleast_1d(panel.subplots(1, len(ranked), sharey=True))
+    for place, (number, head) in zip(axes, ranked, strict=True):
+        _draw_map(place, layers[number][head], groups, frame_shift)
+        place.set_title(f"layer {number + 1}, head {head + 1}", fontsize=9, color=INK, pad=21)
+    axes[0].set_ylabel("time in the segment (s)", color=INK, fontsize=8.5)
+
+
+def _draw_map(axes: Axes, attention: NDArray[np.float64], groups: Groups, frame_shift: float) -> None:
+    """One head: a row a moment, a column a thing it can look at, darker is more."""
+    queries, columns = attention.shape
+    # The square root of the weight, so that faint attention shows beside strong.
+    norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(attention, 0.995)) or 1.0)
+    extent = (-0.5, columns - 0.5, queries * frame_shift, 0)
+    axes.imshow(attention, aspect="auto", cmap="Blues", norm=norm, interpolation="nearest", extent=extent)
+    for name, part in group_slices(groups):
+        if part.stop == part.start:
+            continue
+        colour = COLOURS.get(name, OTHER_COLOUR)
+        axes.axvspan(part.start - 0.5, part.stop - 0.5, ymin=1.0, ymax=1.03, color=colour, clip_on=False)
+        axes.axvline(part.stop - 0.5, color=INK, linewidth=0.5)
+        middle = (part.start + part.stop - 1) / 2
+        axes.text(
+            middle, -0.045 * queries * frame_shift, name, ha="center", va="bottom", fontsize=7, color=INK
+        )
+    axes.set_xticks([])
+    _plain(axes)
+
+
+def _plain(axes: Axes) -> None:
+    """No frame, no tick marks, quiet numbers."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=8.5, colors=INK)

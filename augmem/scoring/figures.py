@@ -1,0 +1,229 @@
+"""Training curves as small SVG pictures that take their ink from the page, so that they suit light and dark alike."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+INK = "#010203"  # replaced by the page's own text colour
+BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
+
+Line = Mapping[str, Any]
+Points = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """One picture of the report.
+
+    Args:
+        title: what it shows, in a few words
+        caption: how to read it
+        svg: the picture, an <svg> element without any outside reference
+    """
+
+    title: str
+    caption: str
+    svg: str
+
+
+def read_log(path: Path) -> list[Line]:
+    """The lines of a training log, one JSON object each; a last line cut short by a kill is left out.
+
+    Raises:
+        ValueError: a line that is not JSON and not the last one, with file and line number.
+    """
+    lines: list[Line] = []
+    texts = path.read_text(encoding="utf-8").splitlines()
+    for number, text in enumerate(texts, 1):
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError as error:
+            if number < len(texts):
+                raise ValueError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
+    return lines
+
+
+def training_charts(log: Sequence[Line]) -> list[Chart]:
+    """Curves of whatever the log holds; a curve without points is left out.
+
+    Args:
+        log: lines of kind "step" (training) and "epoch" (validation), any of their keys may be missing
+    """
+    makers = (_loss_chart, _error_chart, _objective_chart, _schedule_chart)
+    return [chart for maker in makers if (chart := maker(log)) is not None]
+
+
+def _loss_chart(log: Sequence[Line]) -> Chart | None:
+    train, dev = points(log, "step", "loss"), points(log, "epoch", "dev_loss")
+    ctc = points(log, "step", "ctc")
+    if not has_points(train, dev):
+        return None
+
+    def draw(axes: Axes) -> None:
+        _noisy(axes, train, BLUE, "training")
+        if has_points(ctc) and not np.array_equal(ctc[1], train[1]):
+            axes.plot(*smooth(ctc), color=VIOLET, linewidth=1.2, linestyle="--", label="its CTC part")
+        axes.plot(*dev, color=ORANGE, marker="o", markersize=3.5, label="held-out speech")
+        _limit_to_bulk(axes, [train, dev, ctc])
+
+    caption = (
+        "The lower, the more probable the right words. It jumps where the objective changes from CTC to "
+        "LF-MMI, which counts from another zero."
+    )
+    return Chart("Loss per frame", caption, _svg("loss", draw, "nats per frame"))
+
+
+def _error_chart(log: Sequence[Line]) -> Chart | None:
+    rate = points(log, "epoch", "dev_unit_error_rate", "unit_error_rate")
+    if not has_points(rate):
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5, label="held-out speech")
+        axes.set_ylim(bottom=0)
+        axes.annotate(
+            f"{100 * rate[1][-1]:.1f} %", (rate[0][-1], 100 * rate[1][-1]), xytext=(0, 9),
+            textcoords="offset points", ha="right", color=INK, fontsize=9, fontweight="bold",
+        )  # fmt: skip
+
+    caption = (
+        "Wrong speech sounds (or subword units) in speech the training never saw, before any lexicon or "
+        "language model helps."
+    )
+    return Chart("Unit error rate", caption, _svg("errors", draw, "%"))
+
+
+def _objective_chart(log: Sequence[Line]) -> Chart | None:
+    numerator = points(log, "step", "numerator", "num_per_frame")
+    denominator = points(log, "step", "denominator", "den_per_frame")
+    if not has_points(numerator, denominator):
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot(*smooth(numerator), color=GREEN, label="right words (numerator)")
+        axes.plot(*smooth(denominator), color=VIOLET, linestyle="--", label="any words (denominator)")
+        _limit_to_bulk(axes, [smooth(numerator), smooth(denominator)])
+
+    caption = (
+        "LF-MMI raises the score of the right words against that of everything else that could have been "
+        "said; training closes the gap, and the curves may never cross."
+    )
+    return Chart("What LF-MMI compares", caption, _svg("objective", draw, "log score per frame"))
+
+
+def _schedule_chart(log: Sequence[Line]) -> Chart | None:
+    rate, norm = points(log, "step", "learning_rate", "lr"), points(log, "step", "grad_norm")
+    if not has_points(rate, norm):
+        return None
+
+    def draw(axes: Axes) -> None:
+        for (x, y), colour, label in (
+            (rate, GREEN, "learning rate"),
+            (smooth(norm), BLUE, "length of the gradient"),
+        ):
+            if y.size and np.nanmax(y) > 0:
+                axes.plot(x, y / np.nanmax(y), color=colour, label=f"{label} (highest {np.nanmax(y):.2g})")
+        axes.set_ylim(0, 1.35)
+
+    caption = "Each curve as a share of its highest value."
+    return Chart("Learning rate and gradient", caption, _svg("schedule", draw, "share of the highest"))
+
+
+def points(log: Sequence[Line], kind: str, *names: str) -> Points:
+    """Steps and values of the first of `names` that a line of `kind` holds; what is not a finite number is left out."""
+    found = []
+    for line in log:
+        value = next((line[name] for name in names if name in line), None)
+        if line.get("kind") == kind and "step" in line and value is not None:
+            found.append((float(line["step"]), _number(value)))
+    finite = [(step, value) for step, value in found if math.isfinite(value)]
+    x, y = (
+        np.array(column, dtype=np.float64) for column in (zip(*finite, strict=True) if finite else ((), ()))
+    )
+    return x, y
+
+
+def _number(value: Any) -> float:
+    """A number, also one written as the string "nan"; NaN for anything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def has_points(*series: Points) -> bool:
+    """Whether any of the curves has a point."""
+    return any(y.size for _, y in series)
+
+
+def smooth(series: Points, share: int = 40) -> Points:
+    """Running mean over a window of 1/`share` of the curve; at the ends the window is what fits."""
+    x, y = series
+    reach = y.size // (2 * share)
+    if not reach:
+        return series
+    window = np.ones(2 * reach + 1)
+    return x, np.convolve(y, window, mode="same") / np.convolve(np.ones(y.size), window, mode="same")
+
+
+def _noisy(axes: Axes, series: Points, colour: str, label: str) -> None:
+    """The curve itself, faint, and its running mean."""
+    axes.plot(*series, color=colour, alpha=0.25, linewidth=0.8)
+    axes.plot(*smooth(series), color=colour, label=label)
+
+
+def _limit_to_bulk(axes: Axes, series: Sequence[Points]) -> None:
+    """Cut the first few huge values off the vertical axis, so that the rest of the curve can be seen."""
+    values = np.concatenate([y for _, y in series])
+    low, high = np.min(values), np.percentile(values, 97)
+    margin = 0.08 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + 3 * margin)
+
+
+def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
+    """Draw over training steps; `name` keeps the identifiers of several pictures on one page apart."""
+    style = {
+        "svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9.5,
+        "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+    }  # fmt: skip
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        axes.set_xlabel("training step")
+        axes.set_ylabel(unit)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+        axes.grid(color=INK, alpha=0.13, linewidth=0.7)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.xaxis.get_major_locator().set_params(nbins=5)
+        axes.legend(frameon=False, loc="upper right", fontsize=8.5)
+        return to_svg(figure)
+
+
+def to_svg(figure: Figure) -> str:
+    """The figure as an <svg> element for inlining: transparent, scaling with its box, inked in the page's colour."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' (xmlns(:\w+)?|version)="[^"]*"', "", text)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would restyle the whole page
+    text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
+    return text.replace(INK, "currentColor").replace("<svg", '<svg role="img"', 1)

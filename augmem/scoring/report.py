@@ -1,0 +1,169 @@
+"""The experiment's page: one HTML file that holds everything it shows and needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from augmem.files import read_json, write_text
+from augmem.scoring.alignment import Utterance
+from augmem.scoring.compare import Comparison
+from augmem.scoring.figures import read_log, training_charts
+from augmem.scoring.sweep import sweep_tables
+
+SHOWN_SKIPPED = 200
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture made elsewhere, e.g. by `plot_attention`.
+
+    Args:
+        png: its bytes
+        caption: what it shows and how to read it
+    """
+
+    png: bytes
+    caption: str
+
+    @property
+    def uri(self) -> str:
+        """The picture inside the page."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An utterance that was left out.
+
+    Args:
+        part: where it belongs
+        id: its name
+        reason: why, in the same words for all utterances of that kind
+        detail: what is particular to this one
+    """
+
+    part: str
+    id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """What the page is made from; only the first two are needed, and a section without data is left out.
+
+    Args:
+        title: name of the experiment
+        summary: summary.json of the scoring stage
+        description: one or two sentences about the experiment
+        headline: part and system of the large figure; none: the last system on the first part named test...
+        facts: short facts beside it, e.g. {"Parameters": "1.7 million"}
+        training_log: log.jsonl of the training
+        tuned: tuned.json of the decoding
+        attention: pictures of what the memory attends to
+        comparisons: paired tests between systems, with the part they were made on
+        skipped: utterances left out
+        config: the recipe, as YAML text
+        provenance: what `provenance()` returns, and the command
+        seconds: stage -> seconds it took
+    """
+
+    title: str
+    summary: Path
+    description: str = ""
+    headline: tuple[str, str] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    training_log: Path | None = None
+    tuned: Path | None = None
+    attention: Sequence[Picture] = ()
+    comparisons: Sequence[tuple[str, Comparison]] = ()
+    skipped: Sequence[Skipped] = ()
+    config: str = ""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+def write_report(path: Path, inputs: ReportInputs) -> None:
+    """Write the page.
+
+    Raises:
+        FileNotFoundError: a file named in `inputs` is missing.
+        ValueError: such a file is broken, or holds no scores.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,  # references, hypotheses and configs are other people's text
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, duration=_duration, thousands="{:,}".format)
+    write_text(path, environment.get_template("report.html").render(_context(inputs)))
+
+
+def _context(inputs: ReportInputs) -> dict[str, Any]:
+    """All that the template names."""
+    scores = read_json(inputs.summary)["scores"]
+    if not scores:
+        raise ValueError(f"{inputs.summary}: no scores in it; run the scoring stage again")
+    log = read_log(inputs.training_log) if inputs.training_log else []
+    headline = _headline(scores, inputs.headline, inputs.summary)
+    best = _of_system(scores, headline["system"])
+    return {
+        "inputs": inputs,
+        "made": datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
+        "headline": headline,
+        "others": [s for s in scores if s["part"] == headline["part"] and s is not headline],
+        "scores": scores,
+        "parts": list(dict.fromkeys(score["part"] for score in scores)),
+        "scale": min(1.0, max(score["interval"][1] or 1.0 for score in scores)) or 1.0,
+        "best": best,
+        "worst": {score["part"]: [Utterance(**utterance) for utterance in score["worst"]] for score in best},
+        "charts": [(chart, Markup(chart.svg)) for chart in training_charts(log)],
+        "sweeps": sweep_tables(read_json(inputs.tuned)) if inputs.tuned else [],
+        "reasons": Counter((skipped.part, skipped.reason) for skipped in inputs.skipped).most_common(),
+        "shown_skipped": inputs.skipped[:SHOWN_SKIPPED],
+        "longest": max(inputs.seconds.values(), default=0.0) or 1.0,
+    }
+
+
+def _headline(
+    scores: Sequence[Mapping[str, Any]], wanted: tuple[str, str] | None, path: Path
+) -> Mapping[str, Any]:
+    """The score of the large figure."""
+    if wanted:
+        found = [score for score in scores if (score["part"], score["system"]) == wanted]
+        if not found:
+            raise ValueError(
+                f"{path}: no score of part {wanted[0]!r} and system {wanted[1]!r} for the headline"
+            )
+        return found[0]
+    part = next((score["part"] for score in scores if score["part"].startswith("test")), scores[0]["part"])
+    return [score for score in scores if score["part"] == part][-1]
+
+
+def _of_system(scores: Sequence[Mapping[str, Any]], system: str) -> list[Mapping[str, Any]]:
+    """One system's scores on all parts."""
+    return [score for score in scores if score["system"] == system]
+
+
+def _percent(rate: float | None, digits: int = 1) -> str:
+    """0.1234 as "12.3", a dash for what is not defined."""
+    return "–" if rate is None else f"{100 * rate:.{digits}f}"
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
