@@ -6,24 +6,32 @@ this room knows no other.
 """
 
 from augmem.scoring.alignment import Counts, Utterance, align, as_characters, readable
+from augmem.scoring.attention import plot_attention
 from augmem.scoring.compare import Comparison, compare, comparison_text
 from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_trn
+from augmem.scoring.provenance import provenance
+from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
 from augmem.scoring.score import Score, ScoringConfig, score, score_all, wer_table
 
 __all__ = [
     "Comparison",
     "Counts",
     "Interval",
+    "Picture",
+    "ReportInputs",
     "Score",
     "ScoringConfig",
+    "Skipped",
     "TimedWord",
     "Utterance",
     "align",
     "as_characters",
     "compare",
     "comparison_text",
+    "plot_attention",
+    "provenance",
     "read_ctm",
     "read_recogs",
     "readable",
@@ -34,5 +42,6 @@ __all__ = [
     "write_ctm",
     "write_errs",
     "write_recogs",
+    "write_report",
     "write_trn",
 ]

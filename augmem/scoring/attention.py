@@ -1,4 +1,4 @@
-"""A picture of what one segment attends to: the memory of earlier segments, and its left, centre and right frames."""
+"""What one segment attends to: the memory of earlier segments, and its left, centre and right frames."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ COLOURS = {"memory": "#c2571a", "left": "#9db8d2", "centre": "#3a78b5", "right":
 OTHER_COLOUR = "#b7b7b7"
 MAPS = 3  # attention maps shown in full
 
+Floats = NDArray[np.float64]
 Groups = Sequence[tuple[str, int]]
 
 
 def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: float = 0.04) -> bytes:
-    """Draw one segment's attention: where each layer looks, which memory each head reads, three heads in full.
+    """Draw one segment's attention: each layer's shares, each head's memory, three heads in full.
 
     Args:
         weights: one array a layer, (heads, queries, columns), rows summing to 1
-        groups: name and width of each group of columns, from left to right; widths sum to `columns`. The names
-            "memory", "left", "centre" and "right" have colours of their own.
+        groups: name and width of each group of columns, from left to right; widths sum to `columns`. The
+            names "memory", "left", "centre" and "right" have colours of their own.
         frame_shift: seconds from one query to the next
 
     Returns:
@@ -36,12 +37,10 @@ def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: fl
     """
     layers = [np.asarray(layer, dtype=np.float64) for layer in weights]
     _check(layers, groups)
-    figure = Figure(
-        figsize=(9.2, 6.6 if memory_size(groups) else 5.4), layout="constrained", facecolor="white"
-    )
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
-    memory = memory_size(groups)
-    axes = top.subplots(1, 2, width_ratios=(1.25, 1)) if memory else [top.subplots()]
+    memory = memory_size(groups) > 0
+    figure = Figure(figsize=(9.2, 6.6 if memory else 5.4), layout="constrained", facecolor="white")
+    top, bottom = np.asarray(figure.subfigures(2, 1, height_ratios=(1.15, 1)))
+    axes = top.subplots(1, 1 + memory, width_ratios=(1.25, 1)[: 1 + memory], squeeze=False)[0]
     _draw_shares(axes[0], layers, groups)
     if memory:
         _draw_memory(top, axes[1], layers, groups)
@@ -51,8 +50,8 @@ def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: fl
     return stream.getvalue()
 
 
-def group_shares(layer: NDArray[np.float64], groups: Groups) -> list[float]:
-    """How a layer, over all heads and queries, shares its attention among the groups; (heads, queries, columns)."""
+def group_shares(layer: Floats, groups: Groups) -> list[float]:
+    """How a layer (heads, queries, columns) shares its attention among the groups, on average."""
     return [float(layer[..., columns].sum(axis=-1).mean()) for _, columns in group_slices(groups)]
 
 
@@ -69,7 +68,7 @@ def memory_size(groups: Groups) -> int:
     return sum(width for name, width in groups if name == "memory")
 
 
-def _check(layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+def _check(layers: Sequence[Floats], groups: Groups) -> None:
     columns = sum(width for _, width in groups)
     if not layers or not columns:
         raise ValueError("no attention to draw: give at least one layer and one column")
@@ -81,10 +80,10 @@ def _check(layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
             )
 
 
-def _draw_shares(axes: Axes, layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+def _draw_shares(axes: Axes, layers: Sequence[Floats], groups: Groups) -> None:
     """One stacked bar a layer."""
-    shares = np.array([group_shares(layer, groups) for layer in layers])
-    starts = np.cumsum(shares, axis=1) - shares
+    shares: Floats = np.array([group_shares(layer, groups) for layer in layers])
+    starts: Floats = np.cumsum(shares, axis=1) - shares
     names = [f"layer {number}" for number in range(1, len(layers) + 1)]
     for column, (name, width) in enumerate(groups):
         if width:
@@ -103,7 +102,7 @@ def _draw_shares(axes: Axes, layers: Sequence[NDArray[np.float64]], groups: Grou
     _plain(axes)
 
 
-def _write_shares(axes: Axes, shares: NDArray[np.float64], starts: NDArray[np.float64]) -> None:
+def _write_shares(axes: Axes, shares: Floats, starts: Floats) -> None:
     """Figures inside bars that are wide enough to hold them."""
     for row, (share, start) in enumerate(zip(shares, starts, strict=True)):
         if share >= 8:
@@ -112,7 +111,7 @@ def _write_shares(axes: Axes, shares: NDArray[np.float64], starts: NDArray[np.fl
             )
 
 
-def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[NDArray[np.float64]], groups: Groups) -> None:
+def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[Floats], groups: Groups) -> None:
     """Attention to each memory slot, one row a head: which earlier segment it reads."""
     columns = dict(group_slices(groups))["memory"]
     rows = np.concatenate([layer[..., columns].mean(axis=1) for layer in layers])
@@ -135,9 +134,7 @@ def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[NDArray[np.float64]
     _plain(axes)
 
 
-def _draw_maps(
-    panel: Figure, layers: Sequence[NDArray[np.float64]], groups: Groups, frame_shift: float
-) -> None:
+def _draw_maps(panel: Figure, layers: Sequence[Floats], groups: Groups, frame_shift: float) -> None:
     """The heads that use the memory most (without memory: the first ones), query by query."""
     remembered = dict(group_slices(groups)).get("memory", slice(0, 0))
     heads = [(number, head) for number, layer in enumerate(layers) for head in range(layer.shape[0])]
@@ -153,7 +150,7 @@ def _draw_maps(
     axes[0].set_ylabel("time in the segment (s)", color=INK, fontsize=8.5)
 
 
-def _draw_map(axes: Axes, attention: NDArray[np.float64], groups: Groups, frame_shift: float) -> None:
+def _draw_map(axes: Axes, attention: Floats, groups: Groups, frame_shift: float) -> None:
     """One head: a row a moment, a column a thing it can look at, darker is more."""
     queries, columns = attention.shape
     # The square root of the weight, so that faint attention shows beside strong.

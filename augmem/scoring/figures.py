@@ -1,4 +1,4 @@
-"""Training curves as small SVG pictures that take their ink from the page, so that they suit light and dark alike."""
+"""Training curves as small SVG pictures that take their ink from the page: right in light and in dark."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 INK = "#010203"  # replaced by the page's own text colour
@@ -143,7 +144,7 @@ def _schedule_chart(log: Sequence[Line]) -> Chart | None:
 
 
 def points(log: Sequence[Line], kind: str, *names: str) -> Points:
-    """Steps and values of the first of `names` that a line of `kind` holds; what is not a finite number is left out."""
+    """Steps and values of the first of `names` each line of `kind` holds; only finite numbers count."""
     found = []
     for line in log:
         value = next((line[name] for name in names if name in line), None)
@@ -189,8 +190,8 @@ def _limit_to_bulk(axes: Axes, series: Sequence[Points]) -> None:
     """Cut the first few huge values off the vertical axis, so that the rest of the curve can be seen."""
     values = np.concatenate([y for _, y in series])
     low, high = np.min(values), np.percentile(values, 97)
-    margin = 0.08 * (high - low) or 1.0
-    axes.set_ylim(low - margin, high + 3 * margin)
+    margin = 0.06 * (high - low) or 1.0
+    axes.set_ylim(low - margin, high + 6 * margin)  # the legend stands in the room above
 
 
 def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
@@ -209,13 +210,13 @@ def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
         axes.tick_params(length=0)
         axes.grid(color=INK, alpha=0.13, linewidth=0.7)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.xaxis.get_major_locator().set_params(nbins=5)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.legend(frameon=False, loc="upper right", fontsize=8.5)
         return to_svg(figure)
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element for inlining: transparent, scaling with its box, inked in the page's colour."""
+    """The figure as an <svg> element: transparent, as wide as its box, inked in the page's colour."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()

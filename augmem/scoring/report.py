@@ -20,6 +20,8 @@ from augmem.scoring.figures import read_log, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 SHOWN_SKIPPED = 200
+SHOWN_SPEAKERS = 40
+DASH, MINUS = "\u2013", "\u2212"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, duration=_duration, thousands="{:,}".format)
+    filters = {"percent": _percent, "points": _points, "p_value": _p_value, "duration": _duration}
+    environment.filters.update(filters, thousands="{:,}".format)
     write_text(path, environment.get_template("report.html").render(_context(inputs)))
 
 
@@ -116,6 +119,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     if not scores:
         raise ValueError(f"{inputs.summary}: no scores in it; run the scoring stage again")
     log = read_log(inputs.training_log) if inputs.training_log else []
+    tuned = read_json(inputs.tuned) if inputs.tuned else {}
     headline = _headline(scores, inputs.headline, inputs.summary)
     best = _of_system(scores, headline["system"])
     return {
@@ -129,7 +133,9 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "best": best,
         "worst": {score["part"]: [Utterance(**utterance) for utterance in score["worst"]] for score in best},
         "charts": [(chart, Markup(chart.svg)) for chart in training_charts(log)],
-        "sweeps": sweep_tables(read_json(inputs.tuned)) if inputs.tuned else [],
+        "tuned": tuned,
+        "sweeps": sweep_tables(tuned),
+        "few_speakers": sum(len(score["speakers"]) for score in best) <= SHOWN_SPEAKERS,
         "reasons": Counter((skipped.part, skipped.reason) for skipped in inputs.skipped).most_common(),
         "shown_skipped": inputs.skipped[:SHOWN_SKIPPED],
         "longest": max(inputs.seconds.values(), default=0.0) or 1.0,
@@ -158,7 +164,17 @@ def _of_system(scores: Sequence[Mapping[str, Any]], system: str) -> list[Mapping
 
 def _percent(rate: float | None, digits: int = 1) -> str:
     """0.1234 as "12.3", a dash for what is not defined."""
-    return "–" if rate is None else f"{100 * rate:.{digits}f}"
+    return DASH if rate is None else f"{100 * rate:.{digits}f}"
+
+
+def _points(rate: float) -> str:
+    """A difference of error rates in percentage points, with a sign."""
+    return f"{100 * rate:+.2f}".replace("-", MINUS)
+
+
+def _p_value(p: float) -> str:
+    """A probability; below one in ten thousand the digits mean nothing."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 def _duration(seconds: float) -> str:

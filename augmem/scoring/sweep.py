@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,11 @@ def sweep_tables(tuned: Mapping[str, Any]) -> list[SweepTable]:
     """Tables of all systems in a tuned.json.
 
     Args:
-        tuned: system -> {"lm_scale", "insertion_penalty", "sweep": [{"lm_scale", "insertion_penalty", "wer"}, ...]};
-            entries of another form are passed over.
+        tuned: {"systems": {name: {"lm_scale", "insertion_penalty", "sweep": [point, ...]}}}, a point being
+            {"lm_scale", "insertion_penalty", "wer"}; systems without a sweep are passed over.
     """
-    return [
-        _table(name, entry)
-        for name, entry in tuned.items()
-        if isinstance(entry, Mapping) and entry.get("sweep")
-    ]
+    systems = tuned.get("systems", {})
+    return [_table(name, entry) for name, entry in systems.items() if entry.get("sweep")]
 
 
 def _table(system: str, entry: Mapping[str, Any]) -> SweepTable:
@@ -72,12 +69,3 @@ def _table(system: str, entry: Mapping[str, Any]) -> SweepTable:
 
 def _setting(point: Mapping[str, Any]) -> tuple[float, float]:
     return float(point["lm_scale"]), float(point["insertion_penalty"])
-
-
-def chosen_text(tuned: Mapping[str, Any]) -> Sequence[str]:
-    """One sentence a system: the setting that was chosen."""
-    return [
-        f"{name}: LM scale {entry['lm_scale']:g}, insertion penalty {entry['insertion_penalty']:g}"
-        for name, entry in tuned.items()
-        if isinstance(entry, Mapping) and "lm_scale" in entry and "insertion_penalty" in entry
-    ]

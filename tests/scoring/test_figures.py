@@ -1,0 +1,135 @@
+"""Curves, attention, sweep and provenance: the numbers behind the pictures."""
+
+import io
+import math
+import subprocess
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from augmem.scoring.attention import group_shares, plot_attention
+from augmem.scoring.figures import points, smooth, training_charts
+from augmem.scoring.provenance import git_commit, provenance
+from augmem.scoring.sweep import sweep_tables
+
+
+def test_points_take_the_first_known_name_and_leave_out_what_is_no_number() -> None:
+    log = [
+        {"kind": "step", "step": 1, "lr": 0.5},
+        {"kind": "step", "step": 2, "learning_rate": "nan"},
+        {"kind": "step", "step": 3, "learning_rate": None, "lr": 2},
+        {"kind": "epoch", "step": 4, "lr": 9},
+        {"kind": "step", "lr": 9},
+        {"kind": "step", "step": 6, "learning_rate": 7.0},
+    ]
+    x, y = points(log, "step", "learning_rate", "lr")
+    assert x.tolist() == [1, 6] and y.tolist() == [0.5, 7.0]
+
+
+def test_smoothing_keeps_constants_and_short_curves() -> None:
+    x = np.arange(400.0)
+    assert np.allclose(smooth((x, np.full(400, 3.0)))[1], 3.0)
+    short = (x[:5], x[:5])
+    assert smooth(short) is short
+    noise = np.random.default_rng(0).normal(size=400)
+    assert smooth((x, noise))[1].std() < 0.5 * noise.std()
+
+
+@pytest.mark.parametrize(
+    "log", [[], [{"kind": "epoch", "step": 1}], [{"kind": "step", "step": 1, "loss": "nan"}]]
+)
+def test_an_empty_log_gives_no_charts(log: list) -> None:
+    assert training_charts(log) == []
+
+
+def test_a_single_point_is_drawn() -> None:
+    charts = training_charts([{"kind": "step", "step": 1, "loss": 2.0, "numerator": -1.0, "grad_norm": 0.0}])
+    assert [chart.title for chart in charts] == [
+        "Loss per frame",
+        "What LF-MMI compares",
+        "Learning rate and gradient",
+    ]
+    assert all(chart.svg.startswith("<svg") and "currentColor" in chart.svg for chart in charts)
+
+
+def attention(layers: int, heads: int, queries: int, columns: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=(layers, heads, queries, columns))
+    weights = np.exp(scores)
+    return list(weights / weights.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [("memory", 3), ("left", 4), ("centre", 8), ("right", 2)],
+        [("memory", 0), ("left", 0), ("centre", 8), ("right", 0)],
+        [("memory", 1), ("centre", 8), ("future", 2)],
+    ],
+)
+def test_attention_picture_of_any_layout(groups: list[tuple[str, int]]) -> None:
+    png = plot_attention(attention(2, 1, 8, sum(width for _, width in groups)), groups)
+    height, width, _ = matplotlib.image.imread(io.BytesIO(png), format="png").shape
+    assert width > height > 400
+
+
+def test_shares_are_means_that_sum_to_one() -> None:
+    groups = [("memory", 3), ("left", 4), ("centre", 8)]
+    (layer,) = attention(1, 2, 8, 15)
+    shares = group_shares(layer, groups)
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(layer[:, :, :3].sum() / 16)
+
+
+def test_attention_of_the_wrong_shape_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"layer 1 has shape \(2, 8, 15\).*hold 14 columns"):
+        plot_attention(attention(1, 2, 8, 15), [("memory", 14)])
+    with pytest.raises(ValueError, match="no attention"):
+        plot_attention([], [("memory", 14)])
+
+
+def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
+    sweep = [
+        {"lm_scale": s, "insertion_penalty": p, "wer": w}
+        for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
+    ]
+    tuned = {
+        "systems": {"one": {"lm_scale": 1.5, "insertion_penalty": 0, "sweep": sweep}, "two": {"lm_scale": 1}}
+    }
+    (table,) = sweep_tables(tuned)
+    assert (table.scales, table.penalties) == ([0.5, 1.5], [-1, 0])
+    assert table.rows[0][1] is None
+    chosen = table.rows[1][1]
+    assert chosen is not None and chosen.chosen and chosen.heat == 0 and chosen.wer == 0.3
+    worst = table.rows[1][0]
+    assert worst is not None and worst.heat == 1 and not worst.chosen
+
+
+def test_a_flat_sweep_has_no_heat() -> None:
+    sweep = [{"lm_scale": s, "insertion_penalty": 0, "wer": 0.2} for s in (1, 2)]
+    (table,) = sweep_tables({"systems": {"one": {**sweep[0], "sweep": sweep}}})
+    assert all(cell is not None and math.isclose(cell.heat, 0) for row in table.rows for cell in row)
+
+
+def test_provenance_names_versions_and_machine() -> None:
+    found = provenance()
+    assert "kaldialign" in found["versions"] and "cores" in found["machine"]
+
+
+def test_commit_says_when_files_differ_from_it(tmp_path: Path) -> None:
+    assert git_commit(tmp_path) == "unknown"
+
+    def git(*command: str) -> str:
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        run = ["git", "-C", str(tmp_path), *identity, *command]
+        return subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("commit", "-qm", "first")
+    assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "file").write_text("two")
+    assert git_commit(tmp_path).endswith(" with 1 changed files")

@@ -1,0 +1,188 @@
+"""The experiment's page: what it must hold, what it must not, and what it does with hostile text."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from augmem.scoring import (
+    Picture,
+    ReportInputs,
+    ScoringConfig,
+    Skipped,
+    Utterance,
+    compare,
+    score_all,
+    write_report,
+)
+
+QUICK = ScoringConfig(replications=200)
+EVIL = "<script>alert('X')</script>"
+VOID = {"meta", "img", "link", "br", "hr", "input"}
+RESULTS = {
+    "dev_joe": {"first_pass": [Utterance("d1", "JOE", ["HELLO", "QUEEN"], ["HELLO", "QUEEN"])]},
+    "test_joe": {
+        "untrained": [Utterance("t1", "JOE", list("ABCDEFGH"), ["X"])],
+        "first_pass": [Utterance("t1", "JOE", list("ABCDEFGH"), list("AZCDEFH"))],
+    },
+}
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about, and checks that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.open += [] if tag in VOID else [tag]
+        values = dict(attrs)
+        self.links += [str(values[key]) for key in ("href", "src", "xlink:href", "action") if key in values]
+        self.ids += [str(values["id"])] if "id" in values else []
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open = self.open if tag in VOID else self.open[:-1]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words += data.split()
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+@pytest.fixture
+def summary(tmp_path: Path) -> Path:
+    score_all(RESULTS, tmp_path, QUICK)
+    return tmp_path / "summary.json"
+
+
+def page(inputs: ReportInputs, path: Path) -> Page:
+    write_report(path, inputs)
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def full_inputs(folder: Path, summary: Path) -> ReportInputs:
+    log = [
+        {"kind": "step", "step": s, "loss": 5 / s, "ctc": 6 / s, "learning_rate": s / 9} for s in range(1, 90)
+    ]
+    log += [
+        {"kind": "epoch", "step": 30 * e, "dev_loss": 1 / e, "dev_unit_error_rate": 0.4321} for e in (1, 2, 3)
+    ]
+    (folder / "log.jsonl").write_text("\n".join(map(json.dumps, log)) + '\n{"kind": "st')
+    sweep = [
+        {"lm_scale": s, "insertion_penalty": p, "wer": (s + p) / 10} for s in (1.0, 1.5) for p in (0.0, 0.5)
+    ]
+    tuned = {
+        "parts": ["dev_joe"],
+        "oracle_wer": 0.0567,
+        "systems": {"first_pass": {**sweep[0], "sweep": sweep}},
+    }
+    (folder / "tuned.json").write_text(json.dumps(tuned))
+    a, b = RESULTS["test_joe"].values()
+    return ReportInputs(
+        title="queen digest",
+        summary=summary,
+        description="One hour of one speaker.",
+        facts={"Parameters": "1.7 million"},
+        training_log=folder / "log.jsonl",
+        tuned=folder / "tuned.json",
+        attention=[Picture(b"\x89PNG not really", "Layer 3 looks back")],
+        comparisons=[("test_joe", compare(a, b, "untrained", "first_pass", QUICK))],
+        skipped=[Skipped("digest", "d7", "too short", "3 frames")] * 3,
+        config="encoder:\n  dim: 144",
+        provenance={"commit": "abc1234"},
+        seconds={"train": 754.0, "decode": 12.0},
+    )
+
+
+def test_every_section_shows_its_figures(tmp_path: Path, summary: Path) -> None:
+    found = page(full_inputs(tmp_path, summary), tmp_path / "report.html")
+    assert not found.open
+    for expected in (
+        "queen digest", "25.0 %", "100.00", "1.7 million", "43.2 %", "5.7 %", "15.0", "Layer 3 looks back",
+        "first pass against untrained", "\u221275.00 points", "3 of digest: too short", "3 frames",
+        "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z",
+    ):  # fmt: skip
+        assert expected in found.text, expected
+    assert found.tags.count("svg") == 3  # loss, unit error rate, learning rate: no LF-MMI in this log
+    assert len(found.ids) == len(set(found.ids))
+
+
+def test_the_page_needs_nothing_from_outside(tmp_path: Path, summary: Path) -> None:
+    found = page(full_inputs(tmp_path, summary), tmp_path / "report.html")
+    assert found.links and all(link.startswith(("#", "data:image/png;base64,")) for link in found.links)
+    assert {link[1:] for link in found.links if re.fullmatch(r"#\w+", link)} <= set(found.ids)
+    text = (tmp_path / "report.html").read_text()
+    assert "//" not in re.sub(r"data:image/png;base64,[\w+/=]+", "", text).replace("<!doctype html>", "")
+    assert "@import" not in text and not re.search(r"url\((?!#)", text)
+    assert not {"script", "link", "iframe"} & set(found.tags)
+
+
+def test_only_scores_are_needed(tmp_path: Path, summary: Path) -> None:
+    found = page(ReportInputs("bare", summary), tmp_path / "report.html")
+    assert not found.open and "svg" not in found.tags and "img" not in found.tags
+    assert "25.0 %" in found.text and "Tuning" not in found.text
+    assert {link[1:] for link in found.links} <= set(found.ids)
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    word = EVIL.replace(" ", "")
+    score_all({EVIL: {EVIL: [Utterance(EVIL, EVIL, [word, "A"], ["B", word])]}}, tmp_path / "s", QUICK)
+    inputs = ReportInputs(
+        title=EVIL, summary=tmp_path / "s" / "summary.json", description=EVIL, facts={EVIL: EVIL},
+        attention=[Picture(b"", '"><script>')], skipped=[Skipped(EVIL, EVIL, EVIL, EVIL)],
+        config=EVIL, provenance={EVIL: EVIL}, seconds={EVIL: 1.0},
+    )  # fmt: skip
+    found = page(inputs, tmp_path / "report.html")
+    assert "script" not in found.tags and not found.open
+    assert found.text.count("alert('X')") > 10
+
+
+def test_headline_is_the_last_system_of_the_first_test_part_or_as_told(tmp_path: Path, summary: Path) -> None:
+    assert "word error rate on test_joe , first pass" in page(ReportInputs("t", summary), tmp_path / "r").text
+    told = ReportInputs("t", summary, headline=("test_joe", "untrained"))
+    assert "word error rate on test_joe , untrained" in page(told, tmp_path / "r").text
+    with pytest.raises(ValueError, match="'nowhere'"):
+        write_report(tmp_path / "r", ReportInputs("t", summary, headline=("nowhere", "x")))
+
+
+def test_speakers_and_parts_without_reference_words_do_not_break_it(tmp_path: Path) -> None:
+    utterances = [Utterance("a", "LOUD", ["A"], ["A"]), Utterance("b", "SILENT", [], ["B"])]
+    score_all({"test": {"one": utterances}}, tmp_path, QUICK)
+    text = page(ReportInputs("t", tmp_path / "summary.json"), tmp_path / "r").text
+    assert "SILENT \u2013 0" in text
+
+
+def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
+        write_report(tmp_path / "r", ReportInputs("t", tmp_path / "nothing.json"))
+    (tmp_path / "empty.json").write_text('{"scores": []}')
+    with pytest.raises(ValueError, match=r"empty\.json.*scoring stage"):
+        write_report(tmp_path / "r", ReportInputs("t", tmp_path / "empty.json"))
+    (tmp_path / "log.jsonl").write_text('{"kind": "step"\n{"kind": "step", "step": 1}\n')
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 1"):
+        write_report(tmp_path / "r", ReportInputs("t", summary, training_log=tmp_path / "log.jsonl"))
+    assert not (tmp_path / "r").exists()
+
+
+def test_long_lists_of_skipped_utterances_are_cut_and_say_so(tmp_path: Path, summary: Path) -> None:
+    skipped = [Skipped("train", f"u{i}", "no audio") for i in range(1234)]
+    text = page(ReportInputs("t", summary, skipped=skipped), tmp_path / "r").text
+    assert "1,234 of train: no audio" in text and "and 1,034 more" in text and "u1233" not in text
