@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import FigureBase
 
 INK = "#26303a"
 COLOURS = {"memory": "#c2571a", "left": "#9db8d2", "centre": "#3a78b5", "right": "#7fb59a"}
@@ -35,6 +37,8 @@ def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: fl
     Raises:
         ValueError: shapes that do not fit each other.
     """
+    from matplotlib.figure import Figure  # two seconds of imports, needed only here
+
     layers = [np.asarray(layer, dtype=np.float64) for layer in weights]
     _check(layers, groups)
     memory = memory_size(groups) > 0
@@ -111,7 +115,7 @@ def _write_shares(axes: Axes, shares: Floats, starts: Floats) -> None:
             )
 
 
-def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[Floats], groups: Groups) -> None:
+def _draw_memory(panel: FigureBase, axes: Axes, layers: Sequence[Floats], groups: Groups) -> None:
     """Attention to each memory slot, one row a head: which earlier segment it reads."""
     columns = dict(group_slices(groups))["memory"]
     rows = np.concatenate([layer[..., columns].mean(axis=1) for layer in layers])
@@ -134,7 +138,7 @@ def _draw_memory(panel: Figure, axes: Axes, layers: Sequence[Floats], groups: Gr
     _plain(axes)
 
 
-def _draw_maps(panel: Figure, layers: Sequence[Floats], groups: Groups, frame_shift: float) -> None:
+def _draw_maps(panel: FigureBase, layers: Sequence[Floats], groups: Groups, frame_shift: float) -> None:
     """The heads that use the memory most (without memory: the first ones), query by query."""
     remembered = dict(group_slices(groups)).get("memory", slice(0, 0))
     heads = [(number, head) for number, layer in enumerate(layers) for head in range(layer.shape[0])]
@@ -152,6 +156,8 @@ def _draw_maps(panel: Figure, layers: Sequence[Floats], groups: Groups, frame_sh
 
 def _draw_map(axes: Axes, attention: Floats, groups: Groups, frame_shift: float) -> None:
     """One head: a row a moment, a column a thing it can look at, darker is more."""
+    from matplotlib.colors import PowerNorm
+
     queries, columns = attention.shape
     # The square root of the weight, so that faint attention shows beside strong.
     norm = PowerNorm(0.5, vmin=0, vmax=float(np.quantile(attention, 0.995)) or 1.0)

@@ -9,14 +9,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK = "#010203"  # replaced by the page's own text colour
 BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
@@ -50,11 +50,20 @@ def read_log(path: Path) -> list[Line]:
     texts = path.read_text(encoding="utf-8").splitlines()
     for number, text in enumerate(texts, 1):
         try:
-            lines.append(json.loads(text))
+            lines.append(flatten(json.loads(text)))
         except json.JSONDecodeError as error:
             if number < len(texts):
                 raise ValueError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
     return lines
+
+
+def flatten(line: Mapping[str, Any]) -> Line:
+    """{"dev": {"loss": 1}} as {"dev_loss": 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        inner = flatten(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name}_{key}".rstrip("_"): figure for key, figure in inner.items()}
+    return flat
 
 
 def training_charts(log: Sequence[Line]) -> list[Chart]:
@@ -196,6 +205,10 @@ def _limit_to_bulk(axes: Axes, series: Sequence[Points]) -> None:
 
 def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
     """Draw over training steps; `name` keeps the identifiers of several pictures on one page apart."""
+    import matplotlib  # two seconds of imports, needed only here
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
     style = {
         "svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif", "font.size": 9.5,
         "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,

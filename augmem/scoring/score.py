@@ -125,7 +125,7 @@ def score_all(results: Results, output: Path, config: ScoringConfig | None = Non
 
     Args:
         results: results[part][system], in the order in which tables shall show them
-        output: folder for recogs-, errs-, align-, per-utt- and trn files, wer.txt and summary.json
+        output: folder for recogs-, errs-, align-, per-utt-, per-spk- and trn files, wer.txt and summary.json
 
     Returns:
         One score per part and system, in that order. The table of them is logged.
@@ -155,16 +155,17 @@ def write_files(result: Score, output: Path) -> None:
     write_trn(output / f"hyp-{result.name}.trn", utterances, "hyp")
     ranked = result.worst(len(utterances))
     write_text(output / f"align-{result.name}.txt", "".join(readable(u) + "\n\n" for u in ranked))
-    write_text(output / f"per-utt-{result.name}.tsv", _per_utterance(utterances))
+    rows = [(f"{u.id}\t{u.speaker}", u.counts) for u in utterances]
+    write_text(output / f"per-utt-{result.name}.tsv", _tsv("utterance\tspeaker", rows))
+    write_text(output / f"per-spk-{result.name}.tsv", _tsv("speaker", list(result.speakers.items())))
 
 
-def _per_utterance(utterances: Sequence[Utterance]) -> str:
-    """A table of all utterances, tab separated."""
-    lines = ["utterance\tspeaker\twords\terrors\tins\tdel\tsub\twer"]
-    for u in utterances:
-        c = u.counts
+def _tsv(head: str, rows: Sequence[tuple[str, Counts]]) -> str:
+    """A table of counts, tab separated."""
+    lines = [f"{head}\twords\terrors\tins\tdel\tsub\twer"]
+    for name, c in rows:
         numbers = (c.words, c.errors, c.insertions, c.deletions, c.substitutions)
-        lines.append("\t".join([u.id, u.speaker, *map(str, numbers), percent(c.rate)]))
+        lines.append("\t".join([name, *map(str, numbers), percent(c.rate)]))
     return "\n".join(lines) + "\n"
 
 

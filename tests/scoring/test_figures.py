@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from augmem.scoring.attention import group_shares, plot_attention
-from augmem.scoring.figures import points, smooth, training_charts
+from augmem.scoring.figures import flatten, points, smooth, training_charts
 from augmem.scoring.provenance import git_commit, provenance
 from augmem.scoring.sweep import sweep_tables
 
@@ -26,6 +26,11 @@ def test_points_take_the_first_known_name_and_leave_out_what_is_no_number() -> N
     ]
     x, y = points(log, "step", "learning_rate", "lr")
     assert x.tolist() == [1, 6] and y.tolist() == [0.5, 7.0]
+
+
+def test_nested_figures_are_found_by_their_joined_names() -> None:
+    line = flatten({"kind": "epoch", "step": 1, "dev": {"loss": 2.0, "by": {"part": 3.0}}})
+    assert line == {"kind": "epoch", "step": 1, "dev_loss": 2.0, "dev_by_part": 3.0}
 
 
 def test_smoothing_keeps_constants_and_short_curves() -> None:

@@ -56,6 +56,8 @@ def test_score_all_writes_the_files_of_the_stage(tmp_path: Path, caplog: pytest.
     assert wer_table(scores) in caplog.text
     assert (tmp_path / "wer.txt").read_text() == wer_table(scores) + "\n"
     assert "a\tJOE\t6\t3\t0\t2\t1\t50.00" in (tmp_path / "per-utt-test_joe-first_pass.tsv").read_text()
+    speakers = (tmp_path / "per-spk-test_joe-first_pass.tsv").read_text().splitlines()
+    assert speakers[1:] == ["JOE\t6\t4\t1\t2\t1\t66.67", "LOLA\t4\t0\t0\t0\t0\t0.00"]
 
 
 def test_summary_is_strict_json_with_what_the_report_needs(tmp_path: Path) -> None:
