@@ -2,9 +2,10 @@
 
 Letters: A arcs, Q states, T frames, K words on one arc at most.
 
-k2 makes lattices (`search.py`); everything that reads them works on this type, so that it can be understood and
-tested without k2. States are numbered in order of time: state 0 is the start, the last one is the end. An arc of
-frame t runs from a state at time t to one at time t + 1; the arcs of frame T, labelled -1, enter the end.
+k2 makes lattices (`search.py`); everything that reads them works on this type, so that it can be understood
+and tested without k2. States are numbered in order of time: state 0 is the start, the last one is the end.
+An arc of frame t runs from a state at time t to one at time t + 1; the arcs of frame T, labelled -1, enter
+the end.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def words_on(lattice: Lattice, path: Ints) -> list[int]:
 
 
 def forward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
-    """(Q,) log of the summed weight of all paths from the start to each state, scores multiplied by `scale`."""
+    """(Q,) log of the summed weight of all paths from the start to each state; scores times `scale`."""
     total = np.full(lattice.num_states, -np.inf)
     total[:1] = 0.0
     for frame in lattice.frames():
@@ -141,7 +142,7 @@ def forward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
 
 
 def backward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
-    """(Q,) log of the summed weight of all paths from each state to the end, scores multiplied by `scale`."""
+    """(Q,) log of the summed weight of all paths from each state to the end; scores times `scale`."""
     total = np.full(lattice.num_states, -np.inf)
     total[-1:] = 0.0
     for frame in reversed(lattice.frames()):

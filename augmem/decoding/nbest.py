@@ -1,11 +1,11 @@
 """The best word sequences of a lattice, each once, summed over their alignments.
 
-Many paths of a lattice spell the same words: they differ in frames, pronunciations and silences. Here partial word
-sequences are followed through the lattice frame by frame; paths that meet in a state with the same words so far are
-joined. So the list is exact within its beam: no sampling, and no sequence twice.
+Many paths of a lattice spell the same words: they differ in frames, pronunciations and silences. Here
+partial word sequences are followed through the lattice frame by frame; paths that meet in a state with the
+same words so far are joined. So the list is exact within its beam: no sampling, and no sequence twice.
 
-A back-off grammar in a decoding graph is ambiguous (the explicit n-gram, or back off and pay): the sum over alignments
-includes both ways, which adds at most a few tenths of a nat for each word.
+A back-off grammar in a decoding graph is ambiguous (the explicit n-gram, or back off and pay): the sum over
+alignments includes both ways, which adds at most a few tenths of a nat for each word.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ class Tokens:
 
     def take(self, rows: Ints) -> Tokens:
         """Some of the rows."""
-        return Tokens(self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows])
+        return Tokens(
+            self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows]
+        )
 
 
 class Histories:
@@ -64,7 +66,9 @@ class Histories:
         extended = parents.copy()
         rows = np.flatnonzero(words)
         if len(rows):
-            pairs, inverse = np.unique(np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True)
+            pairs, inverse = np.unique(
+                np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True
+            )
             numbers = np.array([self.child(int(parent), int(word)) for parent, word in pairs], dtype=np.int64)
             extended[rows] = numbers[inverse.ravel()]
         return extended
@@ -90,7 +94,8 @@ def best_word_sequences(lattice: Lattice, num_paths: int, beam: float, max_token
 
     Args:
         beam: alignments worse than the lattice's best path by more than this are ignored.
-        max_tokens: partial sequences followed at each frame; fewer is faster, and may lose the tail of the list.
+        max_tokens: partial sequences followed at each frame; fewer is faster, and may lose the tail of the
+            list.
     """
     if lattice.is_empty:
         return []
@@ -103,7 +108,9 @@ def best_word_sequences(lattice: Lattice, num_paths: int, beam: float, max_token
             tokens = strongest(tokens, ahead, max_tokens)
     paths = [
         Path(histories.words(int(history)), float(total), float(best), float(graph))
-        for history, total, best, graph in zip(tokens.history, tokens.total, tokens.best, tokens.graph, strict=True)
+        for history, total, best, graph in zip(
+            tokens.history, tokens.total, tokens.best, tokens.graph, strict=True
+        )
     ]
     return sorted(paths, key=lambda path: (-path.total, path.words))[:num_paths]
 

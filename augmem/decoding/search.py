@@ -3,8 +3,8 @@
 Letters: B utterances, T frames, V units.
 
 An utterance whose search ends in no final state must not become an empty answer (the best-known trap of this
-kind of decoder). It is searched again with wider beams, and at last in a graph that may end in any state; each such
-rescue is logged and marked on the result.
+kind of decoder). It is searched again with wider beams, and at last in a graph that may end in any state;
+each such rescue is logged and marked on the result.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class DecodingGraph:
     """HLG, whole and with open ends.
 
     Args:
-        hlg: one acceptor of units with `aux_labels` = word ids (a tensor, or ragged), disambiguation symbols removed.
+        hlg: one acceptor of units with `aux_labels` = word ids (a tensor, or ragged), disambiguation
+            symbols removed.
     """
 
     def __init__(self, hlg: k2.Fsa) -> None:
@@ -68,14 +69,31 @@ class DecodingGraph:
             raise FileNotFoundError(f"{path}: no decoding graph; run the graphs stage first")
         return cls(k2.Fsa.from_dict(torch.load(path, map_location="cpu")))
 
+    def check_units(self, num_units: int) -> None:
+        """Refuse a model that scores fewer units than the graph uses; k2 would read beyond its scores.
+
+        Raises:
+            ValueError: model and graph come from different lang folders.
+        """
+        if self.num_units > num_units:
+            raise ValueError(
+                f"the decoding graph uses {self.num_units} units but the model scores {num_units}: "
+                "they come from different lang folders; run the graphs stage of the model's own experiment"
+            )
+
+    @cached_property
+    def num_units(self) -> int:
+        """Units the graph uses, blank included."""
+        return int(self.fsa.labels.max()) + 1
+
     @cached_property
     def open_ended(self) -> k2.Fsa:
-        """The same graph with a free final arc from every state that lacks one; built only when it is needed."""
+        """The same graph with a free final arc from every state that lacks one; built when it is needed."""
         return prepared(with_open_ends(self.fsa[0]))
 
 
 def prepared(graph: k2.Fsa) -> k2.Fsa:
-    """As the intersection wants it: an arc-sorted FsaVec, its scores also kept as the attribute `lm_scores`."""
+    """As the intersection wants it: an arc-sorted FsaVec that also keeps its scores as `lm_scores`."""
     if len(graph.shape) == 3:
         graph = graph[0]
     graph = k2.arc_sort(graph)
@@ -91,7 +109,9 @@ def with_open_ends(graph: k2.Fsa) -> k2.Fsa:
     has_final[arcs[arcs[:, 2] == FINAL, 0].long()] = True
     has_final[end] = True
     states = torch.nonzero(~has_final).squeeze(1).int()
-    added = torch.stack([states, torch.full_like(states, end), torch.full_like(states, FINAL), torch.zeros_like(states)], 1)
+    added = torch.stack(
+        [states, torch.full_like(states, end), torch.full_like(states, FINAL), torch.zeros_like(states)], 1
+    )
     joined = torch.cat([arcs, added])
     order = torch.argsort(joined[:, 0], stable=True)
     opened = k2.Fsa(joined[order].contiguous())
@@ -102,14 +122,22 @@ def with_open_ends(graph: k2.Fsa) -> k2.Fsa:
 def extended(aux_labels: Tensor | k2.RaggedTensor, count: int, order: Tensor) -> Tensor | k2.RaggedTensor:
     """Append `count` arcs' worth of word labels for final arcs, then reorder all of them."""
     if isinstance(aux_labels, Tensor):
-        return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[order].contiguous()
-    added = k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
+        return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[
+            order
+        ].contiguous()
+    added = (
+        k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
+    )
     joined = k2.ragged.cat([aux_labels, added], axis=0) if count else aux_labels
     return joined.index(order.int(), axis=0, need_value_indexes=False)[0]
 
 
 def find_lattices(
-    log_probs: Tensor, lengths: Tensor, graph: DecodingGraph, config: DecodingConfig, names: Sequence[str] = ()
+    log_probs: Tensor,
+    lengths: Tensor,
+    graph: DecodingGraph,
+    config: DecodingConfig,
+    names: Sequence[str] = (),
 ) -> list[Found]:
     """Search a batch.
 
@@ -121,6 +149,7 @@ def find_lattices(
         One result for each utterance, in order; `Search.FAILED` comes with an empty lattice.
     """
     check_scores(log_probs, lengths)
+    graph.check_units(log_probs.shape[2])
     found = [Found(empty_lattice(), Search.FAILED)] * len(lengths)
     missing = [b for b in range(len(lengths)) if lengths[b] > 0]
     for fsa, attempt, search in attempts(graph, config):
@@ -186,8 +215,8 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
 
     Args:
         lattices: with the attributes `frame`, `lm_scores` and `aux_labels`.
-        scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh: k2 keeps
-            only their float32 sum with the graph's.
+        scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh:
+            k2 keeps only their float32 sum with the graph's.
     """
     arcs = lattices.arcs.values().numpy()
     frames = lattices.frame.numpy()
@@ -242,12 +271,16 @@ def check_scores(log_probs: Tensor, lengths: Tensor) -> None:
         ValueError: wrong shapes, lengths beyond T, or scores that are not numbers.
     """
     if log_probs.dim() != 3 or lengths.shape != log_probs.shape[:1]:
-        raise ValueError(f"log_probs {tuple(log_probs.shape)} and lengths {tuple(lengths.shape)}: want (B, T, V) and (B,)")
+        raise ValueError(
+            f"log_probs {tuple(log_probs.shape)} and lengths {tuple(lengths.shape)}: want (B, T, V) and (B,)"
+        )
     if len(lengths) and int(lengths.max()) > log_probs.shape[1]:
         raise ValueError(f"a length of {int(lengths.max())} frames exceeds log_probs' {log_probs.shape[1]}")
     for b, length in enumerate(lengths.tolist()):
         if torch.isnan(log_probs[b, :length]).any():
-            raise ValueError(f"utterance {b} of the batch has scores that are not numbers: the model has diverged")
+            raise ValueError(
+                f"utterance {b} of the batch has scores that are not numbers: the model has diverged"
+            )
 
 
 def called(names: Sequence[str], rows: Sequence[int]) -> str:

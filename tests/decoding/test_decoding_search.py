@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 
 import decoding_toys as toys
@@ -70,7 +69,9 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
     sums = [posteriors[lattice.arcs_of(frame)].sum() for frame in lattice.frames()]
     assert len(sums) == 10 and np.allclose(sums, 1)
 
-    arcs = np.stack([lattice.source, lattice.target, lattice.unit, np.zeros_like(lattice.unit)], 1).astype(np.int32)
+    arcs = np.stack([lattice.source, lattice.target, lattice.unit, np.zeros_like(lattice.unit)], 1).astype(
+        np.int32
+    )
     fsa = k2.Fsa(torch.from_numpy(arcs))
     fsa.scores = torch.from_numpy(scale * lattice.scores).float()
     expected = k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
@@ -87,7 +88,7 @@ def test_lattice_states_are_in_order_of_time() -> None:
 
 
 def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:
-    """The graph for kaldi-decoder: units raised by one, because its 0 is epsilon, and final weights on states."""
+    """The graph for kaldi-decoder: units raised by one (0 is epsilon there), final weights on states."""
     fst = kaldifst.StdVectorFst()
     for _ in range(graph.shape[0]):
         fst.add_state()
@@ -148,15 +149,21 @@ def test_several_words_on_one_arc() -> None:
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_utterance_without_final_state_is_rescued_and_logged(
+    ragged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     """Four units in a row are a must, and there are three frames."""
-    lines = [f"{n} {n + 1} {unit} {word} -0.5" for n, (unit, word) in enumerate([(1, 8), (2, 0), (3, 9), (1, 0)])]
+    lines = [
+        f"{n} {n + 1} {unit} {word} -0.5" for n, (unit, word) in enumerate([(1, 8), (2, 0), (3, 9), (1, 0)])
+    ]
     graph = k2.Fsa.from_str("\n".join([*lines, "4 5 -1 -1 0", "5"]), num_aux_labels=1)
     if ragged:
         graph.aux_labels = k2.RaggedTensor([[8], [], [9], [], [-1]])
     log_probs = toys.random_scores(2, 4, batch=3)
     with caplog.at_level(logging.INFO):
-        found = find_lattices(log_probs, torch.tensor([3, 4, 0]), DecodingGraph(graph), WIDE, ["short", "right", "none"])
+        found = find_lattices(
+            log_probs, torch.tensor([3, 4, 0]), DecodingGraph(graph), WIDE, ["short", "right", "none"]
+        )
     assert [result.search for result in found] == [Search.OPEN_END, Search.NORMAL, Search.FAILED]
     assert words_on(found[0].lattice, best_path(found[0].lattice)) == [8, 9]
     assert found[2].lattice.is_empty and best_word_sequences(found[2].lattice, 5, 10, 10) == []
@@ -188,6 +195,6 @@ def test_bad_scores_are_refused() -> None:
 
 
 def test_configuration_names_field_value_and_rule() -> None:
-    for field, value in itertools.chain({"search_beam": 0, "nbest": 0, "retries": -1, "lm_scales": ()}.items()):
-        with pytest.raises(ValueError, match=f"decoding.{field} = .*: must"):
+    for field, value in {"search_beam": 0, "nbest": 0, "retries": -1, "lm_scales": ()}.items():
+        with pytest.raises(ValueError, match=rf"decoding\.{field} = .*: must"):
             DecodingConfig(**{field: value})

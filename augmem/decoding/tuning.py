@@ -1,0 +1,203 @@
+"""Scales chosen on dev, frozen to a file, applied to test.
+
+Two systems are tuned: `first_pass` weighs the decoding graph's score, `rescored` the larger language
+    model's instead:
+
+    score(words) = am + lm_scale * lm + insertion_penalty * number of words
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import kaldialign
+import numpy as np
+
+from augmem.decoding.config import DecodingConfig
+from augmem.decoding.lattice import Floats
+from augmem.decoding.records import Hypothesis, NbestEntry, read_nbest
+from augmem.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+FIRST_PASS, RESCORED = "first_pass", "rescored"
+TUNED_FILE = "tuned.json"
+GRIDS = {"lm_scale": "lm_scales", "insertion_penalty": "insertion_penalties"}
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Weights of one system.
+
+    Args:
+        lm_scale: weight of the language model's score against the acoustic one.
+        insertion_penalty: added for each word.
+    """
+
+    lm_scale: float = 1.0
+    insertion_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A system's answer to one utterance.
+
+    Args:
+        id, speaker, reference: as in the utterance.
+        words: what the system understood; empty if it heard no word, or found no path (logged, and in
+            summary.json).
+    """
+
+    id: str
+    speaker: str
+    reference: tuple[str, ...]
+    words: tuple[str, ...]
+
+
+def tune(
+    decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, output: Path | None = None
+) -> Path:
+    """Try the whole grid on the pooled dev parts and freeze the best point of each system.
+
+    Only the n-best files of `dev_parts` are opened. Among equal word error rates the point nearest to
+    (1, 0) wins.
+
+    Args:
+        decode_dir: where `decode` put its parts.
+        output: file to write; decode_dir/tuned.json by default.
+    Returns:
+        the file: scales of each system, their dev WER, the WER of the best hypothesis in each list (the
+        oracle), and the whole sweep.
+    Raises:
+        ValueError: no dev part is named, or none has a word.
+    """
+    if not dev_parts:
+        raise ValueError("no dev part to tune on: name one in the recipe's corpus.dev")
+    entries = [entry for part in dev_parts for entry in read_nbest(decode_dir / part)]
+    table = Table(entries)
+    if table.words == 0:
+        raise ValueError(f"{decode_dir}: the transcripts of {', '.join(dev_parts)} hold no word to tune on")
+    result = {
+        "parts": list(dev_parts),
+        "words": table.words,
+        "oracle_wer": table.oracle_errors() / table.words,
+        "systems": {system: tuned(system, table, config) for system in table.systems()},
+    }
+    path = output or decode_dir / TUNED_FILE
+    write_json(path, result)
+    return path
+
+
+def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
+    """Sweep the grid for one system; its best point and all points."""
+    sweep = []
+    for lm_scale, penalty in product(config.lm_scales, config.insertion_penalties):
+        scales = Scales(lm_scale, penalty)
+        sweep.append({**asdict(scales), "wer": table.errors_at(system, scales) / table.words})
+    best = min(sweep, key=lambda p: (p["wer"], abs(p["lm_scale"] - 1) + abs(p["insertion_penalty"])))
+    logger.info(
+        "%s: dev WER %.2f %% at LM scale %g, insertion penalty %g",
+        system,
+        100 * best["wer"],
+        *list(best.values())[:2],
+    )
+    warn_at_edge(system, "lm_scale", best["lm_scale"], config.lm_scales)
+    warn_at_edge(system, "insertion_penalty", best["insertion_penalty"], config.insertion_penalties)
+    return {**best, "sweep": sweep}
+
+
+def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) -> None:
+    """A best point at the rim of the grid may not be the best."""
+    if len(grid) > 2 and value in (min(grid), max(grid)) and (name, value) != ("lm_scale", 0.0):
+        logger.warning(
+            "%s: the best %s, %g, is at the edge of its grid: widen decoding.%s",
+            system,
+            name,
+            value,
+            GRIDS[name],
+        )
+
+
+class Table:
+    """N-best lists as matrices, so that a point of the grid costs one pass over them.
+
+    Rows are utterances, columns hypotheses; short lists are padded with hypotheses that never win. An empty
+    list counts as one hypothesis without words.
+    """
+
+    def __init__(self, entries: Sequence[NbestEntry]) -> None:
+        self.words = sum(len(e.utterance.reference) for e in entries)
+        width = max((len(e.hypotheses) for e in entries), default=0) or 1
+        self.am, self.first, self.large, self.length, self.errors = (
+            np.zeros((len(entries), width)) for _ in range(5)
+        )
+        self.am[:, 1:] = -np.inf
+        for row, entry in enumerate(entries):
+            self.errors[row, 0] = len(entry.utterance.reference)
+            for column, hypothesis in enumerate(entry.hypotheses):
+                self.fill(row, column, hypothesis, entry.utterance.reference)
+        self.has_large = any(e.hypotheses and e.hypotheses[0].lm_rescore is not None for e in entries)
+
+    def fill(self, row: int, column: int, hypothesis: Hypothesis, reference: tuple[str, ...]) -> None:
+        """Enter one hypothesis; its errors are counted here, once for the whole grid."""
+        self.am[row, column] = hypothesis.am
+        self.first[row, column] = hypothesis.lm_first
+        self.large[row, column] = hypothesis.lm_rescore or 0.0
+        self.length[row, column] = len(hypothesis.words)
+        self.errors[row, column] = kaldialign.edit_distance(list(reference), list(hypothesis.words))["total"]
+
+    def systems(self) -> list[str]:
+        """Those whose scores the lists hold."""
+        return [FIRST_PASS, RESCORED] if self.has_large else [FIRST_PASS]
+
+    def scores(self, system: str, scales: Scales) -> Floats:
+        """(utterances, hypotheses) scores of one system."""
+        lm = self.first if system == FIRST_PASS else self.large
+        return self.am + scales.lm_scale * lm + scales.insertion_penalty * self.length
+
+    def errors_at(self, system: str, scales: Scales) -> int:
+        """Word errors of the hypotheses that win."""
+        winners = self.scores(system, scales).argmax(axis=1)
+        return int(self.errors[np.arange(len(winners)), winners].sum())
+
+    def oracle_errors(self) -> int:
+        """Word errors if the best hypothesis of each list always won."""
+        return int(np.where(np.isinf(self.am), np.inf, self.errors).min(axis=1).sum())
+
+
+def load_scales(tuned_file: Path) -> dict[str, Scales]:
+    """System -> scales, as `tune` froze them.
+
+    Raises:
+        FileNotFoundError: nothing was tuned yet.
+    """
+    if not tuned_file.exists():
+        raise FileNotFoundError(f"{tuned_file}: the scales have not been tuned; run the decode stage")
+    systems = read_json(tuned_file)["systems"]
+    return {name: Scales(s["lm_scale"], s["insertion_penalty"]) for name, s in systems.items()}
+
+
+def hypotheses(decode_dir: Path, part: str, system: str, scales: Scales) -> list[Answer]:
+    """The answers of one system to every utterance of a part."""
+    return [
+        Answer(
+            entry.utterance.id,
+            entry.utterance.speaker,
+            entry.utterance.reference,
+            winner(entry, system, scales),
+        )
+        for entry in read_nbest(decode_dir / part)
+    ]
+
+
+def winner(entry: NbestEntry, system: str, scales: Scales) -> tuple[str, ...]:
+    """The words of the best hypothesis under these scales."""
+    if not entry.hypotheses:
+        return ()
+    scores = Table([entry]).scores(system, scales)[0]
+    return entry.hypotheses[int(scores.argmax())].words

@@ -1,0 +1,235 @@
+"""Decoding whole parts and tuning on dev."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import decoding_toys as toys
+import jiwer
+import pytest
+import torch
+
+from augmem.decoding import DecodingConfig, decode, hypotheses, load_scales, tune
+from augmem.decoding.offline import make_batches
+from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
+from augmem.decoding.tuning import Scales
+
+CONFIG = DecodingConfig(nbest=8, max_duration=3.0)
+WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
+
+
+@dataclass(frozen=True)
+class ToyAcoustics:
+    """Random scores that depend on the utterance alone; a hundredth of a second a frame."""
+
+    kill: bool = False
+
+    def __call__(self, utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.kill:
+            os._exit(9)
+        lengths = torch.tensor([round(100 * u.duration) for u in utterances])
+        scores = torch.zeros(len(utterances), int(lengths.max()), toys.NUM_UNITS)
+        for row, utterance in enumerate(utterances):
+            scores[row, : lengths[row]] = toys.random_scores(int(utterance.id), int(lengths[row]))[0]
+        return scores, lengths
+
+
+@pytest.fixture
+def graph(tmp_path: Path) -> Path:
+    """A folder with the toy's words.txt and HLG.pt."""
+    lines = [f"{word} {number}" for number, word in enumerate(WORDS)]
+    (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
+    torch.save(toys.toy_graph().as_dict(), tmp_path / "HLG.pt")
+    return tmp_path
+
+
+def toy_utterances(first: int, count: int) -> list[Utterance]:
+    return [
+        Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100)
+        for n in range(first, first + count)
+    ]
+
+
+def prefers_short(words: Sequence[str]) -> float:
+    return -2.0 * len(words) - 1
+
+
+def test_result_does_not_depend_on_the_number_of_jobs(graph: Path) -> None:
+    parts = {"dev": toy_utterances(1, 9), "test": toy_utterances(20, 4)}
+    for name, jobs in {"alone": 1, "together": 2}.items():
+        decode(CONFIG, ToyAcoustics(), parts, graph, graph, graph / name, prefers_short, jobs)
+    for part in parts:
+        alone, together = (graph / name / part / "nbest.jsonl.gz" for name in ("alone", "together"))
+        assert alone.read_bytes() == together.read_bytes()
+    entries = list(read_nbest(graph / "alone" / "dev"))
+    assert [e.utterance for e in entries] == parts["dev"]
+    assert all(1 <= len(e.hypotheses) <= 8 for e in entries)
+    summary = json.loads((graph / "alone" / "dev" / "summary.json").read_text())
+    assert (
+        summary["utterances"] == 9
+        and summary["searches"] == {"normal": 9}
+        and summary["real_time_factor"] > 0
+    )
+
+
+def test_scores_are_taken_apart(graph: Path) -> None:
+    """am + lm_first is the log-sum over all alignments; lm_rescore is the caller's."""
+    wide = replace(
+        CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, acoustic_scale=0.5, nbest=1000
+    )
+    utterance = Utterance("3", (), "S", 0.06)
+    decode(wide, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", prefers_short)
+    (entry,) = read_nbest(graph / "out" / "dev")
+    truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
+    assert len(entry.hypotheses) == len(truth)
+    for hypothesis in entry.hypotheses:
+        words = tuple(WORDS.index(word) for word in hypothesis.words)
+        assert 0.5 * hypothesis.am + hypothesis.lm_first == pytest.approx(truth[words][0], abs=1e-3)
+        assert hypothesis.lm_first == pytest.approx(max(toys.grammar_paths(words)), abs=1e-3)
+        assert hypothesis.lm_rescore == prefers_short(hypothesis.words)
+
+
+def test_an_utterance_that_fails_is_named(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = {"dev": [Utterance("5", ("ONE",), "S", 0.1), Utterance("6", ("ONE",), "S", 0.001)]}
+    with caplog.at_level(logging.WARNING):
+        decode(CONFIG, ToyAcoustics(), parts, graph, graph, graph / "out")
+    assert "dev: 1 utterances have no hypothesis at all: 6" in caplog.text
+    summary = json.loads((graph / "out" / "dev" / "summary.json").read_text())
+    assert summary["failed"] == ["6"] and summary["rescued"] == []
+    assert hypotheses(graph / "out", "dev", "first_pass", Scales())[1].words == ()
+
+
+def test_a_killed_worker_is_reported(graph: Path) -> None:
+    with pytest.raises(OSError, match=r"killed, most likely for want of memory: use fewer jobs"):
+        decode(
+            CONFIG,
+            ToyAcoustics(kill=True),
+            {"dev": toy_utterances(1, 3)},
+            graph,
+            graph,
+            graph / "out",
+            jobs=2,
+        )
+
+
+def test_missing_graph_and_other_units_are_named(graph: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.pt: no decoding graph"):
+        decode(CONFIG, ToyAcoustics(), {}, graph, graph / "nowhere", graph / "out")
+
+    def few_units(utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(utterances), 5, 3), torch.full((len(utterances),), 5)
+
+    with pytest.raises(ValueError, match="uses 4 units but the model scores 3"):
+        decode(CONFIG, few_units, {"dev": toy_utterances(1, 1)}, graph, graph, graph / "out")
+
+
+def test_batches_hold_every_utterance_once_and_respect_the_limit() -> None:
+    utterances = [*toy_utterances(0, 50), Utterance("long", (), "S", 9.0)]
+    batches = make_batches(utterances, 0.8)
+    assert sorted(u.id for batch in batches for u in batch) == sorted(u.id for u in utterances)
+    assert [u.id for u in batches[0]] == ["long"]
+    assert all(batch[0].duration * len(batch) <= 0.8 for batch in batches[1:])
+    assert make_batches(utterances[::-1], 0.8) == batches
+
+
+def lists(folder: Path, *entries: tuple[str, list[tuple[str, float, float, float]]]) -> None:
+    """An n-best file from (reference, [(words, am, first, rescore)])."""
+    write_nbest(
+        folder,
+        [
+            NbestEntry(
+                Utterance(str(n), tuple(reference.split()), "S", 1.0),
+                "normal",
+                1.0,
+                tuple(Hypothesis(tuple(words.split()), *scores) for words, *scores in listed),
+            )
+            for n, (reference, listed) in enumerate(entries)
+        ],
+    )
+
+
+DEV = (
+    ("A B", [("A", -10.1, -2.0, -9.0), ("A B", -9.0, -4.03, -1.0), ("C", -30.0, -1.0, -0.57)]),
+    ("C", [("C D", -5.0, -5.0, -3.0), ("C", -6.47, -3.9, -3.1)]),
+    ("D E F", []),
+)
+
+
+def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
+    lists(tmp_path / "dev", *DEV)
+    config = DecodingConfig(lm_scales=(0.0, 0.5, 1.0, 2.0), insertion_penalties=(-3.0, 0.0, 3.0))
+    result = json.loads(tune(tmp_path, ["dev"], config).read_text())
+    entries = list(read_nbest(tmp_path / "dev"))
+    for system in ("first_pass", "rescored"):
+        sweep = result["systems"][system]["sweep"]
+        assert len(sweep) == 12
+        for point in sweep:
+            winners = []
+            for entry in entries:
+                scored = [
+                    (
+                        h.am
+                        + point["lm_scale"] * (h.lm_first if system == "first_pass" else h.lm_rescore or 0)
+                        + point["insertion_penalty"] * len(h.words),
+                        " ".join(h.words),
+                    )
+                    for h in entry.hypotheses
+                ]
+                winners.append(max(scored)[1] if scored else "")
+            assert point["wer"] == pytest.approx(jiwer.wer([reference for reference, _ in DEV], winners))
+        best = min(sweep, key=lambda point: point["wer"])
+        assert result["systems"][system]["wer"] == best["wer"]
+    assert result["words"] == 6 and result["oracle_wer"] == pytest.approx(3 / 6)  # the empty list misses all
+
+    scales = load_scales(tmp_path / "tuned.json")
+    answers = hypotheses(tmp_path, "dev", "rescored", scales["rescored"])
+    assert [" ".join(answer.words) for answer in answers][2] == "" and answers[0].reference == ("A", "B")
+    errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(answer.words) for answer in answers])
+    assert errors == pytest.approx(result["systems"]["rescored"]["wer"])
+
+
+def test_tuning_opens_dev_alone(tmp_path: Path) -> None:
+    """A test part that cannot be read does no harm, and what stands in it changes nothing."""
+    lists(tmp_path / "dev", *DEV)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "nbest.jsonl.gz").write_bytes(b"not to be touched")
+    (tmp_path / "test" / "nbest.jsonl.gz").chmod(0)
+    tuned = json.loads(tune(tmp_path, ["dev"], DecodingConfig()).read_text())
+    assert tuned["parts"] == ["dev"] and set(tuned["systems"]) == {"first_pass", "rescored"}
+
+
+def test_what_tuning_refuses(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no dev part to tune on"):
+        tune(tmp_path, [], DecodingConfig())
+    with pytest.raises(FileNotFoundError, match="has not been decoded"):
+        tune(tmp_path, ["dev"], DecodingConfig())
+    lists(tmp_path / "dev", ("", [("A", -1.0, -1.0, -1.0)]))
+    with pytest.raises(ValueError, match="hold no word"):
+        tune(tmp_path, ["dev"], DecodingConfig())
+    with pytest.raises(FileNotFoundError, match="have not been tuned"):
+        load_scales(tmp_path / "tuned.json")
+
+
+def test_a_best_point_at_the_edge_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lists(tmp_path / "dev", ("A", [("B", 0.0, -5.0, -5.0), ("A", -9.0, 0.0, 0.0)]))
+    with caplog.at_level(logging.WARNING):
+        tune(tmp_path, ["dev"], DecodingConfig(lm_scales=(0.5, 1.0, 2.0), insertion_penalties=(0.0,)))
+    assert "the best lm_scale, 2, is at the edge of its grid: widen decoding.lm_scales" in caplog.text
+
+
+def test_nbest_files_are_read_back_and_broken_lines_named(tmp_path: Path) -> None:
+    lists(tmp_path, *DEV)
+    entries = list(read_nbest(tmp_path))
+    write_nbest(tmp_path / "again", entries)
+    assert list(read_nbest(tmp_path / "again")) == entries
+    assert (tmp_path / "again" / "nbest.jsonl.gz").read_bytes() == (tmp_path / "nbest.jsonl.gz").read_bytes()
+    with gzip.open(tmp_path / "nbest.jsonl.gz", "at") as stream:
+        stream.write('{"id": "x"}\n')
+    with pytest.raises(ValueError, match=r"nbest.jsonl.gz:4: not an n-best line"):
+        list(read_nbest(tmp_path))
