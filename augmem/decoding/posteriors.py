@@ -1,0 +1,70 @@
+"""What an n-best list says about each word: minimum-Bayes-risk answers and confidences.
+
+N hypotheses, each with a probability. Scores become probabilities through `scale`: at 1 acoustic models are
+far too sure of themselves, because they treat neighbouring frames as independent; it is tuned on dev
+(`calibration.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import kaldialign
+import numpy as np
+
+from augmem.decoding.lattice import Floats
+
+Words = tuple[str, ...]
+
+NO_WORD = "*"  # what kaldialign puts opposite an insertion or deletion; words have no asterisks
+
+
+def posteriors(scores: Floats, scale: float = 1.0) -> Floats:
+    """(N,) probabilities proportional to exp(scale * score)."""
+    weights = np.exp(scale * (scores - scores.max()))
+    return weights / weights.sum()
+
+
+def expected_errors(hypotheses: Sequence[Words], probabilities: Floats) -> Floats:
+    """(N,) word errors each hypothesis would have on average, if the truth were drawn from the list."""
+    ids = as_numbers(hypotheses)
+    distances = np.zeros((len(ids), len(ids)))
+    for i, left in enumerate(ids):
+        for j in range(i):
+            distances[i, j] = distances[j, i] = kaldialign.edit_distance(left, ids[j])["total"]
+    return distances @ probabilities
+
+
+def as_numbers(hypotheses: Sequence[Words]) -> list[list[int]]:
+    """Words as numbers, which compare faster."""
+    numbers: dict[str, int] = {}
+    return [[numbers.setdefault(word, len(numbers)) for word in words] for words in hypotheses]
+
+
+def minimum_bayes_risk(hypotheses: Sequence[Words], probabilities: Floats) -> int:
+    """Index of the hypothesis with the least expected word errors; among equals the most probable.
+
+    Raises:
+        ValueError: the list is empty.
+    """
+    if not hypotheses:
+        raise ValueError("no hypothesis to choose from")
+    risks = expected_errors(hypotheses, probabilities)
+    return min(range(len(hypotheses)), key=lambda n: (round(float(risks[n]), 12), -probabilities[n]))
+
+
+def word_confidences(answer: Words, hypotheses: Sequence[Words], probabilities: Floats) -> list[float]:
+    """For each word of the answer, the probability of the hypotheses that have it in that place.
+
+    "In that place" means opposite it in the alignment with fewest errors.
+    """
+    confidences = np.zeros(len(answer))
+    for words, probability in zip(hypotheses, probabilities, strict=True):
+        confidences += probability * matches(answer, words)
+    return [float(value) for value in np.clip(confidences, 0, 1)]
+
+
+def matches(answer: Words, other: Words) -> Floats:
+    """(len(answer),) 1 where the other sequence has the same word, else 0."""
+    pairs = kaldialign.align(list(answer), list(other), NO_WORD)
+    return np.array([float(left == right) for left, right in pairs if left != NO_WORD])
