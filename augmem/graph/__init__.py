@@ -1,0 +1,35 @@
+"""Graphs: topologies H, lexicon L, phone LM P, grammar G, and what is composed of them.
+
+For training: numerators (one small graph a transcript) and the denominator, with exact total scores and gradients.
+For decoding: HLG and the larger G for rescoring. One topology, chosen by name, serves all of them.
+"""
+
+from augmem.graph.config import TOPOLOGIES, GraphConfig
+from augmem.graph.denominator import Denominator
+from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
+from augmem.graph.fsa import load_fsa, save_fsa
+from augmem.graph.k2_score import k2_score
+from augmem.graph.numerator import NumeratorCompiler
+from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
+from augmem.graph.topology import build_topology, num_outputs
+from augmem.graph.total_score import DenseGraph, graphs_score
+
+__all__ = [
+    "TOPOLOGIES",
+    "DenseGraph",
+    "Denominator",
+    "FrameGraph",
+    "FrameGraphs",
+    "GraphConfig",
+    "NumeratorCompiler",
+    "PhoneLm",
+    "build_topology",
+    "estimate_phone_lm",
+    "frame_graph",
+    "graphs_score",
+    "k2_score",
+    "load_fsa",
+    "num_outputs",
+    "save_fsa",
+    "stack_graphs",
+]

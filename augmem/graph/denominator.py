@@ -1,0 +1,50 @@
+"""The denominator of LF-MMI: the total score of all unit sequences, weighted by the phone LM."""
+
+from __future__ import annotations
+
+import logging
+
+import k2
+from torch import Tensor
+
+from augmem.graph.frames import frame_graph
+from augmem.graph.fsa import size_of, without_outputs
+from augmem.graph.k2_score import k2_score
+from augmem.graph.topology import build_topology
+from augmem.graph.total_score import DenseGraph
+
+_LOG = logging.getLogger(__name__)
+
+
+class Denominator:
+    """H o P, summed exactly over all paths; of the same H as the numerators.
+
+    Args:
+        phone_lm: P, a sorted epsilon-free acceptor over units.
+        topology: name of H.
+        num_units: units including the blank.
+        max_states: largest graph summed as a dense matrix; larger ones go through k2, which is exact up to `beam`
+            but many times slower.
+        beam: k2's output beam, in nats.
+    """
+
+    def __init__(
+        self, phone_lm: k2.Fsa, topology: str, num_units: int, max_states: int = 2000, beam: float = 20.0
+    ) -> None:
+        self.fsa = denominator_fsa(phone_lm, topology, num_units)
+        self.beam = beam
+        graph = frame_graph(self.fsa)
+        self.dense = DenseGraph(graph) if len(graph.labels) <= max_states else None
+        _LOG.info("denominator: %d states, %d arcs, summed by %s", *size_of(self.fsa), "matrix" if self.dense else "k2")
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
+        """Total scores (B,) of log_probs (B, T, V) over lengths (B,) frames, with gradient."""
+        if self.dense is not None:
+            return self.dense.score(log_probs, lengths)
+        return k2_score(log_probs, lengths, self.fsa, self.beam)
+
+
+def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int) -> k2.Fsa:
+    """H o P as a sorted acceptor over the model's outputs."""
+    composed = k2.connect(k2.compose(build_topology(topology, num_units), phone_lm))
+    return k2.arc_sort(without_outputs(composed))

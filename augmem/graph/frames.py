@@ -1,0 +1,146 @@
+"""Frame graphs: automata turned inside out, so that states emit outputs and arcs only connect.
+
+In a k2 acceptor the arcs carry the outputs. Here every pair (state, label of an arc into it) becomes a state of its
+own, which emits that label in every frame spent there. Forward and backward sums then are, per frame, a linear map
+and an elementwise product, which tensors do well.
+
+Letters: S states, A arcs, K arcs into (or out of) one state at most, B utterances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import k2
+import torch
+from torch import Tensor
+
+INFINITE = float("inf")
+
+
+class FrameGraph(NamedTuple):
+    """One automaton over frames; scores are natural logs in float32, on the CPU.
+
+    Args:
+        labels: (S,) output each state emits.
+        initial: (S,) score of spending the first frame in the state.
+        final: (S,) score of ending after it.
+        sources, targets, scores: (A,) arcs between states; parallel arcs add up as probabilities.
+    """
+
+    labels: Tensor
+    initial: Tensor
+    final: Tensor
+    sources: Tensor
+    targets: Tensor
+    scores: Tensor
+
+
+def frame_graph(fsa: k2.Fsa) -> FrameGraph:
+    """Turn an acceptor, whose label 0 is an output like any other, into a frame graph.
+
+    An automaton without arcs becomes a graph without states: it accepts nothing.
+    """
+    arcs = fsa.arcs.values()[:, :3].long().cpu()
+    scores = fsa.scores.detach().float().cpu()
+    inner = arcs[:, 2] != -1
+    num_states = int(arcs[:, :2].max()) + 1 if len(arcs) else 0
+    final = scatter_logsumexp(scores[~inner], arcs[~inner, 0], num_states)
+    return _unfold(arcs[inner], scores[inner], final)
+
+
+def _unfold(arcs: Tensor, scores: Tensor, final: Tensor) -> FrameGraph:
+    """Split states by incoming label; an arc leaves every part of its source, and enters one part of its target.
+
+    Args:
+        arcs: (n, 3) source, target, label; no final arcs.
+        scores: (n,)
+        final: (states,) score of ending in each state.
+    """
+    num_labels = int(arcs[:, 2].max()) + 1 if len(arcs) else 1
+    keys, heads = torch.unique(arcs[:, 1] * num_labels + arcs[:, 2], return_inverse=True)
+    origin = keys // num_labels  # the automaton's state each new state is a part of; ascending
+    parts = torch.bincount(origin, minlength=len(final))
+    first_part = torch.cumsum(parts, 0) - parts
+
+    starting = arcs[:, 0] == 0
+    initial = scatter_logsumexp(scores[starting], heads[starting], len(keys))
+    copies = parts[arcs[:, 0]]  # of each arc
+    rank = torch.arange(int(copies.sum())) - torch.repeat_interleave(torch.cumsum(copies, 0) - copies, copies)
+    sources = torch.repeat_interleave(first_part[arcs[:, 0]], copies) + rank
+    targets = torch.repeat_interleave(heads, copies)
+    return FrameGraph(
+        keys % num_labels, initial, final[origin], sources, targets, torch.repeat_interleave(scores, copies)
+    )
+
+
+class FrameGraphs(NamedTuple):
+    """A batch of frame graphs side by side, with arcs as tables: what the log-domain recursion reads.
+
+    Index S in the tables means "none": a state beyond the last, whose score is -inf.
+
+    Args:
+        labels, owners: (S,) output each state emits, and the utterance it belongs to.
+        members: (B, M) the states of each utterance.
+        initial, final: (S,) scores.
+        incoming, incoming_scores: (K, S) source states of the arcs into each state.
+        outgoing, outgoing_scores: (K', S) target states of the arcs out of each state.
+        batch: B.
+    """
+
+    labels: Tensor
+    owners: Tensor
+    members: Tensor
+    initial: Tensor
+    final: Tensor
+    incoming: Tensor
+    incoming_scores: Tensor
+    outgoing: Tensor
+    outgoing_scores: Tensor
+    batch: int
+
+    def to(self, device: torch.device) -> FrameGraphs:
+        """The same graphs on another device."""
+        return FrameGraphs(*(x.to(device) if isinstance(x, Tensor) else x for x in self))
+
+
+def stack_graphs(graphs: Sequence[FrameGraph]) -> FrameGraphs:
+    """Lay graphs side by side: utterance b has graph b."""
+    sizes = torch.tensor([len(graph.labels) for graph in graphs])
+    offsets = (torch.cumsum(sizes, 0) - sizes).tolist()
+    sources = torch.cat([graph.sources + offset for graph, offset in zip(graphs, offsets, strict=True)])
+    targets = torch.cat([graph.targets + offset for graph, offset in zip(graphs, offsets, strict=True)])
+    scores = torch.cat([graph.scores for graph in graphs])
+    total = int(sizes.sum())
+    owners = torch.repeat_interleave(torch.arange(len(graphs)), sizes)
+    return FrameGraphs(
+        torch.cat([graph.labels for graph in graphs]),
+        owners,
+        _table(owners, torch.arange(total), torch.zeros(total), len(graphs), total)[0].t(),
+        torch.cat([graph.initial for graph in graphs]),
+        torch.cat([graph.final for graph in graphs]),
+        *_table(targets, sources, scores, total, total),
+        *_table(sources, targets, scores, total, total),
+        len(graphs),
+    )
+
+
+def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, nothing: int) -> tuple[Tensor, Tensor]:
+    """Group values by key: (K, size) the values of each group and their scores, padded with `nothing` and -inf."""
+    order = torch.argsort(keys)
+    keys = keys[order]
+    sizes = torch.bincount(keys, minlength=size)
+    rank = torch.arange(len(keys)) - (torch.cumsum(sizes, 0) - sizes)[keys]
+    widest = max(int(sizes.max()) if size else 0, 1)
+    table = torch.full((widest, size), nothing)
+    table_scores = torch.full((widest, size), -INFINITE)
+    table[rank, keys] = values[order]
+    table_scores[rank, keys] = scores[order]
+    return table, table_scores
+
+
+def scatter_logsumexp(scores: Tensor, index: Tensor, size: int) -> Tensor:
+    """(size,) log of the summed exponentials of the scores with each index; -inf where there are none."""
+    sums = torch.zeros(size, dtype=torch.float64, device=scores.device)
+    return sums.index_add_(0, index, scores.double().exp()).log().to(scores.dtype)

@@ -1,0 +1,72 @@
+"""Numerators: for each transcript, all frame sequences that say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import k2
+import torch
+
+from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
+from augmem.graph.fsa import fsa_list, without_outputs
+from augmem.graph.topology import build_topology
+
+if TYPE_CHECKING:
+    from augmem.lang import Lang
+
+
+class NumeratorCompiler:
+    """Turns transcripts into graphs over frames: H o (units of the transcript) o P.
+
+    The units of a transcript are the set of unit sequences the lexicon L allows for its words: every pronunciation,
+    silence wherever L has it optional. Each sequence counts once; L's own weights are left out, because P already
+    says how likely a sequence is. So for LF-MMI (with P) a numerator sums over a subset of the denominator's paths
+    with the same weights, and is never the larger of the two.
+
+    Compiled graphs are kept: an epoch after the first costs nothing.
+
+    Args:
+        lang: words, units and L.
+        topology: name of H.
+        phone_lm: P as a sorted, epsilon-free acceptor; None for CTC.
+    """
+
+    def __init__(self, lang: Lang, topology: str, phone_lm: k2.Fsa | None = None) -> None:
+        self.lang = lang
+        self.topology = build_topology(topology, lang.num_units)
+        self.phone_lm = phone_lm
+        self._lexicon = k2.arc_sort(lang.L().invert())  # words to units
+        self._graphs: dict[str, FrameGraph] = {}
+
+    def compile(self, texts: Sequence[str]) -> FrameGraphs:
+        """Graphs for a batch, in order. A text the lexicon cannot say at all has no paths, so its score is -inf."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self._graphs]
+        if missing:
+            for text, graph in zip(missing, fsa_list(self.fsas(missing)), strict=True):
+                self._graphs[text] = frame_graph(graph)
+        return stack_graphs([self._graphs[text] for text in texts])
+
+    def fsas(self, texts: Sequence[str]) -> k2.Fsa:
+        """The same as a vector of k2 acceptors over frames (not cached): for alignment, and as a check."""
+        units = self.units(texts)
+        if self.phone_lm is not None:
+            units = k2.connect(k2.intersect(units, self.phone_lm, treat_epsilons_specially=False))
+        graphs = k2.connect(k2.compose(self.topology, k2.arc_sort(units)))
+        return k2.arc_sort(without_outputs(graphs))
+
+    def units(self, texts: Sequence[str]) -> k2.Fsa:
+        """Acceptors of the transcripts' unit sequences: each sequence once, unweighted, without epsilons."""
+        words = k2.linear_fsa_with_self_loops(k2.linear_fsa([self.word_ids(text) for text in texts]))
+        paths = k2.connect(k2.intersect(self._lexicon, words, treat_epsilons_specially=False))
+        units = k2.Fsa(paths.arcs)
+        units.labels = paths.aux_labels.contiguous()
+        units.scores = torch.zeros_like(units.scores)
+        plain = k2.remove_epsilon(k2.top_sort(units))
+        # One by one: k2 1.23.4's determinize crashes on vectors of automata.
+        return k2.arc_sort(k2.create_fsa_vec([k2.connect(k2.determinize(fsa)) for fsa in fsa_list(plain)]))
+
+    def word_ids(self, text: str) -> list[int]:
+        """Ids of a transcript's words; a word the lexicon lacks becomes the lexicon's word for the unknown."""
+        words = self.lang.words
+        return [words.get(word, words[self.lang.oov_word]) for word in text.split()]

@@ -1,0 +1,143 @@
+"""P: a small n-gram model over units, exactly normalised, as an acceptor that is deterministic and epsilon-free.
+
+Estimated by interpolated absolute discounting (Ney, Essen and Kneser 1994, one discount an order) with a uniform
+distribution below the unigrams, so every unit can follow every history. Plain counts serve the lower orders, not
+Kneser-Ney's, because only the frequent long histories are kept and the others fall back on the short ones entirely.
+Each state has one arc for every unit, so there are no back-off arcs, and a sum over the graph is a sum over true
+probabilities.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import k2
+
+from augmem.graph.fsa import Arc, build_fsa
+
+END = -1  # stands for the end of a sequence in n-grams, as label -1 does in k2
+START = -2  # stands for what comes before a sequence; never predicted
+
+History = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PhoneLm:
+    """Probabilities of the next unit (or the end) for each history kept.
+
+    Args:
+        units: the units, without blank.
+        probabilities: history -> unit or END -> probability, summing to one. Holds (START,) and, for every other
+            history, all its suffixes.
+    """
+
+    units: tuple[int, ...]
+    probabilities: Mapping[History, Mapping[int, float]]
+
+    def history_after(self, history: History, unit: int) -> History:
+        """The longest history kept that is a suffix of `history` followed by `unit`."""
+        following = (*history, unit)
+        while following not in self.probabilities:
+            following = following[1:]
+        return following
+
+    def log_probability(self, sequence: Sequence[int]) -> float:
+        """Natural log probability of a whole sequence including its end."""
+        history, total = (START,), 0.0
+        for unit in sequence:
+            total += math.log(self.probabilities[history][unit])
+            history = self.history_after(history, unit)
+        return total + math.log(self.probabilities[history][END])
+
+    def perplexity(self, sequences: Sequence[Sequence[int]]) -> float:
+        """Perplexity per unit, ends counted as units."""
+        events = sum(len(sequence) + 1 for sequence in sequences)
+        return math.exp(-sum(map(self.log_probability, sequences)) / max(events, 1))
+
+    def acceptor(self) -> k2.Fsa:
+        """P as a k2 acceptor, sorted; an arc a unit and state, ends as final arcs."""
+        histories = sorted(self.probabilities, key=lambda h: (h != (START,), h))
+        state = {history: i for i, history in enumerate(histories)}
+        arcs = []
+        for history in histories:
+            for unit in self.units:
+                target = state[self.history_after(history, unit)]
+                arcs.append(Arc(state[history], target, unit, 0, math.log(self.probabilities[history][unit])))
+            arcs.append(Arc(state[history], len(state), -1, -1, math.log(self.probabilities[history][END])))
+        return k2.arc_sort(build_fsa(arcs, acceptor=True))
+
+
+def estimate_phone_lm(
+    sequences: Sequence[Sequence[int]], units: Sequence[int], order: int, max_histories: int
+) -> PhoneLm:
+    """Estimate an n-gram model of unit sequences.
+
+    Args:
+        sequences: training sequences; every unit must be in `units`.
+        units: the inventory; units never seen get a small probability too.
+        order: n of the n-gram, at least 2.
+        max_histories: of the histories longer than one unit keep so many, the most frequent ones.
+
+    Raises:
+        ValueError: there is nothing to learn from, or a unit is not in the inventory.
+    """
+    unknown = {unit for sequence in sequences for unit in sequence} - set(units)
+    if unknown or not sequences:
+        raise ValueError(f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}")
+    counts = _count(sequences, order)
+    discounts = _discounts(counts, order)
+    uniform = dict.fromkeys((*units, END), 1 / (len(units) + 1))
+    model: dict[History, dict[int, float]] = {}
+    for history in sorted(_histories(counts, units, order, max_histories), key=len):
+        lower = model[history[1:]] if history else uniform
+        model[history] = _interpolate(counts[history], discounts[len(history)], lower)
+    return PhoneLm(tuple(units), {h: p for h, p in model.items() if h})
+
+
+Counts = dict[History, Counter[int]]  # history -> next unit -> count
+
+
+def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
+    """Count what follows each history of 0 .. order - 1 units."""
+    counts: Counts = defaultdict(Counter)
+    for sequence in sequences:
+        padded = [START, *sequence, END]
+        for end in range(1, len(padded)):
+            for begin in range(max(0, end - order + 1), end + 1):
+                counts[tuple(padded[begin:end])][padded[end]] += 1
+    return counts
+
+
+def _histories(counts: Counts, units: Sequence[int], order: int, most: int) -> set[History]:
+    """The empty history, all of one unit, START, and the `most` frequent longer ones with all their suffixes."""
+    kept: set[History] = {(), (START,), *((unit,) for unit in units)}
+    longer = [history for history in counts if 2 <= len(history) < order]
+    longer.sort(key=lambda history: (-sum(counts[history].values()), len(history), history))
+    for history in longer:
+        missing = [history[i:] for i in range(len(history)) if history[i:] not in kept]
+        if len(missing) <= most:
+            kept.update(missing)
+            most -= len(missing)
+    return kept
+
+
+def _discounts(counts: Counts, order: int) -> list[float]:
+    """Ney's estimate n1 / (n1 + 2 n2) for histories of each length; 0.5 where there are no such counts."""
+    discounts = []
+    for length in range(order):
+        seen = [c for history, following in counts.items() if len(history) == length for c in following.values()]
+        once, twice = seen.count(1), seen.count(2)
+        discounts.append(once / (once + 2 * twice) if once and twice else 0.5)
+    return discounts
+
+
+def _interpolate(following: Counter[int], discount: float, lower: Mapping[int, float]) -> dict[int, float]:
+    """Discounted relative frequencies; the mass taken off goes to the distribution after the shorter history."""
+    total = sum(following.values())
+    if not total:
+        return dict(lower)
+    reserved = discount * len(following) / total
+    return {unit: max(following[unit] - discount, 0) / total + reserved * p for unit, p in lower.items()}

@@ -1,0 +1,199 @@
+"""Total scores of frame graphs given a model's log probabilities: exact sums over all paths, with exact gradients.
+
+Both functions here take log_probs (B, T, V), unpadded frame counts lengths (B,), and return (B,) the log of the sum
+over all paths of exactly lengths[b] frames. The gradient (the expected count of each output in each frame) is computed
+along with the sum: a forward and a backward recursion run side by side in one loop over frames.
+
+A row that no path fits has score -inf and gradient 0. NaN in gives NaN out.
+
+Letters: B utterances, T frames, V outputs, S states, K arcs of a state at most.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
+
+_TINY = 1e-300  # keeps 0 / 0 away; in float64
+_LOWEST = -1e30
+
+
+def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
+    """Total scores with one small sparse graph per utterance: recursions in the log domain, so nothing underflows.
+
+    Raises:
+        ValueError: numbers of rows, lengths and graphs differ, or a graph names an output the model lacks.
+    """
+    _check(log_probs, lengths, graphs.batch)
+    if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
+        raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
+    return _LogScore.apply(log_probs, lengths, graphs)
+
+
+def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
+    if log_probs.dim() != 3 or lengths.shape != (rows,) or log_probs.shape[0] != rows:
+        raise ValueError(
+            f"log_probs {tuple(log_probs.shape)} must be (B, T, V) and lengths {tuple(lengths.shape)} (B,), B = {rows}"
+        )
+    if bool((lengths < 0).any() | (lengths > log_probs.shape[1]).any()):
+        raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
+
+
+class _LogScore(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
+        graphs, lengths = graphs.to(log_probs.device), lengths.to(log_probs.device)
+        score, counts = _log_domain(log_probs.detach(), lengths, graphs)
+        ctx.save_for_backward(counts)
+        return score
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (counts,) = ctx.saved_tensors
+        return counts * grad[:, None, None], None, None
+
+
+def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
+    """Scores (B,) and expected counts (B, T, V).
+
+    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one vector of
+    2 S states. `reach` holds scores of arriving in a state, its own emission not yet added.
+    """
+    T, S = log_probs.shape[1], len(graphs.labels)
+    time = torch.arange(T, device=log_probs.device)[:, None]
+    mirrored = (lengths - 1 - time) % max(T, 1)  # (T, B): frame that the backward recursion visits at each step
+    emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (T, S)
+    back = mirrored[:, graphs.owners]  # (T, S)
+    emit = torch.cat([emissions, emissions.gather(0, back)], dim=1)
+    reach = _arrivals(emit, *_both_ways(graphs, log_probs.dtype))
+    alpha = reach[:, :S] + emissions
+    last = alpha.gather(0, (lengths - 1).clamp(min=0)[None, graphs.owners])[0] + graphs.final
+    last = torch.nn.functional.pad(last, (0, 1), value=-INFINITE)[graphs.members]  # (B, M)
+    score = last.logsumexp(1).masked_fill(lengths == 0, -INFINITE)
+    posterior = (alpha + reach[:, S:].gather(0, back) - score[graphs.owners]).exp()
+    posterior = posterior.masked_fill((time >= lengths)[:, graphs.owners], 0)
+    posterior = posterior.masked_fill(score[graphs.owners] == -INFINITE, 0)
+    return score, _counts(posterior, graphs, log_probs.shape)
+
+
+def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Start scores (2 S,), source states (K, 2 S) and arc scores (K, 2 S) of the forward and mirrored graphs."""
+    S = len(graphs.labels)
+    K = max(len(graphs.incoming), len(graphs.outgoing))
+
+    def pad(x: Tensor, value: float) -> Tensor:
+        return torch.nn.functional.pad(x, (0, 0, 0, K - len(x)), value=value)
+
+    backward = torch.where(graphs.outgoing == S, 2 * S, graphs.outgoing + S)
+    forward = torch.where(graphs.incoming == S, 2 * S, graphs.incoming)
+    sources = torch.cat([pad(forward, 2 * S), pad(backward, 2 * S)], dim=1)
+    scores = torch.cat([pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1)
+    return torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype)
+
+
+def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> Tensor:
+    """Run the recursion: (T, n) log sum of all ways to arrive in each state at each frame."""
+    reach = torch.empty_like(emit)
+    state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is the padding state
+    index, shape = sources.flatten(), sources.shape
+    for t in range(len(emit)):
+        if t:
+            torch.logsumexp(state.index_select(0, index).view(shape) + scores, 0, out=reach[t])
+        else:
+            reach[0] = start
+        torch.add(reach[t], emit[t], out=state[:-1])
+    return reach
+
+
+def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor:
+    """Add up state posteriors (T, S) into expected counts of outputs (B, T, V)."""
+    B, T, V = shape
+    counts = posterior.new_zeros(T, B * V)
+    counts.index_add_(1, graphs.owners * V + graphs.labels, posterior)
+    return counts.view(T, B, V).transpose(0, 1)
+
+
+class DenseGraph:
+    """One graph shared by all utterances, as a matrix: frame sums are matrix products.
+
+    Recursions run in probabilities rescaled each frame, in float64, so a state may be e^-700 times as likely as the
+    likeliest and still count: use it for graphs where any state is soon reached from any other.
+
+    Args:
+        graph: the graph; its matrix has S^2 entries.
+    """
+
+    def __init__(self, graph: FrameGraph) -> None:
+        S = len(graph.labels)
+        forward = torch.zeros(S * S, dtype=torch.float64)
+        forward.index_add_(0, graph.sources * S + graph.targets, graph.scores.double().exp())
+        forward = forward.view(S, S)
+        self.labels = graph.labels
+        self.transitions = torch.stack([forward, forward.t()])  # (2, S, S)
+        self.start = torch.stack([graph.initial, graph.final]).double().exp()  # (2, S)
+
+    def score(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
+        """Total scores (B,) of log_probs (B, T, V)."""
+        _check(log_probs, lengths, len(log_probs))
+        self._to(log_probs.device)
+        return _DenseScore.apply(log_probs, lengths.to(log_probs.device), self)
+
+    def _to(self, device: torch.device) -> None:
+        self.labels, self.transitions, self.start = (
+            x.to(device) for x in (self.labels, self.transitions, self.start)
+        )
+
+
+class _DenseScore(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> Tensor:
+        score, counts = _probability_domain(log_probs.detach(), lengths, graph)
+        ctx.save_for_backward(counts)
+        return score.to(log_probs.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (counts,) = ctx.saved_tensors
+        return counts * grad[:, None, None], None, None
+
+
+def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
+    """Scores (B,) and expected counts (B, T, V). In each frame the posteriors of the states sum to one."""
+    B, T, V = log_probs.shape
+    rows = torch.arange(B, device=log_probs.device)
+    time = torch.arange(T, device=log_probs.device)[:, None]
+    mirrored = (lengths - 1 - time) % max(T, 1)  # (T, B): frame that the backward recursion visits at each step
+    peaks = log_probs.amax(2).t().double().clamp(min=_LOWEST)  # (T, B)
+    outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
+    emissions = outputs[:, :, graph.labels]  # (T, B, S)
+    emit = torch.stack([emissions, emissions[mirrored, rows]], dim=1)  # (T, 2, B, S)
+    states, scales = _rescaled_recursion(emit, graph)
+    ends = (states[(lengths - 1).clamp(min=0), 0, rows] * graph.start[1]).sum(1)
+    score = (scales[:, 0].log() + peaks).masked_fill(time >= lengths, 0).sum(0) + ends.log()
+    score = score.masked_fill(lengths == 0, -INFINITE)
+    onward = states[mirrored, 1, rows] / emissions.clamp(min=_TINY)  # what follows a frame, up to a factor
+    posterior = (states[:, 0] * onward)
+    posterior /= posterior.sum(2, keepdim=True).clamp(min=_TINY)
+    posterior.masked_fill_(((time >= lengths) | (score == -INFINITE))[:, :, None], 0)
+    one_hot = torch.nn.functional.one_hot(graph.labels, V).to(log_probs.dtype)
+    return score, (posterior.to(log_probs.dtype) @ one_hot).transpose(0, 1)
+
+
+def _rescaled_recursion(emit: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
+    """Both recursions: states (T, 2, B, S), summing to one over S, and the factors (T, 2, B) taken out."""
+    states = torch.empty_like(emit)
+    scales = emit.new_empty(emit.shape[:3])
+    reach = graph.start[:, None].expand(emit.shape[1:])
+    for t in range(len(emit)):
+        state = torch.mul(reach, emit[t], out=states[t])
+        torch.sum(state, 2, out=scales[t]).clamp_(min=_TINY)
+        state /= scales[t, :, :, None]
+        reach = torch.bmm(state, graph.transitions)
+    return states, scales
