@@ -1,0 +1,11 @@
+"""Acoustic encoders: the augmented-memory transformer of arXiv 2005.08042 and its rivals behind one interface.
+
+Whole utterances: `encoder(features, lengths)`. Streams: `init_state`, then `step` on pieces of any size; the outputs
+are the same. Pure torch: knows nothing of files, graphs or corpora.
+"""
+
+from augmem.encoder.base import Encoded, Encoder
+from augmem.encoder.build import build_encoder
+from augmem.encoder.config import EncoderConfig
+
+__all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]

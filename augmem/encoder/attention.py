@@ -1,0 +1,253 @@
+"""Augmented-memory self-attention (arXiv 2005.08042, section 3): one core, a parallel form and a streaming form.
+
+For block n of an utterance, with h = LN(x) and the layer's own memory bank m:
+
+    s_n      = mean of h over the centre
+    Q        = W_q [h_L, h_C, h_R, s_n]
+    K, V     = W_k, W_v [m_1 .. m_{n-1}, h_L, h_C, h_R]
+    [Z, o_n] = W_o softmax(Q K^T / sqrt(d)) V
+    m_n      = o_n
+
+The parallel form computes all Z at once. Only the summary rows depend on one another, when they see the bank, so they
+alone are scanned, one row per segment, all utterances together.
+
+Legend: S blocks, W cells of a block, Q cells of a query block, H heads, d head width, D = H * d, P packed rows,
+J memory columns (the newest last), A utterances alive at a segment.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from augmem.encoder.config import EncoderConfig
+from augmem.encoder.rows import additive, cell_heads, gather, head_rows
+from augmem.encoder.segments import Blocks, Cells, Plan
+
+
+class BlockIndex(NamedTuple):
+    """Index tables of attention inside blocks, built once per call and shared by the layers.
+
+    queries: (S, H, Q) query vectors in a (rows * H, d) view.
+    keys_values: (2, S, H, W) key and value vectors in a (P * 2 * H, d) view.
+    outputs: (rows, H) where each query row's heads stand in the (S * H * Q, d) result.
+    bias: (S, 1, W) 0 for cells that hold a row, -inf for empty ones.
+    pooling: (S, 1, Q) weights that average the centre's query rows.
+    query_rows: (S, Q) row of the query table in each cell.
+    """
+
+    queries: Tensor
+    keys_values: Tensor
+    outputs: Tensor
+    bias: Tensor
+    pooling: Tensor
+    query_rows: Tensor
+
+
+def index_blocks(blocks: Blocks, queries: Cells, pooling: Tensor, heads: int, like: Tensor) -> BlockIndex:
+    """Tables for blocks whose queries are the rows of `queries`: all rows, or the centre's in the last layer."""
+    return BlockIndex(
+        head_rows(queries.rows, heads, 1)[0],
+        head_rows(blocks.all.rows, heads, 2),
+        cell_heads(queries.cells, queries.rows.size(1), heads),
+        additive(blocks.all.filled[:, None], like),
+        pooling.to(like.dtype),
+        queries.rows,
+    )
+
+
+class MemoryIndex(NamedTuple):
+    """Index tables of the memory bank in the parallel form.
+
+    alive: utterances alive at each segment.
+    slots: (2, S, H, J) key and value vectors in a (slots * 2 * H, d) view.
+    bias: (S, 1, J) 0 for columns that hold a slot, -inf for others.
+    """
+
+    alive: list[int]
+    slots: Tensor
+    bias: Tensor
+
+
+def index_memory(plan: Plan, heads: int, like: Tensor) -> MemoryIndex:
+    """Tables for the memory of a plan of segments."""
+    return MemoryIndex(plan.alive, head_rows(plan.slots, heads, 2), additive(plan.seen[:, None], like))
+
+
+class Block(NamedTuple):
+    """Projected blocks: queries (S, H, Q, d), keys and values (S, H, W, d), summary queries (S, H, 1, d)."""
+
+    queries: Tensor
+    keys: Tensor
+    values: Tensor
+    summary: Tensor
+
+
+class AttentionWeights(nn.Module):
+    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137).
+
+    A module of its own so that a forward hook can watch what is attended to.
+    """
+
+    def __init__(self, suppression: float | None) -> None:
+        super().__init__()
+        self.suppression = suppression
+
+    def forward(self, scores: Tensor) -> Tensor:
+        weights = scores.softmax(-1)
+        if self.suppression is None:
+            return weights
+        present = scores > float("-inf")
+        count = present.sum(-1, keepdim=True)
+        mean = 1.0 / count
+        variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / count
+        # A comparison has no gradient: the surviving weights alone carry it.
+        weak = weights < mean - self.suppression * variance.sqrt()
+        return scores.masked_fill(weak, float("-inf")).softmax(-1)
+
+
+class AugmentedMemoryAttention(nn.Module):
+    """Multi-head attention of blocks over [memory | L | C | R] and the writing of memory slots."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.heads = config.heads
+        self.head_dim = dim // config.heads
+        self.scale = 1 / math.sqrt(self.head_dim)
+        self.memory_slots = -1 if config.memory_slots is None else config.memory_slots
+        self.summary_sees_memory = config.summary_sees_memory
+        self.slot_is_mean = config.slot_content == "mean"
+        self.squash = config.slot_squash == "tanh"
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.output = nn.Linear(dim, dim)
+        self.weights = AttentionWeights(config.weak_attention_suppression)
+        self.summary_weights = AttentionWeights(config.weak_attention_suppression)
+
+    def forward(self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
+        """Parallel form: query rows (R, D) attend within their blocks of `rows` (P, D) and to memory: (R, D)."""
+        block = self.project(queries, rows, index)
+        if memory.slots.size(-1) == 0:
+            return self.attend(block, index, None, index.bias)
+        slots = self._all_slots(block, self._mean(queries, index), index, memory)
+        keys_values = gather(slots.view(-1, self.head_dim), memory.slots)
+        return self.attend(block, index, keys_values, torch.cat([memory.bias, index.bias], -1))
+
+    def step(
+        self, queries: Tensor, rows: Tensor, index: BlockIndex, bank: Tensor, seen: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Streaming form: one block of each of S streams.
+
+        Args:
+            bank: (2, S, H, J, d) keys and values of the slots, newest last.
+            seen: (S, 1, J) 0 where a column holds a slot, else -inf.
+
+        Returns:
+            outputs (R, D) of the query rows, and the new slot's key and value (2, S, H, 1, d).
+        """
+        block = self.project(queries, rows, index)
+        output = self.attend(block, index, bank, torch.cat([seen, index.bias], -1))
+        if self.memory_slots == 0:
+            return output, bank[:, :, :, :0]
+        sees = self.summary_sees_memory
+        local = self.local_scores(block, index)
+        older = (bank, self._scores(block.summary, bank[0], seen)) if sees else None
+        slot = self._slot(block, local, older, self._mean(queries, index))
+        return output, self.remember(slot)
+
+    def project(self, queries: Tensor, rows: Tensor, index: BlockIndex) -> Block:
+        """Queries, keys and values of packed rows, laid out per block and head."""
+        q = gather(self.query(queries).view(-1, self.head_dim), index.queries)
+        kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values)
+        # W_q is linear: the mean of the centre's queries is the query of the centre's mean.
+        return Block(q, kv[0], kv[1], torch.matmul(index.pooling[:, None], q))
+
+    def attend(self, block: Block, index: BlockIndex, bank: Tensor | None, bias: Tensor) -> Tensor:
+        """Outputs (R, D) of the packed query rows.
+
+        Args:
+            bank: (2, S, H, J, d) keys and values of the memory in front of the block, if there is any.
+            bias: (S, 1, J + W).
+        """
+        keys, values = block.keys, block.values
+        if bank is not None:
+            keys, values = torch.cat([bank[0], keys], 2), torch.cat([bank[1], values], 2)
+        z = torch.matmul(self.weights(self._scores(block.queries, keys, bias)), values)
+        heads = gather(z.view(-1, self.head_dim), index.outputs)
+        return self.output(heads.flatten(1))
+
+    def local_scores(self, block: Block, index: BlockIndex) -> Tensor:
+        """Scores of the summary queries on their own blocks: (S, H, 1, W)."""
+        return self._scores(block.summary, block.keys, index.bias)
+
+    def remember(self, slot: Tensor) -> Tensor:
+        """Keys and values of memory slots (A, D): (2, A, H, 1, d)."""
+        kv = self.key_value(slot).view(-1, 2, self.heads, self.head_dim)
+        return kv.transpose(0, 1).unsqueeze(3)
+
+    def _all_slots(self, block: Block, mean: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
+        """Keys and values (slots, 2 * D) of every slot that somebody reads, in the order of the segments."""
+        local = self.local_scores(block, index)
+        if self.summary_sees_memory and not self.slot_is_mean:
+            return torch.cat([slot.flatten(1) for slot in self._scan(block, local, mean, memory.alive)])
+        slot = self._slot(block, local, None, mean)
+        written, begin = [], 0
+        for here, readers in _writers(memory.alive):
+            written.append(slot[begin : begin + readers])
+            begin += here
+        return self.key_value(torch.cat(written))
+
+    def _scan(self, block: Block, local: Tensor, mean: Tensor, alive: list[int]) -> list[Tensor]:
+        """Write slots segment after segment: for each a (readers, 2, H, d) tensor of keys and values."""
+        slots: list[Tensor] = []
+        begin = 0
+        for here, readers in _writers(alive):
+            end = begin + readers
+            part = Block(block.queries, block.keys, block.values[begin:end], block.summary[begin:end])
+            seen = slots if self.memory_slots < 0 else slots[-self.memory_slots :]
+            older = None
+            if seen:
+                bank = torch.stack([slot[:readers] for slot in seen], 3).transpose(0, 1)
+                older = (bank, torch.matmul(part.summary, bank[0].transpose(-1, -2)) * self.scale)
+            slot = self._slot(part, local[begin:end], older, mean[begin:end])
+            slots.append(self.remember(slot).squeeze(3).transpose(0, 1))
+            begin += here
+        return slots
+
+    def _slot(self, block: Block, local: Tensor, older: tuple[Tensor, Tensor] | None, mean: Tensor) -> Tensor:
+        """Contents (A, D) of the slots that blocks write.
+
+        Args:
+            local: (A, H, 1, W) scores of the summary queries on their blocks.
+            older: the older slots' keys and values (2, A, H, J, d) and the scores (A, H, 1, J) on them.
+            mean: (A, D) means of the centres, for slots that hold them; otherwise unused.
+        """
+        if self.slot_is_mean:
+            slot = mean
+        else:
+            scores, values = local, block.values
+            if older is not None:
+                scores = torch.cat([older[1], local], -1)
+                values = torch.cat([older[0][1], values], 2)
+            slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
+        return slot.tanh() if self.squash else slot
+
+    def _mean(self, queries: Tensor, index: BlockIndex) -> Tensor:
+        """Means (S, D) of the centres, where slots hold them; else empty rows."""
+        if not self.slot_is_mean:
+            return queries.new_zeros(index.pooling.size(0), 0)
+        return torch.matmul(index.pooling, gather(queries, index.query_rows)).squeeze(1)
+
+    def _scores(self, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        """Scaled, masked scores (S, H, Q, columns) of queries (S, H, Q, d) on keys (S, H, columns, d)."""
+        scores = torch.matmul(queries, keys.transpose(-1, -2))
+        return torch.add(bias[:, None], scores, alpha=self.scale)
+
+
+def _writers(alive: list[int]) -> list[tuple[int, int]]:
+    """For each segment but the last: utterances that have it, and those among them that read its slot later."""
+    return list(zip(alive[:-1], alive[1:]))

@@ -1,0 +1,141 @@
+"""What a user may choose about an encoder, in seconds and plain types, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EncoderType = Literal[
+    "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"
+]
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape and context of an acoustic encoder (defaults: the contexts of arXiv 2005.08042, a small model).
+
+    Args:
+        type: which encoder; all share front end, sizes and interface. `augmented_memory` is the paper's.
+        dim: width D of the residual stream and of the output.
+        heads: attention heads; must divide dim.
+        feedforward_dim: inner width of the feed-forward blocks.
+        layers: how many layers.
+        dropout: rate of dropout on the input and on each residual branch, rounded to 1/256.
+        layer_drop: chance that training skips a layer for one batch (stochastic depth).
+        activation: of the feed-forward blocks.
+        subsampling: feature frames per encoder frame, done by the two blocks of the front end: 2, 3 or 4.
+        frontend_channels: channels of the front end's two VGG blocks.
+        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next two.
+        centre: seconds of centre C of a segment; a segment's outputs are those of its centre.
+        right_context: seconds of right context R of a segment: the whole look-ahead, whatever the depth.
+        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 = none.
+        summary_sees_memory: whether the summary query attends to older slots (the paper) or to its block alone.
+        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the centre.
+        slot_squash: tanh keeps the slots within (-1, 1).
+        weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
+            (arXiv 2005.09137); null = off, 0.5 is that paper's gamma.
+        convolution_kernel: odd width in encoder frames of a depthwise convolution in front of each layer's
+            attention, within the block; 0 = none, as in the paper.
+        third_layer_norm: normalise each layer's output as well.
+        iterated_loss_layers: layers (1 = lowest) after which training may attach an auxiliary output.
+        lstm_dim: cells per direction of `lc_blstm`; null = as many as match a transformer's parameter count.
+    """
+
+    type: EncoderType = "augmented_memory"
+    dim: int = 192
+    heads: int = 4
+    feedforward_dim: int = 768
+    layers: int = 6
+    dropout: float = 0.1
+    layer_drop: float = 0.0
+    activation: Literal["gelu", "relu", "silu"] = "gelu"
+    subsampling: int = 4
+    frontend_channels: tuple[int, int] = (8, 16)
+    left_context: float = 0.64
+    centre: float = 1.28
+    right_context: float = 0.32
+    memory_slots: int | None = None
+    summary_sees_memory: bool = True
+    slot_content: Literal["attention", "mean"] = "attention"
+    slot_squash: Literal["none", "tanh"] = "none"
+    weak_attention_suppression: float | None = None
+    convolution_kernel: int = 0
+    third_layer_norm: bool = False
+    iterated_loss_layers: tuple[int, ...] = ()
+    lstm_dim: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_choices()
+        self._check_sizes()
+        self._check_rates()
+        self._check_contexts()
+
+    def _check_choices(self) -> None:
+        for field, allowed in _CHOICES.items():
+            self._require(field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}")
+
+    def _check_sizes(self) -> None:
+        for field in ("dim", "heads", "feedforward_dim", "layers"):
+            self._require(field, _is_count(getattr(self, field), 1), "must be a whole number of at least 1")
+        self._require("dim", self.dim % self.heads == 0, f"must be a multiple of heads={self.heads}")
+        channels = self.frontend_channels
+        good = len(channels) == 2 and all(_is_count(c, 1) for c in channels)
+        self._require("frontend_channels", good, "must be two whole numbers of at least 1")
+        kernel = self.convolution_kernel
+        self._require(
+            "convolution_kernel", kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1), "must be 0 or odd"
+        )
+        for field, least in (("memory_slots", 0), ("lstm_dim", 1)):
+            value = getattr(self, field)
+            good = value is None or _is_count(value, least)
+            self._require(field, good, f"must be null or a whole number of at least {least}")
+        taps = self.iterated_loss_layers
+        good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
+        self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")
+
+    def _check_rates(self) -> None:
+        for field in ("dropout", "layer_drop"):
+            self._require(field, 0 <= getattr(self, field) < 1, "must be at least 0 and less than 1")
+        gamma = self.weak_attention_suppression
+        # The largest weight of a row is never below the mean, so gamma >= 0 always leaves something to attend to.
+        self._require("weak_attention_suppression", gamma is None or gamma >= 0, "must be null or at least 0")
+
+    def _check_contexts(self) -> None:
+        self._require("centre", self.centre > 0, "must be more than 0 seconds")
+        for field in ("left_context", "right_context"):
+            self._require(field, getattr(self, field) >= 0, "must be at least 0 seconds")
+
+    def frames(self, field: str, frame_shift: float) -> int:
+        """Encoder frames in a context given in seconds.
+
+        Args:
+            field: `left_context`, `centre` or `right_context`.
+            frame_shift: seconds from one feature frame to the next.
+
+        Raises:
+            ValueError: the context is not a whole number of encoder frames.
+        """
+        seconds, shift = getattr(self, field), frame_shift * self.subsampling
+        count = round(seconds / shift)
+        whole = abs(count * shift - seconds) < 1e-6 and (count > 0 or seconds == 0)
+        below = int(seconds / shift) * shift
+        rule = f"must be a multiple of the encoder frame of {shift:g} s (frame shift x subsampling)"
+        self._require(field, whole, f"{rule}; try {below:g} or {below + shift:g}")
+        return count
+
+    def _require(self, field: str, good: bool, rule: str) -> None:
+        if not good:
+            raise ValueError(f"encoder.{field}: {getattr(self, field)!r} {rule}")
+
+
+_CHOICES = {
+    "type": ("augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"),
+    "activation": ("gelu", "relu", "silu"),
+    "subsampling": (2, 3, 4),
+    "slot_content": ("attention", "mean"),
+    "slot_squash": ("none", "tanh"),
+}
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,0 +1,137 @@
+"""The VGG front end: two convolutional blocks that subsample, and are the positional encoding (arXiv 1910.09799).
+
+Each block is a 3x3 convolution with the block's stride (cheaper than pooling, and as exact) and a 3x3 convolution
+without. In time all are causal within groups of `subsampling` feature frames: encoder frame i sees feature frames up
+to the last of group i and no further, so the front end adds no look-ahead. An incomplete last group is filled up with
+zero frames, in both forms. Before the first frame each convolution sees zeros: the cache of a new stream.
+
+Legend: B utterances, T feature frames, F feature bins, T' encoder frames, D model width, K channels.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from augmem.encoder.rows import take
+
+_TIME_STRIDES = {2: (2, 1), 3: (3, 1), 4: (2, 2)}
+_KERNEL = 3
+
+
+class CausalConvolution(nn.Module):
+    """3x3 convolution over (time, frequency) that needs the last `cache` time steps of its past, and a ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, time_stride: int, bin_stride: int) -> None:
+        super().__init__()
+        self.time_stride = time_stride
+        self.cache = _KERNEL - time_stride
+        self.convolution = nn.Conv2d(
+            inputs, outputs, _KERNEL, stride=(time_stride, bin_stride), padding=(0, _KERNEL // 2)
+        )
+        nn.init.kaiming_normal_(self.convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(self.convolution.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x` (B, K, cache + T, F), T a multiple of the stride: (B, K', T / stride, F / bin stride)."""
+        return F.relu(self.convolution(x))
+
+
+class Frontend(nn.Module):
+    """Features (B, T, F) -> packed encoder frames; or the same in pieces, with cached convolution inputs."""
+
+    def __init__(self, feature_dim: int, channels: tuple[int, int], subsampling: int, dim: int) -> None:
+        super().__init__()
+        first, second = _TIME_STRIDES[subsampling]
+        self.subsampling = subsampling
+        self.feature_dim = feature_dim
+        self.convolutions = nn.ModuleList(
+            [
+                CausalConvolution(1, channels[0], first, 2),
+                CausalConvolution(channels[0], channels[0], 1, 1),
+                CausalConvolution(channels[0], channels[1], second, 2),
+                CausalConvolution(channels[1], channels[1], 1, 1),
+            ]
+        )
+        self.bins = [feature_dim, _half(feature_dim), _half(feature_dim), _half(_half(feature_dim))]
+        self.channels = [1, channels[0], channels[0], channels[1]]
+        self.projection = nn.Linear(channels[1] * _half(_half(feature_dim)), dim)
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Encoder frames of `lengths` (B,) feature frames: a last group that is not full counts too."""
+        return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, T, F) of `lengths` (B,) -> packed encoder frames (sum of T', D), utterance by utterance."""
+        batch, time, _ = features.shape
+        padding = -time % self.subsampling
+        x = F.pad(features, (0, 0, 0, padding)) if padding else features
+        step = torch.arange(x.size(1), device=lengths.device)
+        x = x.masked_fill((step >= lengths[:, None])[:, :, None], 0.0)
+        x = x[:, None].contiguous(memory_format=torch.channels_last)
+        for convolution in self.convolutions:
+            x = convolution(F.pad(x, (0, 0, convolution.cache, 0)))
+        frames = x.permute(0, 2, 3, 1).flatten(2)
+        real = step[: frames.size(1)] < self.output_lengths(lengths)[:, None]
+        return self.projection(frames.flatten(0, 1)[real.flatten().nonzero().squeeze(1)])
+
+    def init_state(self, batch: int) -> dict[str, Tensor]:
+        """State of `batch` new streams: zeros throughout, batch first."""
+        like = self.projection.weight
+        state = {
+            "features": like.new_zeros(batch, self.subsampling - 1, self.feature_dim),
+            "feature_frames": torch.zeros(batch, dtype=torch.int64, device=like.device),
+        }
+        for i, convolution in enumerate(self.convolutions):
+            state[f"convolution_{i}"] = like.new_zeros(batch, convolution.cache, self.channels[i], self.bins[i])
+        return state
+
+    def step(
+        self, chunk: Tensor, state: dict[str, Tensor], final: bool
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """Feed feature frames `chunk` (B, T, F).
+
+        Returns:
+            encoder frames (B, T', D), how many of them are real (B,), and the new state.
+        """
+        groups, count = self._group(chunk, state, final)
+        new = {
+            "features": torch.cat([state["features"], chunk], 1)[:, chunk.size(1) :],
+            "feature_frames": state["feature_frames"] + chunk.size(1),
+        }
+        x = groups[:, None]
+        n = count * self.subsampling
+        for i, convolution in enumerate(self.convolutions):
+            # Caches have time second, like everything else that is cut at a different place in each stream.
+            past = torch.cat([state[f"convolution_{i}"], x.transpose(1, 2)], 1)
+            new[f"convolution_{i}"] = take(past, n, convolution.cache)
+            n = n.div(convolution.time_stride, rounding_mode="floor")
+            x = self._convolve(convolution, past.transpose(1, 2))
+        return self.projection(x.permute(0, 2, 3, 1).flatten(2)), count, new
+
+    def _group(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor]:
+        """Left-over and new frames as whole groups (B, groups * subsampling, F), and each stream's groups (B,)."""
+        left_over = state["feature_frames"] % self.subsampling
+        available = left_over + chunk.size(1)
+        count = self.output_lengths(available) if final else available.div(self.subsampling, rounding_mode="floor")
+        width = int(count.max()) * self.subsampling
+        table = torch.cat([state["features"], chunk], 1)
+        frames = take(table, self.subsampling - 1 - left_over, width)
+        real = torch.arange(width, device=chunk.device) < available[:, None]
+        return frames.masked_fill(~real[:, :, None], 0.0), count
+
+    def _convolve(self, convolution: CausalConvolution, x: Tensor) -> Tensor:
+        if x.size(2) < _KERNEL:  # not one new frame in any stream
+            shape = (x.size(0), convolution.convolution.out_channels, 0, _strided(x.size(3), convolution))
+            return x.new_zeros(shape)
+        return convolution(x)
+
+
+def _half(bins: int) -> int:
+    return (bins + 1) // 2
+
+
+def _strided(bins: int, convolution: CausalConvolution) -> int:
+    stride = int(convolution.convolution.stride[1])
+    return (bins + stride - 1) // stride

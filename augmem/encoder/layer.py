@@ -1,0 +1,145 @@
+"""One layer: [convolution], augmented-memory attention and feed-forward, each normalised first and then added."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from augmem.encoder.attention import AugmentedMemoryAttention, BlockIndex, MemoryIndex, index_blocks
+from augmem.encoder.config import EncoderConfig
+from augmem.encoder.dropout import Dropout
+from augmem.encoder.rows import gather
+from augmem.encoder.segments import Blocks, Cells
+
+_ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
+
+
+class LayerIndex(NamedTuple):
+    """Tables one layer works with; every layer but the last shares one set.
+
+    attention: tables of attention.
+    query_rows: (R,) block rows that are queries and reach the output: all, or the last layer's centre rows.
+    shrinks: whether these are fewer than all.
+    spaced: (P + gaps,) block row at each place of a line of blocks with gaps between, gaps pointing to row P.
+    places: (P,) place in that line of each block row.
+    """
+
+    attention: BlockIndex
+    query_rows: Tensor
+    shrinks: bool
+    spaced: Tensor
+    places: Tensor
+
+
+def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
+    """Tables for all layers but the last, and for the last, which computes only what is kept: the centres."""
+    spaced, places = spread_blocks(blocks.all, config.convolution_kernel // 2)
+    size = blocks.source.size(0)
+    everything = torch.arange(size, device=spaced.device)
+    # pooling over a centre's own cells: each holds one row, so the mean is over what is filled
+    filled = blocks.centre.filled
+    centre_pooling = (filled / filled.sum(1, keepdim=True))[:, None]
+    lower = index_blocks(blocks, blocks.all, blocks.pooling, config.heads, like)
+    last = index_blocks(blocks, blocks.centre, centre_pooling, config.heads, like)
+    return (
+        LayerIndex(lower, everything, False, spaced, places),
+        LayerIndex(last, blocks.centre_rows, True, spaced, places),
+    )
+
+
+def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
+    """Lay blocks in one line, `gap` places apart: the row at each place (P for gaps), the place of each row."""
+    size = cells.cells.size(0)
+    block = cells.cells.div(cells.rows.size(1), rounding_mode="floor")
+    places = torch.arange(size, device=block.device) + gap * (block + 1)
+    spaced = torch.full((size + gap * (cells.rows.size(0) + 1),), size, device=block.device)
+    spaced[places] = torch.arange(size, device=block.device)
+    return spaced, places
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between: (P, D) -> (P, D)."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.expand = nn.Linear(config.dim, config.feedforward_dim)
+        self.activation = _ACTIVATIONS[config.activation]()
+        self.dropout = Dropout(config.dropout)
+        self.output = nn.Linear(config.feedforward_dim, config.dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.dropout(self.activation(self.expand(x))))
+
+
+class BlockConvolution(nn.Module):
+    """Depthwise convolution along time inside each block, gated, with zeros beyond the block's ends.
+
+    A block is a unit in training and in streaming alike, so this is exact in both and adds no look-ahead.
+    """
+
+    def __init__(self, dim: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.gate = nn.Linear(dim, 2 * dim)
+        self.taps = nn.Parameter(torch.empty(kernel, dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.output = nn.Linear(dim, dim)
+        nn.init.uniform_(self.taps, -(kernel**-0.5), kernel**-0.5)
+
+    def forward(self, x: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+        """`x` (P, D) packed block rows -> (P, D)."""
+        gated = F.glu(self.gate(x), -1)
+        line = gather(F.pad(gated, (0, 0, 0, 1)), spaced)
+        # (1, D, places): one convolution over all blocks, the gaps keep them apart.
+        mixed = F.conv1d(
+            line.t().unsqueeze(0), self.taps.t().unsqueeze(1), self.bias, padding=self.kernel // 2, groups=x.size(1)
+        )
+        return self.output(F.silu(gather(mixed.squeeze(0).t(), places)))
+
+
+class AugmentedMemoryLayer(nn.Module):
+    """A pre-norm transformer layer over packed block rows."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        dim = config.dim
+        self.convolves = config.convolution_kernel > 0
+        self.convolution_norm = nn.LayerNorm(dim) if self.convolves else nn.Identity()
+        self.convolution = BlockConvolution(dim, config.convolution_kernel) if self.convolves else None
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = AugmentedMemoryAttention(config)
+        self.feedforward_norm = nn.LayerNorm(dim)
+        self.feedforward = FeedForward(config)
+        self.output_norm = nn.LayerNorm(dim) if config.third_layer_norm else nn.Identity()
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, x: Tensor, index: LayerIndex, memory: MemoryIndex) -> Tensor:
+        """Parallel form: block rows (P, D) -> the query rows' outputs (R, D)."""
+        x = self._convolve(x, index)
+        h = self.attention_norm(x)
+        x, q = self._queries(x, h, index)
+        return self._finish(x, self.attention(q, h, index.attention, memory))
+
+    def step(self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Streaming form; see `AugmentedMemoryAttention.step`."""
+        x = self._convolve(x, index)
+        h = self.attention_norm(x)
+        x, q = self._queries(x, h, index)
+        z, slot = self.attention.step(q, h, index.attention, bank, seen)
+        return self._finish(x, z), slot
+
+    def _convolve(self, x: Tensor, index: LayerIndex) -> Tensor:
+        if self.convolution is None:
+            return x
+        return x + self.dropout(self.convolution(self.convolution_norm(x), index.spaced, index.places))
+
+    def _queries(self, x: Tensor, h: Tensor, index: LayerIndex) -> tuple[Tensor, Tensor]:
+        return (gather(x, index.query_rows), gather(h, index.query_rows)) if index.shrinks else (x, h)
+
+    def _finish(self, x: Tensor, z: Tensor) -> Tensor:
+        x = x + self.dropout(z)
+        x = x + self.dropout(self.feedforward(self.feedforward_norm(x)))
+        return self.output_norm(x)
