@@ -8,9 +8,11 @@ from augmem.graph.config import TOPOLOGIES, GraphConfig
 from augmem.graph.denominator import Denominator
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import load_fsa, save_fsa
+from augmem.graph.hlg import SizeLog, build_hlg, build_rescoring_grammar, read_grammar
 from augmem.graph.k2_score import k2_score
 from augmem.graph.numerator import NumeratorCompiler
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
+from augmem.graph.prepare import prepare_graphs
 from augmem.graph.topology import build_topology, num_outputs
 from augmem.graph.total_score import DenseGraph, graphs_score
 
@@ -23,6 +25,9 @@ __all__ = [
     "GraphConfig",
     "NumeratorCompiler",
     "PhoneLm",
+    "SizeLog",
+    "build_hlg",
+    "build_rescoring_grammar",
     "build_topology",
     "estimate_phone_lm",
     "frame_graph",
@@ -30,6 +35,8 @@ __all__ = [
     "k2_score",
     "load_fsa",
     "num_outputs",
+    "prepare_graphs",
+    "read_grammar",
     "save_fsa",
     "stack_graphs",
 ]

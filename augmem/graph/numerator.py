@@ -13,7 +13,7 @@ from augmem.graph.fsa import fsa_list, without_outputs
 from augmem.graph.topology import build_topology
 
 if TYPE_CHECKING:
-    from augmem.lang import Lang
+    from augmem.lang.lang import Lang
 
 
 class NumeratorCompiler:
@@ -57,7 +57,7 @@ class NumeratorCompiler:
 
     def units(self, texts: Sequence[str]) -> k2.Fsa:
         """Acceptors of the transcripts' unit sequences: each sequence once, unweighted, without epsilons."""
-        words = k2.linear_fsa_with_self_loops(k2.linear_fsa([self.word_ids(text) for text in texts]))
+        words = k2.linear_fsa_with_self_loops(k2.linear_fsa([self.lang.word_ids(text) for text in texts]))
         paths = k2.connect(k2.intersect(self._lexicon, words, treat_epsilons_specially=False))
         units = k2.Fsa(paths.arcs)
         units.labels = paths.aux_labels.contiguous()
@@ -65,8 +65,3 @@ class NumeratorCompiler:
         plain = k2.remove_epsilon(k2.top_sort(units))
         # One by one: k2 1.23.4's determinize crashes on vectors of automata.
         return k2.arc_sort(k2.create_fsa_vec([k2.connect(k2.determinize(fsa)) for fsa in fsa_list(plain)]))
-
-    def word_ids(self, text: str) -> list[int]:
-        """Ids of a transcript's words; a word the lexicon lacks becomes the lexicon's word for the unknown."""
-        words = self.lang.words
-        return [words.get(word, words[self.lang.oov_word]) for word in text.split()]

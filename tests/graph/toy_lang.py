@@ -42,6 +42,9 @@ class ToyLang:
         self.words["#0"] = len(self.words)
         return count
 
+    def word_ids(self, text: str) -> list[int]:
+        return [self.words.get(word, self.words[self.oov_word]) for word in text.split()]
+
     def L(self) -> k2.Fsa:
         return self._lexicon(disambig=False)
 

@@ -1,0 +1,104 @@
+"""HLG, the decoding graph: frames in, words out, weighted by the lexicon and an n-gram grammar."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import k2
+import torch
+
+from augmem.graph.fsa import size_of
+from augmem.graph.topology import build_topology
+
+if TYPE_CHECKING:
+    from augmem.lang.lang import Lang
+
+_LOG = logging.getLogger(__name__)
+
+
+class SizeLog:
+    """Runs the steps of building a graph; logs, and remembers, how large each result is and how long it took."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, dict[str, float]] = {}
+
+    def __call__(self, name: str, step: Callable[[], k2.Fsa]) -> k2.Fsa:
+        """Run one step.
+
+        Raises:
+            ValueError: nothing is left of the graph.
+        """
+        start = perf_counter()
+        fsa = step()
+        states, arcs = size_of(fsa)
+        seconds = round(perf_counter() - start, 3)
+        self.sizes[name] = {"states": states, "arcs": arcs, "seconds": seconds}
+        _LOG.info("%-22s %9d states %10d arcs %8.2f s", name, states, arcs, seconds)
+        if not arcs:
+            raise ValueError(f"graph {name} has no arcs left: lexicon and grammar share no word; run stages lang and lm again")
+        return fsa
+
+
+def read_grammar(path: Path) -> k2.Fsa:
+    """Read G as kaldilm writes it (OpenFst text: costs, words.txt ids), with scores also kept as `lm_scores`.
+
+    Raises:
+        FileNotFoundError: the file is not there.
+        ValueError: it is not an FST.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such grammar; run the stage lm first")
+    try:
+        grammar = k2.Fsa.from_openfst(path.read_text(encoding="utf-8"), acceptor=False)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: not an FST in OpenFst's text form; run the stage lm again") from error
+    grammar.lm_scores = grammar.scores.clone()
+    return grammar
+
+
+def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = None) -> k2.Fsa:
+    """Compose and determinise H o L o G; disambiguation symbols are used and removed on the way.
+
+    Args:
+        lang: L_disambig and its symbols.
+        topology: name of H.
+        grammar: G with back-off label #0, as `read_grammar` gives it.
+
+    Returns:
+        A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar alone,
+        ragged `aux_labels`, word ids.
+    """
+    log = log or SizeLog()
+    lexicon = log("L_disambig", lambda: k2.arc_sort(lang.L_disambig()))
+    grammar = log("G", lambda: k2.arc_sort(grammar))
+    graph = log("LG composed", lambda: k2.connect(k2.compose(lexicon, grammar)))
+    graph = log("LG determinised", lambda: k2.connect(k2.determinize(graph)))
+    _remove_disambiguation(graph, lang)
+    graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
+    graph.aux_labels = graph.aux_labels.remove_values_eq(0)
+    graph = k2.arc_sort(graph)
+    return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph))))
+
+
+def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
+    """Turn disambiguation symbols into epsilons on both sides."""
+    labels = graph.labels.clone()
+    labels[labels >= lang.tokens["#0"]] = 0
+    graph.labels = labels
+    values = graph.aux_labels.values
+    values[values >= lang.words["#0"]] = 0
+
+
+def build_rescoring_grammar(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
+    """The larger G as an acceptor of words for rescoring lattices: back-off arcs are epsilons, `lm_scores` kept."""
+    acceptor = k2.Fsa(grammar.arcs)
+    labels = acceptor.labels.clone()
+    labels[labels >= lang.words["#0"]] = 0
+    acceptor.labels = labels
+    acceptor.scores = grammar.scores.clone()
+    acceptor.lm_scores = torch.clone(acceptor.scores)
+    return k2.arc_sort(acceptor)

@@ -1,0 +1,77 @@
+"""The stage "graphs": from lang folder, language models and transcripts to the graphs of training and decoding."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+from augmem.files import write_json
+from augmem.graph.config import GraphConfig
+from augmem.graph.denominator import denominator_fsa
+from augmem.graph.fsa import save_fsa
+from augmem.graph.hlg import SizeLog, build_hlg, build_rescoring_grammar, read_grammar
+from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
+from augmem.lang.lang import Lang
+
+_LOG = logging.getLogger(__name__)
+SILENCE = "SIL"
+
+
+def prepare_graphs(
+    config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path
+) -> None:
+    """Write P.pt, HLG.pt, G_rescoring.pt and sizes.json (states, arcs and seconds of every step) into `output`.
+
+    Args:
+        lang_dir: the lang folder.
+        lm_dir: holds first_pass.fst.txt and rescoring.fst.txt.
+        train_texts: normalised transcripts, from which P is estimated.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the file that is missing or wrong, and the stage that makes it.
+    """
+    lang = Lang.load(lang_dir)
+    log = SizeLog()
+    phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
+    save_fsa(phone_lm, output / "P.pt")
+    log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
+    save_fsa(build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt")
+    larger = read_grammar(lm_dir / "rescoring.fst.txt")
+    save_fsa(log("G for rescoring", lambda: build_rescoring_grammar(lang, larger)), output / "G_rescoring.pt")
+    write_json(output / "sizes.json", log.sizes)
+
+
+def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> PhoneLm:
+    """Estimate P from transcripts; every tenth is first held out to log what P is worth on unseen text."""
+    sequences = unit_sequences(config, lang, texts)
+    order, histories = config.phone_lm_order, config.phone_lm_histories
+    held_out = sequences[::10]
+    rest = [sequence for i, sequence in enumerate(sequences) if i % 10]
+    if rest:
+        perplexity = estimate_phone_lm(rest, lang.unit_ids, order, histories).perplexity(held_out)
+        _LOG.info("P: order %d, perplexity %.2f per unit on held-out transcripts", order, perplexity)
+    return estimate_phone_lm(sequences, lang.unit_ids, order, histories)
+
+
+def unit_sequences(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> list[list[int]]:
+    """One unit sequence per transcript: a pronunciation drawn for each word, silences by the config's chances."""
+    chance = random.Random(config.seed)
+    silence = [lang.tokens[SILENCE]] if SILENCE in lang.tokens else []
+    return [_draw_units(config, lang, text.split(), silence, chance) for text in texts]
+
+
+def _draw_units(
+    config: GraphConfig, lang: Lang, words: Sequence[str], silence: list[int], chance: random.Random
+) -> list[int]:
+    def pause(probability: float) -> list[int]:
+        return silence if chance.random() < probability else []
+
+    units = pause(config.silence_at_ends)
+    for i, word in enumerate(words):
+        if i:
+            units = units + pause(config.silence_between_words)
+        found = lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word]
+        units = units + chance.choice(found)
+    return units + pause(config.silence_at_ends)
