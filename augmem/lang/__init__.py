@@ -4,6 +4,28 @@ Everything a recogniser must know about its language before it hears any speech.
 format, so they can be exchanged with it.
 """
 
+from augmem.lang.arpa import ArpaModel, Perplexity, read_arpa
+from augmem.lang.config import LangConfig, LmConfig
+from augmem.lang.lang import Lang, content_hash
+from augmem.lang.lexicon import OOV_WORD, load_cmudict, read_lexicon
+from augmem.lang.ngram import prepare_language_models
+from augmem.lang.prepare import prepare_lang
 from augmem.lang.text import normalise_text
+from augmem.lang.validate import validate_lang
 
-__all__ = ["normalise_text"]
+__all__ = [
+    "OOV_WORD",
+    "ArpaModel",
+    "Lang",
+    "LangConfig",
+    "LmConfig",
+    "Perplexity",
+    "content_hash",
+    "load_cmudict",
+    "normalise_text",
+    "prepare_lang",
+    "prepare_language_models",
+    "read_arpa",
+    "read_lexicon",
+    "validate_lang",
+]

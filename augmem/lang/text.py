@@ -1,4 +1,4 @@
-"""Written text to spoken words: the one normalisation that training text, transcripts and references share."""
+"""Written text to spoken words: the one normalisation that training text, dev and references share."""
 
 from __future__ import annotations
 
@@ -63,8 +63,10 @@ def _read_symbols(text: str) -> str:
 
 
 def _money(match: re.Match[str]) -> str:
-    unit = _CURRENCIES[match[1]]
-    return f"{match[2]} {unit}" if match[2] == "1" else f"{match[2]} {unit}s "
+    """$1 -> 1 dollar; $5.50 -> 5 dollars 50."""
+    whole, _, hundredths = match[2].partition(".")
+    unit = _CURRENCIES[match[1]] + ("" if whole == "1" else "s")
+    return f"{whole} {unit} {hundredths.strip('0') and hundredths.lstrip('0')} "
 
 
 def _read_numbers(text: str) -> str:

@@ -1,0 +1,70 @@
+"""Word pieces as units (sentencepiece), in the symbols icefall uses: <blk> 0, <sos/eos> 1, <unk> 2."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import sentencepiece
+
+from augmem.files import atomic_path
+from augmem.lang.lexicon import OOV_WORD, Entry
+
+log = logging.getLogger(__name__)
+
+BLANK, SENTENCE, UNKNOWN = "<blk>", "<sos/eos>", "<unk>"
+MODEL_NAME = "bpe.model"
+
+
+def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[str]:
+    """Train a unigram sentencepiece model, write `bpe.model`, return its pieces in the order of their ids.
+
+    Raises:
+        ValueError: the text is too small for so many pieces; the message says how many it can have.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        corpus = Path(name) / "text"
+        corpus.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                input=str(corpus),
+                model_type="unigram",
+                model_prefix=str(Path(name) / "bpe"),
+                vocab_size=vocab_size,
+                character_coverage=1.0,
+                input_sentence_size=100_000_000,
+                user_defined_symbols=[BLANK, SENTENCE],
+                unk_id=2,
+                bos_id=-1,
+                eos_id=-1,
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            raise ValueError(
+                f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})"
+            ) from error
+        with atomic_path(output / MODEL_NAME) as partial:
+            partial.write_bytes((Path(name) / "bpe.model").read_bytes())
+    model = load_pieces(output)
+    return [model.id_to_piece(index) for index in range(model.get_piece_size())]
+
+
+def load_pieces(folder: Path) -> sentencepiece.SentencePieceProcessor:
+    """The sentencepiece model of a lang folder."""
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL_NAME))
+
+
+def spell(words: Sequence[str], folder: Path) -> list[Entry]:
+    """Each word's most likely pieces; the out-of-vocabulary word is the unknown piece."""
+    model = load_pieces(folder)
+    known = {model.id_to_piece(index) for index in range(model.get_piece_size())}
+    pieces = model.encode(list(words), out_type=str)
+    entries = [
+        (word, tuple(parts)) for word, parts in zip(words, pieces, strict=True) if known.issuperset(parts)
+    ]
+    if len(entries) < len(words):
+        log.warning("%d words have letters the training text lacks: left out", len(words) - len(entries))
+    return [(OOV_WORD, (UNKNOWN,)), *entries]

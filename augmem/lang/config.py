@@ -1,0 +1,80 @@
+"""What a user may choose about words, units and language models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class LangConfig:
+    """Words, how they sound, and the units a model is trained on.
+
+    Args:
+        units: "phone" for a pronouncing dictionary, "bpe" for word pieces learnt from the training text.
+        lexicon: a lexicon file of "WORD P1 P2 ..." lines; null takes the CMU pronouncing dictionary.
+        max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
+        min_count: words rarer than this in the training text are left out and read as <UNK>.
+        extra_vocabulary: files whose most frequent words join the vocabulary: plain text, or word<TAB>count
+            lines in a file whose name ends in .tsv.
+        extra_vocabulary_size: how many words are taken from them; 0 takes none.
+        silence_probability: probability of silence between words in L; 0 builds L without silence.
+        g2p: "phonetisaurus" guesses how a word missing from the lexicon sounds; "none" makes it <UNK>.
+        g2p_training_entries: lexicon entries the G2P learns from (30,000 take about 20 s, once); 0 takes all.
+        g2p_cache: folder that keeps trained G2P models; null is ~/.cache/augmem/g2p.
+        bpe_vocab_size: number of word pieces, blank and <unk> included.
+    """
+
+    units: Literal["phone", "bpe"] = "phone"
+    lexicon: str | None = None
+    max_pronunciations: int = 0
+    min_count: int = 1
+    extra_vocabulary: tuple[str, ...] = ()
+    extra_vocabulary_size: int = 20000
+    silence_probability: float = 0.5
+    g2p: Literal["phonetisaurus", "none"] = "phonetisaurus"
+    g2p_training_entries: int = 30000
+    g2p_cache: str | None = None
+    bpe_vocab_size: int = 500
+
+    def __post_init__(self) -> None:
+        _require(self, "units", self.units in ("phone", "bpe"), "must be phone or bpe")
+        _require(self, "g2p", self.g2p in ("phonetisaurus", "none"), "must be phonetisaurus or none")
+        _require(self, "max_pronunciations", self.max_pronunciations >= 0, "must be 0 (all) or more")
+        _require(self, "min_count", self.min_count >= 1, "must be at least 1")
+        _require(self, "extra_vocabulary_size", self.extra_vocabulary_size >= 0, "must be 0 (none) or more")
+        _require(self, "silence_probability", 0 <= self.silence_probability < 1, "must be in [0, 1)")
+        entries = self.g2p_training_entries
+        _require(
+            self, "g2p_training_entries", entries == 0 or entries >= 1000, "must be 0 (all) or at least 1000"
+        )
+        _require(self, "bpe_vocab_size", self.bpe_vocab_size >= 32, "must be at least 32")
+
+
+@dataclass(frozen=True)
+class LmConfig:
+    """Word n-gram language models: a small one for the first pass, a larger one for rescoring.
+
+    Args:
+        first_pass_order: n-gram order of the language model inside the decoding graph.
+        rescoring_order: n-gram order of the language model that rescores lattices.
+        extra_text: further text files; each becomes a component interpolated with the training text's, with
+            weights tuned on the dev text.
+        first_pass_arpa: a given ARPA file (may be .gz) for the first pass, instead of training one.
+        rescoring_arpa: a given ARPA file (may be .gz) for rescoring, instead of training one.
+    """
+
+    first_pass_order: int = 3
+    rescoring_order: int = 4
+    extra_text: tuple[str, ...] = ()
+    first_pass_arpa: str | None = None
+    rescoring_arpa: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("first_pass_order", "rescoring_order"):
+            _require(self, name, 1 <= getattr(self, name) <= 6, "must be between 1 and 6")
+
+
+def _require(config: Any, field: str, holds: bool, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)!r}: it {rule}")

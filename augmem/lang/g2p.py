@@ -1,0 +1,156 @@
+"""How a word that no dictionary has may sound: rules for apostrophes, then Phonetisaurus' joint n-gram model."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from augmem.files import atomic_path, sha256_json
+from augmem.lang.lexicon import Lexicon, Pronunciation, phones_of
+from augmem.lang.tools import run_tool
+
+log = logging.getLogger(__name__)
+
+_ORDER = 6
+_EM_ITERATIONS = 3
+_BEAM = 500
+_SIBILANTS = frozenset({"S", "Z", "SH", "ZH", "CH", "JH"})
+_VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
+
+
+class Guess(NamedTuple):
+    """A pronunciation that no dictionary vouches for, and where it comes from."""
+
+    word: str
+    phones: Pronunciation
+    source: str
+
+
+def guess_pronunciations(
+    words: Sequence[str], lexicon: Lexicon, cache: Path, training_entries: int
+) -> tuple[list[Guess], list[str]]:
+    """Guess the words a lexicon lacks.
+
+    Args:
+        words: upper-case words, none of them in the lexicon.
+        lexicon: what rules and model learn from.
+        cache: folder that keeps trained models between runs.
+        training_entries: lexicon entries used for training; 0 takes all.
+    Returns:
+        the guesses in the order of `words` (several for a word whose base has several forms), and the words
+        that could not be guessed.
+    """
+    phones = set(phones_of(lexicon))
+    guesses = {word: [g for g in derive(word, lexicon) if phones.issuperset(g.phones)] for word in words}
+    unknown = [word for word, found in guesses.items() if not found]
+    if unknown:
+        model = trained_model(lexicon, cache, training_entries)
+        for word, form in apply_model(model, unknown).items():
+            guesses[word] = [Guess(word, form, "g2p")]
+    found = [guess for word in words for guess in guesses[word]]
+    return found, [word for word in words if not guesses[word]]
+
+
+def derive(word: str, lexicon: Lexicon) -> list[Guess]:
+    """What follows by rule: BOYS' and 'BOYS sound like BOYS; ANNA'S like ANNA and the right kind of S."""
+    bare = word.strip("'")
+    if bare in lexicon:
+        return [Guess(word, phones, f"as {bare}") for phones in lexicon[bare]]
+    base = bare.removesuffix("'S")
+    if base != bare and base in lexicon:
+        return [
+            Guess(word, phones + _possessive(phones[-1]), f"possessive of {base}") for phones in lexicon[base]
+        ]
+    return []
+
+
+def _possessive(last: str) -> Pronunciation:
+    if last in _SIBILANTS:
+        return ("IH", "Z")
+    return ("S",) if last in _VOICELESS else ("Z",)
+
+
+def trained_model(lexicon: Lexicon, cache: Path, training_entries: int) -> Path:
+    """The G2P model for a lexicon, from the cache if it was trained before.
+
+    The model is a 6-gram over pairs of letters and phones, estimated on EM alignments of a random (but always
+    the same) sample of the entries.
+    """
+    entries = _training_entries(lexicon, training_entries)
+    path = cache / f"{sha256_json([entries, _ORDER, _EM_ITERATIONS])[:16]}.fst"
+    if not path.is_file():
+        log.info("training a G2P model on %d lexicon entries (kept in %s)", len(entries), cache)
+        started = time.monotonic()
+        cache.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as partial:
+            _train(entries, partial)
+        log.info("G2P model trained in %.0f s", time.monotonic() - started)
+    return path
+
+
+def _training_entries(lexicon: Lexicon, limit: int) -> list[tuple[str, str]]:
+    """Letters only: an apostrophe has no sound. `|`, `}` and `_` are the tools' own marks."""
+    entries = [
+        (word.replace("'", ""), " ".join(phones))
+        for word, forms in lexicon.items()
+        for phones in forms
+        if word.strip("'") and not any(set("|}_") & set(phone) for phone in phones)
+    ]
+    if limit and len(entries) > limit:
+        entries = random.Random(0).sample(entries, limit)
+    if len(entries) < 100:
+        raise ValueError(
+            f"the lexicon has {len(entries)} entries, too few to guess how missing words sound: "
+            "add the missing words to it, or set lang.g2p to none to leave them out"
+        )
+    return entries
+
+
+def _train(entries: Iterable[tuple[str, str]], model: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        dictionary, corpus, arpa = work / "dictionary", work / "corpus", work / "arpa"
+        dictionary.write_text("".join(f"{word}\t{phones}\n" for word, phones in entries), encoding="utf-8")
+        run_tool(
+            "phonetisaurus-align", f"--input={dictionary}", f"--ofile={corpus}",
+            "--seq1_del=false", "--seq2_del=true", f"--iter={_EM_ITERATIONS}",
+        )  # fmt: skip
+        # FixKN needs no tuning and is as accurate here as the modified form.
+        run_tool(
+            "estimate-ngram", "-order", str(_ORDER), "-smoothing", "FixKN", "-text", corpus, "-write-lm", arpa
+        )
+        run_tool("phonetisaurus-arpa2wfst", f"--lm={arpa}", f"--ofile={model}")
+
+
+def apply_model(model: Path, words: Sequence[str]) -> dict[str, Pronunciation]:
+    """The most likely pronunciation of each word; words the model has no answer for are missing."""
+    spellings: dict[str, list[str]] = {}
+    for word in words:
+        spellings.setdefault(word.replace("'", ""), []).append(word)
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".words") as stream:
+        stream.writelines(f"{spelling}\n" for spelling in spellings if spelling)
+        stream.flush()
+        answer = run_tool(
+            "phonetisaurus-g2pfst",
+            f"--model={model}",
+            f"--wordlist={stream.name}",
+            "--nbest=1",
+            f"--beam={_BEAM}",
+        )
+    guesses = {}
+    for line in answer.splitlines():
+        spelling, _, phones = line.split("\t")
+        for word in spellings.get(spelling, []) if phones.split() else []:
+            guesses[word] = tuple(phones.split())
+    return guesses
+
+
+def default_cache() -> Path:
+    """Where trained models are kept unless the user says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "augmem" / "g2p"

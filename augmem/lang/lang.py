@@ -1,0 +1,125 @@
+"""A lang folder in memory: units, words, pronunciations, and the lexicon transducers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import k2
+import torch
+
+from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD
+from augmem.lang.symbols import read_symbols
+
+HASHED = ("tokens.txt", "words.txt", "lexicon.txt")
+
+
+@dataclass(frozen=True)
+class Lang:
+    """What a lang folder holds. A model belongs to exactly one `content_hash`.
+
+    Attributes:
+        folder: where it was read from.
+        tokens: unit -> id, blank (0) and disambiguation symbols (#0, #1, ..., the highest ids) included.
+        words: word -> id, <eps> (0), #0, <s> and </s> included.
+        pronunciations: word -> its pronunciations as unit ids.
+        content_hash: hex digest of tokens, words and lexicon.
+    """
+
+    folder: Path
+    tokens: dict[str, int]
+    words: dict[str, int]
+    pronunciations: dict[str, list[list[int]]]
+    content_hash: str
+
+    blank = 0
+    oov_word = OOV_WORD
+
+    @classmethod
+    def load(cls, folder: Path) -> Lang:
+        """Read a lang folder; icefall's are welcome too.
+
+        Raises:
+            FileNotFoundError, ValueError: naming file, line, fault and remedy.
+        """
+        folder = Path(folder)
+        tokens = read_symbols(folder / "tokens.txt")
+        pronunciations = _read_pronunciations(folder / "lexicon.txt", tokens)
+        return cls(folder, tokens, read_symbols(folder / "words.txt"), pronunciations, content_hash(folder))
+
+    @cached_property
+    def unit_ids(self) -> list[int]:
+        """Ids of the units a model tells apart, without blank and disambiguation symbols, ascending."""
+        kept = (index for unit, index in self.tokens.items() if not DISAMBIGUATION.fullmatch(unit))
+        return sorted(index for index in kept if index != self.blank)
+
+    @cached_property
+    def num_units(self) -> int:
+        """V, the size of a model's output: the highest unit id + 1, blank included."""
+        return self.unit_ids[-1] + 1
+
+    @cached_property
+    def first_token_disambiguation(self) -> int:
+        """Id of #0 among the tokens: this and all higher ids are disambiguation symbols."""
+        return self.tokens["#0"]
+
+    @cached_property
+    def first_word_disambiguation(self) -> int:
+        """Id of #0 among the words: this and all higher ids are no words."""
+        return self.words["#0"]
+
+    @cached_property
+    def word_of(self) -> dict[int, str]:
+        """id -> word."""
+        return {index: word for word, index in self.words.items()}
+
+    @cached_property
+    def unit_of(self) -> dict[int, str]:
+        """id -> unit."""
+        return {index: unit for unit, index in self.tokens.items()}
+
+    def word_ids(self, text: str) -> list[int]:
+        """The ids of a normalised text's words; what the vocabulary lacks becomes <UNK>."""
+        unknown = self.words[self.oov_word]
+        return [self.words[word] if word in self.pronunciations else unknown for word in text.split()]
+
+    def L(self) -> k2.Fsa:  # noqa: N802 - the field's own letter
+        """The lexicon transducer, units to words."""
+        return self._load_fst("L.pt")
+
+    def L_disambig(self) -> k2.Fsa:  # noqa: N802 - the field's own letter
+        """The lexicon transducer with disambiguation symbols, for composition with a grammar."""
+        return self._load_fst("L_disambig.pt")
+
+    def _load_fst(self, name: str) -> k2.Fsa:
+        path = self.folder / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
+        return k2.Fsa.from_dict(torch.load(path, map_location="cpu"))
+
+
+def content_hash(folder: Path) -> str:
+    """Hex digest of the files that decide what a model's outputs mean."""
+    digest = hashlib.sha256()
+    for name in HASHED:
+        path = folder / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _read_pronunciations(path: Path, tokens: dict[str, int]) -> dict[str, list[list[int]]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
+    pronunciations: dict[str, list[list[int]]] = {}
+    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        word, *units = line.split()
+        unknown = [unit for unit in units if unit not in tokens]
+        if unknown or not units:
+            fault = f"{unknown[0]} is not in tokens.txt" if unknown else f"{word} has no pronunciation"
+            raise ValueError(f"{path}:{count}: {fault}; run the lang stage again")
+        pronunciations.setdefault(word, []).append([tokens[unit] for unit in units])
+    return pronunciations

@@ -1,0 +1,142 @@
+"""The lang stage: from training text and a lexicon to a lang folder in icefall's format."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from augmem.files import atomic_path, write_text
+from augmem.lang.bpe import spell, train_pieces
+from augmem.lang.config import LangConfig
+from augmem.lang.fst import lexicon_fst
+from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
+from augmem.lang.lang import Lang, content_hash
+from augmem.lang.lexicon import (
+    OOV_WORD,
+    SILENCE,
+    SPECIAL_ENTRIES,
+    SPECIAL_WORDS,
+    SPOKEN_NOISE,
+    Entry,
+    Lexicon,
+    add_disambiguation,
+    format_lexicon,
+    load_cmudict,
+    phones_of,
+    read_lexicon,
+)
+from augmem.lang.symbols import number, write_symbols
+from augmem.lang.vocabulary import extra_vocabulary, training_vocabulary
+
+log = logging.getLogger(__name__)
+
+
+class Spelling(NamedTuple):
+    """The units in the order of their ids, and every word in them."""
+
+    units: list[str]
+    entries: list[Entry]
+
+
+def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None:
+    """Write a lang folder for the words of `texts` (normalised training transcripts).
+
+    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, L.pt, L_disambig.pt, hash.txt, and
+    g2p_words.txt (guessed pronunciations and where they come from) or bpe.model.
+
+    Raises:
+        ValueError: no words in `texts`, or a fault in a file the config names.
+    """
+    vocabulary = choose_words(config, texts)
+    output.mkdir(parents=True, exist_ok=True)
+    if config.units == "phone":
+        spelling = _in_phones(config, vocabulary, output)
+        write_lang(spelling, config.silence_probability, output)
+    else:
+        spelling = _in_pieces(config, vocabulary, texts, output)
+        write_lang(spelling, 0.0, output)  # pieces are trained without a silence unit: blanks take its place
+    lang = Lang.load(output)
+    log.info(
+        "lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units
+    )
+
+
+def choose_words(config: LangConfig, texts: Sequence[str]) -> list[str]:
+    """The vocabulary, sorted: words of the training text, then those the extra files add."""
+    known = training_vocabulary(texts, config.min_count)
+    if not known:
+        raise ValueError(
+            f"no word occurs {config.min_count} times or more in the {len(texts)} training transcripts: "
+            "check the corpus stage's skipped.tsv, or lower lang.min_count"
+        )
+    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size)) - set(known)
+    if config.extra_vocabulary:
+        log.info("%d words from the training text, %d more from extra files", len(known), len(extra))
+    return sorted({*known, *extra} - SPECIAL_WORDS)
+
+
+def _in_phones(config: LangConfig, vocabulary: Sequence[str], output: Path) -> Spelling:
+    lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
+    found = {
+        word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon
+    }
+    for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
+        found.setdefault(guess.word, []).append(guess.phones)
+    entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
+    phones = [phone for phone in phones_of(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]
+    return Spelling(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
+
+
+def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output: Path) -> list[Guess]:
+    """Guess what is missing, and write down every guess and every word left out."""
+    guesses: list[Guess] = []
+    left_out = list(missing)
+    if missing and config.g2p == "phonetisaurus":
+        cache = Path(config.g2p_cache) if config.g2p_cache else default_cache()
+        guesses, left_out = guess_pronunciations(missing, lexicon, cache, config.g2p_training_entries)
+    rows = [f"{guess.word}\t{' '.join(guess.phones)}\t{guess.source}\n" for guess in guesses]
+    rows += [f"{word}\t\tleft out: read as {OOV_WORD}\n" for word in left_out]
+    write_text(output / "g2p_words.txt", "".join(rows))
+    if missing:
+        log.info("%d words are not in the lexicon; see %s", len(missing), output / "g2p_words.txt")
+    if left_out:
+        log.warning(
+            "%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10]
+        )
+    return guesses
+
+
+def _in_pieces(config: LangConfig, vocabulary: Sequence[str], texts: Sequence[str], output: Path) -> Spelling:
+    pieces = train_pieces(texts, config.bpe_vocab_size, output)
+    return Spelling(pieces, spell(vocabulary, output))
+
+
+def write_lang(spelling: Spelling, silence_probability: float, output: Path) -> None:
+    """Write the files that hold units, words, lexicon and L; the hash comes last."""
+    entries, highest = add_disambiguation(spelling.entries)
+    tokens = number([*spelling.units, *(f"#{i}" for i in range(highest + 1))])
+    words = number(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])
+    write_symbols(output / "tokens.txt", tokens)
+    write_symbols(output / "words.txt", words)
+    write_text(output / "lexicon.txt", format_lexicon(spelling.entries))
+    write_text(output / "lexicon_disambig.txt", format_lexicon(entries))
+    _write_fst(output / "L.pt", spelling.entries, tokens, words, silence_probability, False)
+    _write_fst(output / "L_disambig.pt", entries, tokens, words, silence_probability, True)
+    write_text(output / "hash.txt", content_hash(output) + "\n")
+
+
+def _write_fst(
+    path: Path,
+    entries: Sequence[Entry],
+    tokens: Mapping[str, int],
+    words: Mapping[str, int],
+    silence_probability: float,
+    grammar_loops: bool,
+) -> None:
+    fst = lexicon_fst(entries, tokens, words, silence_probability, grammar_loops)
+    with atomic_path(path) as partial:
+        torch.save(fst.as_dict(), partial)

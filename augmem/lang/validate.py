@@ -1,0 +1,161 @@
+"""Is this lang folder sound? Every finding names the file, the line, the fault and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import k2
+import torch
+
+from augmem.lang.lang import HASHED, content_hash
+from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD
+
+REMEDY = "run the lang stage again"
+BLANKS = ("<eps>", "<blk>")
+Numbered = list[tuple[int, list[str]]]
+
+
+def validate_lang(folder: Path) -> list[str]:
+    """Check a lang folder, ours or icefall's; an empty list means that nothing is wrong with it."""
+    folder = Path(folder)
+    needed = (*HASHED, "lexicon_disambig.txt", "L.pt", "L_disambig.pt")
+    missing = [f"{folder / name}: no such file; {REMEDY}" for name in needed if not (folder / name).is_file()]
+    if missing:
+        return missing
+    texts = {name: _fields(folder / name) for name in needed[:4]}
+    return [
+        *_check_tokens(folder / "tokens.txt", texts["tokens.txt"]),
+        *_check_words(folder / "words.txt", texts["words.txt"]),
+        *_check_lexicon(folder / "lexicon.txt", texts["lexicon.txt"], texts, plain=True),
+        *_check_lexicon(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"], texts, plain=False),
+        *_check_same(folder / "lexicon_disambig.txt", texts),
+        *_check_prefixes(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"]),
+        *_check_fst(folder / "L.pt", texts, "lexicon.txt"),
+        *_check_fst(folder / "L_disambig.pt", texts, "lexicon_disambig.txt"),
+        *_check_hash(folder),
+    ]
+
+
+def _fields(path: Path) -> Numbered:
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1)]
+
+
+def _check_table(path: Path, rows: Numbered) -> Iterator[str]:
+    """Symbols are unique, ids are 0, 1, 2, ... in the order of the lines."""
+    seen: dict[str, int] = {}
+    for number, fields in rows:
+        if len(fields) != 2:
+            yield f'{path}:{number}: expected "symbol id", found {" ".join(fields)!r}; {REMEDY}'
+            continue
+        symbol, index = fields
+        if symbol in seen:
+            yield f"{path}:{number}: {symbol} stands on line {seen[symbol]} already; {REMEDY}"
+        seen.setdefault(symbol, number)
+        if index != str(number - 1):
+            yield f"{path}:{number}: {symbol} has id {index} where {number - 1} is next; {REMEDY}"
+
+
+def _check_tokens(path: Path, rows: Numbered) -> Iterator[str]:
+    yield from _check_table(path, rows)
+    symbols = [fields[0] for _, fields in rows if fields]
+    if not symbols or symbols[0] not in BLANKS:
+        yield f"{path}:1: the first token must be the blank, <eps> or <blk>; {REMEDY}"
+    numbered = [symbol for symbol in symbols if DISAMBIGUATION.fullmatch(symbol)]
+    if not numbered or symbols[-len(numbered) :] != [f"#{i}" for i in range(len(numbered))]:
+        yield f"{path}:{len(rows)}: the last tokens must be #0, #1, #2, ... without gaps; {REMEDY}"
+
+
+def _check_words(path: Path, rows: Numbered) -> Iterator[str]:
+    yield from _check_table(path, rows)
+    words = [fields[0] for _, fields in rows if fields]
+    if not words or words[0] != "<eps>":
+        yield f"{path}:1: the first word must be <eps>; {REMEDY}"
+    if OOV_WORD not in words:
+        yield f"{path}:{len(rows)}: {OOV_WORD}, the word for all unknown words, is missing; {REMEDY}"
+    if words[-3:] != ["#0", "<s>", "</s>"]:
+        yield f"{path}:{len(rows)}: the last words must be #0, <s> and </s>; {REMEDY}"
+
+
+def _check_lexicon(path: Path, rows: Numbered, texts: dict[str, Numbered], plain: bool) -> Iterator[str]:
+    """Words and units are known, no entry is empty or stands there twice, and no word lacks an entry."""
+    tokens = {fields[0] for _, fields in texts["tokens.txt"] if fields}
+    words = [fields[0] for _, fields in texts["words.txt"] if fields]
+    known, seen = set(words), dict[tuple[str, ...], int]()
+    for number, fields in rows:
+        entry = tuple(fields)
+        if len(entry) < 2:
+            yield f"{path}:{number}: a word and its units are expected, found {' '.join(entry)!r}; {REMEDY}"
+            continue
+        if entry[0] not in known:
+            yield f"{path}:{number}: {entry[0]} is not in words.txt; {REMEDY}"
+        for unit in entry[1:]:
+            if unit not in tokens or unit in BLANKS or (plain and DISAMBIGUATION.fullmatch(unit)):
+                yield f"{path}:{number}: {entry[0]} has {unit}, which is not a unit of tokens.txt; {REMEDY}"
+        if entry in seen:
+            yield f"{path}:{number}: {' '.join(entry)} stands on line {seen[entry]} already; {REMEDY}"
+        seen.setdefault(entry, number)
+    without = known - {entry[0] for entry in seen} - {"<eps>", "#0", "<s>", "</s>"}
+    for word in sorted(without):
+        line = words.index(word) + 1
+        yield f"{path.parent / 'words.txt'}:{line}: {word} has no entry in {path.name}; {REMEDY}"
+
+
+def _strip(fields: Iterable[str]) -> list[str]:
+    return [field for field in fields if not DISAMBIGUATION.fullmatch(field)]
+
+
+def _check_same(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
+    plain = [fields for _, fields in texts["lexicon.txt"]]
+    distinct = [(number, _strip(fields)) for number, fields in texts["lexicon_disambig.txt"]]
+    if len(plain) != len(distinct):
+        yield f"{path}: has {len(distinct)} lines where lexicon.txt has {len(plain)}; {REMEDY}"
+    for (number, fields), expected in zip(distinct, plain, strict=False):
+        if fields != expected:
+            yield f"{path}:{number}: {' '.join(fields)} is {' '.join(expected)} in lexicon.txt; {REMEDY}"
+            return
+
+
+def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
+    """No unit sequence may equal or begin another one, or L o G can't be determinised."""
+    lines: dict[tuple[str, ...], int] = {}
+    for number, fields in rows:
+        units = tuple(fields[1:])
+        if units in lines:
+            yield f"{path}:{number}: same units as line {lines[units]}, told apart by no #n; {REMEDY}"
+        lines.setdefault(units, number)
+    for units, number in lines.items():
+        for length in range(1, len(units)):
+            if units[:length] in lines:
+                yield f"{path}:{lines[units[:length]]}: begins the units of line {number} and has no #n; {REMEDY}"
+
+
+def _check_fst(path: Path, texts: dict[str, Numbered], lexicon: str) -> Iterator[str]:
+    """The transducer reads exactly the lexicon's units and writes exactly its words."""
+    try:
+        fst = k2.Fsa.from_dict(torch.load(path, map_location="cpu"))
+    except Exception as error:
+        yield f"{path}: can't be read ({type(error).__name__}: {error}); {REMEDY}"
+        return
+    tables = {name: dict(_pairs(texts[name])) for name in ("tokens.txt", "words.txt")}
+    entries = [fields for _, fields in texts[lexicon] if len(fields) > 1]
+    words = {tables["words.txt"].get(fields[0], -2) for fields in entries}
+    units = {tables["tokens.txt"].get(unit, -2) for fields in entries for unit in fields[1:]}
+    extra = {-1, 0, tables["tokens.txt"].get("SIL", -1), tables["tokens.txt"].get("#0", -1)}
+    if set(fst.labels.tolist()) - extra != units - extra:
+        yield f"{path}: its units are not those of {lexicon}; {REMEDY}"
+    extra = {-1, 0, tables["words.txt"].get("#0", -1)}
+    if set(fst.aux_labels.tolist()) - extra != words - extra:
+        yield f"{path}: its words are not those of {lexicon}; {REMEDY}"
+
+
+def _pairs(rows: Numbered) -> Iterator[tuple[str, int]]:
+    return ((fields[0], int(fields[1])) for _, fields in rows if len(fields) == 2 and fields[1].isdecimal())
+
+
+def _check_hash(folder: Path) -> Iterator[str]:
+    """Ours have a hash.txt; icefall's have none."""
+    path = folder / "hash.txt"
+    if path.is_file() and path.read_text(encoding="utf-8").strip() != content_hash(folder):
+        yield f"{path}:1: is not the hash of {', '.join(HASHED)}: one was changed by hand; {REMEDY}"
