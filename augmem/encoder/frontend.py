@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from augmem.encoder.rows import take
+from augmem.encoder.rows import gather, take
 
 _TIME_STRIDES = {2: (2, 1), 3: (3, 1), 4: (2, 2)}
 _KERNEL = 3
@@ -74,7 +74,7 @@ class Frontend(nn.Module):
             x = convolution(F.pad(x, (0, 0, convolution.cache, 0)))
         frames = x.permute(0, 2, 3, 1).flatten(2)
         real = step[: frames.size(1)] < self.output_lengths(lengths)[:, None]
-        return self.projection(frames.flatten(0, 1)[real.flatten().nonzero().squeeze(1)])
+        return self.projection(gather(frames.flatten(0, 1), real.flatten().nonzero().squeeze(1)))
 
     def init_state(self, batch: int) -> dict[str, Tensor]:
         """State of `batch` new streams: zeros throughout, batch first."""
