@@ -1,7 +1,7 @@
 """Graphs: topologies H, lexicon L, phone LM P, grammar G, and what is composed of them.
 
-For training: numerators (one small graph a transcript) and the denominator, with exact total scores and gradients.
-For decoding: HLG and the larger G for rescoring. One topology, chosen by name, serves all of them.
+For training: numerators (one small graph a transcript) and the denominator, with exact total scores and
+gradients. For decoding: HLG and the larger G for rescoring. One topology, chosen by name, serves all of them.
 """
 
 from augmem.graph.config import TOPOLOGIES, GraphConfig
@@ -18,8 +18,8 @@ from augmem.graph.total_score import DenseGraph, graphs_score
 
 __all__ = [
     "TOPOLOGIES",
-    "DenseGraph",
     "Denominator",
+    "DenseGraph",
     "FrameGraph",
     "FrameGraphs",
     "GraphConfig",

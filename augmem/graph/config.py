@@ -13,7 +13,8 @@ class GraphConfig:
 
     Args:
         topology: how a unit is spread over frames: "ctc", "modified_ctc" (fewer arcs, another model), "hmm"
-            (one state a unit, no blank) or "chain" (Kaldi's: one output for a unit's first frame, one for the rest).
+            (one state a unit, no blank) or "chain" (Kaldi's: one output for a unit's first frame, one for the
+            rest).
         phone_lm_order: order of the n-gram model over units, 2 to 4.
         phone_lm_histories: keep at most so many histories longer than one unit, the most frequent ones.
         silence_at_ends: how often the unit model puts silence before the first and after the last word.
@@ -30,11 +31,15 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         if self.topology not in TOPOLOGIES:
-            raise ValueError(f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}")
+            raise ValueError(
+                f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}"
+            )
         if self.phone_lm_order not in (2, 3, 4):
             raise ValueError(f"graph.phone_lm_order is {self.phone_lm_order}; it must be 2, 3 or 4")
         if self.phone_lm_histories < 0:
             raise ValueError(f"graph.phone_lm_histories is {self.phone_lm_histories}; it must be 0 or more")
         for name in ("silence_at_ends", "silence_between_words"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1")
+                raise ValueError(
+                    f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1"
+                )

@@ -23,8 +23,8 @@ class Denominator:
         phone_lm: P, a sorted epsilon-free acceptor over units.
         topology: name of H.
         num_units: units including the blank.
-        max_states: largest graph summed as a dense matrix; larger ones go through k2, which is exact up to `beam`
-            but many times slower.
+        max_states: largest graph summed as a dense matrix; larger ones go through k2, which is exact up to
+            `beam` but many times slower.
         beam: k2's output beam, in nats.
     """
 
@@ -32,10 +32,15 @@ class Denominator:
         self, phone_lm: k2.Fsa, topology: str, num_units: int, max_states: int = 2000, beam: float = 20.0
     ) -> None:
         self.fsa = denominator_fsa(phone_lm, topology, num_units)
+        self.topology = topology
         self.beam = beam
         graph = frame_graph(self.fsa)
         self.dense = DenseGraph(graph) if len(graph.labels) <= max_states else None
-        _LOG.info("denominator: %d states, %d arcs, summed by %s", *size_of(self.fsa), "matrix" if self.dense else "k2")
+        _LOG.info(
+            "denominator: %d states, %d arcs, summed by %s",
+            *size_of(self.fsa),
+            "matrix" if self.dense else "k2",
+        )
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
         """Total scores (B,) of log_probs (B, T, V) over lengths (B,) frames, with gradient."""

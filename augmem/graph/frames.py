@@ -1,8 +1,8 @@
 """Frame graphs: automata turned inside out, so that states emit outputs and arcs only connect.
 
-In a k2 acceptor the arcs carry the outputs. Here every pair (state, label of an arc into it) becomes a state of its
-own, which emits that label in every frame spent there. Forward and backward sums then are, per frame, a linear map
-and an elementwise product, which tensors do well.
+In a k2 acceptor the arcs carry the outputs. Here every pair (state, label of an arc into it) becomes a state
+of its own, which emits that label in every frame spent there. Forward and backward sums then are, per frame,
+a linear map and an elementwise product, which tensors do well.
 
 Letters: S states, A arcs, K arcs into (or out of) one state at most, B utterances.
 """
@@ -51,7 +51,7 @@ def frame_graph(fsa: k2.Fsa) -> FrameGraph:
 
 
 def _unfold(arcs: Tensor, scores: Tensor, final: Tensor) -> FrameGraph:
-    """Split states by incoming label; an arc leaves every part of its source, and enters one part of its target.
+    """Split states by incoming label; an arc leaves every part of its source and enters one of its target.
 
     Args:
         arcs: (n, 3) source, target, label; no final arcs.
@@ -127,7 +127,7 @@ def stack_graphs(graphs: Sequence[FrameGraph]) -> FrameGraphs:
 
 
 def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, nothing: int) -> tuple[Tensor, Tensor]:
-    """Group values by key: (K, size) the values of each group and their scores, padded with `nothing` and -inf."""
+    """Group values by key: (K, size) values and scores of each group, padded with `nothing` and -inf."""
     order = torch.argsort(keys)
     keys = keys[order]
     sizes = torch.bincount(keys, minlength=size)

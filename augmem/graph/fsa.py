@@ -23,7 +23,7 @@ class Arc(NamedTuple):
 
 
 def build_fsa(arcs: Iterable[Arc], acceptor: bool = False) -> k2.Fsa:
-    """Make a k2 automaton of arcs in any order; k2 wants them ordered by state, the final state being the last.
+    """Make a k2 automaton of arcs in any order; k2 itself wants them by state, the final state last.
 
     An acceptor has no `aux_labels`; the arcs' outputs are then ignored.
     """
@@ -31,9 +31,11 @@ def build_fsa(arcs: Iterable[Arc], acceptor: bool = False) -> k2.Fsa:
     scores = torch.tensor([arc.score for arc in ordered], dtype=torch.float32)
     heads = torch.tensor([arc[:3] for arc in ordered], dtype=torch.int32)
     packed = torch.cat([heads, scores.view(torch.int32)[:, None]], dim=1)
-    if acceptor:
-        return k2.Fsa(packed)
-    return k2.Fsa(packed, aux_labels=torch.tensor([arc.output for arc in ordered], dtype=torch.int32))
+    fsa = k2.Fsa(packed)
+    fsa.scores = scores  # else a strided view of the arcs; k2 1.23.4 stumbles over one of a single arc
+    if not acceptor:
+        fsa.aux_labels = torch.tensor([arc.output for arc in ordered], dtype=torch.int32)
+    return fsa
 
 
 def fsa_list(fsas: k2.Fsa) -> list[k2.Fsa]:
@@ -71,5 +73,5 @@ def load_fsa(path: Path, device: str | torch.device = "cpu") -> k2.Fsa:
 def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
     """The acceptor of a transducer's labels, with its scores (detached)."""
     acceptor = k2.Fsa(fsa.arcs)
-    acceptor.scores = fsa.scores.detach()
+    acceptor.scores = fsa.scores.detach().clone()
     return acceptor

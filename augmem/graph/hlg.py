@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class SizeLog:
-    """Runs the steps of building a graph; logs, and remembers, how large each result is and how long it took."""
+    """Runs the steps of building a graph; logs and remembers each result's size and time."""
 
     def __init__(self) -> None:
         self.sizes: dict[str, dict[str, float]] = {}
@@ -39,7 +39,9 @@ class SizeLog:
         self.sizes[name] = {"states": states, "arcs": arcs, "seconds": seconds}
         _LOG.info("%-22s %9d states %10d arcs %8.2f s", name, states, arcs, seconds)
         if not arcs:
-            raise ValueError(f"graph {name} has no arcs left: lexicon and grammar share no word; run stages lang and lm again")
+            raise ValueError(
+                f"{name} has no arcs: lexicon and grammar share no word; run stages lang and lm again"
+            )
         return fsa
 
 
@@ -69,8 +71,8 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
         grammar: G with back-off label #0, as `read_grammar` gives it.
 
     Returns:
-        A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar alone,
-        ragged `aux_labels`, word ids.
+        A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar
+            alone, ragged `aux_labels`, word ids.
     """
     log = log or SizeLog()
     lexicon = log("L_disambig", lambda: k2.arc_sort(lang.L_disambig()))
@@ -81,7 +83,9 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
     graph = k2.arc_sort(graph)
-    return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph))))
+    return log(
+        "HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph)))
+    )
 
 
 def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
@@ -94,7 +98,7 @@ def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
 
 
 def build_rescoring_grammar(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
-    """The larger G as an acceptor of words for rescoring lattices: back-off arcs are epsilons, `lm_scores` kept."""
+    """The larger G as an acceptor for rescoring lattices: back-off arcs are epsilons, `lm_scores` kept."""
     acceptor = k2.Fsa(grammar.arcs)
     labels = acceptor.labels.clone()
     labels[labels >= lang.words["#0"]] = 0

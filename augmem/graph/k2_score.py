@@ -1,4 +1,4 @@
-"""Total scores by k2's own intersection: the fallback for large graphs, and an independent check of total_score."""
+"""Total scores by k2's own intersection: the fallback for large graphs, and a check of total_score."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from augmem.graph.frames import INFINITE
 
 
 def k2_score(log_probs: Tensor, lengths: Tensor, fsas: k2.Fsa, beam: float) -> Tensor:
-    """Total scores (B,) of log_probs (B, T, V); paths more than `beam` nats below the best one may be left out.
+    """Total scores (B,) of log_probs (B, T, V); paths over `beam` nats below the best may be left out.
 
-    k2 wants rows in order of decreasing length, none of them empty, float32, and int32 segments on the CPU: seen to
-    here, in any order of rows.
+    k2 wants rows in order of decreasing length, none of them empty, float32, and int32 segments on the CPU:
+    seen to here, in any order of rows.
 
     Args:
         fsas: one sorted acceptor for all rows, or a vector of one per row.

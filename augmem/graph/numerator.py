@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 class NumeratorCompiler:
     """Turns transcripts into graphs over frames: H o (units of the transcript) o P.
 
-    The units of a transcript are the set of unit sequences the lexicon L allows for its words: every pronunciation,
-    silence wherever L has it optional. Each sequence counts once; L's own weights are left out, because P already
-    says how likely a sequence is. So for LF-MMI (with P) a numerator sums over a subset of the denominator's paths
-    with the same weights, and is never the larger of the two.
+    The units of a transcript are the set of unit sequences the lexicon L allows for its words: every
+    pronunciation, silence wherever L has it optional. Each sequence counts once; L's own weights are left
+    out, because P already says how likely a sequence is. So for LF-MMI (with P) a numerator sums over a
+    subset of the denominator's paths with the same weights, and is never the larger of the two.
 
     Compiled graphs are kept: an epoch after the first costs nothing.
 
@@ -40,7 +40,7 @@ class NumeratorCompiler:
         self._graphs: dict[str, FrameGraph] = {}
 
     def compile(self, texts: Sequence[str]) -> FrameGraphs:
-        """Graphs for a batch, in order. A text the lexicon cannot say at all has no paths, so its score is -inf."""
+        """Graphs for a batch, in order; a text the lexicon cannot say has no path, so its score is -inf."""
         missing = [text for text in dict.fromkeys(texts) if text not in self._graphs]
         if missing:
             for text, graph in zip(missing, fsa_list(self.fsas(missing)), strict=True):
@@ -61,7 +61,7 @@ class NumeratorCompiler:
         paths = k2.connect(k2.intersect(self._lexicon, words, treat_epsilons_specially=False))
         units = k2.Fsa(paths.arcs)
         units.labels = paths.aux_labels.contiguous()
-        units.scores = torch.zeros_like(units.scores)
+        units.scores = torch.zeros(units.num_arcs)
         plain = k2.remove_epsilon(k2.top_sort(units))
         # One by one: k2 1.23.4's determinize crashes on vectors of automata.
         return k2.arc_sort(k2.create_fsa_vec([k2.connect(k2.determinize(fsa)) for fsa in fsa_list(plain)]))

@@ -1,10 +1,10 @@
-"""P: a small n-gram model over units, exactly normalised, as an acceptor that is deterministic and epsilon-free.
+"""P: a small n-gram model over units, exactly normalised, as a deterministic acceptor without epsilons.
 
-Estimated by interpolated absolute discounting (Ney, Essen and Kneser 1994, one discount an order) with a uniform
-distribution below the unigrams, so every unit can follow every history. Plain counts serve the lower orders, not
-Kneser-Ney's, because only the frequent long histories are kept and the others fall back on the short ones entirely.
-Each state has one arc for every unit, so there are no back-off arcs, and a sum over the graph is a sum over true
-probabilities.
+Estimated by interpolated absolute discounting (Ney, Essen and Kneser 1994, one discount an order) with a
+uniform distribution below the unigrams, so every unit can follow every history. Plain counts serve the lower
+orders, not Kneser-Ney's, because only the frequent long histories are kept and the others fall back on the
+short ones entirely. Each state has one arc for every unit, so there are no back-off arcs, and a sum over the
+graph is a sum over true probabilities.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class PhoneLm:
 
     Args:
         units: the units, without blank.
-        probabilities: history -> unit or END -> probability, summing to one. Holds (START,) and, for every other
-            history, all its suffixes.
+        probabilities: history -> unit or END -> probability, summing to one. Holds (START,) and, for every
+            other history, all its suffixes.
     """
 
     units: tuple[int, ...]
@@ -46,7 +46,8 @@ class PhoneLm:
 
     def log_probability(self, sequence: Sequence[int]) -> float:
         """Natural log probability of a whole sequence including its end."""
-        history, total = (START,), 0.0
+        history: History = (START,)
+        total = 0.0
         for unit in sequence:
             total += math.log(self.probabilities[history][unit])
             history = self.history_after(history, unit)
@@ -86,7 +87,9 @@ def estimate_phone_lm(
     """
     unknown = {unit for sequence in sequences for unit in sequence} - set(units)
     if unknown or not sequences:
-        raise ValueError(f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}")
+        raise ValueError(
+            f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}"
+        )
     counts = _count(sequences, order)
     discounts = _discounts(counts, order)
     uniform = dict.fromkeys((*units, END), 1 / (len(units) + 1))
@@ -112,7 +115,7 @@ def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
 
 
 def _histories(counts: Counts, units: Sequence[int], order: int, most: int) -> set[History]:
-    """The empty history, all of one unit, START, and the `most` frequent longer ones with all their suffixes."""
+    """The empty history, START, all of one unit, the `most` frequent longer ones and all their suffixes."""
     kept: set[History] = {(), (START,), *((unit,) for unit in units)}
     longer = [history for history in counts if 2 <= len(history) < order]
     longer.sort(key=lambda history: (-sum(counts[history].values()), len(history), history))
@@ -128,14 +131,16 @@ def _discounts(counts: Counts, order: int) -> list[float]:
     """Ney's estimate n1 / (n1 + 2 n2) for histories of each length; 0.5 where there are no such counts."""
     discounts = []
     for length in range(order):
-        seen = [c for history, following in counts.items() if len(history) == length for c in following.values()]
+        seen = [
+            c for history, following in counts.items() if len(history) == length for c in following.values()
+        ]
         once, twice = seen.count(1), seen.count(2)
         discounts.append(once / (once + 2 * twice) if once and twice else 0.5)
     return discounts
 
 
 def _interpolate(following: Counter[int], discount: float, lower: Mapping[int, float]) -> dict[int, float]:
-    """Discounted relative frequencies; the mass taken off goes to the distribution after the shorter history."""
+    """Discounted relative frequencies; the mass taken off goes to what the shorter history predicts."""
     total = sum(following.values())
     if not total:
         return dict(lower)

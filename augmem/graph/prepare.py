@@ -1,4 +1,4 @@
-"""The stage "graphs": from lang folder, language models and transcripts to the graphs of training and decoding."""
+"""The stage "graphs": from lang folder, language models and transcripts to all graphs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SILENCE = "SIL"
 def prepare_graphs(
     config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path
 ) -> None:
-    """Write P.pt, HLG.pt, G_rescoring.pt and sizes.json (states, arcs and seconds of every step) into `output`.
+    """Write P.pt, HLG.pt, G_rescoring.pt and sizes.json (states, arcs, seconds of each step) to `output`.
 
     Args:
         lang_dir: the lang folder.
@@ -37,7 +37,9 @@ def prepare_graphs(
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
     save_fsa(phone_lm, output / "P.pt")
     log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
-    save_fsa(build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt")
+    save_fsa(
+        build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt"
+    )
     larger = read_grammar(lm_dir / "rescoring.fst.txt")
     save_fsa(log("G for rescoring", lambda: build_rescoring_grammar(lang, larger)), output / "G_rescoring.pt")
     write_json(output / "sizes.json", log.sizes)
@@ -56,7 +58,7 @@ def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> Pho
 
 
 def unit_sequences(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> list[list[int]]:
-    """One unit sequence per transcript: a pronunciation drawn for each word, silences by the config's chances."""
+    """One unit sequence a transcript: a pronunciation drawn for each word, silences by their chances."""
     chance = random.Random(config.seed)
     silence = [lang.tokens[SILENCE]] if SILENCE in lang.tokens else []
     return [_draw_units(config, lang, text.split(), silence, chance) for text in texts]

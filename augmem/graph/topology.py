@@ -1,8 +1,8 @@
 """Topologies H: transducers from frames (the model's outputs) to units.
 
-Numerators, denominator and decoding graph are all composed from the transducer this module builds for one name,
-so they cannot differ. Units are numbered 1 .. num_units - 1; 0 is the blank. All states are final, so that units
-may follow one another without end.
+Numerators, denominator and decoding graph are all composed from the transducer this module builds for one
+name, so they cannot differ. Units are numbered 1 .. num_units - 1; 0 is the blank. All states are final, so
+that units may follow one another without end.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def num_outputs(name: str, num_units: int) -> int:
 
 
 def build_topology(name: str, num_units: int) -> k2.Fsa:
-    """Build H for units 1 .. num_units - 1: labels are outputs of the model, aux_labels are units or 0 for none.
+    """Build H for units 1 .. num_units - 1: labels are the model's outputs, aux_labels units or 0 for none.
 
-    - ctc: blanks between units may be left out except between two equal ones. Deterministic, about num_units^2 arcs.
-    - modified_ctc: as ctc, but equal units need no blank between them, so a run of frames stands for one unit or
-      several, and all readings are summed. About 6 num_units arcs.
+    - ctc: blanks between units may be left out except between two equal ones. Deterministic, about
+      num_units^2 arcs.
+    - modified_ctc: as ctc, but equal units need no blank between them, so a run of frames stands for one unit
+      or several, and all readings are summed. About 6 num_units arcs.
     - hmm: modified_ctc without blank: every frame belongs to a unit.
     - chain: a unit's first frame has output u, its further frames u + num_units - 1. Unambiguous.
 

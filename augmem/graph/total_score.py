@@ -1,8 +1,9 @@
-"""Total scores of frame graphs given a model's log probabilities: exact sums over all paths, with exact gradients.
+"""Total scores of frame graphs given a model's log probabilities: exact sums over all paths.
 
-Both functions here take log_probs (B, T, V), unpadded frame counts lengths (B,), and return (B,) the log of the sum
-over all paths of exactly lengths[b] frames. The gradient (the expected count of each output in each frame) is computed
-along with the sum: a forward and a backward recursion run side by side in one loop over frames.
+Both functions here take log_probs (B, T, V), unpadded frame counts lengths (B,), and return (B,) the log of
+the sum over all paths of exactly lengths[b] frames. The gradient (the expected count of each output in each
+frame) is computed along with the sum: a forward and a backward recursion run side by side in one loop over
+frames.
 
 A row that no path fits has score -inf and gradient 0. NaN in gives NaN out.
 
@@ -24,7 +25,7 @@ _LOWEST = -1e30
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
-    """Total scores with one small sparse graph per utterance: recursions in the log domain, so nothing underflows.
+    """Total scores with one small graph per utterance, in the log domain, so that nothing underflows.
 
     Raises:
         ValueError: numbers of rows, lengths and graphs differ, or a graph names an output the model lacks.
@@ -38,10 +39,16 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
 def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
     if log_probs.dim() != 3 or lengths.shape != (rows,) or log_probs.shape[0] != rows:
         raise ValueError(
-            f"log_probs {tuple(log_probs.shape)} must be (B, T, V) and lengths {tuple(lengths.shape)} (B,), B = {rows}"
+            f"log_probs {tuple(log_probs.shape)} must be (B, T, V), "
+            f"lengths {tuple(lengths.shape)} (B,), B = {rows}"
         )
     if bool((lengths < 0).any() | (lengths > log_probs.shape[1]).any()):
         raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
+
+
+def _mirrored(lengths: Tensor, time: Tensor) -> Tensor:
+    """(T, B) the frame the backward recursion visits at each step; after its end any frame at all."""
+    return (lengths - 1 - time) % max(len(time), 1)
 
 
 class _LogScore(torch.autograd.Function):
@@ -53,7 +60,7 @@ class _LogScore(torch.autograd.Function):
         return score
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (counts,) = ctx.saved_tensors
         return counts * grad[:, None, None], None, None
@@ -62,12 +69,12 @@ class _LogScore(torch.autograd.Function):
 def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
     """Scores (B,) and expected counts (B, T, V).
 
-    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one vector of
-    2 S states. `reach` holds scores of arriving in a state, its own emission not yet added.
+    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one
+    vector of 2 S states. `reach` holds scores of arriving in a state, its own emission not yet added.
     """
     T, S = log_probs.shape[1], len(graphs.labels)
     time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = (lengths - 1 - time) % max(T, 1)  # (T, B): frame that the backward recursion visits at each step
+    mirrored = _mirrored(lengths, time)
     emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (T, S)
     back = mirrored[:, graphs.owners]  # (T, S)
     emit = torch.cat([emissions, emissions.gather(0, back)], dim=1)
@@ -83,7 +90,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
 
 
 def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Start scores (2 S,), source states (K, 2 S) and arc scores (K, 2 S) of the forward and mirrored graphs."""
+    """Start scores (2 S,), source states and arc scores (K, 2 S) of the graphs, forward and mirrored."""
     S = len(graphs.labels)
     K = max(len(graphs.incoming), len(graphs.outgoing))
 
@@ -93,7 +100,9 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor,
     backward = torch.where(graphs.outgoing == S, 2 * S, graphs.outgoing + S)
     forward = torch.where(graphs.incoming == S, 2 * S, graphs.incoming)
     sources = torch.cat([pad(forward, 2 * S), pad(backward, 2 * S)], dim=1)
-    scores = torch.cat([pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1)
+    scores = torch.cat(
+        [pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1
+    )
     return torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype)
 
 
@@ -122,8 +131,8 @@ def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor
 class DenseGraph:
     """One graph shared by all utterances, as a matrix: frame sums are matrix products.
 
-    Recursions run in probabilities rescaled each frame, in float64, so a state may be e^-700 times as likely as the
-    likeliest and still count: use it for graphs where any state is soon reached from any other.
+    Recursions run in probabilities rescaled each frame, in float64, so a state may be e^-700 times as likely
+    as the likeliest and still count: use it for graphs where any state is soon reached from any other.
 
     Args:
         graph: the graph; its matrix has S^2 entries.
@@ -158,7 +167,7 @@ class _DenseScore(torch.autograd.Function):
         return score.to(log_probs.dtype)
 
     @staticmethod
-    @once_differentiable
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (counts,) = ctx.saved_tensors
         return counts * grad[:, None, None], None, None
@@ -169,7 +178,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     B, T, V = log_probs.shape
     rows = torch.arange(B, device=log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = (lengths - 1 - time) % max(T, 1)  # (T, B): frame that the backward recursion visits at each step
+    mirrored = _mirrored(lengths, time)
     peaks = log_probs.amax(2).t().double().clamp(min=_LOWEST)  # (T, B)
     outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
     emissions = outputs[:, :, graph.labels]  # (T, B, S)
@@ -179,7 +188,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     score = (scales[:, 0].log() + peaks).masked_fill(time >= lengths, 0).sum(0) + ends.log()
     score = score.masked_fill(lengths == 0, -INFINITE)
     onward = states[mirrored, 1, rows] / emissions.clamp(min=_TINY)  # what follows a frame, up to a factor
-    posterior = (states[:, 0] * onward)
+    posterior = states[:, 0] * onward
     posterior /= posterior.sum(2, keepdim=True).clamp(min=_TINY)
     posterior.masked_fill_(((time >= lengths) | (score == -INFINITE))[:, :, None], 0)
     one_hot = torch.nn.functional.one_hot(graph.labels, V).to(log_probs.dtype)

@@ -14,10 +14,11 @@ class Scores(NamedTuple):
     """Log scores of a batch of B utterances, kept apart so that a trainer can watch each.
 
     Args:
-        numerator: (B,) log score of all ways to say the transcript; -inf where there is none.
+        numerator: (B,) log score of all ways to say the transcript; -inf if there is none.
         denominator: (B,) log score of everything else with it; zero for CTC.
-        valid: (B,) whether the transcript fits the frames at all. Rows that are not valid have no gradient and no
-            part in the loss: count and name them. A row of NaN is valid, so that NaN reaches the loss and is seen.
+        valid: (B,) whether the transcript fits the frames. Rows that are not valid have no gradient
+            and no part in the loss: count and name them. A row of NaN is valid, so that NaN reaches the loss
+            and is seen.
     """
 
     numerator: Tensor
@@ -25,7 +26,7 @@ class Scores(NamedTuple):
     valid: Tensor
 
     def loss(self, den_scale: float = 1.0) -> Tensor:
-        """Sum over valid utterances of -(numerator - den_scale * denominator), in nats; 0 if none is valid."""
+        """Sum of -(numerator - den_scale * denominator) over valid utterances, in nats; 0 if none is."""
         gain = self.numerator - den_scale * self.denominator
         return -torch.where(self.valid, gain, torch.zeros_like(gain)).sum()
 
@@ -39,10 +40,10 @@ def make_scores(numerator: Tensor, denominator: Tensor | None = None) -> Scores:
 
 
 def handover_weight(step: int, start: int, length: int) -> float:
-    """Weight of CTC in the step from CTC to LF-MMI: 1 until `start`, then linearly down to 0 over `length` steps.
+    """Weight of CTC on the way to LF-MMI: 1 until `start`, then linearly down to 0 over `length` steps.
 
-    The loss is weight * CTC + (1 - weight) * LF-MMI: no sudden change of objective, which is where training with
-    LF-MMI is known to diverge.
+    The loss is weight * CTC + (1 - weight) * LF-MMI: no sudden change of objective, which is where training
+    with LF-MMI is known to diverge.
     """
     if step < start:
         return 1.0

@@ -29,7 +29,9 @@ class ToyLang:
         self.unit_ids = list(range(1, len(self.tokens)))
         self.num_units = len(self.tokens)
         self.words = {"<eps>": 0} | {word: i for i, word in enumerate(sorted(entries), 1)}
-        self.pronunciations = {w: [[self.tokens[u] for u in p] for p in found] for w, found in entries.items()}
+        self.pronunciations = {
+            w: [[self.tokens[u] for u in p] for p in found] for w, found in entries.items()
+        }
         self.oov_word = "<UNK>" if "<UNK>" in entries else next(iter(entries))
         self.silence = silence
         self._num_disambig = self._add_disambig()
@@ -45,10 +47,10 @@ class ToyLang:
     def word_ids(self, text: str) -> list[int]:
         return [self.words.get(word, self.words[self.oov_word]) for word in text.split()]
 
-    def L(self) -> k2.Fsa:
+    def L(self) -> k2.Fsa:  # noqa: N802
         return self._lexicon(disambig=False)
 
-    def L_disambig(self) -> k2.Fsa:
+    def L_disambig(self) -> k2.Fsa:  # noqa: N802
         return self._lexicon(disambig=True)
 
     def _lexicon(self, disambig: bool) -> k2.Fsa:

@@ -1,0 +1,69 @@
+"""What the graphs must compute, spelt out: every frame sequence, what it says, and how probable that is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor
+
+Units = tuple[int, ...]
+
+
+def readings(topology: str, frames: Sequence[int], num_units: int) -> list[Units]:
+    """All unit sequences that outputs stand for by the topology's definition; some of them twice."""
+    if topology == "chain":
+        return _chain(frames, num_units)
+    runs = [(label, len(list(group))) for label, group in itertools.groupby(frames)]
+    if topology == "ctc":
+        return [tuple(label for label, _ in runs if label)]
+    if topology == "hmm" and any(label == 0 for label, _ in runs):
+        return []
+    # A run of n frames of one unit is that unit said 1 .. n times, in (n-1 over k-1) ways.
+    options = [
+        [(label,) * k for k in range(1, n + 1) for _ in range(math.comb(n - 1, k - 1))] if label else [()]
+        for label, n in runs
+    ]
+    return [tuple(itertools.chain(*choice)) for choice in itertools.product(*options)]
+
+
+def _chain(frames: Sequence[int], num_units: int) -> list[Units]:
+    units: list[int] = []
+    for label in frames:
+        if 0 < label < num_units:
+            units.append(label)
+        elif label == 0 or not units or label != units[-1] + num_units - 1:
+            return []
+    return [tuple(units)]
+
+
+def total_score(
+    log_probs: Tensor, topology: str, num_units: int, weight: Callable[[Units], float], best: bool = False
+) -> float:
+    """Log sum (or maximum) over all frame sequences of their probability times their readings' weights.
+
+    Args:
+        log_probs: (T, V), small: V^T sequences are visited.
+    """
+    T, V = log_probs.shape
+    table = log_probs.tolist()
+    scores = []
+    for frames in itertools.product(range(V), repeat=T):
+        acoustic = sum(table[t][v] for t, v in enumerate(frames))
+        scores += [
+            acoustic + math.log(w) for r in readings(topology, frames, num_units) if (w := weight(r)) > 0
+        ]
+    if not scores or best:
+        return max(scores, default=-math.inf)
+    return max(scores) + math.log(sum(math.exp(s - max(scores)) for s in scores))
+
+
+def spellings(words: Sequence[Sequence[Sequence[int]]], silence: int | None) -> Iterator[Units]:
+    """Every unit sequence for words given by their pronunciations, with silence optional around each."""
+    pause: list[Units] = [()] if silence is None else [(), (silence,)]
+    slots: list[list[Units]] = [pause]
+    for pronunciations in words:
+        slots += [[tuple(p) for p in pronunciations], pause]
+    for choice in itertools.product(*slots):
+        yield tuple(itertools.chain(*choice))

@@ -1,0 +1,53 @@
+"""Topologies accept exactly the frame sequences that their definitions say, as often as they say."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import k2
+import pytest
+import torch
+
+from augmem.graph import TOPOLOGIES, build_topology, num_outputs
+from tests.graph.brute_force import readings
+
+
+def paths(topology: k2.Fsa, frames: list[int]) -> Counter[tuple[int, ...]]:
+    """Unit sequences of all paths that read `frames`, found by walking the arcs."""
+    arcs = list(zip(topology.arcs.values()[:, :3].tolist(), topology.aux_labels.tolist(), strict=True))
+    found: Counter[tuple[int, ...]] = Counter({(0, ()): 1})  # type: ignore[dict-item]
+    for label in [*frames, -1]:
+        after: Counter = Counter()
+        for (state, units), ways in found.items():
+            for (source, target, read, unit), *_ in (((*arc, unit), 0) for arc, unit in arcs):
+                if source == state and read == label:
+                    after[target, (*units, unit) if unit > 0 else units] += ways
+        found = after
+    return Counter({units: ways for (_, units), ways in found.items()})
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_readings_of_every_short_frame_sequence(name: str) -> None:
+    num_units = 3
+    topology = build_topology(name, num_units)
+    for frames in itertools.product(range(num_outputs(name, num_units)), repeat=4):
+        assert paths(topology, list(frames)) == Counter(readings(name, frames, num_units)), frames
+
+
+def test_ctc_equals_k2s_own() -> None:
+    ours, theirs = build_topology("ctc", 5), k2.arc_sort(k2.ctc_topo(4))
+    assert k2.is_rand_equivalent(ours, theirs, log_semiring=True)
+    assert torch.equal(ours.arcs.values()[:, :3], theirs.arcs.values()[:, :3])
+
+
+def test_size_grows_linearly_where_promised() -> None:
+    assert build_topology("ctc", 100).num_arcs == 100 * 101
+    assert build_topology("modified_ctc", 100).num_arcs < 600
+    assert build_topology("chain", 100).num_arcs < 600
+
+
+@pytest.mark.parametrize("arguments", [("cct", 5), ("ctc", 1)])
+def test_mistakes_are_named(arguments: tuple[str, int]) -> None:
+    with pytest.raises(ValueError, match=r"'cct'|num_units is 1"):
+        build_topology(*arguments)

@@ -1,0 +1,204 @@
+"""Total scores against enumeration, finite differences, torch's CTC and k2's intersection."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from augmem.graph import (
+    TOPOLOGIES,
+    Denominator,
+    DenseGraph,
+    FrameGraph,
+    NumeratorCompiler,
+    PhoneLm,
+    estimate_phone_lm,
+    graphs_score,
+    k2_score,
+    num_outputs,
+    stack_graphs,
+)
+from tests.graph.brute_force import spellings, total_score
+from tests.graph.toy_lang import ToyLang
+
+LEXICON = {"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]}
+TEXTS = ["tar", "a at", "at", "", "a a"]
+
+
+@pytest.fixture(scope="module")
+def lang() -> ToyLang:
+    return ToyLang(LEXICON)
+
+
+@pytest.fixture(scope="module")
+def phone_lm(lang: ToyLang) -> PhoneLm:
+    data = [[1, 3, 2, 1], [2, 3, 2], [2, 2, 3], [1, 3, 2, 2, 3], [2]]
+    return estimate_phone_lm(data, lang.unit_ids, 3, 3)
+
+
+def random_log_probs(*shape: int, peaked: float = 2.0) -> Tensor:
+    generator = torch.Generator().manual_seed(sum(shape))
+    return (peaked * torch.randn(*shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_numerator_is_the_sum_over_all_spellings(name: str, lang: ToyLang, phone_lm: PhoneLm) -> None:
+    T = 4 if name == "chain" else 5
+    log_probs = random_log_probs(len(TEXTS), T, num_outputs(name, lang.num_units))
+    lengths = torch.tensor([T, T, T - 2, T, T - 1])
+    plain = graphs_score(log_probs, lengths, NumeratorCompiler(lang, name).compile(TEXTS))
+    compiler = NumeratorCompiler(lang, name, phone_lm.acceptor())
+    weighted = graphs_score(log_probs, lengths, compiler.compile(TEXTS))
+    for row, text in enumerate(TEXTS):
+        allowed = set(spellings([lang.pronunciations[word] for word in text.split()], lang.tokens["SIL"]))
+        frames = log_probs[row, : lengths[row]]
+        expected = total_score(frames, name, lang.num_units, lambda u: float(u in allowed))  # noqa: B023
+        assert plain[row].item() == pytest.approx(expected, abs=1e-5)
+        expected = total_score(frames, name, lang.num_units, lambda u: (u in allowed) * prior(phone_lm, u))  # noqa: B023
+        assert weighted[row].item() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_denominator_is_the_sum_over_everything(name: str, lang: ToyLang, phone_lm: PhoneLm) -> None:
+    T = 4 if name == "chain" else 5
+    log_probs = random_log_probs(2, T, num_outputs(name, lang.num_units))
+    lengths = torch.tensor([T - 1, T])
+    scores = Denominator(phone_lm.acceptor(), name, lang.num_units)(log_probs, lengths)
+    for row, length in enumerate(lengths):
+        expected = total_score(log_probs[row, :length], name, lang.num_units, lambda u: prior(phone_lm, u))
+        assert scores[row].item() == pytest.approx(expected, abs=1e-5)
+
+
+def prior(phone_lm: PhoneLm, units: tuple[int, ...]) -> float:
+    return math.exp(phone_lm.log_probability(units))
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_gradients_equal_finite_differences(name: str, lang: ToyLang, phone_lm: PhoneLm) -> None:
+    # Scores need not be normalised: gradcheck moves one at a time.
+    log_probs = random_log_probs(3, 6, num_outputs(name, lang.num_units)).requires_grad_()
+    lengths = torch.tensor([4, 6, 5])
+    graphs = NumeratorCompiler(lang, name, phone_lm.acceptor()).compile(TEXTS[:3])
+    denominator = Denominator(phone_lm.acceptor(), name, lang.num_units)
+    assert torch.autograd.gradcheck(lambda x: graphs_score(x, lengths, graphs), log_probs)
+    assert torch.autograd.gradcheck(lambda x: denominator(x, lengths), log_probs)
+
+
+@pytest.mark.parametrize("order", [2, 3])
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_scores_and_gradients_equal_k2s(name: str, order: int, lang: ToyLang) -> None:
+    units, generator = 12, torch.Generator().manual_seed(7)
+    data = [torch.randint(1, units, (15,), generator=generator).tolist() for _ in range(20)]
+    phone_lm = estimate_phone_lm(data, range(1, units), order, 20).acceptor()
+    denominator = Denominator(phone_lm, name, units)
+    lengths = torch.tensor([13, 25, 1, 18])
+    ours = random_log_probs(4, 25, num_outputs(name, units)).float().requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    scores, expected = denominator(ours, lengths), k2_score(theirs, lengths, denominator.fsa, beam=60.0)
+    torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
+    weights = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    (scores * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
+
+
+def test_numerators_equal_k2s(lang: ToyLang, phone_lm: PhoneLm) -> None:
+    compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
+    texts = ["tar at a a tar", "a", "tar tar tar at at", "at a"]
+    lengths = torch.tensor([20, 5, 30, 30])
+    ours = random_log_probs(4, 30, lang.num_units).float().requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    scores = graphs_score(ours, lengths, compiler.compile(texts))
+    expected = k2_score(theirs, lengths, compiler.fsas(texts), beam=60.0)
+    torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
+    scores.sum().backward()
+    expected.sum().backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
+
+
+def test_rows_do_not_depend_on_order_batch_mates_or_padding(lang: ToyLang, phone_lm: PhoneLm) -> None:
+    compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
+    denominator = Denominator(phone_lm.acceptor(), "ctc", lang.num_units)
+    lengths = torch.tensor([9, 4, 12])
+    log_probs = random_log_probs(3, 12, lang.num_units)
+    for row, length in enumerate(lengths.tolist()):
+        log_probs[row, length:] = math.nan
+    together = log_probs.clone().requires_grad_()
+    scores = graphs_score(together, lengths, compiler.compile(TEXTS[:3])) - denominator(together, lengths)
+    scores.sum().backward()
+    for row, length in enumerate(lengths.tolist()):
+        alone = log_probs[row : row + 1, :length].clone().requires_grad_()
+        frames = lengths[row : row + 1]
+        score = graphs_score(alone, frames, compiler.compile([TEXTS[row]])) - denominator(alone, frames)
+        score.sum().backward()
+        torch.testing.assert_close(scores[row], score[0])
+        torch.testing.assert_close(together.grad[row, :length], alone.grad[0])
+        assert not together.grad[row, length:].any()
+
+
+def test_rows_without_a_path_are_minus_infinity_without_gradient(lang: ToyLang) -> None:
+    graphs = NumeratorCompiler(lang, "ctc").compile(["tar tar", "tar", "a", "a"])
+    log_probs = random_log_probs(4, 5, lang.num_units).requires_grad_()
+    scores = graphs_score(log_probs, torch.tensor([3, 5, 0, 1]), graphs)
+    assert torch.isinf(scores).tolist() == [True, False, True, False]
+    scores[[1, 3]].sum().backward()
+    assert not log_probs.grad[[0, 2]].any()
+    assert torch.isfinite(log_probs.grad).all()
+
+
+def test_outputs_of_probability_zero_are_allowed(lang: ToyLang, phone_lm: PhoneLm) -> None:
+    log_probs = random_log_probs(1, 6, lang.num_units)
+    log_probs[0, 2, 1] = -math.inf
+    log_probs.requires_grad_()
+    lengths = torch.tensor([6])
+    score = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["a"]))
+    (score + Denominator(phone_lm.acceptor(), "ctc", lang.num_units)(log_probs, lengths)).sum().backward()
+    torch.testing.assert_close(log_probs.grad.sum(2), torch.full((1, 6), 2.0, dtype=torch.float64))
+    assert log_probs.grad[0, 2, 1] == 0
+
+
+def test_nan_is_not_hidden(lang: ToyLang, phone_lm: PhoneLm) -> None:
+    log_probs = torch.full((1, 4, lang.num_units), math.nan)
+    lengths = torch.tensor([4])
+    assert graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["a"])).isnan()
+    assert Denominator(phone_lm.acceptor(), "ctc", lang.num_units)(log_probs, lengths).isnan()
+
+
+def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -> None:
+    """A model sure of another text: the numerator lies thousands of nats below, and is still exact."""
+    log_probs = (200 * random_log_probs(1, 60, lang.num_units)).requires_grad_()
+    lengths = torch.tensor([60])
+    score = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["tar"]))
+    best = min(log_probs.detach().max(2).values.sum().item(), -1000)
+    assert score.item() < best
+    score.backward()
+    torch.testing.assert_close(log_probs.grad.sum(2), torch.ones(1, 60, dtype=torch.float64))
+
+
+def test_disagreeing_shapes_are_named(lang: ToyLang) -> None:
+    graphs = NumeratorCompiler(lang, "ctc").compile(["a"])
+    with pytest.raises(ValueError, match=r"lengths \(2,\) \(B,\), B = 1"):
+        graphs_score(torch.zeros(1, 3, 4), torch.tensor([3, 3]), graphs)
+    with pytest.raises(ValueError, match="must lie between 0 and T = 3"):
+        graphs_score(torch.zeros(1, 3, 4), torch.tensor([4]), graphs)
+    with pytest.raises(ValueError, match="the model has 2"):
+        graphs_score(torch.zeros(1, 3, 2), torch.tensor([3]), graphs)
+
+
+def test_parallel_and_diverging_arcs_add_up(lang: ToyLang) -> None:
+    """The same little graph as a batch of one, as a matrix, and by hand."""
+    graph = FrameGraph(
+        labels=torch.tensor([0, 1]),
+        initial=torch.tensor([0.5, 0.25]).log(),
+        final=torch.tensor([1.0, 0.5]).log(),
+        sources=torch.tensor([0, 0, 1]),
+        targets=torch.tensor([1, 1, 1]),
+        scores=torch.tensor([0.25, 0.25, 0.75]).log(),
+    )
+    log_probs, lengths = torch.tensor([[[0.3, 0.7], [0.6, 0.4]]]).log(), torch.tensor([2])
+    expected = math.log((0.5 * 0.3 * 0.5 + 0.25 * 0.7 * 0.75) * 0.4 * 0.5)
+    assert graphs_score(log_probs, lengths, stack_graphs([graph])).item() == pytest.approx(expected)
+    assert DenseGraph(graph).score(log_probs, lengths).item() == pytest.approx(expected)

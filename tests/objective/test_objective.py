@@ -1,0 +1,113 @@
+"""Objectives: CTC against torch's, LF-MMI's bounds, masks and the hand-over."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn.functional import ctc_loss
+
+from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, num_outputs
+from augmem.objective import LatticeFreeMmi, ctc_scores, handover_weight
+from tests.graph.toy_lang import ToyLang
+
+LETTERS = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
+CTC = NumeratorCompiler(LETTERS, "ctc")
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text("abcde", min_size=1, max_size=9), min_size=1, max_size=5), st.integers(0, 99))
+def test_ctc_equals_torchs(words: list[str], seed: int) -> None:
+    """One pronunciation a word and no silence make plain CTC; torch's infinite losses are impossible rows."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 20, (len(words),), generator=generator)
+    ours = torch.randn(len(words), 20, 6, generator=generator, dtype=torch.float64).log_softmax(2)
+    theirs = ours.clone().requires_grad_()
+    scores = ctc_scores(ours.requires_grad_(), lengths, CTC.compile([" ".join(word) for word in words]))
+    targets = torch.tensor([LETTERS.tokens[letter] for word in words for letter in word])
+    sizes = torch.tensor([len(word) for word in words])
+    losses = ctc_loss(theirs.transpose(0, 1), targets, lengths, sizes, reduction="none")
+    assert torch.equal(scores.valid, torch.isfinite(losses))
+    torch.testing.assert_close(scores.numerator, -losses)
+    scores.loss().backward()
+    torch.where(scores.valid, losses, torch.zeros_like(losses)).sum().backward()
+    torch.testing.assert_close(project(ours), project(theirs, scores.valid), atol=1e-8, rtol=1e-6)
+
+
+def project(log_probs: Tensor, valid: Tensor | None = None) -> Tensor:
+    """Gradient with respect to what went into log_softmax: the part of it that means something."""
+    gradient = log_probs.grad
+    if valid is not None:  # torch's gradient of an infinite loss is NaN
+        gradient = torch.where(valid[:, None, None], gradient, torch.zeros_like(gradient))
+    return gradient - log_probs.detach().exp() * gradient.sum(2, keepdim=True)
+
+
+@pytest.fixture(scope="module", params=TOPOLOGIES)
+def mmi(request: pytest.FixtureRequest) -> LatticeFreeMmi:
+    lang = ToyLang({"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]})
+    phone_lm = estimate_phone_lm([[1, 3, 2], [2, 3, 1], [2, 2]], lang.unit_ids, 3, 5).acceptor()
+    denominator = Denominator(phone_lm, request.param, lang.num_units)
+    return LatticeFreeMmi(NumeratorCompiler(lang, request.param, phone_lm), denominator)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 99), scale=st.sampled_from([0.1, 3.0, 30.0]))
+def test_numerator_never_exceeds_denominator(mmi: LatticeFreeMmi, seed: int, scale: float) -> None:
+    scores = mmi(*random_batch(mmi, seed, scale), ["tar a", "at", "a a at"])
+    assert bool((scores.numerator <= scores.denominator + 1e-4)[scores.valid].all())
+    assert scores.valid.tolist() == [True, True, True]
+
+
+def random_batch(mmi: LatticeFreeMmi, seed: int, scale: float) -> tuple[Tensor, Tensor]:
+    outputs = num_outputs(mmi.denominator.topology, 4)
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(3, 12, outputs, generator=generator)
+    return logits.log_softmax(2), torch.tensor([12, 8, 10])
+
+
+def test_ascending_the_gradient_makes_the_transcript_certain(mmi: LatticeFreeMmi) -> None:
+    log_probs, lengths = random_batch(mmi, 1, 1.0)
+    logits = log_probs.clone().requires_grad_()
+    optimiser = torch.optim.Adam([logits], lr=0.3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = mmi.loss(mmi(logits.log_softmax(2), lengths, ["tar a", "at", "a a at"]))
+        loss.backward()
+        optimiser.step()
+    # Where equal units need nothing between them, a long one may always be several short ones.
+    ambiguous = mmi.denominator.topology in ("modified_ctc", "hmm")
+    assert 0 <= loss.item() < (4 if ambiguous else 0.5)
+
+
+def test_impossible_targets_are_masked_and_leave_no_trace(mmi: LatticeFreeMmi) -> None:
+    log_probs, lengths = random_batch(mmi, 2, 1.0)
+    log_probs.requires_grad_()
+    lengths[1] = 1
+    scores = mmi(log_probs, lengths, ["tar a", "at", "a a at"])
+    assert scores.valid.tolist() == [True, False, True]
+    loss = mmi.loss(scores)
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert torch.isfinite(log_probs.grad).all()
+    assert not log_probs.grad[1].any()
+
+
+def test_nan_reaches_the_loss(mmi: LatticeFreeMmi) -> None:
+    log_probs, lengths = random_batch(mmi, 3, 1.0)
+    log_probs[0, 3] = math.nan
+    assert mmi.loss(mmi(log_probs, lengths, ["tar a", "at", "a a at"])).isnan()
+
+
+def test_mmi_without_phone_lm_is_refused(mmi: LatticeFreeMmi) -> None:
+    with pytest.raises(ValueError, match="needs numerators with a phone LM"):
+        LatticeFreeMmi(CTC, mmi.denominator)
+
+
+def test_handover_is_smooth_and_complete() -> None:
+    weights = [handover_weight(step, start=10, length=4) for step in (0, 10, 11, 12, 14, 99)]
+    assert weights == [1, 1, 0.75, 0.5, 0, 0]
+    assert [handover_weight(step, start=3, length=0) for step in (2, 3)] == [1, 0]
