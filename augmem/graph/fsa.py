@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 import k2
@@ -66,7 +67,15 @@ def load_fsa(path: Path, device: str | torch.device = "cpu") -> k2.Fsa:
         raise FileNotFoundError(f"{path}: no such graph; run the stages lang, lm and graphs first")
     try:
         return k2.Fsa.from_dict(torch.load(path, map_location=device))
-    except (RuntimeError, KeyError, EOFError, AttributeError, TypeError, ValueError) as error:
+    except (
+        RuntimeError,
+        KeyError,
+        EOFError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        UnpicklingError,
+    ) as error:
         raise ValueError(f"{path}: not a k2 graph ({error}); delete it and run its stage again") from error
 
 

@@ -1,0 +1,169 @@
+"""HLG against a search over all word sequences, and the grammars' way from text into k2."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import k2
+import pytest
+import torch
+from torch import Tensor
+
+from augmem.graph import (
+    TOPOLOGIES,
+    SizeLog,
+    build_hlg,
+    build_rescoring_grammar,
+    load_fsa,
+    num_outputs,
+    read_grammar,
+    save_fsa,
+)
+from tests.graph.brute_force import Units, total_score
+from tests.graph.toy_lang import ToyLang
+
+SILENCE = 0.3
+LANG = ToyLang({"TOO": ["T U"], "TWO": ["T U"], "AT": ["A T", "T"], "A": ["A"]}, SILENCE)
+WORDS = [word for word in LANG.words if word.isalpha()]
+# state, next state, word (#0: back off), probability; 0 is the start, 1 the state without history
+BIGRAMS = [(0, 2, "AT", 0.4), (0, 3, "A", 0.3), (0, 1, "#0", 0.35), (2, 4, "TOO", 0.5), (2, 1, "#0", 0.6)]
+BIGRAMS += [(3, 4, "TWO", 0.7), (3, 1, "#0", 0.2), (4, 2, "AT", 0.25), (4, 1, "#0", 0.9)]
+BIGRAMS += [(1, 2, "AT", 0.2), (1, 3, "A", 0.31), (1, 4, "TOO", 0.13), (1, 4, "TWO", 0.12)]
+ENDS = {1: 0.15, 2: 0.35, 4: 0.45}
+
+
+@pytest.fixture
+def grammar_file(tmp_path: Path) -> Path:
+    path = tmp_path / "first_pass.fst.txt"
+    words = LANG.words
+    arcs = [
+        f"{a} {b} {words[w]} {0 if w == '#0' else words[w]} {-math.log(p)}" for a, b, w, p in sorted(BIGRAMS)
+    ]
+    path.write_text("\n".join([*arcs, *(f"{state} {-math.log(p)}" for state, p in ENDS.items())]) + "\n")
+    return path
+
+
+def grammar_probability(words: tuple[str, ...]) -> float:
+    """Of the best path, backing off wherever that is better or the only way."""
+    states = {0: 1.0}
+    for word in (*words, None):
+        for a, b, w, p in BIGRAMS:
+            if w == "#0" and a in states:
+                states[b] = max(states.get(b, 0.0), states[a] * p)
+        if word is None:
+            return max((p * ENDS.get(state, 0.0) for state, p in states.items()), default=0.0)
+        after: dict[int, float] = defaultdict(float)
+        for a, b, w, p in BIGRAMS:
+            if w == word and a in states:
+                after[b] = max(after[b], states[a] * p)
+        states = after
+    raise AssertionError
+
+
+def sentences(most: int) -> dict[Units, tuple[float, tuple[str, ...]]]:
+    """Unit sequences of up to `most` units, with the probability and words of their best reading."""
+    best: dict[Units, tuple[float, tuple[str, ...]]] = {}
+    sil = LANG.tokens["SIL"]
+    pauses = [((), 1 - SILENCE), ((sil,), SILENCE)]
+    for count in range(most + 1):
+        for words in itertools.product(WORDS, repeat=count):
+            prior = grammar_probability(words)
+            spoken = [[(tuple(p), 1.0) for p in LANG.pronunciations[word]] for word in words]
+            slots = [pauses, *itertools.chain(*((word, pauses) for word in spoken))]
+            for choice in itertools.product(*slots):
+                units = tuple(itertools.chain(*(part for part, _ in choice)))
+                score = prior * math.prod(p for _, p in choice)
+                if len(units) <= most and score > best.get(units, (0.0, ()))[0]:
+                    best[units] = (score, words)
+    return best
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_best_path_is_the_best_of_all_sentences(name: str, grammar_file: Path) -> None:
+    hlg = build_hlg(LANG, name, read_grammar(grammar_file))
+    T = 4
+    known = sentences(T)
+    generator = torch.Generator().manual_seed(3)
+    log_probs = (2 * torch.randn(6, T, num_outputs(name, LANG.num_units), generator=generator)).log_softmax(2)
+    for frames in log_probs:
+        expected = total_score(frames, name, LANG.num_units, lambda u: known.get(u, (0.0,))[0], best=True)
+        score, words, _ = decode(hlg, frames)
+        assert score == pytest.approx(expected, abs=1e-4)
+        # The words are right if saying just them reaches the same score.
+        said = {u: p for u, (p, w) in known.items() if w == words}
+        again = total_score(frames, name, LANG.num_units, lambda u: said.get(u, 0.0), best=True)  # noqa: B023
+        assert again == pytest.approx(expected, abs=1e-4)
+
+
+def decode(hlg: k2.Fsa, frames: Tensor) -> tuple[float, tuple[str, ...], float]:
+    """Score, words and LM score of the best path for log_probs (T, V)."""
+    dense = k2.DenseFsaVec(frames[None], torch.tensor([[0, 0, len(frames)]], dtype=torch.int32))
+    lattice = k2.intersect_dense_pruned(k2.create_fsa_vec([hlg]), dense, 100.0, 100.0, 1, 10000)
+    best = k2.shortest_path(lattice, use_double_scores=True)
+    score = best.get_tot_scores(use_double_scores=True, log_semiring=False).item()
+    names = {i: word for word, i in LANG.words.items()}
+    words = tuple(names[i] for i in best.aux_labels.values.tolist() if i > 0)
+    return score, words, best.lm_scores.sum().item()
+
+
+def test_lm_scores_are_the_grammars_alone(grammar_file: Path) -> None:
+    hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(8):
+        frames = (3 * torch.randn(6, LANG.num_units, generator=generator)).log_softmax(1)
+        _, words, lm_score = decode(hlg, frames)
+        assert lm_score == pytest.approx(math.log(grammar_probability(words)), abs=1e-4)
+
+
+def test_no_disambiguation_symbol_survives(grammar_file: Path) -> None:
+    hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
+    assert hlg.labels.max() < LANG.num_units
+    assert set(hlg.aux_labels.values.tolist()) == {LANG.words[word] for word in WORDS}
+
+
+def test_sizes_of_all_steps_are_kept(grammar_file: Path) -> None:
+    log = SizeLog()
+    hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file), log)
+    assert list(log.sizes)[-1] == "HLG"
+    assert log.sizes["HLG"]["arcs"] == hlg.num_arcs
+    assert all(step["states"] > 0 and step["seconds"] >= 0 for step in log.sizes.values())
+
+
+def test_graphs_survive_the_disk(grammar_file: Path, tmp_path: Path) -> None:
+    hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
+    save_fsa(hlg, tmp_path / "HLG.pt")
+    again = load_fsa(tmp_path / "HLG.pt")
+    assert torch.equal(again.arcs.values(), hlg.arcs.values())
+    assert torch.equal(again.lm_scores, hlg.lm_scores)
+    assert torch.equal(again.aux_labels.values, hlg.aux_labels.values)
+
+
+def test_rescoring_grammar_backs_off_over_epsilons(grammar_file: Path) -> None:
+    grammar = build_rescoring_grammar(LANG, read_grammar(grammar_file))
+    assert set(grammar.labels.tolist()) == {-1, 0, *(LANG.words[word] for word in WORDS)}
+    assert torch.equal(grammar.lm_scores, grammar.scores)
+    for words in itertools.product(WORDS, repeat=2):
+        sentence = k2.linear_fsa([LANG.words[word] for word in words])
+        lattice = k2.intersect(sentence, grammar, treat_epsilons_specially=True)
+        best = k2.create_fsa_vec([lattice]).get_tot_scores(use_double_scores=True, log_semiring=False)
+        assert best.item() == pytest.approx(math.log(grammar_probability(words)), abs=1e-4)
+
+
+def test_files_at_fault_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"G\.fst\.txt: no such grammar"):
+        read_grammar(tmp_path / "G.fst.txt")
+    (tmp_path / "G.fst.txt").write_text("not a grammar\n")
+    with pytest.raises(ValueError, match=r"G\.fst\.txt: not an FST"):
+        read_grammar(tmp_path / "G.fst.txt")
+    (tmp_path / "HLG.pt").write_bytes(b"truncated")
+    with pytest.raises(ValueError, match=r"HLG\.pt: not a k2 graph"):
+        load_fsa(tmp_path / "HLG.pt")
+
+
+def test_a_grammar_without_the_lexicons_words_is_named(tmp_path: Path) -> None:
+    (tmp_path / "G.fst.txt").write_text("0 1 77 77 0.5\n1 0.1\n")
+    with pytest.raises(ValueError, match="share no word"):
+        build_hlg(LANG, "ctc", read_grammar(tmp_path / "G.fst.txt"))
