@@ -24,28 +24,38 @@ class NumeratorCompiler:
     out, because P already says how likely a sequence is. So for LF-MMI (with P) a numerator sums over a
     subset of the denominator's paths with the same weights, and is never the larger of the two.
 
-    Compiled graphs are kept: an epoch after the first costs nothing.
+    Compiled graphs are kept, so that epochs after the first cost nothing, up to a bound on memory. When it is
+    reached the first ones stay: an epoch visits all in turn, so dropping the oldest would keep none in time.
 
     Args:
         lang: words, units and L.
         topology: name of H.
         phone_lm: P as a sorted, epsilon-free acceptor; None for CTC.
+        max_kept_arcs: bound on the arcs of all graphs kept, 20 bytes each.
     """
 
-    def __init__(self, lang: Lang, topology: str, phone_lm: k2.Fsa | None = None) -> None:
+    def __init__(
+        self, lang: Lang, topology: str, phone_lm: k2.Fsa | None = None, max_kept_arcs: int = 20_000_000
+    ) -> None:
         self.lang = lang
         self.topology = build_topology(topology, lang.num_units)
         self.phone_lm = phone_lm
         self._lexicon = k2.arc_sort(lang.L().invert())  # words to units
-        self._graphs: dict[str, FrameGraph] = {}
+        self._kept: dict[str, FrameGraph] = {}
+        self._room = max_kept_arcs
 
     def compile(self, texts: Sequence[str]) -> FrameGraphs:
         """Graphs for a batch, in order; a text the lexicon cannot say has no path, so its score is -inf."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self._graphs]
-        if missing:
-            for text, graph in zip(missing, fsa_list(self.fsas(missing)), strict=True):
-                self._graphs[text] = frame_graph(graph)
-        return stack_graphs([self._graphs[text] for text in texts])
+        missing = [text for text in dict.fromkeys(texts) if text not in self._kept]
+        fresh = self._build(missing) if missing else {}
+        for text, graph in fresh.items():
+            if len(graph.scores) <= self._room:
+                self._kept[text] = graph
+                self._room -= len(graph.scores)
+        return stack_graphs([self._kept[text] if text in self._kept else fresh[text] for text in texts])
+
+    def _build(self, texts: Sequence[str]) -> dict[str, FrameGraph]:
+        return {t: frame_graph(fsa) for t, fsa in zip(texts, fsa_list(self.fsas(texts)), strict=True)}
 
     def fsas(self, texts: Sequence[str]) -> k2.Fsa:
         """The same as a vector of k2 acceptors over frames (not cached): for alignment, and as a check."""

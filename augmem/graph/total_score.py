@@ -22,6 +22,7 @@ from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
 
 _TINY = 1e-300  # keeps 0 / 0 away; in float64
 _LOWEST = -1e30
+_NARROW = 3  # arcs into a state that all states are given room for
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
@@ -42,13 +43,15 @@ def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
             f"log_probs {tuple(log_probs.shape)} must be (B, T, V), "
             f"lengths {tuple(lengths.shape)} (B,), B = {rows}"
         )
+    if not log_probs.shape[1]:
+        raise ValueError(f"log_probs {tuple(log_probs.shape)} have no frames")
     if bool((lengths < 0).any() | (lengths > log_probs.shape[1]).any()):
         raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
 
 
 def _mirrored(lengths: Tensor, time: Tensor) -> Tensor:
-    """(T, B) the frame the backward recursion visits at each step; after its end any frame at all."""
-    return (lengths - 1 - time) % max(len(time), 1)
+    """(T, B) the frame the backward recursion visits at each step; any frame at all after its end."""
+    return (lengths - 1 - time) % len(time)
 
 
 class _LogScore(torch.autograd.Function):
@@ -107,17 +110,36 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 
 def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> Tensor:
-    """Run the recursion: (T, n) log sum of all ways to arrive in each state at each frame."""
+    """Run the recursion: (T, n) log sum of all ways to arrive in each state at each frame.
+
+    Most states have few arcs and some have many, so the table is cut: its first rows serve all states, the
+    other rows only the states that need them.
+    """
     reach = torch.empty_like(emit)
     state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is the padding state
-    index, shape = sources.flatten(), sources.shape
+    busy = (scores[_NARROW:] != -INFINITE).any(0).nonzero()[:, 0]
+    narrow = _Step(sources[:_NARROW], scores[:_NARROW])
+    wide = _Step(sources[_NARROW:, busy], scores[_NARROW:, busy])
     for t in range(len(emit)):
-        if t:
-            torch.logsumexp(state.index_select(0, index).view(shape) + scores, 0, out=reach[t])
-        else:
+        if t == 0:
             reach[0] = start
+        else:
+            arrived = narrow(state)
+            if len(busy):
+                arrived[busy] = torch.logaddexp(arrived[busy], wide(state))
+            reach[t] = arrived
         torch.add(reach[t], emit[t], out=state[:-1])
     return reach
+
+
+class _Step:
+    """Sums over the arcs into states: a table of source states (K, n) and one of arc scores."""
+
+    def __init__(self, sources: Tensor, scores: Tensor) -> None:
+        self.index, self.scores = sources.flatten(), scores.contiguous()
+
+    def __call__(self, state: Tensor) -> Tensor:
+        return (state.index_select(0, self.index).view_as(self.scores) + self.scores).logsumexp(0)
 
 
 def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor:

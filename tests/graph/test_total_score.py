@@ -119,6 +119,14 @@ def test_numerators_equal_k2s(lang: ToyLang, phone_lm: PhoneLm) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
 
 
+def test_bounded_memory_changes_no_graph(lang: ToyLang) -> None:
+    lengths, log_probs = torch.full((5,), 12), random_log_probs(5, 12, lang.num_units)
+    expected = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(TEXTS))
+    forgetful = NumeratorCompiler(lang, "ctc", max_kept_arcs=40)
+    for _ in range(2):
+        torch.testing.assert_close(graphs_score(log_probs, lengths, forgetful.compile(TEXTS)), expected)
+
+
 def test_rows_do_not_depend_on_order_batch_mates_or_padding(lang: ToyLang, phone_lm: PhoneLm) -> None:
     compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
     denominator = Denominator(phone_lm.acceptor(), "ctc", lang.num_units)
