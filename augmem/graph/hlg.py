@@ -9,7 +9,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 import k2
-import torch
 
 from augmem.graph.fsa import size_of
 from augmem.graph.topology import build_topology
@@ -99,10 +98,10 @@ def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
 
 def build_rescoring_grammar(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
     """The larger G as an acceptor for rescoring lattices: back-off arcs are epsilons, `lm_scores` kept."""
-    acceptor = k2.Fsa(grammar.arcs)
+    acceptor = k2.Fsa(grammar.arcs.values().clone())  # setting labels writes into the arcs
     labels = acceptor.labels.clone()
     labels[labels >= lang.words["#0"]] = 0
     acceptor.labels = labels
     acceptor.scores = grammar.scores.clone()
-    acceptor.lm_scores = torch.clone(acceptor.scores)
+    acceptor.lm_scores = grammar.scores.clone()
     return k2.arc_sort(acceptor)

@@ -39,7 +39,7 @@ def make_scores(numerator: Tensor, denominator: Tensor | None = None) -> Scores:
     return Scores(numerator, denominator, valid.detach())
 
 
-def handover_weight(step: int, start: int, length: int) -> float:
+def handover_weight(step: float, start: float, length: float) -> float:
     """Weight of CTC on the way to LF-MMI: 1 until `start`, then linearly down to 0 over `length` steps.
 
     The loss is weight * CTC + (1 - weight) * LF-MMI: no sudden change of objective, which is where training
