@@ -120,6 +120,16 @@ def needed_ngrams(texts: Iterable[str], order: int) -> set[NGram]:
     return needed
 
 
+def arpa_order(path: Path) -> int:
+    """The order of the model in an ARPA file, from its head alone."""
+    order = 0
+    for line in lines(path):
+        if line.startswith("\\1-grams:"):
+            break
+        order += line.startswith("ngram ")
+    return order
+
+
 def read_arpa(path: Path, keep: Container[NGram] | None = None) -> ArpaModel:
     """Read an ARPA file (may be .gz).
 

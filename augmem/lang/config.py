@@ -15,8 +15,8 @@ class LangConfig:
         lexicon: a lexicon file of "WORD P1 P2 ..." lines; null takes the CMU pronouncing dictionary.
         max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
         min_count: words rarer than this in the training text are left out and read as <UNK>.
-        extra_vocabulary: files whose most frequent words join the vocabulary: plain text, or word<TAB>count
-            lines in a file whose name ends in .tsv.
+        extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which words of
+            the lexicon count, or a list of word<TAB>count lines in a file whose name ends in .tsv.
         extra_vocabulary_size: how many words are taken from them; 0 takes none.
         silence_probability: probability of silence between words in L; 0 builds L without silence.
         g2p: "phonetisaurus" guesses how a word missing from the lexicon sounds; "none" makes it <UNK>.
@@ -62,6 +62,9 @@ class LmConfig:
             weights tuned on the dev text.
         first_pass_arpa: a given ARPA file (may be .gz) for the first pass, instead of training one.
         rescoring_arpa: a given ARPA file (may be .gz) for rescoring, instead of training one.
+        first_pass_pruning: n-grams whose loss costs less than this share of perplexity leave the first-pass
+            model, to keep the decoding graph small; 0 keeps all.
+        rescoring_pruning: the same for the rescoring model.
     """
 
     first_pass_order: int = 3
@@ -69,10 +72,14 @@ class LmConfig:
     extra_text: tuple[str, ...] = ()
     first_pass_arpa: str | None = None
     rescoring_arpa: str | None = None
+    first_pass_pruning: float = 1e-7
+    rescoring_pruning: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("first_pass_order", "rescoring_order"):
-            _require(self, name, 1 <= getattr(self, name) <= 6, "must be between 1 and 6")
+            _require(self, name, 2 <= getattr(self, name) <= 6, "must be between 2 and 6")
+        for name in ("first_pass_pruning", "rescoring_pruning"):
+            _require(self, name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
 
 
 def _require(config: Any, field: str, holds: bool, rule: str) -> None:

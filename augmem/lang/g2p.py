@@ -1,4 +1,4 @@
-"""How a word that no dictionary has may sound: rules for apostrophes, then Phonetisaurus' joint n-gram model."""
+"""How a word that no dictionary has may sound: rules for apostrophes, then a joint n-gram model."""
 
 from __future__ import annotations
 

@@ -10,13 +10,14 @@ import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from augmem.files import atomic_path, sha256_file, write_json
-from augmem.lang.arpa import needed_ngrams, read_arpa
+from augmem.lang.arpa import arpa_order, needed_ngrams, read_arpa, write_arpa
 from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
+from augmem.lang.prune import prune
 from augmem.lang.tools import run_tool
 from augmem.lang.vocabulary import read_text
 
@@ -26,10 +27,17 @@ MODELS = ("first_pass", "rescoring")
 DevTexts = Mapping[str, Sequence[str]]
 
 
+class Source(NamedTuple):
+    """A text to learn from: where it comes from, and its normalised sentences."""
+
+    name: str
+    texts: Sequence[str]
+
+
 def prepare_language_models(
     config: LmConfig, train_texts: Sequence[str], dev_texts: DevTexts, lang_dir: Path, output: Path
 ) -> None:
-    """Write `first_pass` and `rescoring` as .arpa and .fst.txt, and their fit to the dev texts as summary.json.
+    """Write `first_pass` and `rescoring` as .arpa and .fst.txt, and their fit to dev as summary.json.
 
     Both have exactly the lang folder's words and <UNK>. The FST text has the ids of its words.txt, and #0 on
     back-off arcs.
@@ -40,35 +48,51 @@ def prepare_language_models(
     Raises:
         ValueError: an empty text, or a fault in a file the config names.
     """
-    lang = Lang.load(lang_dir)
+    vocabulary = set(Lang.load(lang_dir).pronunciations) - SPECIAL_WORDS
+    trained = not all(getattr(config, f"{name}_arpa") for name in MODELS)
+    sources = read_sources(config, train_texts, vocabulary) if trained else []
     output.mkdir(parents=True, exist_ok=True)
     for name in MODELS:
+        log.info("%s language model", name)
         given = getattr(config, f"{name}_arpa")
         with atomic_path(output / f"{name}.arpa") as arpa:
             if given:
                 _copy_given(Path(given), arpa)
             else:
-                _train(config, getattr(config, f"{name}_order"), train_texts, dev_texts, lang, arpa)
+                train(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, arpa)
+                _prune(arpa, getattr(config, f"{name}_pruning"), name)
         _write_fst(output / f"{name}.arpa", lang_dir / "words.txt", output / f"{name}.fst.txt")
     summary = {name: evaluate(output / f"{name}.arpa", dev_texts) for name in MODELS}
     write_json(output / "summary.json", summary)
     log.info("language models\n%s", format_table(summary))
 
 
-def _train(
-    config: LmConfig, order: int, train_texts: Sequence[str], dev_texts: DevTexts, lang: Lang, output: Path
+def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[str]) -> list[Source]:
+    """The training text and every extra text, none of them empty.
+
+    In the training text words that the lang lacks become <UNK>, so that the model learns where those occur.
+    In other texts they are gaps: much of such a text may be unknown, and <UNK> would swallow as much.
+    """
+    covered = [" ".join(w if w in vocabulary else OOV_WORD for w in text.split()) for text in train_texts]
+    extra = [Source(name, list(read_text(Path(name)))) for name in config.extra_text]
+    sources = [Source("the training text", [text for text in covered if text]), *extra]
+    for source in sources:
+        if not source.texts:
+            raise ValueError(f"{source.name} has no words: mend it, or take it out of the recipe")
+    return sources
+
+
+def train(
+    sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path
 ) -> None:
     """One modified Kneser-Ney model for each text; several are mixed with weights that suit the dev text."""
-    vocabulary = set(lang.pronunciations) - SPECIAL_WORDS
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         words = work / "vocabulary"
-        words.write_text("".join(f"{word}\n" for word in [OOV_WORD, *sorted(vocabulary)]), encoding="utf-8")
-        texts = [_cover(train_texts, vocabulary), *(read_text(Path(name)) for name in config.extra_text)]
-        names = ["the training text", *config.extra_text]
+        _write_lines([OOV_WORD, *sorted(vocabulary)], words)
         parts = [
-            _estimate(text, name, order, words, work / f"{index}.arpa")
-            for index, (text, name) in enumerate(zip(texts, names, strict=True))
+            _estimate(source.texts, order, words, work / f"{index}.arpa")
+            for index, source in enumerate(sources)
         ]
         if len(parts) == 1:
             shutil.copyfile(parts[0], output)
@@ -76,23 +100,17 @@ def _train(
             _interpolate(parts, order, words, dev_texts, work, output)
 
 
-def _cover(texts: Iterable[str], vocabulary: set[str]) -> Iterable[str]:
-    """Training sentences with <UNK> for words the lang lacks, so that the model learns where those occur.
-
-    In other texts such words are simply gaps: they may lack a large part of their vocabulary, and <UNK> would
-    swallow that much probability.
-    """
-    for text in texts:
-        yield " ".join(word if word in vocabulary else OOV_WORD for word in text.split())
+def _prune(arpa: Path, threshold: float, name: str) -> None:
+    if threshold:
+        whole = read_arpa(arpa)
+        pruned = prune(whole, threshold)
+        log.info("%s: %d of %d n-grams left after pruning", name, sum(pruned.counts), sum(whole.counts))
+        write_arpa(arpa, pruned)
 
 
-def _estimate(texts: Iterable[str], name: str, order: int, words: Path, arpa: Path) -> Path:
+def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path:
     text = arpa.with_suffix(".txt")
     _write_lines(texts, text)
-    if not text.stat().st_size:
-        raise ValueError(
-            f"{name} has no words: a language model needs some; mend it or take it out of the recipe"
-        )
     run_tool("estimate-ngram", "-order", str(order), "-vocab", words, "-text", text, "-write-lm", arpa)
     return arpa
 
@@ -147,8 +165,7 @@ def _write_fst(arpa: Path, words: Path, output: Path) -> None:
 def evaluate(arpa: Path, dev_texts: DevTexts) -> dict[str, Any]:
     """Numbers of n-grams, and perplexity and OOV of each dev part, by the true back-off walk."""
     every = [text for texts in dev_texts.values() for text in texts]
-    order = read_arpa(arpa, keep=()).order
-    model = read_arpa(arpa, keep=needed_ngrams(every, order))
+    model = read_arpa(arpa, keep=needed_ngrams(every, arpa_order(arpa)))
     parts = {}
     for part, texts in dev_texts.items():
         fit = model.perplexity(texts)

@@ -51,13 +51,14 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None
     Raises:
         ValueError: no words in `texts`, or a fault in a file the config names.
     """
-    vocabulary = choose_words(config, texts)
     output.mkdir(parents=True, exist_ok=True)
     if config.units == "phone":
-        spelling = _in_phones(config, vocabulary, output)
+        lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
+        spelling = _in_phones(config, choose_words(config, texts, lexicon), lexicon, output)
         write_lang(spelling, config.silence_probability, output)
     else:
-        spelling = _in_pieces(config, vocabulary, texts, output)
+        pieces = train_pieces(texts, config.bpe_vocab_size, output)
+        spelling = Spelling(pieces, spell(choose_words(config, texts), output))
         write_lang(spelling, 0.0, output)  # pieces are trained without a silence unit: blanks take its place
     lang = Lang.load(output)
     log.info(
@@ -65,7 +66,7 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None
     )
 
 
-def choose_words(config: LangConfig, texts: Sequence[str]) -> list[str]:
+def choose_words(config: LangConfig, texts: Sequence[str], lexicon: Lexicon | None = None) -> list[str]:
     """The vocabulary, sorted: words of the training text, then those the extra files add."""
     known = training_vocabulary(texts, config.min_count)
     if not known:
@@ -73,14 +74,13 @@ def choose_words(config: LangConfig, texts: Sequence[str]) -> list[str]:
             f"no word occurs {config.min_count} times or more in the {len(texts)} training transcripts: "
             "check the corpus stage's skipped.tsv, or lower lang.min_count"
         )
-    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size)) - set(known)
+    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size, lexicon)) - set(known)
     if config.extra_vocabulary:
         log.info("%d words from the training text, %d more from extra files", len(known), len(extra))
     return sorted({*known, *extra} - SPECIAL_WORDS)
 
 
-def _in_phones(config: LangConfig, vocabulary: Sequence[str], output: Path) -> Spelling:
-    lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
+def _in_phones(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> Spelling:
     found = {
         word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon
     }
@@ -108,11 +108,6 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
             "%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10]
         )
     return guesses
-
-
-def _in_pieces(config: LangConfig, vocabulary: Sequence[str], texts: Sequence[str], output: Path) -> Spelling:
-    pieces = train_pieces(texts, config.bpe_vocab_size, output)
-    return Spelling(pieces, spell(vocabulary, output))
 
 
 def write_lang(spelling: Spelling, silence_probability: float, output: Path) -> None:

@@ -128,7 +128,8 @@ def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
     for units, number in lines.items():
         for length in range(1, len(units)):
             if units[:length] in lines:
-                yield f"{path}:{lines[units[:length]]}: begins the units of line {number} and has no #n; {REMEDY}"
+                line = lines[units[:length]]
+                yield f"{path}:{line}: begins the units of line {number} and has no #n; {REMEDY}"
 
 
 def _check_fst(path: Path, texts: dict[str, Numbered], lexicon: str) -> Iterator[str]:

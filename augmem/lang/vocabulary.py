@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from augmem.lang.text import normalise_text
@@ -23,21 +23,28 @@ def training_vocabulary(texts: Iterable[str], min_count: int) -> list[str]:
     return sorted(word for word, count in count_words(texts).items() if count >= min_count)
 
 
-def extra_vocabulary(files: Sequence[str], size: int) -> list[str]:
-    """The `size` most frequent words of all files together; ties in alphabetical order."""
-    if not size:
-        return []
+def extra_vocabulary(files: Sequence[str], size: int, lexicon: Container[str] | None = None) -> list[str]:
+    """The `size` most frequent words of all files together; ties in alphabetical order.
+
+    Of running text only words of the lexicon count, if there is one: what is missing from a dictionary of
+    126,000 words is more often a misprint than a word. Lists (.tsv) are taken at their word.
+    """
     counts: Counter[str] = Counter()
-    for name in files:
-        counts.update(word_counts(Path(name)))
+    for name in files if size else ():
+        found = word_counts(Path(name))
+        trusted = lexicon is None or is_list(Path(name))
+        counts.update({word: n for word, n in found.items() if trusted or word in (lexicon or ())})
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:size]]
 
 
 def word_counts(path: Path) -> Counter[str]:
     """Word frequencies of a text file, or of a .tsv file with word<TAB>count lines."""
-    if path.name.removesuffix(".gz").endswith(".tsv"):
-        return _read_counts(path)
-    return count_words(read_text(path))
+    return _read_counts(path) if is_list(path) else count_words(read_text(path))
+
+
+def is_list(path: Path) -> bool:
+    """Lists of words tell themselves from text by their name."""
+    return path.name.removesuffix(".gz").endswith(".tsv")
 
 
 def _read_counts(path: Path) -> Counter[str]:
