@@ -1,0 +1,46 @@
+"""Speech as data: corpora become Lhotse manifests, manifests become features, features become batches.
+
+Whatever is wrong with what a user brings is said with file, line and remedy; what must be left out is counted,
+and listed in a skipped.tsv. Batches are a pure function of their configuration, so that training can resume exactly.
+"""
+
+from augmem.corpus.batches import (
+    Batch,
+    BatchConfig,
+    SpecAugmentConfig,
+    evaluation_batches,
+    num_batches,
+    training_batches,
+)
+from augmem.corpus.features import (
+    FeatureConfig,
+    compute_features,
+    explain_full_disk,
+    feature_statistics,
+    load_cuts,
+    transcripts,
+)
+from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
+from augmem.corpus.skips import SkipList, drop_too_short
+from augmem.corpus.source import Parts
+
+__all__ = [
+    "Batch",
+    "BatchConfig",
+    "CorpusConfig",
+    "FeatureConfig",
+    "Parts",
+    "SkipList",
+    "SpecAugmentConfig",
+    "compute_features",
+    "drop_too_short",
+    "evaluation_batches",
+    "explain_full_disk",
+    "feature_statistics",
+    "load_cuts",
+    "num_batches",
+    "prepare_corpus",
+    "read_parts",
+    "training_batches",
+    "transcripts",
+]

@@ -1,0 +1,247 @@
+"""Batches for training and evaluation, through Lhotse's samplers.
+
+The batches of an epoch are a pure function of the cuts, the configuration and the epoch: which utterances meet,
+in which order, and what SpecAugment masks. No state survives from one batch to the next, so a run that resumes at
+batch n sees exactly what it would have seen, however many workers load the data. (B batch, T frames, F bins.)
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from lhotse import CutSet
+from lhotse.cut import Cut
+from lhotse.dataset import SpecAugment
+from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Dataset
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """What is hidden from the model so that it learns to do without (Park et al., arXiv 1904.08779).
+
+    Args:
+        enabled: off: the features as they are.
+        probability: that an utterance is augmented at all.
+        time_warp: seconds by which a point in time may move; 0: no warping. Utterances shorter than about
+            twice that are not warped.
+        frequency_masks: bands hidden per utterance.
+        frequency_mask_bins: their greatest width, in mel bins.
+        time_masks: stretches hidden per utterance, at most.
+        time_mask: their greatest length, in seconds.
+        time_mask_fraction: of an utterance that all time masks together may hide, at most.
+    """
+
+    enabled: bool = True
+    probability: float = 0.9
+    time_warp: float = 0.8
+    frequency_masks: int = 2
+    frequency_mask_bins: int = 27
+    time_masks: int = 10
+    time_mask: float = 1.0
+    time_mask_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        for name in ("probability", "time_mask_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"spec_augment.{name}={getattr(self, name)}: must lie between 0 and 1")
+        for name in ("time_warp", "frequency_masks", "time_masks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"spec_augment.{name}={getattr(self, name)}: must not be negative")
+        for name in ("frequency_mask_bins", "time_mask"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"spec_augment.{name}={getattr(self, name)}: must be positive")
+
+
+@dataclass(frozen=True)
+class BatchConfig:
+    """How utterances are put together.
+
+    Args:
+        max_duration: seconds of speech in a batch, about; one longer utterance makes a batch of its own.
+        num_buckets: groups of like duration from which batches are drawn; more: less padding, less mixing.
+        seed: of the order and the masks.
+        workers: processes that load batches ahead of training; 0: none, each batch is loaded when it is asked for.
+        spec_augment: masks over time and frequency.
+    """
+
+    max_duration: float = 60.0
+    num_buckets: int = 10
+    seed: int = 0
+    workers: int = 1
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+
+    def __post_init__(self) -> None:
+        if self.max_duration <= 0:
+            raise ValueError(f"batches.max_duration={self.max_duration}: must be positive")
+        if self.num_buckets < 1:
+            raise ValueError(f"batches.num_buckets={self.num_buckets}: must be at least 1")
+        if self.workers < 0:
+            raise ValueError(f"batches.workers={self.workers}: must not be negative")
+
+
+@dataclass
+class Batch:
+    """A few utterances, the longest first.
+
+    Args:
+        ids: of the cuts.
+        texts: normalised transcripts.
+        features: (B, T, F) float32, padded with zeros.
+        lengths: (B,) int64, frames.
+    """
+
+    ids: list[str]
+    texts: list[str]
+    features: Tensor
+    lengths: Tensor
+
+
+def training_batches(cuts: CutSet, config: BatchConfig, epoch: int, skip: int = 0) -> Iterator[Batch]:
+    """The batches of one epoch from number `skip` on; those before it are not loaded.
+
+    The global random states of this process are neither read nor changed.
+
+    Args:
+        cuts: with features and one supervision each, not empty.
+        config: how to batch and augment.
+        epoch: any two differ in order and masks.
+        skip: how many leading batches have been dealt with already.
+    """
+    dataset = _Batches(_plan(cuts, config, epoch), config, epoch)
+    numbers = range(skip, len(dataset))
+    if config.workers == 0:
+        yield from map(dataset.__getitem__, numbers)
+        return
+    yield from DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=config.workers,
+        collate_fn=_as_it_is,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the training's random state
+    )
+
+
+def num_batches(cuts: CutSet, config: BatchConfig, epoch: int) -> int:
+    """How many batches `training_batches` gives in that epoch."""
+    return len(_plan(cuts, config, epoch))
+
+
+def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
+    """Every cut once, without augmentation, the longest first (what runs out of memory does so at once).
+
+    Args:
+        cuts: with features and one supervision each.
+        max_duration: seconds of speech in a batch, about.
+    """
+    ordered = sorted(cuts, key=lambda cut: (-cut.duration, cut.id))
+    sampler = DynamicCutSampler(ordered, max_duration=max_duration, shuffle=False, world_size=1, rank=0)
+    for batch in sampler:
+        yield collate(list(batch), [_load(cut) for cut in batch])
+
+
+def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
+    """All batches of an epoch, nothing loaded yet. Lhotse seeds itself with the sum of seed and epoch."""
+    listed = list(cuts)  # as a plain list: samplers warn of a CutSet in memory
+    options = {"max_duration": config.max_duration, "shuffle": True, "seed": config.seed, "world_size": 1, "rank": 0}
+    buckets = min(config.num_buckets, len(listed))
+    sampler = (
+        DynamicBucketingSampler(listed, num_buckets=buckets, **options)
+        if buckets > 1
+        else DynamicCutSampler(listed, **options)
+    )
+    sampler.set_epoch(epoch)
+    return [list(batch) for batch in sampler]
+
+
+class _Batches(Dataset):
+    """Batch by number; each draws its masks from a random state of its own."""
+
+    def __init__(self, plan: list[list[Cut]], config: BatchConfig, epoch: int) -> None:
+        self.plan, self.config, self.epoch = plan, config, epoch
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, number: int) -> Batch:
+        cuts = self.plan[number]
+        features = [_load(cut) for cut in cuts]
+        if self.config.spec_augment.enabled:
+            with random_state(self.config.seed, self.epoch, number):
+                features = [
+                    augment(matrix, self.config.spec_augment, cut.features.frame_shift)
+                    for matrix, cut in zip(features, cuts, strict=True)
+                ]
+        return collate(cuts, features)
+
+
+def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> Tensor:
+    """Lhotse's SpecAugment of one utterance.
+
+    Args:
+        features: (T, F).
+        config: what to hide.
+        frame_shift: seconds.
+
+    Returns:
+        (T, F), a new tensor; drawn from the global random states of Python, NumPy and torch.
+    """
+    frames = len(features)
+    mask_frames = round(config.time_mask / frame_shift)
+    # Lhotse's time masks fail where there is not one frame to hide; without them bands are still hidden.
+    can_mask_time = config.time_masks > 0 and int(frames * config.time_mask_fraction) > 0
+    masks = min(config.time_masks, int(frames * config.time_mask_fraction)) if can_mask_time else 1
+    transform = SpecAugment(
+        time_warp_factor=round(config.time_warp / frame_shift),
+        num_feature_masks=config.frequency_masks,
+        features_mask_size=min(config.frequency_mask_bins, features.shape[1]),
+        num_frame_masks=masks,
+        frames_mask_size=mask_frames if can_mask_time else 1,
+        max_frames_mask_fraction=config.time_mask_fraction if can_mask_time else 1.0 / frames,
+        p=config.probability,
+    )
+    return transform(features.unsqueeze(0)).squeeze(0)
+
+
+@contextmanager
+def random_state(*seeds: int) -> Iterator[None]:
+    """Within the block, the global random states follow from `seeds` alone; afterwards they are what they were."""
+    words = np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(3)
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            random.seed(int(words[0]))
+            np.random.seed(int(words[1]))
+            torch.manual_seed(int(words[2]))
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def collate(cuts: Sequence[Cut], features: Sequence[Tensor]) -> Batch:
+    """Sort by decreasing length and pad."""
+    order = sorted(range(len(cuts)), key=lambda i: (-len(features[i]), cuts[i].id))
+    return Batch(
+        ids=[cuts[i].id for i in order],
+        texts=[cuts[i].supervisions[0].text for i in order],
+        features=pad_sequence([features[i] for i in order], batch_first=True),
+        lengths=torch.tensor([len(features[i]) for i in order]),
+    )
+
+
+def _load(cut: Cut) -> Tensor:
+    """Features (T, F) of a cut."""
+    return torch.from_numpy(np.array(cut.load_features(), dtype=np.float32))
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

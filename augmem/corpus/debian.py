@@ -1,0 +1,111 @@
+"""Getting and opening a Debian package without root, and without dpkg."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+_AR_MAGIC = b"!<arch>\n"
+_AR_HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, end mark 2
+
+
+def fetch_package(name: str, folder: Path) -> Path:
+    """Have apt download a package into `folder`; return the .deb.
+
+    A download that is interrupted leaves nothing that could be taken for a whole file, and apt itself checks the
+    package against the signed index.
+
+    Raises:
+        FileNotFoundError: there is no apt-get here, or it cannot get the package; says what to do instead.
+    """
+    present = sorted(folder.glob(f"{name}_*.deb"))
+    if present:
+        return present[-1]
+    if shutil.which("apt-get") is None:
+        raise FileNotFoundError(f"this system has no apt-get. {_by_hand(name, folder)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".apt-", dir=folder) as temporary:
+        _run_apt(name, Path(temporary), folder)
+        package = next(Path(temporary).glob("*.deb"))
+        return package.rename(folder / package.name)
+
+
+def _run_apt(name: str, work: Path, folder: Path) -> None:
+    result = subprocess.run(
+        ["apt-get", "download", "-q", name], cwd=work, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "LC_ALL": "C"},
+    )  # fmt: skip
+    if result.returncode or not any(work.glob("*.deb")):
+        said = result.stdout.strip().splitlines()[-1:] or ["nothing"]
+        raise FileNotFoundError(
+            f"`apt-get download {name}` failed and said: {said[0]}\n"
+            f"Run `apt-get update` as root if the package is unknown, and check the network. {_by_hand(name, folder)}"
+        )
+
+
+def _by_hand(name: str, folder: Path) -> str:
+    letter = name[0]
+    return (
+        f"Otherwise fetch the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from the "
+        f"folder pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again; "
+        "or name the file with --corpus-dir FILE."
+    )
+
+
+def read_package(package: Path, member: str) -> bytes:
+    """The content of one file in a .deb.
+
+    Args:
+        package: the .deb: an ar archive that holds data.tar, compressed.
+        member: path inside, without a leading slash.
+
+    Raises:
+        FileNotFoundError: there is no such package, or no such file in it.
+        ValueError: the package is damaged.
+    """
+    advice = "delete it and run this again"
+    try:
+        name, data = _data_archive(package.read_bytes())
+        with tarfile.open(fileobj=io.BytesIO(_decompress(name, data))) as archive:
+            for candidate in (f"./{member}", member):
+                if candidate in archive.getnames():
+                    stream = archive.extractfile(candidate)
+                    assert stream is not None
+                    return stream.read()
+    except (EOFError, OSError, lzma.LZMAError, tarfile.TarError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{package}: damaged or incomplete package ({error}); {advice}") from error
+    raise FileNotFoundError(f"{package}: holds no {member}; is it the right package?")
+
+
+def _data_archive(content: bytes) -> tuple[str, bytes]:
+    """Find data.tar.* among the members of an ar archive."""
+    if not content.startswith(_AR_MAGIC):
+        raise ValueError("it does not begin as a .deb does")
+    position = len(_AR_MAGIC)
+    while position + _AR_HEADER <= len(content):
+        header = content[position : position + _AR_HEADER]
+        name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
+        position += _AR_HEADER
+        if name.startswith("data.tar"):
+            if position + size > len(content):
+                raise ValueError(f"{position + size - len(content)} bytes are missing at its end")
+            return name, content[position : position + size]
+        position += size + size % 2  # members begin at even offsets
+    raise ValueError("no data.tar in it")
+
+
+def _decompress(name: str, data: bytes) -> bytes:
+    """tarfile knows gzip and xz by itself; zstd (Ubuntu's choice) needs the zstd program."""
+    if not name.endswith(".zst"):
+        return lzma.decompress(data) if name.endswith(".xz") else data
+    if shutil.which("zstd") is None:
+        raise ValueError("it is compressed with zstd: install the program zstd")
+    return subprocess.run(["zstd", "-dc"], input=data, check=True, stdout=subprocess.PIPE).stdout

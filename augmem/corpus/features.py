@@ -1,0 +1,254 @@
+"""Stage features: log-mel filter banks by Lhotse, stored beside the cuts that they belong to."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lhotse import CutSet, Fbank, FbankConfig, LilcomChunkyWriter, RecordingSet, SupervisionSet
+from lhotse.audio import AudioLoadingError, DurationMismatchError
+from lhotse.cut import MonoCut
+from lhotse.utils import fastcopy
+from tqdm import tqdm
+
+from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
+from augmem.corpus.skips import SKIPPED, Skip, SkipList
+from augmem.files import write_json
+
+logger = logging.getLogger(__name__)
+
+CUTS = "cuts.jsonl.gz"
+FEATURE_CONFIG = "feature_config.json"
+SPEEDS = (0.9, 1.1)
+_MEMORY_LIMIT = 2e9  # bytes
+_BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
+
+
+@dataclass(frozen=True)
+class FeatureConfig:
+    """What the model hears: Kaldi's log-mel filter banks.
+
+    Args:
+        sampling_rate: Hz; audio of any other rate is resampled.
+        num_mel_bins: bins of the mel filter bank.
+        frame_length: seconds under one window.
+        frame_shift: seconds from one window to the next.
+        low_freq: Hz, lower edge of the lowest filter.
+        high_freq: Hz, upper edge of the highest; zero or less: that far below half the sampling rate.
+        dither: standard deviation of the noise added to the samples, which lie in [-1, 1]; 0: reproducible.
+        speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
+    """
+
+    sampling_rate: int = 16000
+    num_mel_bins: int = 80
+    frame_length: float = 0.025
+    frame_shift: float = 0.01
+    low_freq: float = 20.0
+    high_freq: float = -400.0
+    dither: float = 0.0
+    speed_perturb: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("sampling_rate", "num_mel_bins", "frame_length", "frame_shift"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"features.{name}={getattr(self, name)}: must be positive")
+        if self.dither < 0:
+            raise ValueError(f"features.dither={self.dither}: must not be negative")
+        nyquist = self.sampling_rate / 2
+        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
+        if not 0 <= self.low_freq < high <= nyquist:
+            raise ValueError(
+                f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must lie in "
+                f"this order between 0 and {nyquist} Hz, half the sampling rate"
+            )
+
+    def extractor(self) -> Fbank:
+        """Lhotse's extractor; `snip_edges` is off, so that T frames are T frame shifts of audio."""
+        return Fbank(
+            FbankConfig(
+                sampling_rate=self.sampling_rate,
+                num_filters=self.num_mel_bins,
+                frame_length=self.frame_length,
+                frame_shift=self.frame_shift,
+                low_freq=self.low_freq,
+                high_freq=self.high_freq,
+                dither=self.dither,
+                snip_edges=False,
+            )
+        )
+
+
+def compute_features(
+    config: FeatureConfig, manifests: Path, output: Path, jobs: int = 1, perturb: bool = False
+) -> None:
+    """Store the features of one part: cuts.jsonl.gz, feats-*.lca, skipped.tsv and feature_config.json.
+
+    Args:
+        config: what to compute.
+        manifests: folder of the part's recordings and supervisions.
+        output: folder to fill; it may be moved afterwards, paths in it are relative.
+        jobs: processes to use; the result does not depend on it.
+        perturb: store every cut at 0.9 and 1.1 times its speed too.
+
+    Raises:
+        FileNotFoundError: the part has not been prepared.
+        ValueError: not one of its cuts has usable audio.
+        OSError: the disk is full.
+    """
+    part = manifests.name
+    _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
+    cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
+    starts = range(0, len(cuts), _BLOCK)
+    blocks = [(config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts]
+    done: list[MonoCut] = []
+    skips = SkipList()
+    output.mkdir(parents=True, exist_ok=True)
+    with explain_full_disk(output), tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress:
+        for kept, skipped in _map_blocks(blocks, jobs):
+            done.extend(kept)
+            skips.extend(skipped)
+            progress.update(len(kept) + len(skipped))
+        if not done:
+            raise ValueError(f"part {part}: no usable audio; {skips.counts()}, e.g. {skips.items[0].detail}")
+        CutSet.from_cuts(done).to_file(output / CUTS)
+        skips.write(output / SKIPPED)
+        write_json(output / FEATURE_CONFIG, asdict(config))
+    logger.info("features of %s: %d cuts, %.2f h", part, len(done), sum(cut.duration for cut in done) / 3600)
+    skips.report(f"features of {part}", len(done), output / SKIPPED)
+
+
+def _perturbed(cuts: CutSet, rate: int, perturb: bool) -> Iterator[MonoCut]:
+    for cut in cuts:
+        resampled = cut.resample(rate)
+        yield resampled
+        if perturb:
+            yield from (resampled.perturb_speed(speed) for speed in SPEEDS)
+
+
+def _warn_of_low_rates(part: str, recordings: RecordingSet, rate: int) -> None:
+    low = [recording for recording in recordings if recording.sampling_rate < rate]
+    if low:
+        logger.warning(
+            "part %s: %d of %d recordings have less than %d Hz (%s: %d Hz), so that their upper mel bins are empty",
+            part, len(low), len(recordings), rate, low[0].id, low[0].sampling_rate,
+        )  # fmt: skip
+
+
+Block = tuple[FeatureConfig, list[MonoCut], Path]
+Result = tuple[list[MonoCut], list[Skip]]
+
+
+def _map_blocks(blocks: list[Block], jobs: int) -> Iterator[Result]:
+    """Work through the blocks in order, in this process or in `jobs` others."""
+    if jobs <= 1 or len(blocks) == 1:
+        yield from map(_store_block, blocks)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's thread pools, locked for ever
+    with ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool:
+        yield from pool.map(_store_block, blocks)
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _store_block(block: Block) -> Result:
+    """Compute and store the features of a few cuts in one file; say which had no usable audio."""
+    config, cuts, storage = block
+    extractor = config.extractor()
+    kept, skipped = [], []
+    with LilcomChunkyWriter(storage) as writer:
+        for cut in cuts:
+            try:
+                kept.append(_store(cut, extractor, writer))
+            except (AudioLoadingError, DurationMismatchError, ValueError) as error:
+                skipped.append(Skip(cut.id, "unreadable audio", _explain_audio(cut, error)))
+    return kept, skipped
+
+
+def _store(cut: MonoCut, extractor: Fbank, writer: LilcomChunkyWriter) -> MonoCut:
+    """Attach features to a cut, by a path relative to their folder.
+
+    Raises:
+        ValueError: the samples are not finite.
+    """
+    samples = cut.load_audio()
+    if not np.isfinite(samples).all():
+        raise ValueError("its samples are not all finite numbers")
+    features = extractor.extract_from_samples_and_store(
+        samples, writer, cut.sampling_rate, offset=cut.start, channel=cut.channel
+    )
+    name = Path(features.storage_path).name
+    return fastcopy(cut, features=fastcopy(features, storage_path=name, recording_id=cut.recording_id))
+
+
+def _explain_audio(cut: MonoCut, error: Exception) -> str:
+    path = cut.recording.sources[0].source
+    if isinstance(error, DurationMismatchError):
+        return f"{path}: less audio than its header promises: truncated; fetch it again"
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{path}: it can't be decoded ({reason}); fetch it again, or convert it to FLAC or WAV"
+
+
+@contextmanager
+def explain_full_disk(folder: Path) -> Iterator[None]:
+    """Turn the bare "no space left on device" into a message that says where, and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OSError(
+            error.errno,
+            f"the disk that holds {folder} is full; nothing is lost: free some space there (or choose another folder), "
+            "and run the same command again",
+        ) from error
+
+
+def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = None) -> CutSet:
+    """The cuts of several parts, with their features.
+
+    Args:
+        features: folder with one subfolder per part, as `compute_features` filled it.
+        parts: which of them.
+        in_memory: hold all features in memory, which makes batches cheaper by the cost of decompression; none: if
+            they take less than 2 GB.
+
+    Raises:
+        FileNotFoundError: a part has no features yet.
+    """
+    cuts = [cut for part in parts for cut in _load_part(features / part)]
+    size = sum(cut.num_frames * cut.num_features * 4 for cut in cuts)
+    if in_memory if in_memory is not None else size < _MEMORY_LIMIT:
+        cuts = [cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)]
+    return CutSet.from_cuts(cuts)
+
+
+def _load_part(folder: Path) -> CutSet:
+    if not (folder / CUTS).is_file():
+        raise FileNotFoundError(f"{folder / CUTS}: part {folder.name} has no features yet; compute them (stage features)")
+    return CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
+
+
+def transcripts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str]]:
+    """(id, normalised text) of every utterance of several parts, from their manifests."""
+    return [
+        (supervision.id, supervision.text)
+        for part in parts
+        for supervision in SupervisionSet.from_file(manifests / part / SUPERVISIONS)
+    ]
+
+
+def feature_statistics(cuts: CutSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each bin over all frames: two float64 tensors (F,)."""
+    statistics = cuts.compute_global_feature_stats()
+    mean, std = statistics["norm_means"], statistics["norm_stds"]
+    return torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)

@@ -1,0 +1,198 @@
+"""From utterances, whatever their corpus, to validated Lhotse manifests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+from lhotse import (
+    CutSet,
+    Recording,
+    RecordingSet,
+    SupervisionSegment,
+    SupervisionSet,
+    validate_recordings_and_supervisions,
+)
+from lhotse.audio import AudioSource
+from tqdm import tqdm
+
+from augmem.corpus.skips import SKIPPED, Skip, SkipList
+from augmem.lang.text import normalise_text
+
+logger = logging.getLogger(__name__)
+
+RECORDINGS = "recordings.jsonl.gz"
+SUPERVISIONS = "supervisions.jsonl.gz"
+LOWEST_RATE = 8000  # Hz: telephone speech; below it too little of the consonants is left
+_DURATION_TOLERANCE = 0.1  # s; what a corpus says of a file against what the file has
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One transcribed stretch of audio, as a corpus describes it.
+
+    Args:
+        id: unique in the corpus.
+        audio: its file.
+        text: its transcript, not normalised.
+        speaker: who speaks; parts are kept apart by it.
+        origin: where the transcript stands, `file:line`, for messages.
+        start: seconds into the file.
+        end: seconds into the file; None: to its end.
+        seconds: duration that the corpus claims for the whole file, if it does.
+    """
+
+    id: str
+    audio: Path
+    text: str
+    speaker: str
+    origin: str
+    start: float = 0.0
+    end: float | None = None
+    seconds: float | None = None
+
+
+def write_part(name: str, utterances: Iterable[Utterance], output: Path, skips: SkipList) -> None:
+    """Write the manifests of one part to `output`: recordings, supervisions and what was skipped.
+
+    Args:
+        name: of the part, for messages.
+        utterances: all of the part; the faulty are skipped, counted and listed.
+        output: folder to write to.
+        skips: what has been skipped already while the utterances were collected.
+
+    Raises:
+        ValueError: two utterances have one id, or none is usable.
+    """
+    described = list(_describe_all(name, _unique(utterances)))
+    skips.extend([item for item in described if isinstance(item, Skip)])
+    pairs = [item for item in described if not isinstance(item, Skip)]
+    if not pairs:
+        skips.report(name, 0, output / SKIPPED)
+        raise ValueError(f"part {name}: no usable utterance, {len(skips)} skipped: {skips.counts()}")
+    recordings = RecordingSet.from_recordings({pair[0].id: pair[0] for pair in pairs}.values())
+    supervisions = SupervisionSet.from_segments(pair[1] for pair in pairs)
+    validate_recordings_and_supervisions(recordings, supervisions)
+    output.mkdir(parents=True, exist_ok=True)
+    recordings.to_file(output / RECORDINGS)
+    supervisions.to_file(output / SUPERVISIONS)
+    skips.write(output / SKIPPED)
+    _report(name, supervisions, skips, output)
+
+
+def read_cuts(part: Path) -> CutSet:
+    """One cut per supervision, with the supervision's id.
+
+    Args:
+        part: a folder that `write_part` filled.
+
+    Raises:
+        FileNotFoundError: the part has not been prepared.
+    """
+    for file in (RECORDINGS, SUPERVISIONS):
+        if not (part / file).is_file():
+            raise FileNotFoundError(f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)")
+    whole = CutSet.from_manifests(
+        RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS)
+    )
+    cuts = whole.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
+    return CutSet.from_cuts(cut.with_id(cut.supervisions[0].id) for cut in cuts)
+
+
+def _unique(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
+    origins: dict[str, str] = {}
+    for utterance in utterances:
+        if utterance.id in origins:
+            raise ValueError(
+                f"{utterance.origin}: utterance {utterance.id} stands already at {origins[utterance.id]}; "
+                "ids must be unique, rename or remove one"
+            )
+        origins[utterance.id] = utterance.origin
+        yield utterance
+
+
+def _describe_all(
+    name: str, utterances: Iterable[Utterance]
+) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
+    """Look at every file; in threads, because the time goes into waiting for the disk."""
+    with ThreadPoolExecutor() as pool:
+        yield from tqdm(pool.map(_describe, utterances), desc=f"manifests of {name}", unit=" utt", leave=False)
+
+
+def _describe(utterance: Utterance) -> tuple[Recording, SupervisionSegment] | Skip:
+    text = normalise_text(utterance.text)
+    if not text:
+        return Skip(utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}")
+    if not utterance.audio.is_file():
+        detail = f"{utterance.audio}: no such file, named by {utterance.origin}; supply it or remove the line"
+        return Skip(utterance.id, "missing audio", detail)
+    try:
+        recording = describe_audio(utterance.audio, _recording_id(utterance))
+    except ValueError as error:
+        return Skip(utterance.id, "unreadable audio", str(error))
+    return _fault(utterance, recording) or (recording, _supervision(utterance, recording, text))
+
+
+def describe_audio(path: Path, id: str) -> Recording:
+    """A Lhotse recording of an audio file, from its header.
+
+    Raises:
+        ValueError: it is no audio file that libsndfile can read, or it is empty.
+    """
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        reason = str(error).split(": ")[-1].strip()
+        raise ValueError(f"{path}: {reason} Fetch it again, or convert it to FLAC or WAV") from error
+    if info.frames <= 0:
+        raise ValueError(f"{path}: no sound in it. Fetch it again")
+    source = AudioSource(type="file", channels=list(range(info.channels)), source=str(path.absolute()))
+    return Recording(id, [source], info.samplerate, info.frames, info.frames / info.samplerate)
+
+
+def _recording_id(utterance: Utterance) -> str:
+    """A file with one utterance goes by the utterance's id; one that is cut up, by its own name."""
+    return utterance.id if utterance.end is None and utterance.start == 0 else utterance.audio.stem
+
+
+def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
+    path, length = utterance.audio, recording.duration
+    if recording.sampling_rate < LOWEST_RATE:
+        detail = f"{path}: {recording.sampling_rate} Hz; at least {LOWEST_RATE} Hz are needed: record it again"
+        return Skip(utterance.id, "sampling rate too low", detail)
+    if utterance.seconds is not None and abs(length - utterance.seconds) > _DURATION_TOLERANCE:
+        detail = f"{path}: {length:.2f} s, but {utterance.origin} says {utterance.seconds:.2f} s: truncated? Fetch it again"
+        return Skip(utterance.id, "wrong duration", detail)
+    end = length if utterance.end is None else utterance.end
+    if not 0 <= utterance.start < end <= length + _DURATION_TOLERANCE:
+        detail = f"{utterance.origin}: {utterance.start} s to {end} s is not inside {path} (0 to {length:.2f} s)"
+        return Skip(utterance.id, "segment outside its audio", detail)
+    return None
+
+
+def _supervision(utterance: Utterance, recording: Recording, text: str) -> SupervisionSegment:
+    end = recording.duration if utterance.end is None else min(utterance.end, recording.duration)
+    return SupervisionSegment(
+        id=utterance.id,
+        recording_id=recording.id,
+        start=utterance.start,
+        duration=round(end - utterance.start, ndigits=8),
+        channel=0,
+        text=text,
+        language="English",
+        speaker=utterance.speaker,
+        custom={"original_text": utterance.text},
+    )
+
+
+def _report(name: str, supervisions: SupervisionSet, skips: SkipList, output: Path) -> None:
+    words = sum(len(supervision.text.split()) for supervision in supervisions)
+    speakers = len({supervision.speaker for supervision in supervisions})
+    minutes = sum(supervision.duration for supervision in supervisions) / 60
+    kept = len(supervisions)
+    logger.info("part %s: %d utterances, %d speakers, %.1f min, %d words", name, kept, speakers, minutes, words)
+    skips.report(f"part {name}", kept, output / SKIPPED)
