@@ -7,5 +7,17 @@ are the same. Pure torch: knows nothing of files, graphs or corpora.
 from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.build import build_encoder
 from augmem.encoder.config import EncoderConfig
+from augmem.encoder.maps import AttentionMap, attention_maps
+from augmem.encoder.streaming import reset_streams, select_streams, stack_states
 
-__all__ = ["Encoded", "Encoder", "EncoderConfig", "build_encoder"]
+__all__ = [
+    "AttentionMap",
+    "Encoded",
+    "Encoder",
+    "EncoderConfig",
+    "attention_maps",
+    "build_encoder",
+    "reset_streams",
+    "select_streams",
+    "stack_states",
+]

@@ -46,6 +46,12 @@ class BlockIndex(NamedTuple):
     pooling: Tensor
     query_rows: Tensor
 
+    def preceded(self, cells: Cells, heads: int) -> BlockIndex:
+        """The same queries, attending first to the rows in `cells`."""
+        keys_values = torch.cat([head_rows(cells.rows, heads, 2), self.keys_values], -1)
+        bias = torch.cat([additive(cells.filled[:, None], self.bias), self.bias], -1)
+        return self._replace(keys_values=keys_values, bias=bias)
+
 
 def index_blocks(blocks: Blocks, queries: Cells, pooling: Tensor, heads: int, like: Tensor) -> BlockIndex:
     """Tables for blocks whose queries are the rows of `queries`: all rows, or the centre's in the last layer."""
@@ -188,6 +194,10 @@ class AugmentedMemoryAttention(nn.Module):
         """Keys and values of memory slots (A, D): (2, A, H, 1, d)."""
         kv = self.key_value(slot).view(-1, 2, self.heads, self.head_dim)
         return kv.transpose(0, 1).unsqueeze(3)
+
+    def slots(self, block: Block, queries: Tensor, index: BlockIndex) -> Tensor:
+        """Contents (S, D) of the slots of blocks whose summary queries see their own blocks only."""
+        return self._slot(block, self.local_scores(block, index), None, self._mean(queries, index))
 
     def _all_slots(self, block: Block, mean: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
         """Keys and values (slots, 2 * D) of every slot that somebody reads, in the order of the segments."""

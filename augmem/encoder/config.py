@@ -72,7 +72,9 @@ class EncoderConfig:
 
     def _check_choices(self) -> None:
         for field, allowed in _CHOICES.items():
-            self._require(field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}")
+            self._require(
+                field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}"
+            )
 
     def _check_sizes(self) -> None:
         for field in ("dim", "heads", "feedforward_dim", "layers"):
@@ -83,7 +85,9 @@ class EncoderConfig:
         self._require("frontend_channels", good, "must be two whole numbers of at least 1")
         kernel = self.convolution_kernel
         self._require(
-            "convolution_kernel", kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1), "must be 0 or odd"
+            "convolution_kernel",
+            kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1),
+            "must be 0 or odd",
         )
         for field, least in (("memory_slots", 0), ("lstm_dim", 1)):
             value = getattr(self, field)
@@ -91,7 +95,9 @@ class EncoderConfig:
             self._require(field, good, f"must be null or a whole number of at least {least}")
         taps = self.iterated_loss_layers
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
-        self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")
+        self._require(
+            "iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}"
+        )
 
     def _check_rates(self) -> None:
         for field in ("dropout", "layer_drop"):

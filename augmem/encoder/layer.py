@@ -95,7 +95,11 @@ class BlockConvolution(nn.Module):
         line = gather(F.pad(gated, (0, 0, 0, 1)), spaced)
         # (1, D, places): one convolution over all blocks, the gaps keep them apart.
         mixed = F.conv1d(
-            line.t().unsqueeze(0), self.taps.t().unsqueeze(1), self.bias, padding=self.kernel // 2, groups=x.size(1)
+            line.t().unsqueeze(0),
+            self.taps.t().unsqueeze(1),
+            self.bias,
+            padding=self.kernel // 2,
+            groups=x.size(1),
         )
         return self.output(F.silu(gather(mixed.squeeze(0).t(), places)))
 

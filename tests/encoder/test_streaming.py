@@ -10,16 +10,19 @@ from torch import Tensor
 from augmem.encoder import Encoder, EncoderConfig, build_encoder
 
 FEATURES, SHIFT = 7, 0.01
+UNCONVOLVED = ("time_restricted", "lc_blstm")
+RIVALS = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
 
 
 @st.composite
-def configs(draw: st.DrawFn) -> EncoderConfig:
+def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> EncoderConfig:
     """Small encoders over every option of the model, zero contexts included."""
+    kind = draw(st.sampled_from(types))
     subsampling = draw(st.sampled_from([2, 3, 4]))
     frame = SHIFT * subsampling
     heads = draw(st.sampled_from([1, 2]))
     return EncoderConfig(
-        dim=8 * heads, heads=heads, feedforward_dim=12, layers=draw(st.integers(1, 3)), dropout=0.0,
+        type=kind, dim=8 * heads, heads=heads, feedforward_dim=12, layers=draw(st.integers(1, 3)), dropout=0.0,
         subsampling=subsampling, frontend_channels=(2, 3),
         left_context=draw(st.integers(0, 5)) * frame,
         centre=draw(st.integers(1, 4)) * frame,
@@ -29,7 +32,7 @@ def configs(draw: st.DrawFn) -> EncoderConfig:
         slot_content=draw(st.sampled_from(["attention", "mean"])),
         slot_squash=draw(st.sampled_from(["none", "tanh"])),
         weak_attention_suppression=draw(st.sampled_from([None, 0.5])),
-        convolution_kernel=draw(st.sampled_from([0, 3, 5])),
+        convolution_kernel=0 if kind in UNCONVOLVED else draw(st.sampled_from([0, 3, 5])),
         third_layer_norm=draw(st.booleans()),
         activation=draw(st.sampled_from(["gelu", "relu", "silu"])),
     )  # fmt: skip
@@ -55,8 +58,13 @@ def stream(encoder: Encoder, features: Tensor, sizes: list[int]) -> Tensor:
     return torch.cat([*outputs, hidden], 1)
 
 
-@settings(max_examples=60, deadline=None)
-@given(configs(), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 2))
+@settings(max_examples=100, deadline=None)
+@given(
+    configs(("augmented_memory", "augmented_memory", *RIVALS)),
+    st.integers(1, 90),
+    st.lists(st.integers(1, 40), min_size=1, max_size=3),
+    st.integers(1, 2),
+)
 def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list[int], batch: int) -> None:
     encoder = encoder_of(config)
     features = torch.randn(batch, time, FEATURES, dtype=torch.float64)
@@ -69,7 +77,9 @@ def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list
 
 @settings(max_examples=15, deadline=None)
 @given(configs(), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
-def test_streaming_equals_parallel_in_single_precision(config: EncoderConfig, time: int, sizes: list[int]) -> None:
+def test_streaming_equals_parallel_in_single_precision(
+    config: EncoderConfig, time: int, sizes: list[int]
+) -> None:
     if config.weak_attention_suppression is not None:
         return  # a threshold turns rounding into a jump
     encoder = encoder_of(config, torch.float32)
@@ -79,22 +89,30 @@ def test_streaming_equals_parallel_in_single_precision(config: EncoderConfig, ti
 
 
 @settings(max_examples=20, deadline=None)
-@given(configs(), st.integers(1, 70))
+@given(configs(("augmented_memory", *RIVALS)), st.integers(1, 70))
 def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None:
     encoder = encoder_of(config)
     features = torch.randn(1, time, FEATURES, dtype=torch.float64)
     probe = torch.randn(1, -(-time // config.subsampling), config.dim, dtype=torch.float64)
     gradients = []
-    for hidden in (encoder(features, torch.tensor([time]))[0], stream(encoder, features, [encoder.chunk_frames])):
+    for hidden in (
+        encoder(features, torch.tensor([time]))[0],
+        stream(encoder, features, [encoder.chunk_frames]),
+    ):
         encoder.zero_grad()
         (hidden * probe).sum().backward()
-        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in encoder.parameters()])
+        gradients.append(
+            [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in encoder.parameters()]
+        )
     for parallel, segmental in zip(*gradients):
         torch.testing.assert_close(parallel, segmental, rtol=1e-8, atol=1e-8)
 
 
 @settings(max_examples=30, deadline=None)
-@given(configs(), st.lists(st.integers(1, 60), min_size=2, max_size=5))
+@given(
+    configs(("augmented_memory", "full_context", *RIVALS)),
+    st.lists(st.integers(1, 60), min_size=2, max_size=5),
+)
 def test_padding_never_leaks(config: EncoderConfig, lengths: list[int]) -> None:
     encoder = encoder_of(config)
     features = torch.full((len(lengths), max(lengths) + 3, FEATURES), float("nan"), dtype=torch.float64)

@@ -1,0 +1,162 @@
+"""Configs, sizes, latency, dropout, taps and maps; and the paper's equations written out for one layer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from augmem.encoder import EncoderConfig, attention_maps, build_encoder
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
+from augmem.encoder.dropout import Dropout
+
+SMALL = EncoderConfig(
+    dim=8, heads=2, feedforward_dim=12, layers=2, dropout=0.0, frontend_channels=(2, 2),
+    left_context=0.12, centre=0.16, right_context=0.08,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("type", "other"), ("dim", 9), ("dim", 0), ("heads", 0), ("heads", -1), ("feedforward_dim", 0), ("layers", 0),
+        ("dropout", 1.0), ("dropout", -0.1), ("layer_drop", 1.0), ("activation", "tanh"), ("subsampling", 5),
+        ("frontend_channels", (8,)), ("frontend_channels", (8, 0)), ("left_context", -0.04), ("centre", 0.0),
+        ("right_context", -1.0), ("memory_slots", -1), ("slot_content", "max"), ("slot_squash", "relu"),
+        ("weak_attention_suppression", -0.5), ("convolution_kernel", 4), ("convolution_kernel", -1),
+        ("iterated_loss_layers", (3,)), ("iterated_loss_layers", (1, 1)), ("lstm_dim", 0),
+    ],
+)  # fmt: skip
+def test_bad_configs_name_field_and_value(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=field) as error:
+        replace(SMALL, **{field: value})
+    assert "must be" in str(error.value)
+    assert repr(value) in str(error.value) or field == "heads"
+
+
+@pytest.mark.parametrize("field", ["left_context", "centre", "right_context"])
+def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
+    with pytest.raises(
+        ValueError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"
+    ):
+        build_encoder(replace(SMALL, **{field: 0.15}), 5, 0.01)
+
+
+def test_latency_is_the_papers() -> None:
+    encoder = build_encoder(EncoderConfig(dim=8, heads=1, layers=1, feedforward_dim=8), 80, 0.01)
+    assert encoder.look_ahead == pytest.approx(0.32)
+    assert encoder.average_latency == pytest.approx(0.96)
+    rival = build_encoder(
+        EncoderConfig(dim=8, heads=1, layers=5, feedforward_dim=8, type="time_restricted"), 80, 0.01
+    )
+    assert rival.average_latency == pytest.approx(0.96)
+
+
+def test_rivals_have_the_same_size() -> None:
+    def size(kind: str) -> int:
+        return sum(p.numel() for p in build_encoder(EncoderConfig(type=kind), 80, 0.01).parameters())  # type: ignore[arg-type]
+
+    paper = size("augmented_memory")
+    for kind in ("emformer", "transformer_xl", "time_restricted", "full_context"):
+        assert size(kind) == paper
+    assert size("lc_blstm") == pytest.approx(paper, rel=0.01)
+
+
+def heads_of(x: Tensor, heads: int) -> Tensor:
+    return x.view(x.size(0), heads, -1).transpose(0, 1)
+
+
+def test_one_layer_follows_the_equations() -> None:
+    """The docstring's equations, segment by segment, in the plainest torch."""
+    torch.manual_seed(0)
+    encoder = build_encoder(replace(SMALL, layers=1), 5, 0.01).double()
+    assert isinstance(encoder, AugmentedMemoryEncoder)
+    features = torch.randn(1, 50, 5).double()
+    frames = encoder.frontend(features, torch.tensor([50]))
+    layer = encoder.layers[0]
+    attention, total, bank, outputs = layer.attention, frames.size(0), [], []
+    for start in range(0, total, 4):
+        left, end = max(0, start - 3), min(start + 4, total)
+        block = frames[left : min(end + 2, total)]
+        h = layer.attention_norm(block)
+        centre = slice(start - left, end - left)
+        queries = attention.query(torch.cat([h, h[centre].mean(0, keepdim=True)]))
+        keys, values = attention.key_value(torch.cat([*bank, h])).chunk(2, 1)
+        q, k, v = (heads_of(x, 2) for x in (queries, keys, values))
+        z = F.softmax(q @ k.transpose(1, 2) / 2.0, -1) @ v  # head width 4
+        z = attention.output(z.transpose(0, 1).flatten(1))
+        bank.append(z[-1:])
+        x = block + z[:-1]
+        outputs.append(encoder.norm(x + layer.feedforward(layer.feedforward_norm(x)))[centre])
+    hidden, _ = encoder(features, torch.tensor([50]))
+    torch.testing.assert_close(hidden[0], torch.cat(outputs), rtol=0, atol=1e-12)
+
+
+def test_front_end_is_plain_convolution() -> None:
+    """Against conv2d over the whole padded utterance, with torch's own padding."""
+    torch.manual_seed(0)
+    frontend = build_encoder(SMALL, 9, 0.01).double().frontend
+    features = torch.randn(1, 23, 9).double()
+    x = F.pad(features, (0, 0, 0, 1))[:, None]
+    for convolution in frontend.convolutions:
+        c = convolution.convolution
+        padded = F.pad(x, (1, 1, 3 - c.stride[0], 0))
+        x = F.relu(F.conv2d(padded, c.weight, c.bias, c.stride))
+    expected = frontend.projection(x[0].permute(1, 2, 0).flatten(1))
+    torch.testing.assert_close(frontend(features, torch.tensor([23])), expected)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_keeps_the_mean_and_drops_the_share(rate: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1003, 301)
+    y = Dropout(rate)(x)
+    assert (y == 0).double().mean().item() == pytest.approx(rate, abs=0.005)
+    assert y.mean().item() == pytest.approx(1, abs=0.01)
+    assert torch.equal(Dropout(rate).eval()(x), x)
+
+
+def test_taps_are_the_outputs_of_the_chosen_layers() -> None:
+    torch.manual_seed(0)
+    features, lengths = torch.randn(2, 40, 5), torch.tensor([40, 17])
+    for kind in ("augmented_memory", "emformer", "time_restricted", "lc_blstm", "full_context"):
+        encoder = build_encoder(replace(SMALL, iterated_loss_layers=(1, 2), type=kind), 5, 0.01)  # type: ignore[arg-type]
+        encoded = encoder.encode(features, lengths)
+        assert len(encoded.taps) == 2
+        torch.testing.assert_close(
+            encoded.taps[1], encoded.hidden
+        )  # the same rows under norms that start equal
+        assert not torch.allclose(encoded.taps[0], encoded.hidden)
+
+
+def test_layer_drop_skips_layers_in_training_only() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder(replace(SMALL, layer_drop=0.5), 5, 0.01)
+    features, lengths = torch.randn(1, 40, 5), torch.tensor([40])
+    sums = {round(encoder(features, lengths)[0].abs().sum().item(), 3) for _ in range(40)}
+    assert len(sums) == 4  # two layers, each there or not
+    encoder.eval()
+    assert torch.equal(encoder(features, lengths)[0], encoder(features, lengths)[0])
+
+
+def test_maps_show_every_block() -> None:
+    encoder = build_encoder(SMALL, 5, 0.01)
+    maps = attention_maps(encoder, torch.randn(50, 5))
+    assert [(m.layer, m.segment) for m in maps] == [(layer, n) for layer in (1, 2) for n in range(4)]
+    sizes = [(m.memory, m.left, m.centre, m.right) for m in maps[:4]]
+    assert sizes == [(0, 0, 4, 2), (1, 3, 4, 2), (2, 3, 4, 1), (3, 3, 1, 0)]
+    for m in maps:
+        assert m.weights.shape[-1] == m.memory + m.left + m.centre + m.right
+        torch.testing.assert_close(m.weights.sum(-1), torch.ones(m.weights.shape[:-1]))
+
+
+def test_suppression_drops_weak_weights_and_keeps_rows_normalised() -> None:
+    from augmem.encoder.attention import AttentionWeights
+
+    scores = torch.tensor([2.0, 1.9, -1.0, float("-inf")])
+    weights = AttentionWeights(0.5)(scores)
+    assert weights[2:].tolist() == [0, 0]
+    torch.testing.assert_close(weights[:2], scores[:2].softmax(0))
