@@ -1,4 +1,5 @@
-"""Augmented-memory self-attention (arXiv 2005.08042, section 3): one core, a parallel form and a streaming form.
+"""Augmented-memory self-attention (arXiv 2005.08042, section 3): one core, a parallel form and a streaming
+form.
 
 For block n of an utterance, with h = LN(x) and the layer's own memory bank m:
 
@@ -8,11 +9,11 @@ For block n of an utterance, with h = LN(x) and the layer's own memory bank m:
     [Z, o_n] = W_o softmax(Q K^T / sqrt(d)) V
     m_n      = o_n
 
-The parallel form computes all Z at once. Only the summary rows depend on one another, when they see the bank, so they
-alone are scanned, one row per segment, all utterances together.
+The parallel form computes all Z at once. Only the summary rows depend on one another, when they see the bank,
+so they alone are scanned, one row per segment, all utterances together.
 
-Legend: S blocks, W cells of a block, Q cells of a query block, H heads, d head width, D = H * d, P packed rows,
-J memory columns (the newest last), A utterances alive at a segment.
+Legend: S blocks, W cells of a block, Q cells of a query block, H heads, d head width, D = H * d, P packed
+rows, J memory columns (the newest last), A utterances alive at a segment.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class BlockIndex(NamedTuple):
 
 
 def index_blocks(blocks: Blocks, queries: Cells, pooling: Tensor, heads: int, like: Tensor) -> BlockIndex:
-    """Tables for blocks whose queries are the rows of `queries`: all rows, or the centre's in the last layer."""
+    """Tables for blocks whose queries are the rows of `queries`: all rows, or the centre's in the last
+    layer."""
     return BlockIndex(
         head_rows(queries.rows, heads, 1)[0],
         head_rows(blocks.all.rows, heads, 2),
@@ -135,7 +137,8 @@ class AugmentedMemoryAttention(nn.Module):
         self.summary_weights = AttentionWeights(config.weak_attention_suppression)
 
     def forward(self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
-        """Parallel form: query rows (R, D) attend within their blocks of `rows` (P, D) and to memory: (R, D)."""
+        """Parallel form: query rows (R, D) attend within their blocks of `rows` (P, D) and to memory: (R,
+        D)."""
         block = self.project(queries, rows, index)
         if memory.slots.size(-1) == 0:
             return self.attend(block, index, None, index.bias)
@@ -259,5 +262,6 @@ class AugmentedMemoryAttention(nn.Module):
 
 
 def _writers(alive: list[int]) -> list[tuple[int, int]]:
-    """For each segment but the last: utterances that have it, and those among them that read its slot later."""
-    return list(zip(alive[:-1], alive[1:]))
+    """For each segment but the last: utterances that have it, and those among them that read its slot
+    later."""
+    return list(zip(alive[:-1], alive[1:], strict=False))

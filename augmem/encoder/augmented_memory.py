@@ -1,9 +1,11 @@
 """The paper's encoder: all segments of a layer at once in training, segment after segment in a stream.
 
-Source: Wu, Wang, Shi, Yeh, Zhang, "Streaming Transformer-based Acoustic Models Using Self-attention with Augmented
-Memory", Interspeech 2020, arXiv 2005.08042. How the first and the last segment are cut: see `segments`.
+Source: Wu, Wang, Shi, Yeh, Zhang, "Streaming Transformer-based Acoustic Models Using Self-attention with
+Augmented Memory", Interspeech 2020, arXiv 2005.08042. How the first and the last segment are cut: see
+`segments`.
 
-Legend: S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width, J memory columns.
+Legend: S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width, J memory
+columns.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from augmem.encoder.streaming import Recurrent, SegmentEncoder
 class AugmentedMemoryEncoder(SegmentEncoder):
     """Augmented-memory transformer over [L|C|R] segments.
 
-    Beside what `SegmentEncoder` keeps, a stream's state holds `memory` (B, layers, 2, H, J, d): keys and values of
-    the memory slots, newest last. With `memory_slots` set its size never changes; else it grows by one column per
-    segment.
+    Beside what `SegmentEncoder` keeps, a stream's state holds `memory` (B, layers, 2, H, J, d): keys and
+    values of the memory slots, newest last. With `memory_slots` set its size never changes; else it grows by
+    one column per segment.
     """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:

@@ -1,4 +1,5 @@
-"""What every acoustic encoder offers: whole utterances, pieces of a stream, and an honest account of its delay."""
+"""What every acoustic encoder offers: whole utterances, pieces of a stream, and an honest account of its
+delay."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from augmem.encoder.rows import gather
 
 
 class Encoded(NamedTuple):
-    """Encoder outputs (B, T', D), their lengths (B,), and the outputs of the iterated-loss layers, lowest first."""
+    """Encoder outputs (B, T', D), their lengths (B,), and the outputs of the iterated-loss layers, lowest
+    first."""
 
     hidden: Tensor
     lengths: Tensor
@@ -51,7 +53,8 @@ class Encoder(nn.Module):
 
     @property
     def average_latency(self) -> float:
-        """Seconds a frame waits on average before its output can be computed: half a segment and the look-ahead."""
+        """Seconds a frame waits on average before its output can be computed: half a segment and the
+        look-ahead."""
         return self.centre * self.frame_seconds / 2 + self.look_ahead
 
     @property
@@ -96,8 +99,8 @@ class Encoder(nn.Module):
             final: whether these are the streams' last frames.
 
         Returns:
-            the outputs that have become computable (B, T', D), and the new state, whose `emitted` (B,) tells how
-            many of them belong to each stream (they differ only between streams that were started apart).
+            the outputs that have become computable (B, T', D), and the new state, whose `emitted` (B,) tells
+            how many of them belong to each stream (they differ only between streams that were started apart).
         """
         raise NotImplementedError(
             f"encoder.type {self.config.type} needs the whole utterance: it cannot stream"
@@ -133,7 +136,8 @@ def unpack(rows: Tensor, index: Tensor) -> Tensor:
 
 
 def initialise(module: nn.Module, layers: int) -> None:
-    """Xavier weights and zero biases; what is added to the residual stream starts small, so depth is stable."""
+    """Xavier weights and zero biases; what is added to the residual stream starts small, so depth is
+    stable."""
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(

@@ -25,12 +25,15 @@ class EncoderConfig:
         activation: of the feed-forward blocks.
         subsampling: feature frames per encoder frame, done by the two blocks of the front end: 2, 3 or 4.
         frontend_channels: channels of the front end's two VGG blocks.
-        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next two.
+        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next
+        two.
         centre: seconds of centre C of a segment; a segment's outputs are those of its centre.
         right_context: seconds of right context R of a segment: the whole look-ahead, whatever the depth.
-        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 = none.
-        summary_sees_memory: whether the summary query attends to older slots (the paper) or to its block alone.
-        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the centre.
+        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 =
+        none. summary_sees_memory: whether the summary query attends to older slots (the paper) or to its
+        block alone.
+        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the
+        centre.
         slot_squash: tanh keeps the slots within (-1, 1).
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
             (arXiv 2005.09137); null = off, 0.5 is that paper's gamma.
@@ -103,7 +106,8 @@ class EncoderConfig:
         for field in ("dropout", "layer_drop"):
             self._require(field, 0 <= getattr(self, field) < 1, "must be at least 0 and less than 1")
         gamma = self.weak_attention_suppression
-        # The largest weight of a row is never below the mean, so gamma >= 0 always leaves something to attend to.
+        # The largest weight of a row is never below the mean, so gamma >= 0 always leaves something to attend
+        # to.
         self._require("weak_attention_suppression", gamma is None or gamma >= 0, "must be null or at least 0")
 
     def _check_contexts(self) -> None:

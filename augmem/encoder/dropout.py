@@ -1,4 +1,5 @@
-"""Dropout that costs little on a CPU: eight decisions from each random word, where torch draws a word per decision."""
+"""Dropout that costs little on a CPU: eight decisions from each random word, where torch draws a word per
+decision."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Zero elements with probability `rate` (rounded to 1/256) in training and scale the others up to match."""
+    """Zero elements with probability `rate` (rounded to 1/256) in training and scale the others up to
+    match."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -23,7 +25,8 @@ class Dropout(nn.Module):
 
 
 def keep_mask(x: Tensor, threshold: int) -> Tensor:
-    """Shape, dtype and device of `x`: 0 with probability threshold/256, else the factor that keeps the mean."""
+    """Shape, dtype and device of `x`: 0 with probability threshold/256, else the factor that keeps the
+    mean."""
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
     keep = words.view(torch.uint8)[: x.numel()].view(x.shape) >= threshold
     return keep.to(x.dtype).mul_(256 / (256 - threshold))

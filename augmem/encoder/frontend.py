@@ -1,9 +1,11 @@
-"""The VGG front end: two convolutional blocks that subsample, and are the positional encoding (arXiv 1910.09799).
+"""The VGG front end: two convolutional blocks that subsample, and are the positional encoding (arXiv
+1910.09799).
 
-Each block is a 3x3 convolution with the block's stride (cheaper than pooling, and as exact) and a 3x3 convolution
-without. In time all are causal within groups of `subsampling` feature frames: encoder frame i sees feature frames up
-to the last of group i and no further, so the front end adds no look-ahead. An incomplete last group is filled up with
-zero frames, in both forms. Before the first frame each convolution sees zeros: the cache of a new stream.
+Each block is a 3x3 convolution with the block's stride (cheaper than pooling, and as exact) and a 3x3
+convolution without. In time all are causal within groups of `subsampling` feature frames: encoder frame i
+sees feature frames up to the last of group i and no further, so the front end adds no look-ahead. An
+incomplete last group is filled up with zero frames, in both forms. Before the first frame each convolution
+sees zeros: the cache of a new stream.
 
 Legend: B utterances, T feature frames, F feature bins, T' encoder frames, D model width, K channels.
 """
@@ -21,7 +23,8 @@ _KERNEL = 3
 
 
 class CausalConvolution(nn.Module):
-    """3x3 convolution over (time, frequency) that needs the last `cache` time steps of its past, and a ReLU."""
+    """3x3 convolution over (time, frequency) that needs the last `cache` time steps of its past, and a
+    ReLU."""
 
     def __init__(self, inputs: int, outputs: int, time_stride: int, bin_stride: int) -> None:
         super().__init__()
@@ -63,8 +66,9 @@ class Frontend(nn.Module):
         return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, F) of `lengths` (B,) -> packed encoder frames (sum of T', D), utterance by utterance."""
-        batch, time, _ = features.shape
+        """Features (B, T, F) of `lengths` (B,) -> packed encoder frames (sum of T', D), utterance by
+        utterance."""
+        time = features.size(1)
         padding = -time % self.subsampling
         x = F.pad(features, (0, 0, 0, padding)) if padding else features
         step = torch.arange(x.size(1), device=lengths.device)
@@ -113,7 +117,8 @@ class Frontend(nn.Module):
         return self.projection(x.permute(0, 2, 3, 1).flatten(2)), count, new
 
     def _group(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor]:
-        """Left-over and new frames as whole groups (B, groups * subsampling, F), and each stream's groups (B,)."""
+        """Left-over and new frames as whole groups (B, groups * subsampling, F), and each stream's groups
+        (B,)."""
         left_over = state["feature_frames"] % self.subsampling
         available = left_over + chunk.size(1)
         count = (

@@ -1,4 +1,5 @@
-"""One layer: [convolution], augmented-memory attention and feed-forward, each normalised first and then added."""
+"""One layer: [convolution], augmented-memory attention and feed-forward, each normalised first and then
+added."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
 
 
 def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
-    """Lay blocks in one line, `gap` places apart: the row at each place (P for gaps), the place of each row."""
+    """Lay blocks in one line, `gap` places apart: the row at each place (P for gaps), the place of each
+    row."""
     size = cells.cells.size(0)
     block = cells.cells.div(cells.rows.size(1), rounding_mode="floor")
     places = torch.arange(size, device=block.device) + gap * (block + 1)

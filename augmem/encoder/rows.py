@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def gather(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of `table` (P, D) at `index` (...): (..., D). As an embedding look-up: its gradient is the fastest."""
+    """Rows of `table` (P, D) at `index` (...): (..., D). As an embedding look-up: its gradient is the
+    fastest."""
     return F.embedding(index, table)
 
 

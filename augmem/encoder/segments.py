@@ -4,8 +4,9 @@ Frames are kept *packed*: one row per real frame, no padding, so that no arithme
 said. Attention alone needs rectangles; a `Cells` table says how packed rows lie in them.
 
 The first and the last segment: frames that do not exist are absent, not zero. The first block has no left
-context, a later one has as much as there is; the last centre may be shorter than C, and a right context ends with the
-utterance. Streaming cuts the same blocks, because it waits for C + R frames or for the end of the utterance.
+context, a later one has as much as there is; the last centre may be shorter than C, and a right context ends
+with the utterance. Streaming cuts the same blocks, because it waits for C + R frames or for the end of the
+utterance.
 
 Legend: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W widest block,
 H heads, J memory columns, N segments of the longest utterance.
@@ -50,7 +51,8 @@ class Blocks(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a batch of utterances is cut: segment 0 of every utterance, then segment 1 of all that have one, ...
+    """How a batch of utterances is cut: segment 0 of every utterance, then segment 1 of all that have one,
+    ...
 
     Utterances with more segments come first, so that those alive at segment n are the first `alive[n]` ones.
 
@@ -79,7 +81,8 @@ def consecutive(counts: Tensor) -> Cells:
 
 
 def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Blocks:
-    """Blocks of `left` + `centre` + `right` (S,) frames that begin at frame `first` (S,) of the frame table."""
+    """Blocks of `left` + `centre` + `right` (S,) frames that begin at frame `first` (S,) of the frame
+    table."""
     cells = consecutive(left + centre + right)
     column = torch.arange(cells.rows.size(1), device=first.device)
     inside = (column >= left[:, None]) & (column < (left + centre)[:, None])
@@ -113,7 +116,8 @@ def plan_segments(lengths: Tensor, left: int, centre: int, right: int, memory_sl
 def _memory_columns(
     alive: Tensor, segment: Tensor, rank: Tensor, longest: int, memory_slots: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Slots that segment number `segment` (S,) of the `rank`-th (S,) utterance may read: (S, J) and a mask."""
+    """Slots that segment number `segment` (S,) of the `rank`-th (S,) utterance may read: (S, J) and a
+    mask."""
     columns = longest - 1 if memory_slots is None else min(longest - 1, memory_slots)
     writers = torch.cat([alive[1:], alive.new_zeros(1)])
     first_slot = writers.cumsum(0) - writers

@@ -1,6 +1,7 @@
 """Streams in pieces of any size: waiting for segments, cutting them, and keeping what later ones need.
 
-Legend: B streams, T frames, S streams with a segment ready, P packed block rows, K centre rows, D model width.
+Legend: B streams, T frames, S streams with a segment ready, P packed block rows, K centre rows, D model
+width.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ Recurrent = dict[str, Tensor]  # what one segment leaves for the next, batch fir
 class SegmentEncoder(Encoder):
     """An encoder that works segment by segment; subclasses provide `_init_recurrent` and `_run_segment`.
 
-    A stream's state holds, batch first: the front end's left-over features and convolution inputs; `history`, its
-    last frames that a coming block may need; `frames` and `segments`, how many were seen and how many emitted;
-    `emitted`, the number of outputs of the last step; and what the subclass adds. All zero is a new stream.
+    A stream's state holds, batch first: the front end's left-over features and convolution inputs; `history`,
+    its last frames that a coming block may need; `frames` and `segments`, how many were seen and how many
+    emitted; `emitted`, the number of outputs of the last step; and what the subclass adds. All zero is a new
+    stream.
     """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
@@ -82,7 +84,8 @@ class SegmentEncoder(Encoder):
     def _cut(
         self, ready: Tensor, width: int, first: Tensor, known: Tensor, segments: Tensor
     ) -> tuple[Blocks, Tensor]:
-        """The next block of each stream in `ready` (S,), in lines of `width` frames, and its centre's size (S,)."""
+        """The next block of each stream in `ready` (S,), in lines of `width` frames, and its centre's size
+        (S,)."""
         start = segments[ready] * self.centre
         left = start.clamp(max=self.block_left)
         centre = (known[ready] - start).clamp(max=self.centre)
@@ -117,7 +120,8 @@ def join_outputs(outputs: list[Outputs], like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def put_streams(value: Tensor, new: Tensor, streams: Tensor) -> Tensor:
-    """`value` (B, ...) with the rows of `streams` (S,) replaced; banks that grew are padded where nobody looks."""
+    """`value` (B, ...) with the rows of `streams` (S,) replaced; banks that grew are padded where nobody
+    looks."""
     if streams.numel() == value.size(0):
         return new
     return widen(value, new).index_copy(0, streams, new)
@@ -141,7 +145,8 @@ def _stack(values: list[Tensor]) -> Tensor:
 
 
 def select_streams(state: State, streams: Tensor) -> State:
-    """The state of some streams (their numbers, int64): to split a batch, drop streams or put them in order."""
+    """The state of some streams (their numbers, int64): to split a batch, drop streams or put them in
+    order."""
     return {name: value[streams] for name, value in state.items()}
 
 

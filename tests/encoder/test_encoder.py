@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,17 +23,19 @@ SMALL = EncoderConfig(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("type", "other"), ("dim", 9), ("dim", 0), ("heads", 0), ("heads", -1), ("feedforward_dim", 0), ("layers", 0),
-        ("dropout", 1.0), ("dropout", -0.1), ("layer_drop", 1.0), ("activation", "tanh"), ("subsampling", 5),
-        ("frontend_channels", (8,)), ("frontend_channels", (8, 0)), ("left_context", -0.04), ("centre", 0.0),
-        ("right_context", -1.0), ("memory_slots", -1), ("slot_content", "max"), ("slot_squash", "relu"),
-        ("weak_attention_suppression", -0.5), ("convolution_kernel", 4), ("convolution_kernel", -1),
-        ("iterated_loss_layers", (3,)), ("iterated_loss_layers", (1, 1)), ("lstm_dim", 0),
+        ("type", "other"), ("dim", 9), ("dim", 0), ("heads", 0), ("heads", -1), ("feedforward_dim", 0),
+        ("layers", 0), ("dropout", 1.0), ("dropout", -0.1), ("layer_drop", 1.0), ("activation", "tanh"),
+        ("subsampling", 5), ("frontend_channels", (8,)), ("frontend_channels", (8, 0)), ("left_context",
+        -0.04), ("centre", 0.0), ("right_context", -1.0), ("memory_slots", -1), ("slot_content", "max"),
+        ("slot_squash", "relu"), ("weak_attention_suppression", -0.5), ("convolution_kernel", 4),
+        ("convolution_kernel", -1), ("iterated_loss_layers", (3,)), ("iterated_loss_layers", (1, 1)),
+        ("lstm_dim", 0),
     ],
 )  # fmt: skip
-def test_bad_configs_name_field_and_value(field: str, value: object) -> None:
+def test_bad_configs_name_field_and_value(field: str, value: Any) -> None:
     with pytest.raises(ValueError, match=field) as error:
-        replace(SMALL, **{field: value})
+        changed: dict[str, Any] = {field: value}
+        replace(SMALL, **changed)
     assert "must be" in str(error.value)
     assert repr(value) in str(error.value) or field == "heads"
 
@@ -42,7 +45,8 @@ def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
     with pytest.raises(
         ValueError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"
     ):
-        build_encoder(replace(SMALL, **{field: 0.15}), 5, 0.01)
+        changed: dict[str, Any] = {field: 0.15}
+        build_encoder(replace(SMALL, **changed), 5, 0.01)
 
 
 def test_latency_is_the_papers() -> None:
@@ -56,8 +60,8 @@ def test_latency_is_the_papers() -> None:
 
 
 def test_rivals_have_the_same_size() -> None:
-    def size(kind: str) -> int:
-        return sum(p.numel() for p in build_encoder(EncoderConfig(type=kind), 80, 0.01).parameters())  # type: ignore[arg-type]
+    def size(kind: Any) -> int:
+        return sum(p.numel() for p in build_encoder(EncoderConfig(type=kind), 80, 0.01).parameters())
 
     paper = size("augmented_memory")
     for kind in ("emformer", "transformer_xl", "time_restricted", "full_context"):
@@ -77,7 +81,9 @@ def test_one_layer_follows_the_equations() -> None:
     features = torch.randn(1, 50, 5).double()
     frames = encoder.frontend(features, torch.tensor([50]))
     layer = encoder.layers[0]
-    attention, total, bank, outputs = layer.attention, frames.size(0), [], []
+    attention, total = layer.attention, frames.size(0)
+    bank: list[Tensor] = []
+    outputs: list[Tensor] = []
     for start in range(0, total, 4):
         left, end = max(0, start - 3), min(start + 4, total)
         block = frames[left : min(end + 2, total)]
@@ -122,8 +128,9 @@ def test_dropout_keeps_the_mean_and_drops_the_share(rate: float) -> None:
 def test_taps_are_the_outputs_of_the_chosen_layers() -> None:
     torch.manual_seed(0)
     features, lengths = torch.randn(2, 40, 5), torch.tensor([40, 17])
-    for kind in ("augmented_memory", "emformer", "time_restricted", "lc_blstm", "full_context"):
-        encoder = build_encoder(replace(SMALL, iterated_loss_layers=(1, 2), type=kind), 5, 0.01)  # type: ignore[arg-type]
+    kinds: tuple[Any, ...] = ("augmented_memory", "emformer", "time_restricted", "lc_blstm", "full_context")
+    for kind in kinds:
+        encoder = build_encoder(replace(SMALL, iterated_loss_layers=(1, 2), type=kind), 5, 0.01)
         encoded = encoder.encode(features, lengths)
         assert len(encoded.taps) == 2
         torch.testing.assert_close(

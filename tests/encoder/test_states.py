@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from augmem.encoder import Encoder, EncoderConfig, build_encoder, reset_streams,
 TYPES = ["augmented_memory", "emformer", "transformer_xl", "time_restricted", "lc_blstm"]
 
 
-def small(kind: str, slots: int | None = 2) -> Encoder:
+def small(kind: Any, slots: int | None = 2) -> Encoder:
     torch.manual_seed(0)
     config = EncoderConfig(
         type=kind, dim=8, heads=2, feedforward_dim=8, layers=2, dropout=0.0, frontend_channels=(2, 2),
@@ -78,7 +79,8 @@ def test_states_can_be_saved_split_reordered_and_reset(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_outputs_depend_on_no_more_future_than_promised(kind: str) -> None:
-    """Perturb the future beyond a frame's segment and look-ahead: it must not change; the promise is also reached."""
+    """Perturb the future beyond a frame's segment and look-ahead: it must not change; the promise is also
+    reached."""
     encoder = small(kind)
     time = 240
     features = torch.randn(1, time, 5).double().requires_grad_()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,15 +17,15 @@ RIVALS = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
 
 
 @st.composite
-def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> EncoderConfig:
+def configs(draw: st.DrawFn, types: tuple[Any, ...] = ("augmented_memory",)) -> EncoderConfig:
     """Small encoders over every option of the model, zero contexts included."""
     kind = draw(st.sampled_from(types))
     subsampling = draw(st.sampled_from([2, 3, 4]))
     frame = SHIFT * subsampling
     heads = draw(st.sampled_from([1, 2]))
     return EncoderConfig(
-        type=kind, dim=8 * heads, heads=heads, feedforward_dim=12, layers=draw(st.integers(1, 3)), dropout=0.0,
-        subsampling=subsampling, frontend_channels=(2, 3),
+        type=kind, dim=8 * heads, heads=heads, feedforward_dim=12, layers=draw(st.integers(1, 3)),
+        dropout=0.0, subsampling=subsampling, frontend_channels=(2, 3),
         left_context=draw(st.integers(0, 5)) * frame,
         centre=draw(st.integers(1, 4)) * frame,
         right_context=draw(st.integers(0, 3)) * frame,
@@ -104,7 +106,7 @@ def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None
         gradients.append(
             [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in encoder.parameters()]
         )
-    for parallel, segmental in zip(*gradients):
+    for parallel, segmental in zip(*gradients, strict=False):
         torch.testing.assert_close(parallel, segmental, rtol=1e-8, atol=1e-8)
 
 
@@ -116,10 +118,10 @@ def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None
 def test_padding_never_leaks(config: EncoderConfig, lengths: list[int]) -> None:
     encoder = encoder_of(config)
     features = torch.full((len(lengths), max(lengths) + 3, FEATURES), float("nan"), dtype=torch.float64)
-    for row, length in zip(features, lengths):
+    for row, length in zip(features, lengths, strict=False):
         row[:length] = torch.randn(length, FEATURES)
     together, out = encoder(features, torch.tensor(lengths))
-    for row, length, hidden, size in zip(features, lengths, together, out.tolist()):
+    for row, length, hidden, size in zip(features, lengths, together, out.tolist(), strict=False):
         alone, _ = encoder(row[None, :length], torch.tensor([length]))
         torch.testing.assert_close(hidden[:size], alone[0], rtol=0, atol=1e-10)
         assert not hidden[size:].any()

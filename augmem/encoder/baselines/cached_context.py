@@ -1,9 +1,11 @@
 """Segment transformers whose left context is cached, not recomputed: Transformer-XL style, and Emformer.
 
-A block is [C|R]; its queries attend to the layer's keys and values of the last L centre frames of earlier blocks, so
-the past a frame depends on grows with depth, and nothing but R is computed twice. Emformer (arXiv 2010.10759) adds
-memory: layer l reads slots that layer l - 1 wrote, the lowest one the means of the centres themselves, and the summary
-query does not see the bank. So nothing within a layer is recurrent. `transformer_xl` is the same without memory.
+A block is [C|R]; its queries attend to the layer's keys and values of the last L centre frames of earlier
+blocks, so the past a frame depends on grows with depth, and nothing but R is computed twice. Emformer (arXiv
+2010.10759) adds
+memory: layer l reads slots that layer l - 1 wrote, the lowest one the means of the centres themselves, and
+the summary query does not see the bank. So nothing within a layer is recurrent. `transformer_xl` is the same
+without memory.
 
 Legend: S blocks, P packed block rows, W cells of a block, H heads, d head width, J memory columns.
 """
@@ -141,7 +143,8 @@ class CachedContextEncoder(SegmentEncoder):
 
 
 def left_cells(plan: Plan, left: int) -> Cells:
-    """Block rows (S, left) of the frames before each block's centre, taken from the blocks whose centres they are."""
+    """Block rows (S, left) of the frames before each block's centre, taken from the blocks whose centres they
+    are."""
     blocks = plan.blocks
     owner = blocks.source[blocks.centre_rows]
     row_of_frame = torch.empty(int(owner.max()) + 1, dtype=torch.int64, device=owner.device)
@@ -159,7 +162,7 @@ def left_cells(plan: Plan, left: int) -> Cells:
 def slots_read(plan: Plan) -> Tensor:
     """Segments (slots,) whose slots a later segment reads, in the order in which slots are numbered."""
     begin, chosen = 0, []
-    for here, readers in zip(plan.alive, [*plan.alive[1:], 0]):
+    for here, readers in zip(plan.alive, [*plan.alive[1:], 0], strict=False):
         chosen.append(torch.arange(begin, begin + readers, device=plan.slots.device))
         begin += here
     return torch.cat(chosen)

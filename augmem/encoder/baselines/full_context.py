@@ -14,7 +14,8 @@ from augmem.encoder.segments import Plan, plan_segments
 
 
 class FullContextEncoder(AugmentedMemoryEncoder):
-    """Every frame attends to every frame: one block per utterance and no memory. Parameters as in the paper's."""
+    """Every frame attends to every frame: one block per utterance and no memory. Parameters as in the
+    paper's."""
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)

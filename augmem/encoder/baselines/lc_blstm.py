@@ -1,9 +1,9 @@
 """Latency-controlled BLSTM: the encoder that the paper improves on.
 
-A block is [C|R]. In each layer the forward LSTM goes on from where the last centre ended, the backward LSTM starts
-afresh at the end of the block; outputs of R serve the layer above and are dropped at the end. Each layer is normalised
-first and added to its input, as in the transformers, so that all train alike; `lstm_dim` null gives each layer as many
-parameters as a transformer layer of the same config, to within one cell.
+A block is [C|R]. In each layer the forward LSTM goes on from where the last centre ended, the backward LSTM
+starts afresh at the end of the block; outputs of R serve the layer above and are dropped at the end. Each
+layer is normalised first and added to its input, as in the transformers, so that all train alike; `lstm_dim`
+null gives each layer as many parameters as a transformer layer of the same config, to within one cell.
 
 Legend: S blocks, W cells of a block, D model width, E cells per direction.
 """
@@ -78,7 +78,8 @@ class BlockTables:
         width = blocks.all.rows.size(1)
         block = blocks.all.cells.div(width, rounding_mode="floor")
         column = blocks.all.cells - block * width
-        # Right contexts stand behind the widest centre, whatever the width of their own: only full centres have one.
+        # Right contexts stand behind the widest centre, whatever the width of their own: only full centres
+        # have one.
         self.ahead = block * (self.centre.size(1) + self.right.size(1)) + column
         self.back = block * width + size[block] - 1 - column
 

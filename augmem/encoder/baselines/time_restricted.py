@@ -1,8 +1,10 @@
-"""Time-restricted self-attention: in each layer a frame sees so many frames to its left and so few to its right.
+"""Time-restricted self-attention: in each layer a frame sees so many frames to its left and so few to its
+right.
 
-The look-ahead adds up over the layers. It is chosen so that the whole equals the average latency of the segment
-encoders, right context + centre / 2, spread over the layers as evenly as whole frames allow; every layer looks
-`left_context` back. Streams need no segments: a layer emits a frame as soon as its right context is there.
+The look-ahead adds up over the layers. It is chosen so that the whole equals the average latency of the
+segment encoders, right context + centre / 2, spread over the layers as evenly as whole frames allow; every
+layer looks `left_context` back. Streams need no segments: a layer emits a frame as soon as its right context
+is there.
 
 Legend: B streams, T frames, S blocks of queries, Q queries and W cells of a block, D model width.
 """
@@ -26,7 +28,8 @@ _BLOCK = 32  # queries computed together: a matter of speed only
 
 
 class TimeRestrictedEncoder(Encoder):
-    """Transformer with a sliding window in each layer. Its state adds each layer's last inputs and their count."""
+    """Transformer with a sliding window in each layer. Its state adds each layer's last inputs and their
+    count."""
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         if config.convolution_kernel:
@@ -53,7 +56,7 @@ class TimeRestrictedEncoder(Encoder):
         column = torch.arange(width, device=lengths.device)
         place = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0))
         x, taps = frames, []
-        for number, (layer, right) in enumerate(zip(self.layers, self.rights), 1):
+        for number, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True), 1):
             if not self._dropped():
                 x = layer(x, tables[right], _no_memory(frames))
             if str(number) in self.tap_norms:
@@ -61,14 +64,16 @@ class TimeRestrictedEncoder(Encoder):
         return unpack(self.norm(x), place), taps
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
-        """Tables of a layer over packed frames: keys are gathered from neighbouring frames, nothing is recomputed."""
+        """Tables of a layer over packed frames: keys are gathered from neighbouring frames, nothing is
+        recomputed."""
         blocks = plan_segments(lengths, self.left, _BLOCK, right, 0).blocks
         queries, keys = blocks.source[blocks.centre_rows][blocks.centre.rows], blocks.source[blocks.all.rows]
         seen = blocks.all.filled[:, None] & self._in_window(queries, keys, right, blocks.centre.filled)
         return self._tables(queries, _in_frame_order(blocks), keys, additive(seen, like), None)
 
     def _in_window(self, queries: Tensor, keys: Tensor, right: int, real: Tensor) -> Tensor:
-        """Which frames `keys` (S, W) the frames `queries` (S, Q) see; queries that are not real see all: no NaN."""
+        """Which frames `keys` (S, W) the frames `queries` (S, Q) see; queries that are not real see all: no
+        NaN."""
         distance = keys[:, None, :] - queries[:, :, None]
         return ((distance >= -self.left) & (distance <= right)) | ~real[:, :, None]
 

@@ -1,0 +1,230 @@
+"""Speed and memory of the encoders, as ratios measured in one run: `python -m benchmarks.encoder` (a few
+minutes).
+
+Everything is one size (`--dim`, `--layers`), median and spread (quartiles) over `--repeats` interleaved
+repetitions, so that a machine that slows down slows both sides of a ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from augmem.encoder import Encoder, EncoderConfig, build_encoder
+
+SHIFT, BINS = 0.01, 80
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+
+
+def main() -> None:
+    """Run all measurements and print them."""
+    args = options()
+    torch.manual_seed(0)
+    torch.set_num_threads(args.threads)
+    config = EncoderConfig(dim=args.dim, layers=args.layers, feedforward_dim=4 * args.dim, dropout=0.0)
+    print(f"{config}\n{args.threads} thread(s), {args.repeats} repetitions, torch {torch.__version__}\n")
+    parallel_against_segmental(config, args.repeats)
+    per_computed_frame(config, args.repeats)
+    step_against_share(config, args.repeats)
+    cost_along_a_stream(config, args.minutes)
+    memory_against_length(config)
+    share_of_products(config)
+
+
+def options() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--dim", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--minutes", type=int, default=60, help="length of the stream whose cost is followed")
+    return parser.parse_args()
+
+
+def parallel_against_segmental(config: EncoderConfig, repeats: int) -> None:
+    """A training step of all segments at once against a loop over segments: same weights, same gradients."""
+    encoder = build_encoder(config, BINS, SHIFT)
+    print("training step, segment-by-segment loop / parallel form (batch of 2)")
+    for seconds in (10, 20, 35):
+        features = torch.randn(2, seconds * 100, BINS)
+        forms = (lambda: segmental(encoder, features), lambda: whole(encoder, features))
+        show(f"  {seconds} s", *interleave([train(encoder, form) for form in forms], repeats))
+        gradients = [gradient(encoder, form) for form in forms]
+        print(f"       largest difference of a gradient, relative: {relative(*gradients):.1e}")
+
+
+def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
+    """Training cost against full context and against a cached left context, 15 s utterances."""
+    features = torch.randn(4, 1500, BINS)
+    kinds = {
+        "paper": config,
+        "full": replace(config, type="full_context"),
+        "cached": replace(config, type="emformer"),
+    }
+    encoders = {name: build_encoder(kind, BINS, SHIFT) for name, kind in kinds.items()}
+    steps = [train(e, lambda e=e: whole(e, features)) for e in encoders.values()]  # type: ignore[misc]
+    paper, full, cached = interleave(steps, repeats)
+    segments = -(-375 // encoders["paper"].centre)
+    centre = encoders["paper"].centre
+    rows = sum(
+        min(375, n * centre + centre + encoders["paper"].right) - max(0, n * centre - encoders["paper"].left)
+        for n in range(segments)
+    )
+    print(f"\ntraining step of 15 s utterances; {rows} rows computed for 375 frames ({rows / 375:.2f}x)")
+    show("  paper / full context", paper, full)
+    show("  paper / full context, per computed frame", [t * 375 / rows for t in paper], full)
+    show("  paper / cached left context (Emformer, another model)", paper, cached)
+
+
+def step_against_share(config: EncoderConfig, repeats: int) -> None:
+    """Streaming at batch 1 against the parallel forward over the same 20 s."""
+    encoder = build_encoder(config, BINS, SHIFT).eval()
+    features = torch.randn(1, 2000, BINS)
+    with torch.no_grad():
+        times = interleave(
+            [lambda: segmental(encoder, features), lambda: whole(encoder, features)], 2 * repeats
+        )
+    print("\nforward at batch 1, streaming steps / parallel")
+    show("  20 s", *times)
+
+
+def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
+    """Seconds of computing per second of audio, bounded bank, as the stream grows old."""
+    encoder = build_encoder(replace(config, memory_slots=16), BINS, SHIFT).eval()
+    state = encoder.init_state(1)
+    chunk = torch.randn(1, encoder.chunk_frames, BINS)
+    audio = chunk.size(1) * SHIFT
+    costs = []
+    with torch.no_grad():
+        for _ in range(int(minutes * 60 / audio)):
+            begin = time.perf_counter()
+            _, state = encoder.step(chunk, state)
+            costs.append((time.perf_counter() - begin) / audio)
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    print(
+        f"\nstreaming, 16 slots: seconds of computing per second of audio (state {size / 1024:.0f} KiB
+        throughout)"
+    )
+    for minute in sorted({1, min(10, minutes), minutes}):
+        end = int(minute * 60 / audio)
+        show(f"  after {minute} min", costs[max(0, end - 40) : end])
+
+
+def memory_against_length(config: EncoderConfig) -> None:
+    """Peak memory of a training step in a process of its own, above what an idle encoder takes."""
+    print("\npeak memory of a training step, MiB above the start (batch 1)")
+    for name, kind in (
+        ("paper, 16 slots", replace(config, memory_slots=16)),
+        ("full context", replace(config, type="full_context")),
+    ):
+        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+            peaks = [pool.apply(peak, (kind, seconds)) for seconds in (30, 60, 120, 240)]
+        print(
+            f"  {name}: "
+            + ", ".join(f"{s} s {p:.0f}" for s, p in zip((30, 60, 120, 240), peaks, strict=True))
+        )
+
+
+def share_of_products(config: EncoderConfig) -> None:
+    """Share of a training step's time that is matrix products (and, apart, convolution)."""
+    encoder = build_encoder(replace(config, dropout=0.1), BINS, SHIFT)
+    features = torch.randn(40, 250, BINS)
+    step = train(encoder, lambda: whole(encoder, features))
+    step()
+    with torch.profiler.profile() as profile:
+        step()
+    events = profile.key_averages()
+    total = sum(event.self_cpu_time_total for event in events)
+    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
+    convolution = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
+    print(
+        f"\n40 utterances of 2.5 s with dropout: {products / total:.0%} matrix products, {convolution /
+        total:.0%} convolution"
+    )
+
+
+def peak(config: EncoderConfig, seconds: int) -> float:
+    """Runs in a process of its own: MiB by which one training step raises the resident peak."""
+    torch.set_num_threads(1)
+    encoder = build_encoder(config, BINS, SHIFT)
+    features = torch.randn(1, seconds * 100, BINS)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    train(encoder, lambda: whole(encoder, features))()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def whole(encoder: Encoder, features: Tensor) -> Tensor:
+    """Outputs of utterances of equal length by the parallel form."""
+    hidden, _ = encoder(features, torch.full((features.size(0),), features.size(1)))
+    return hidden
+
+
+def segmental(encoder: Encoder, features: Tensor) -> Tensor:
+    """The same, segment after segment."""
+    state, outputs = encoder.init_state(features.size(0)), []
+    for chunk in features.split(encoder.chunk_frames, 1):
+        hidden, state = encoder.step(chunk, state)
+        outputs.append(hidden)
+    outputs.append(encoder.step(features[:, :0], state, True)[0])
+    return torch.cat(outputs, 1)
+
+
+def train(encoder: Encoder, form: Callable[[], Tensor]) -> Callable[[], None]:
+    """A forward and backward pass."""
+
+    def step() -> None:
+        encoder.zero_grad(set_to_none=True)
+        form().square().mean().backward()
+
+    return step
+
+
+def gradient(encoder: Encoder, form: Callable[[], Tensor]) -> Tensor:
+    """All gradients of one step in one vector."""
+    train(encoder, form)()
+    return torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])
+
+
+def relative(a: Tensor, b: Tensor) -> float:
+    """Largest difference, in units of the largest value."""
+    return float((a - b).abs().max() / b.abs().max())
+
+
+def interleave(runs: list[Callable[[], object]], repeats: int) -> list[list[float]]:
+    """Seconds of each run, taking turns, after one warm-up each."""
+    for run in runs:
+        run()
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(repeats):
+        for run, taken in zip(runs, times, strict=True):
+            begin = time.perf_counter()
+            run()
+            taken.append(time.perf_counter() - begin)
+    return times
+
+
+def show(name: str, times: list[float], reference: list[float] | None = None) -> None:
+    """Print the median and quartiles of times, or of the ratios of paired times."""
+    values = times if reference is None else [a / b for a, b in zip(times, reference, strict=True)]
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    times_text = (
+        ""
+        if reference is None
+        else f"   (median {statistics.median(times):.3f} s, {statistics.median(reference):.3f} s)"
+    )
+    print(f"{name}: {middle:.3g} [{low:.3g} to {high:.3g}]{times_text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
