@@ -112,10 +112,8 @@ def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
             _, state = encoder.step(chunk, state)
             costs.append((time.perf_counter() - begin) / audio)
     size = sum(value.numel() * value.element_size() for value in state.values())
-    print(
-        f"\nstreaming, 16 slots: seconds of computing per second of audio (state {size / 1024:.0f} KiB
-        throughout)"
-    )
+    print("\nstreaming, 16 slots: seconds of computing per second of audio")
+    print(f"  state {size / 1024:.0f} KiB throughout")
     for minute in sorted({1, min(10, minutes), minutes}):
         end = int(minute * 60 / audio)
         show(f"  after {minute} min", costs[max(0, end - 40) : end])
@@ -149,8 +147,8 @@ def share_of_products(config: EncoderConfig) -> None:
     products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
     convolution = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
     print(
-        f"\n40 utterances of 2.5 s with dropout: {products / total:.0%} matrix products, {convolution /
-        total:.0%} convolution"
+        f"\n40 utterances of 2.5 s with dropout: {products / total:.0%} matrix products, {
+            convolution / total:.0%} convolution"
     )
 
 
@@ -218,12 +216,10 @@ def show(name: str, times: list[float], reference: list[float] | None = None) ->
     """Print the median and quartiles of times, or of the ratios of paired times."""
     values = times if reference is None else [a / b for a, b in zip(times, reference, strict=True)]
     low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    times_text = (
-        ""
-        if reference is None
-        else f"   (median {statistics.median(times):.3f} s, {statistics.median(reference):.3f} s)"
-    )
-    print(f"{name}: {middle:.3g} [{low:.3g} to {high:.3g}]{times_text}", flush=True)
+    text = f"{name}: {middle:.3g} [{low:.3g} to {high:.3g}]"
+    if reference is not None:
+        text += f"   (medians {statistics.median(times):.3f} s, {statistics.median(reference):.3f} s)"
+    print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ rows, J memory columns (the newest last), A utterances alive at a segment.
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -264,4 +265,4 @@ class AugmentedMemoryAttention(nn.Module):
 def _writers(alive: list[int]) -> list[tuple[int, int]]:
     """For each segment but the last: utterances that have it, and those among them that read its slot
     later."""
-    return list(zip(alive[:-1], alive[1:], strict=False))
+    return list(pairwise(alive))
