@@ -15,7 +15,6 @@ from augmem.corpus.batches import (
 from augmem.corpus.features import (
     FeatureConfig,
     compute_features,
-    explain_full_disk,
     feature_statistics,
     load_cuts,
     transcripts,
@@ -23,6 +22,7 @@ from augmem.corpus.features import (
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.skips import SkipList, drop_too_short
 from augmem.corpus.source import Parts
+from augmem.corpus.storage import explain_full_disk
 
 __all__ = [
     "Batch",

@@ -92,15 +92,21 @@ def extract_audio(package: Path, folder: Path) -> None:
         ValueError: the package or its archive is damaged.
     """
     if not package.is_file():
-        raise FileNotFoundError(f"{package}: no such package; give the .deb of {PACKAGE}, or no --corpus-dir at all")
+        raise FileNotFoundError(
+            f"{package}: no such package; give the .deb of {PACKAGE}, or no --corpus-dir at all"
+        )
     if sha256_file(package) not in KNOWN_PACKAGES:
         versions = ", ".join(KNOWN_PACKAGES.values())
-        logger.warning("%s: not a version of the package that the subtitles were made for (%s)", package, versions)
+        logger.warning(
+            "%s: not a version of the package that the subtitles were made for (%s)", package, versions
+        )
     archive = read_package(package, ARCHIVE)
     entries = [entry for entry in read_index(archive, f"{package}/{ARCHIVE}") if entry[0].endswith(".SB")]
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        for name, offset, size in tqdm(entries, desc=f"extracting audio to {folder}", unit=" files", leave=False):
+        for name, offset, size in tqdm(
+            entries, desc=f"extracting audio to {folder}", unit=" files", leave=False
+        ):
             (temporary / name).with_suffix(".mp3").write_bytes(archive[offset : offset + size])
     logger.info("extracted %d audio files from %s to %s", len(entries), package, folder)
 

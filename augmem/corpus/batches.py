@@ -151,7 +151,13 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
 def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
     """All batches of an epoch, nothing loaded yet. Lhotse seeds itself with the sum of seed and epoch."""
     listed = list(cuts)  # as a plain list: samplers warn of a CutSet in memory
-    options = {"max_duration": config.max_duration, "shuffle": True, "seed": config.seed, "world_size": 1, "rank": 0}
+    options = {
+        "max_duration": config.max_duration,
+        "shuffle": True,
+        "seed": config.seed,
+        "world_size": 1,
+        "rank": 0,
+    }
     buckets = min(config.num_buckets, len(listed))
     sampler = (
         DynamicBucketingSampler(listed, num_buckets=buckets, **options)

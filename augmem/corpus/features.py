@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from tqdm import tqdm
 
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
+from augmem.corpus.storage import explain_full_disk
 from augmem.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -28,8 +27,11 @@ logger = logging.getLogger(__name__)
 CUTS = "cuts.jsonl.gz"
 FEATURE_CONFIG = "feature_config.json"
 SPEEDS = (0.9, 1.1)
+_BLOCKS_WORTH_PROCESSES = 8  # a new process imports for as long as eight blocks take
 _MEMORY_LIMIT = 2e9  # bytes
-_BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
+_BLOCK = (
+    100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
+)
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,16 @@ def compute_features(
     _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
     cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
     starts = range(0, len(cuts), _BLOCK)
-    blocks = [(config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts]
+    blocks = [
+        (config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts
+    ]
     done: list[MonoCut] = []
     skips = SkipList()
     output.mkdir(parents=True, exist_ok=True)
-    with explain_full_disk(output), tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress:
+    with (
+        explain_full_disk(output),
+        tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress,
+    ):
         for kept, skipped in _map_blocks(blocks, jobs):
             done.extend(kept)
             skips.extend(skipped)
@@ -148,10 +155,12 @@ Result = tuple[list[MonoCut], list[Skip]]
 
 def _map_blocks(blocks: list[Block], jobs: int) -> Iterator[Result]:
     """Work through the blocks in order, in this process or in `jobs` others."""
-    if jobs <= 1 or len(blocks) == 1:
+    if jobs <= 1 or len(blocks) < _BLOCKS_WORTH_PROCESSES:
         yield from map(_store_block, blocks)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's thread pools, locked for ever
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # a fork would inherit the parent's thread pools, locked for ever
     with ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool:
         yield from pool.map(_store_block, blocks)
 
@@ -198,21 +207,6 @@ def _explain_audio(cut: MonoCut, error: Exception) -> str:
     return f"{path}: it can't be decoded ({reason}); fetch it again, or convert it to FLAC or WAV"
 
 
-@contextmanager
-def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the bare "no space left on device" into a message that says where, and what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OSError(
-            error.errno,
-            f"the disk that holds {folder} is full; nothing is lost: free some space there (or choose another folder), "
-            "and run the same command again",
-        ) from error
-
-
 def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = None) -> CutSet:
     """The cuts of several parts, with their features.
 
@@ -228,13 +222,17 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
     cuts = [cut for part in parts for cut in _load_part(features / part)]
     size = sum(cut.num_frames * cut.num_features * 4 for cut in cuts)
     if in_memory if in_memory is not None else size < _MEMORY_LIMIT:
-        cuts = [cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)]
+        cuts = [
+            cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)
+        ]
     return CutSet.from_cuts(cuts)
 
 
 def _load_part(folder: Path) -> CutSet:
     if not (folder / CUTS).is_file():
-        raise FileNotFoundError(f"{folder / CUTS}: part {folder.name} has no features yet; compute them (stage features)")
+        raise FileNotFoundError(
+            f"{folder / CUTS}: part {folder.name} has no features yet; compute them (stage features)"
+        )
     return CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
 
 

@@ -1,7 +1,7 @@
 """LibriSpeech, any part of it, mini LibriSpeech, and whatever else is laid out like them.
 
-    <root>/train-clean-5/1088/134315/1088-134315-0000.flac     part/speaker/chapter/utterance
-    <root>/train-clean-5/1088/134315/1088-134315.trans.txt     one utterance per line: its id, then its words
+<root>/train-clean-5/1088/134315/1088-134315-0000.flac     part/speaker/chapter/utterance
+<root>/train-clean-5/1088/134315/1088-134315.trans.txt     one utterance per line: its id, then its words
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class LibriSpeech:
             ValueError: it has no parts.
         """
         if not root.is_dir():
-            raise FileNotFoundError(f"{root}: no such folder; give --corpus-dir the folder that holds train-clean-5/ etc.")
+            raise FileNotFoundError(
+                f"{root}: no such folder; give --corpus-dir the folder that holds train-clean-5/ etc."
+            )
         self.root = root
         self._names = tuple(sorted({path.parents[2].name for path in root.glob("*/*/*/*.trans.txt")}))
         if not self._names:
@@ -107,7 +109,9 @@ def download(folder: Path, parts: tuple[str, ...]) -> Path:
     try:
         return Path(download_librispeech(folder, dataset_parts=list(parts)))
     except tarfile.TarError as error:
-        raise ValueError(f"{folder}: a downloaded archive is damaged ({error}); delete its .tar.gz and run again") from error
+        raise ValueError(
+            f"{folder}: a downloaded archive is damaged ({error}); delete its .tar.gz and run again"
+        ) from error
     except OSError as error:
         raise FileNotFoundError(
             f"could not download {', '.join(parts)}: {error}. Fetch the archives from https://www.openslr.org/12 "

@@ -15,6 +15,7 @@ from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.manifests import Utterance, write_part
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts, Source
+from augmem.corpus.storage import explain_full_disk
 from augmem.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -62,15 +63,17 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
         FileNotFoundError: the corpus is not there and can't be fetched; says how to get it.
         ValueError: a file, a line or a choice of parts is wrong; says which and what to do.
     """
-    source = _SOURCES[config.recipe](config, download)
+    with explain_full_disk(download):
+        source = _SOURCES[config.recipe](config, download)
     parts = _choose(config, source)
-    if parts.dev:
-        for part in parts.all():
-            skips = SkipList()
-            write_part(part, source.utterances(part, skips), output / part, skips)
-    else:
-        parts = _write_with_dev_split(source, parts, output)
-    write_json(output / PARTS_FILE, asdict(parts))
+    with explain_full_disk(output):
+        if parts.dev:
+            for part in parts.all():
+                skips = SkipList()
+                write_part(part, source.utterances(part, skips), output / part, skips)
+        else:
+            parts = _write_with_dev_split(source, parts, output)
+        write_json(output / PARTS_FILE, asdict(parts))
 
 
 def read_parts(manifests: Path) -> Parts:
@@ -98,12 +101,16 @@ _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
 def _choose(config: CorpusConfig, source: Source) -> Parts:
     """The user's parts, or the source's own where the user named none."""
     own = source.defaults()
-    parts = Parts(tuple(config.train) or own.train, tuple(config.dev) or own.dev, tuple(config.test) or own.test)
+    parts = Parts(
+        tuple(config.train) or own.train, tuple(config.dev) or own.dev, tuple(config.test) or own.test
+    )
     unknown = [part for part in parts.all() if part not in source.names()]
     if unknown:
         raise ValueError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(source.names())}")
     if not parts.train:
-        raise ValueError(f"which part to train on? Name it with --train; there are: {', '.join(source.names())}")
+        raise ValueError(
+            f"which part to train on? Name it with --train; there are: {', '.join(source.names())}"
+        )
     return parts
 
 
@@ -112,7 +119,9 @@ def _write_with_dev_split(source: Source, parts: Parts, output: Path) -> Parts:
     skips = {part: SkipList() for part in parts.all()}
     collected = {part: list(source.utterances(part, skips[part])) for part in parts.train}
     away = choose_dev_speakers([utterance for part in parts.train for utterance in collected[part]])
-    logger.warning("no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT)
+    logger.warning(
+        "no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT
+    )
     for part, utterances in collected.items():
         write_part(part, (u for u in utterances if u.speaker not in away), output / part, skips[part])
     everything = (u for utterances in collected.values() for u in utterances)
@@ -136,9 +145,9 @@ def choose_dev_speakers(utterances: list[Utterance], seed: int = 0) -> tuple[str
             "no dev part, and with a single speaker none can be split off without hearing the voice in training; "
             "name one with --dev"
         )
-    wanted, chosen = _DEV_SHARE * len(utterances), []
     speakers = sorted(counts)
     random.Random(seed).shuffle(speakers)
-    while sum(counts[speaker] for speaker in chosen) < wanted and len(chosen) < len(counts) - 1:
+    chosen = [speakers.pop()]
+    while sum(counts[speaker] for speaker in chosen) < _DEV_SHARE * len(utterances) and len(speakers) > 1:
         chosen.append(speakers.pop())
     return tuple(sorted(chosen))

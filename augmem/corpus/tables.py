@@ -45,5 +45,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) != len(names):
-            raise ValueError(f"{path}:{number}: {len(cells)} cells, but the first line names {len(names)} columns")
+            raise ValueError(
+                f"{path}:{number}: {len(cells)} cells, but the first line names {len(names)} columns"
+            )
         yield number, dict(zip(names, cells, strict=True))
