@@ -12,8 +12,9 @@ import multiprocessing
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -58,7 +59,7 @@ def parallel_against_segmental(config: EncoderConfig, repeats: int) -> None:
     print("training step, segment-by-segment loop / parallel form (batch of 2)")
     for seconds in (10, 20, 35):
         features = torch.randn(2, seconds * 100, BINS)
-        forms = (lambda: segmental(encoder, features), lambda: whole(encoder, features))
+        forms = [partial(segmental, encoder, features), partial(whole, encoder, features)]
         show(f"  {seconds} s", *interleave([train(encoder, form) for form in forms], repeats))
         gradients = [gradient(encoder, form) for form in forms]
         print(f"       largest difference of a gradient, relative: {relative(*gradients):.1e}")
@@ -73,7 +74,7 @@ def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
         "cached": replace(config, type="emformer"),
     }
     encoders = {name: build_encoder(kind, BINS, SHIFT) for name, kind in kinds.items()}
-    steps = [train(e, lambda e=e: whole(e, features)) for e in encoders.values()]  # type: ignore[misc]
+    steps = [train(encoder, partial(whole, encoder, features)) for encoder in encoders.values()]
     paper, full, cached = interleave(steps, repeats)
     segments = -(-375 // encoders["paper"].centre)
     centre = encoders["paper"].centre
@@ -93,7 +94,7 @@ def step_against_share(config: EncoderConfig, repeats: int) -> None:
     features = torch.randn(1, 2000, BINS)
     with torch.no_grad():
         times = interleave(
-            [lambda: segmental(encoder, features), lambda: whole(encoder, features)], 2 * repeats
+            [partial(segmental, encoder, features), partial(whole, encoder, features)], 2 * repeats
         )
     print("\nforward at batch 1, streaming steps / parallel")
     show("  20 s", *times)
@@ -146,10 +147,8 @@ def share_of_products(config: EncoderConfig) -> None:
     total = sum(event.self_cpu_time_total for event in events)
     products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
     convolution = sum(event.self_cpu_time_total for event in events if "convolution" in event.key)
-    print(
-        f"\n40 utterances of 2.5 s with dropout: {products / total:.0%} matrix products, {
-            convolution / total:.0%} convolution"
-    )
+    print("\n40 utterances of 2.5 s with dropout, share of a training step's time")
+    print(f"  matrix products {products / total:.0%}, convolution {convolution / total:.0%}")
 
 
 def peak(config: EncoderConfig, seconds: int) -> float:
@@ -199,7 +198,7 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
-def interleave(runs: list[Callable[[], object]], repeats: int) -> list[list[float]]:
+def interleave(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
     """Seconds of each run, taking turns, after one warm-up each."""
     for run in runs:
         run()

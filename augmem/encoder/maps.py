@@ -69,7 +69,6 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
     return maps
 
 
-@torch.no_grad()
 def _watched(encoder: AugmentedMemoryEncoder, features: Tensor) -> list[Tensor]:
     """Weights (S, H, Q, J + W) of each layer in one forward pass without dropout."""
     seen: list[Tensor] = []
@@ -79,7 +78,8 @@ def _watched(encoder: AugmentedMemoryEncoder, features: Tensor) -> list[Tensor]:
         for layer in encoder.layers
     ]
     try:
-        encoder.eval()(features[None], torch.tensor([features.size(0)]))
+        with torch.no_grad():
+            encoder.eval()(features[None], torch.tensor([features.size(0)]))
     finally:
         encoder.train(training)
         for hook in hooks:

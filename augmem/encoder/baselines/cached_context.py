@@ -162,7 +162,7 @@ def left_cells(plan: Plan, left: int) -> Cells:
 def slots_read(plan: Plan) -> Tensor:
     """Segments (slots,) whose slots a later segment reads, in the order in which slots are numbered."""
     begin, chosen = 0, []
-    for here, readers in zip(plan.alive, [*plan.alive[1:], 0], strict=False):
+    for here, readers in zip(plan.alive, [*plan.alive[1:], 0], strict=True):
         chosen.append(torch.arange(begin, begin + readers, device=plan.slots.device))
         begin += here
     return torch.cat(chosen)
