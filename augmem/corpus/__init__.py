@@ -1,7 +1,8 @@
 """Speech as data: corpora become Lhotse manifests, manifests become features, features become batches.
 
-Whatever is wrong with what a user brings is said with file, line and remedy; what must be left out is counted,
-and listed in a skipped.tsv. Batches are a pure function of their configuration, so that training can resume exactly.
+Whatever is wrong with what a user brings is said with file, line and remedy; what must be left out is
+counted, and listed in a skipped.tsv. Batches are a pure function of their configuration, so that training can
+resume exactly.
 """
 
 from augmem.corpus.batches import (

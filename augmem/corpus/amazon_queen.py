@@ -1,8 +1,8 @@
-"""Amazon Queen: 4.5 h of acted English, the voice-over of a game that Debian ships (see subtitles.NOTICE.txt).
+"""Amazon Queen: 4.5 h of acted English, the voice-over of a game that Debian ships.
 
-Its audio lies in one archive, queen.1c, all numbers big-endian: at byte 13 a u16 count of entries; from byte 15 on,
-21 bytes per entry: name (12 bytes, padded with NUL), one byte, u32 offset, u32 size. Entries called *.SB are speech,
-each an MP3 stream of 11,025 Hz.
+Its audio lies in one archive, queen.1c, all numbers big-endian: at byte 13 a u16 count of entries; from byte 15
+on, 21 bytes per entry: name (12 bytes, padded with NUL), one byte, u32 offset, u32 size. Entries called *.SB are
+speech, each an MP3 stream of 11,025 Hz. What is said in them stands in subtitles.tsv (see subtitles.NOTICE.txt).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _HERO = "JOE"
 class AmazonQueen:
     """The corpus, its audio extracted to one file per line.
 
-    Parts: `digest`, the hero's training lines (88 min); `full`, all training lines (233 min); dev_joe and test_joe,
-    lines of his that are in neither; dev_cast and test_cast, characters that are in neither.
+    Parts: `digest`, the hero's training lines (88 min); `full`, all training lines (233 min); dev_joe and
+    test_joe, lines of his that are in neither; dev_cast and test_cast, characters that are in neither.
     """
 
     def __init__(self, package: Path | None, download: Path) -> None:

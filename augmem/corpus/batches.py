@@ -1,8 +1,10 @@
 """Batches for training and evaluation, through Lhotse's samplers.
 
-The batches of an epoch are a pure function of the cuts, the configuration and the epoch: which utterances meet,
-in which order, and what SpecAugment masks. No state survives from one batch to the next, so a run that resumes at
-batch n sees exactly what it would have seen, however many workers load the data. (B batch, T frames, F bins.)
+The batches of an epoch are a pure function of the cuts, the configuration and the epoch: which utterances
+meet, in which order, and what SpecAugment masks. No state survives from one batch to the next, so a run that
+resumes at batch n sees exactly what it would have seen, however many workers load the data.
+
+Shapes: B batch, T frames, F mel bins.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class BatchConfig:
         max_duration: seconds of speech in a batch, about; one longer utterance makes a batch of its own.
         num_buckets: groups of like duration from which batches are drawn; more: less padding, less mixing.
         seed: of the order and the masks.
-        workers: processes that load batches ahead of training; 0: none, each batch is loaded when it is asked for.
+        workers: processes that load batches ahead of training; 0: none, each is loaded when it is asked for.
         spec_augment: masks over time and frequency.
     """
 
@@ -219,7 +221,7 @@ def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> 
 
 @contextmanager
 def random_state(*seeds: int) -> Iterator[None]:
-    """Within the block, the global random states follow from `seeds` alone; afterwards they are what they were."""
+    """Have the global random states follow from `seeds` alone, and afterwards be what they were."""
     words = np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(3)
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):

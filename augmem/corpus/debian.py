@@ -18,8 +18,8 @@ _AR_HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, e
 def fetch_package(name: str, folder: Path) -> Path:
     """Have apt download a package into `folder`; return the .deb.
 
-    A download that is interrupted leaves nothing that could be taken for a whole file, and apt itself checks the
-    package against the signed index.
+    A download that is interrupted leaves nothing that could be taken for a whole file, and apt itself checks
+    the package against the signed index.
 
     Raises:
         FileNotFoundError: there is no apt-get here, or it cannot get the package; says what to do instead.
@@ -45,15 +45,16 @@ def _run_apt(name: str, work: Path, folder: Path) -> None:
         said = result.stdout.strip().splitlines()[-1:] or ["nothing"]
         raise FileNotFoundError(
             f"`apt-get download {name}` failed and said: {said[0]}\n"
-            f"Run `apt-get update` as root if the package is unknown, and check the network. {_by_hand(name, folder)}"
+            "If it does not know the package, run `apt-get update` as root; otherwise check the network. "
+            + _by_hand(name, folder)
         )
 
 
 def _by_hand(name: str, folder: Path) -> str:
     letter = name[0]
     return (
-        f"Otherwise fetch the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from the "
-        f"folder pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again; "
+        f"Otherwise fetch the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from "
+        f"pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again; "
         "or name the file with --corpus-dir FILE."
     )
 

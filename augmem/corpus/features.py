@@ -68,8 +68,8 @@ class FeatureConfig:
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         if not 0 <= self.low_freq < high <= nyquist:
             raise ValueError(
-                f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must lie in "
-                f"this order between 0 and {nyquist} Hz, half the sampling rate"
+                f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must "
+                f"lie in this order between 0 and {nyquist} Hz, half the sampling rate"
             )
 
     def extractor(self) -> Fbank:
@@ -144,7 +144,7 @@ def _warn_of_low_rates(part: str, recordings: RecordingSet, rate: int) -> None:
     low = [recording for recording in recordings if recording.sampling_rate < rate]
     if low:
         logger.warning(
-            "part %s: %d of %d recordings have less than %d Hz (%s: %d Hz), so that their upper mel bins are empty",
+            "part %s: %d of %d recordings have less than %d Hz (%s: %d Hz), so their upper mel bins are empty",
             part, len(low), len(recordings), rate, low[0].id, low[0].sampling_rate,
         )  # fmt: skip
 
@@ -213,8 +213,8 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
     Args:
         features: folder with one subfolder per part, as `compute_features` filled it.
         parts: which of them.
-        in_memory: hold all features in memory, which makes batches cheaper by the cost of decompression; none: if
-            they take less than 2 GB.
+        in_memory: hold all features in memory, which makes batches cheaper by the cost of decompression;
+            none: if they take less than 2 GB.
 
     Raises:
         FileNotFoundError: a part has no features yet.

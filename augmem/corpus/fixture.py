@@ -1,4 +1,4 @@
-"""A LibriSpeech-shaped tree made from a folder of FLAC files and a manifest.tsv: something real and small to run on."""
+"""A LibriSpeech-shaped tree from FLAC files and a manifest.tsv: something real and small to run on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CHAPTER = "1"
 
 
 def build_librispeech_tree(fixture: Path, target: Path, part: str = PART) -> Path:
-    """Lay the fixture's utterances out as `target`/`part`/<speaker>/1/<speaker>-1-<number>.flac; return `target`.
+    """Lay the utterances out as `target`/`part`/<speaker>/1/<speaker>-1-<number>.flac; return `target`.
 
-    Speakers become numbers, in the order of their names, as LibriSpeech has them.
+    Speakers become numbers, in the order of their names, because LibriSpeech's are.
 
     Args:
         fixture: folder with manifest.tsv (columns id, speaker, text) and flac/<id>.flac.

@@ -49,7 +49,8 @@ class LibriSpeech:
         self._names = tuple(sorted({path.parents[2].name for path in root.glob("*/*/*/*.trans.txt")}))
         if not self._names:
             raise ValueError(
-                f"{root}: no part in it; a part looks like {root}/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt"
+                f"{root}: no part in it; there should be files "
+                f"{root}/<part>/<speaker>/<chapter>/<speaker>-<chapter>.trans.txt"
             )
 
     def names(self) -> tuple[str, ...]:
@@ -114,6 +115,7 @@ def download(folder: Path, parts: tuple[str, ...]) -> Path:
         ) from error
     except OSError as error:
         raise FileNotFoundError(
-            f"could not download {', '.join(parts)}: {error}. Fetch the archives from https://www.openslr.org/12 "
-            "(mini LibriSpeech: /31), unpack them, and name the folder LibriSpeech with --corpus-dir"
+            f"could not download {', '.join(parts)}: {error}. Fetch the archives from "
+            "https://www.openslr.org/12 (mini LibriSpeech: /31), unpack them, and name the folder LibriSpeech "
+            "with --corpus-dir"
         ) from error

@@ -173,7 +173,8 @@ def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
         )
         return Skip(utterance.id, "sampling rate too low", detail)
     if utterance.seconds is not None and abs(length - utterance.seconds) > _DURATION_TOLERANCE:
-        detail = f"{path}: {length:.2f} s, but {utterance.origin} says {utterance.seconds:.2f} s: truncated? Fetch it again"
+        said = f"{utterance.origin} says {utterance.seconds:.2f} s"
+        detail = f"{path}: {length:.2f} s, but {said}: truncated? Fetch it again"
         return Skip(utterance.id, "wrong duration", detail)
     end = length if utterance.end is None else utterance.end
     if not 0 <= utterance.start < end <= length + _DURATION_TOLERANCE:

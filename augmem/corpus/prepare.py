@@ -34,7 +34,7 @@ class CorpusConfig:
         recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it).
         source: where it lies: the .deb, or the root of the tree; none: fetch it.
         train: parts to train on; none: the recipe's own choice.
-        dev: parts to tune on; none: the recipe's own choice, and if it has none, whole speakers are split off train.
+        dev: parts to tune on; none: the recipe's own choice, else whole speakers split off train.
         test: parts to report on; none: the recipe's own choice.
     """
 
@@ -142,8 +142,8 @@ def choose_dev_speakers(utterances: list[Utterance], seed: int = 0) -> tuple[str
         counts[utterance.speaker] += 1
     if len(counts) < 2:
         raise ValueError(
-            "no dev part, and with a single speaker none can be split off without hearing the voice in training; "
-            "name one with --dev"
+            "no dev part, and from a single speaker none can be split off whose voice is not heard in training; "
+            "name a part with --dev"
         )
     speakers = sorted(counts)
     random.Random(seed).shuffle(speakers)

@@ -20,7 +20,7 @@ _HEADER = "id\treason\tdetail"
 
 
 class Skip(NamedTuple):
-    """One item left out: its id, a reason of a few words that can be counted, and where and how to mend it."""
+    """One item left out: its id, a reason in a few words to count by, and where and how to mend it."""
 
     id: str
     reason: str

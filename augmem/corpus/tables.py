@@ -19,8 +19,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
         except UnicodeDecodeError as error:
             byte = line[error.start]
             raise ValueError(
-                f"{path}:{number}: byte 0x{byte:02x} at column {error.start + 1} is not UTF-8; convert the file, "
-                f"for instance: iconv -f latin1 -t utf-8 {path.name} > fixed && mv fixed {path.name}"
+                f"{path}:{number}: byte 0x{byte:02x} at column {error.start + 1} is not UTF-8; convert the "
+                f"file, for instance: iconv -f latin1 -t utf-8 {path.name} > fixed && mv fixed {path.name}"
             ) from error
         if text.strip():
             yield number, text
@@ -40,7 +40,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
     missing = [name for name in columns if name not in names]
     if missing:
         raise ValueError(
-            f"{path}:1: no column {', '.join(missing)}; the first line must name the columns, separated by tabs"
+            f"{path}:1: no column {', '.join(missing)}; the first line must name the columns, with tabs between"
         )
     for number, line in lines:
         cells = line.split("\t")
