@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -156,9 +156,15 @@ def peak(config: EncoderConfig, seconds: int) -> float:
     torch.set_num_threads(1)
     encoder = build_encoder(config, BINS, SHIFT)
     features = torch.randn(1, seconds * 100, BINS)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resident_peak()
     train(encoder, lambda: whole(encoder, features))()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return resident_peak() - before
+
+
+def resident_peak() -> float:
+    """MiB. Not getrusage's: that one starts from the parent's peak."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def whole(encoder: Encoder, features: Tensor) -> Tensor:
