@@ -79,7 +79,9 @@ def fingerprint(output: Path) -> str:
     """
     done = output / DONE
     if not done.exists():
-        raise FileNotFoundError(f"{output} is not complete: run the stage that makes it first (./run.sh --help lists them)")
+        raise FileNotFoundError(
+            f"{output} is not complete: run the stage that makes it first (./run.sh --help lists them)"
+        )
     return str(read_json(done)["fingerprint"])
 
 
@@ -94,7 +96,9 @@ def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> N
     if not begun.exists():
         return
     before = read_json(begun)
-    changed = sorted(key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key)))
+    changed = sorted(
+        key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key))
+    )
     if changed:
         raise ValueError(
             f"{output}: {name} was begun with other inputs ({', '.join(changed)} changed); "

@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from augmem.decoding.config import DecodingConfig
 from augmem.decoding.nbest import Path as WordPath
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, write_nbest
+from augmem.decoding.rescoring import rescore_parts
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from augmem.files import write_json
 
@@ -29,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 GRAPH_FILE = "HLG.pt"
 SUMMARY_FILE = "summary.json"
-
-SentenceScore = Callable[[Sequence[str]], float]
 
 
 class Acoustics(Protocol):
@@ -57,7 +56,7 @@ def decode(
     lang_dir: Path,
     graph_dir: Path,
     output: Path,
-    rescore: SentenceScore | None = None,
+    rescoring_lm: Path | None = None,
     jobs: int = 1,
 ) -> None:
     """Make output/<part>/nbest.jsonl.gz and summary.json for every part.
@@ -69,7 +68,7 @@ def decode(
         parts: name -> utterances.
         lang_dir: holds words.txt.
         graph_dir: holds HLG.pt.
-        rescore: natural log-probability of a sentence (its end included) under the larger LM.
+        rescoring_lm: ARPA file of the larger language model; without it there is no lm_rescore.
         jobs: worker processes; with 1 everything happens in this one.
     """
     symbols = k2.SymbolTable.from_file(str(lang_dir / "words.txt"))
@@ -77,11 +76,13 @@ def decode(
         for part, utterances in parts.items():
             started = time.time()
             answers = {answer.utterance.id: answer for answer in workers.decode(part, utterances)}
-            entries = [entry(answers[u.id], symbols, config.acoustic_scale, rescore) for u in utterances]
+            entries = [entry(answers[u.id], symbols, config.acoustic_scale) for u in utterances]
             write_nbest(output / part, entries)
             summary = summarise(entries, time.time() - started)
             write_json(output / part / SUMMARY_FILE, summary)
             report(part, summary)
+    if rescoring_lm is not None:
+        rescore_parts(output, list(parts), rescoring_lm)
 
 
 class Workers:
@@ -183,16 +184,13 @@ def make_batches(utterances: Sequence[Utterance], max_duration: float) -> list[l
     return batches
 
 
-def entry(
-    answer: Answer, symbols: k2.SymbolTable, acoustic_scale: float, rescore: SentenceScore | None
-) -> NbestEntry:
+def entry(answer: Answer, symbols: k2.SymbolTable, acoustic_scale: float) -> NbestEntry:
     """Spell the words out and take the scores apart."""
     hypotheses = []
     for path in answer.paths:
         words = tuple(symbols[word] for word in path.words)
         am = (path.total - path.graph) / acoustic_scale
-        large = round(rescore(words), 4) if rescore else None
-        hypotheses.append(Hypothesis(words, round(am, 4), round(path.graph, 4), large))
+        hypotheses.append(Hypothesis(words, round(am, 4), round(path.graph, 4)))
     return NbestEntry(answer.utterance, answer.search.value, answer.density, tuple(hypotheses))
 
 

@@ -124,3 +124,54 @@ def log_sum(values: list[float]) -> float:
     """log of the summed exp."""
     top = max(values)
     return top + math.log(sum(math.exp(value - top) for value in values))
+
+
+class ToyLang:
+    """A lang folder's face: the toy's words, an unknown word, and optional silence around words."""
+
+    oov_word = "<UNK>"
+    num_units = 5
+    silence_score = math.log(0.5)
+
+    def __init__(self) -> None:
+        self.tokens = {"<eps>": 0, "A": 1, "B": 2, "C": 3, "SIL": 4}
+        self.words = {"<eps>": 0, "ONE": 1, "TWO": 2, "TO": 3, "TOO": 4, "<UNK>": 5}
+        self.pronunciations = {
+            "ONE": [(1, 2)],
+            "TWO": [(1, 3), (3, 1, 3)],
+            "TO": [(2,)],
+            "TOO": [(2,)],
+            "<UNK>": [(3,)],
+        }
+
+    def L(self) -> k2.Fsa:  # noqa: N802
+        """State 0 start, 1 between words, 2 to say silence; a word comes out with its first unit."""
+        half, sil = self.silence_score, self.tokens["SIL"]
+        lines = [(0, 1, 0, 0, half), (0, 2, 0, 0, half), (2, 1, sil, 0, 0.0)]
+        states = itertools.count(3)
+        for word, forms in self.pronunciations.items():
+            for units in forms:
+                chain = [1, *(next(states) for _ in units[1:])]
+                for position, unit in enumerate(units):
+                    out = self.words[word] if position == 0 else 0
+                    if position + 1 < len(units):
+                        lines.append((chain[position], chain[position + 1], unit, out, 0.0))
+                    else:
+                        lines += [
+                            (chain[position], 1, unit, out, half),
+                            (chain[position], 2, unit, out, half),
+                        ]
+        last = next(states)
+        return from_arcs([*lines, (1, last, -1, -1, 0.0)], last)
+
+    def spellings(self, words: list[str]) -> list[list[tuple[int, int]]]:
+        """Every way to say the words, as (unit, number of the word it begins or -1)."""
+        ways: list[list[tuple[int, int]]] = [[], [(self.tokens["SIL"], -1)]]
+        for number, word in enumerate(words):
+            spoken = [
+                [(unit, number if position == 0 else -1) for position, unit in enumerate(units)] + silence
+                for units in self.pronunciations.get(word, self.pronunciations[self.oov_word])
+                for silence in ([], [(self.tokens["SIL"], -1)])
+            ]
+            ways = [way + tail for way in ways for tail in spoken]
+        return ways

@@ -1,0 +1,191 @@
+"""The acoustic model: feature normalisation, an encoder, and an output layer that scores the units of a lang folder.
+
+A model file says by itself what its weights belong to (encoder, features, units, topology), so no later stage has
+to be told again, and it refuses to speak about a lang folder other than the one it was trained with.
+
+Shapes: B batch, T feature frames, F feature bins, T' output frames, V units (blank = 0 included).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from augmem.encoder import EncoderConfig, build_encoder
+from augmem.files import atomic_path
+
+FILE_FORMAT = "augmem acoustic model 1"
+SMALLEST_STD = 1e-3  # of a log-mel bin: a bin that never varies (band-limited audio) must not be blown up
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the weights belong to; stored in the model file as JSON.
+
+    Args:
+        encoder: shape of the encoder.
+        feature_dim: bins of one feature frame (F).
+        frame_shift: seconds between feature frames.
+        num_units: size of the output layer (V), blank included.
+        lang_hash: content hash of the lang folder whose units the outputs are.
+        topology: name of the H topology the model was trained with; decoding must use the same.
+        features: the feature extractor's settings, so that audio can be treated as in training.
+        training: where the weights come from (epoch, step, ...); informative only.
+    """
+
+    encoder: EncoderConfig
+    feature_dim: int
+    frame_shift: float
+    num_units: int
+    lang_hash: str
+    topology: str = "ctc"
+    features: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """One line of JSON; floats keep their exact value."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> ModelDescription:
+        """The inverse of `to_json`. JSON has no tuples, so lists in the encoder's settings become tuples again."""
+        values = json.loads(text)
+        encoder = {name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()}
+        return ModelDescription(encoder=EncoderConfig(**encoder), **values)
+
+
+class AcousticModel(nn.Module):
+    """Normalisation -> encoder -> linear layer -> log softmax over units.
+
+    Args:
+        description: shapes and origin; fixes everything but the weights.
+        mean, std: (F,) global feature statistics of the training data; zeros and ones if not given.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, description: ModelDescription, mean: Tensor | None = None, std: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        bins = description.feature_dim
+        self.description = description
+        self.register_buffer("mean", torch.zeros(bins) if mean is None else mean.float().clone())
+        self.register_buffer("std", torch.ones(bins) if std is None else std.float().clamp(min=SMALLEST_STD))
+        if self.mean.shape != (bins,) or self.std.shape != (bins,):
+            shapes = f"{tuple(self.mean.shape)} and {tuple(self.std.shape)}"
+            raise ValueError(f"mean and std must have shape ({bins},) = (feature_dim,), got {shapes}")
+        self.encoder = build_encoder(description.encoder, bins, description.frame_shift)
+        self.output = nn.Linear(self.encoder.output_dim, description.num_units)
+
+    @property
+    def frame_shift(self) -> float:
+        """Seconds between output frames."""
+        return self.description.frame_shift * self.encoder.subsampling
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Score whole utterances.
+
+        Args:
+            features: (B, T, F), zero padded.
+            lengths: (B,) valid frames.
+        Returns:
+            log-probabilities (B, T', V) in float32, and valid output frames (B,).
+        """
+        self._check(features)
+        hidden, lengths = self.encoder(self.normalise(features), lengths)
+        return self.score(hidden), lengths
+
+    def init_state(self, batch: int) -> Any:
+        """The state before the first chunk of `batch` streams (see the encoder)."""
+        return self.encoder.init_state(batch)
+
+    def step(self, chunk: Tensor, state: Any, final: bool) -> tuple[Tensor, Any]:
+        """Score the next chunk (B, S, F) of running streams: log-probabilities (B, T'', V) and the new state."""
+        self._check(chunk)
+        hidden, state = self.encoder.step(self.normalise(chunk), state, final)
+        return self.score(hidden), state
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Zero mean and unit variance per bin, by the training data's statistics."""
+        return (features - self.mean) / self.std
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """Hidden vectors (B, T', D) to log-probabilities (B, T', V); float32 whatever the autocast."""
+        return self.output(hidden).float().log_softmax(dim=-1)
+
+    def save(self, path: Path, **training: Any) -> None:
+        """Write weights and description atomically; `training` notes are added to the description's."""
+        notes = {**self.description.training, **training}
+        description = dataclasses.replace(self.description, training=notes)
+        weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
+        with atomic_path(path) as temporary:
+            torch.save(
+                {"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary
+            )
+
+    @staticmethod
+    def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:
+        """Read a model file, on the CPU and in evaluation mode.
+
+        Args:
+            path: file written by `save`.
+            lang_dir: if given, the lang folder the outputs will be read with; must be the one of training.
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not a model file, or the lang folder is another one.
+        """
+        description, weights = _read(path)
+        if lang_dir is not None:
+            check_lang(description.lang_hash, lang_dir, path)
+        model = AcousticModel(description)
+        model.load_state_dict(weights)
+        return model.eval()
+
+    def _check(self, features: Tensor) -> None:
+        if features.dim() != 3 or features.shape[-1] != self.description.feature_dim:
+            wanted = f"(batch, frames, {self.description.feature_dim})"
+            raise ValueError(f"features must have shape {wanted}, got {tuple(features.shape)}")
+
+
+def check_lang(lang_hash: str, lang_dir: Path, owner: Path) -> None:
+    """Raise ValueError unless `lang_dir` has the content `owner` (a model or checkpoint) was trained with."""
+    found = read_lang_hash(lang_dir)
+    if found != lang_hash:
+        raise ValueError(
+            f"{owner} was trained with a lang folder of hash {lang_hash}, but {lang_dir} has {found}: their units "
+            f"differ, so its outputs would be read as the wrong phones. Use the lang folder of the model's own "
+            f"experiment, or train a new model into an empty folder."
+        )
+
+
+def read_lang_hash(lang_dir: Path) -> str:
+    """The content hash that stands in a lang folder."""
+    path = lang_dir / "hash.txt"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: not a lang folder, or unfinished; run the lang stage again")
+    return path.read_text(encoding="utf-8").strip()
+
+
+def _read(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
+    """A model file's content. Loading runs no code from the file: tensors and strings only."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file; train one, or name another")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if content["format"] != FILE_FORMAT:
+            raise ValueError(f"format is {content['format']!r}, wanted {FILE_FORMAT!r}")
+        return ModelDescription.from_json(content["description"]), content["weights"]
+    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
+        raise ValueError(
+            f"{path} is not a model file of this project, or it is damaged ({error}); "
+            "copy it again, or run the training stage to write it anew"
+        ) from error

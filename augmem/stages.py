@@ -1,0 +1,379 @@
+"""The stages of run.sh: which room does the work, what it reads, where its result goes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from augmem.corpus import (
+    FeatureConfig,
+    Parts,
+    compute_features,
+    load_cuts,
+    prepare_corpus,
+    read_parts,
+    transcripts,
+)
+from augmem.decoding import FIRST_PASS, RESCORED, hypotheses, load_scales, tune
+from augmem.decoding import Utterance as DecodingUtterance
+from augmem.decoding import decode as decode_parts
+from augmem.encoder import attention_maps
+from augmem.files import read_json, sha256_file, sha256_json
+from augmem.graph import num_outputs
+from augmem.graph import prepare_graphs as make_graphs
+from augmem.lang import Lang, prepare_lang, prepare_language_models, validate_lang
+from augmem.model import AcousticModel, ModelDescription
+from augmem.pipeline import DONE, fingerprint, run_resumable_stage, run_stage
+from augmem.recipe import RECIPE_FILE, Recipe, load_recipe
+from augmem.scoring import (
+    Picture,
+    ReportInputs,
+    Utterance,
+    plot_attention,
+    provenance,
+    read_skipped,
+    score_all,
+    write_report,
+)
+from augmem.training import MODEL_FILE, Trainer
+
+logger = logging.getLogger(__name__)
+
+TUNED_FILE = "tuned.json"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A frozen recipe and the folders of its results.
+
+    Args:
+        recipe: all options, resolved.
+        root: the experiment's folder, `exp/<name>`.
+    """
+
+    recipe: Recipe
+    root: Path
+
+    @classmethod
+    def load(cls, root: Path) -> Experiment:
+        """Open the experiment in `root` (see `augmem.recipe.freeze_recipe`)."""
+        return cls(load_recipe(root), root)
+
+    @property
+    def data(self) -> Path:
+        """Audio, manifests and features, shared by all experiments on one corpus."""
+        return Path(self.recipe.data)
+
+    @property
+    def manifests(self) -> Path:
+        return self.data / "manifests"
+
+    def features(self, part: str) -> Path:
+        return self.data / "features" / part
+
+    @property
+    def lang(self) -> Path:
+        return self.root / "lang"
+
+    @property
+    def lm(self) -> Path:
+        return self.root / "lm"
+
+    @property
+    def graphs(self) -> Path:
+        return self.root / "graphs"
+
+    @property
+    def training(self) -> Path:
+        return self.root / "train"
+
+    @property
+    def decoding(self) -> Path:
+        return self.root / "decode"
+
+    @property
+    def scores(self) -> Path:
+        return self.root / "score"
+
+    @property
+    def model(self) -> Path:
+        return self.training / MODEL_FILE
+
+    def section(self, *names: str) -> dict[str, Any]:
+        """Parts of the recipe as plain values, to be named among a stage's inputs."""
+        return {name: json.loads(json.dumps(asdict(getattr(self.recipe, name)))) for name in names}
+
+    @property
+    def parts(self) -> Parts:
+        """Which parts serve for what, as the corpus stage settled it."""
+        fingerprint(self.manifests)
+        return read_parts(self.manifests)
+
+    def texts(self, parts: Sequence[str]) -> list[str]:
+        """Normalised transcripts."""
+        return [text for _, text in transcripts(self.manifests, parts)]
+
+
+def corpus(experiment: Experiment, jobs: int) -> None:
+    """Audio and transcripts to Lhotse manifests, one folder a part."""
+    config = experiment.recipe.corpus
+    inputs = experiment.section("corpus") | {"source": source_digest(config.source)}
+    run_stage(
+        "corpus",
+        experiment.manifests,
+        inputs,
+        lambda output: prepare_corpus(config, experiment.data / "download", output),
+    )
+
+
+def features(experiment: Experiment, jobs: int) -> None:
+    """Log-mel features of every part in use."""
+    config = experiment.recipe.features
+    for part in experiment.parts.all():
+        manifests = experiment.manifests / part
+        perturb = config.speed_perturb and part in experiment.parts.train
+        inputs = experiment.section("features") | {
+            "perturb": perturb,
+            "manifests": manifest_digest(manifests),
+        }
+        run_stage(
+            f"features of {part}",
+            experiment.features(part),
+            inputs,
+            partial(_compute_features, config, manifests, jobs, perturb),
+        )
+
+
+def _compute_features(config: FeatureConfig, manifests: Path, jobs: int, perturb: bool, output: Path) -> None:
+    compute_features(config, manifests, output, jobs, perturb)
+
+
+def lang(experiment: Experiment, jobs: int) -> None:
+    """Lexicon, tokens, words, L; then the validator has its say."""
+    texts = experiment.texts(experiment.parts.train)
+
+    def make(output: Path) -> None:
+        prepare_lang(experiment.recipe.lang, texts, output)
+        if faults := validate_lang(output):
+            raise ValueError("the lang folder is not sound:\n" + "\n".join(faults))
+
+    inputs = experiment.section("lang") | {"train texts": sha256_json(texts)}
+    run_stage("lang", experiment.lang, inputs, make)
+
+
+def lm(experiment: Experiment, jobs: int) -> None:
+    """N-gram language models, their perplexity and OOV rate on dev."""
+    texts = experiment.texts(experiment.parts.train)
+    dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
+    inputs = experiment.section("lm") | {
+        "train texts": sha256_json(texts),
+        "dev texts": sha256_json(dev),
+        "lang": fingerprint(experiment.lang),
+        "extra text": [sha256_file(Path(path)) for path in experiment.recipe.lm.extra_text],
+    }
+    config = experiment.recipe.lm
+    run_stage(
+        "lm",
+        experiment.lm,
+        inputs,
+        lambda output: prepare_language_models(config, texts, dev, experiment.lang, output),
+    )
+
+
+def graphs(experiment: Experiment, jobs: int) -> None:
+    """Phone LM, denominator size, HLG and the rescoring grammar."""
+    texts = experiment.texts(experiment.parts.train)
+    inputs = experiment.section("graph") | {
+        "train texts": sha256_json(texts),
+        "lang": fingerprint(experiment.lang),
+        "lm": fingerprint(experiment.lm),
+    }
+    config = experiment.recipe.graph
+    run_stage(
+        "graphs",
+        experiment.graphs,
+        inputs,
+        lambda output: make_graphs(config, experiment.lang, experiment.lm, texts, output),
+    )
+
+
+def train(experiment: Experiment, max_minutes: float | None) -> bool:
+    """Train, or go on training; False if the time was up before the end."""
+    recipe, parts = experiment.recipe, experiment.parts
+    inputs = experiment.section("training", "encoder", "features") | {
+        "lang": fingerprint(experiment.lang),
+        "graphs": fingerprint(experiment.graphs),
+        "train features": [fingerprint(experiment.features(part)) for part in parts.train],
+        "dev features": [fingerprint(experiment.features(part)) for part in parts.dev],
+    }
+
+    def action(output: Path) -> bool:
+        cuts = partial(load_cuts, experiment.data / "features")
+        trainer = Trainer(
+            recipe.training, description(experiment), experiment.lang, experiment.graphs,
+            cuts(parts.train), cuts(parts.dev), output,
+        )  # fmt: skip
+        return trainer.run(max_minutes)
+
+    return run_resumable_stage("train", experiment.training, inputs, action)
+
+
+def description(experiment: Experiment) -> ModelDescription:
+    """What the experiment's model is."""
+    recipe, units = experiment.recipe, Lang.load(experiment.lang)
+    return ModelDescription(
+        encoder=recipe.encoder,
+        feature_dim=recipe.features.num_mel_bins,
+        frame_shift=recipe.features.frame_shift,
+        num_units=num_outputs(recipe.graph.topology, units.num_units),
+        lang_hash=units.content_hash,
+        topology=recipe.graph.topology,
+        features=asdict(recipe.features),
+    )
+
+
+class ModelScores:
+    """Log-probabilities of utterances by the model; loads lazily, in each decoding process."""
+
+    def __init__(self, model: Path, lang: Path, features: Path, parts: Sequence[str]) -> None:
+        self.model, self.lang, self.features, self.parts = model, lang, features, tuple(parts)
+
+    def __call__(self, utterances: Sequence[DecodingUtterance]) -> tuple[Tensor, Tensor]:
+        matrices = [torch.from_numpy(self.cuts[u.id].load_features()) for u in utterances]
+        lengths = torch.tensor([len(matrix) for matrix in matrices])
+        return self.network(pad_sequence(matrices, batch_first=True), lengths)
+
+    @cached_property
+    def network(self) -> AcousticModel:
+        return AcousticModel.load(self.model, self.lang)
+
+    @cached_property
+    def cuts(self) -> dict[str, Cut]:
+        return {cut.id: cut for cut in load_cuts(self.features, self.parts, in_memory=False)}
+
+
+def decode(experiment: Experiment, jobs: int) -> None:
+    """N-best lists of every dev and test part, and scales tuned on dev."""
+    config, parts = experiment.recipe.decoding, experiment.parts
+    if not (experiment.training / DONE).exists():
+        logger.warning("decode: training is not finished; decoding with the model so far")
+    held_out = tuple(dict.fromkeys((*parts.dev, *parts.test)))
+    inputs = experiment.section("decoding") | {
+        "model": sha256_file(experiment.model),
+        "graphs": fingerprint(experiment.graphs),
+        "features": {part: fingerprint(experiment.features(part)) for part in held_out},
+    }
+
+    def action(output: Path) -> None:
+        scores = ModelScores(experiment.model, experiment.lang, experiment.data / "features", held_out)
+        utterances = {part: list(decoding_utterances(experiment, part)) for part in held_out}
+        decode_parts(
+            config, scores, utterances, experiment.lang, experiment.graphs, output,
+            rescoring_lm=experiment.lm / "rescoring.arpa", jobs=jobs,
+        )  # fmt: skip
+        tune(output, parts.dev, config)
+
+    run_stage("decode", experiment.decoding, inputs, action)
+
+
+def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
+    """What is to be decoded."""
+    for cut in load_cuts(experiment.data / "features", [part], in_memory=False):
+        segment = cut.supervisions[0]
+        yield DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
+
+
+def score(experiment: Experiment, jobs: int) -> None:
+    """Word error rates of both passes."""
+    decoded, parts = experiment.decoding, experiment.parts
+    scales = load_scales(decoded / TUNED_FILE)
+    inputs = {"decode": fingerprint(decoded)}
+
+    def action(output: Path) -> None:
+        results = {
+            part: {
+                system: [
+                    Utterance(answer.id, answer.speaker, answer.reference, answer.words)
+                    for answer in hypotheses(decoded, part, system, scales[system])
+                ]
+                for system in (FIRST_PASS, RESCORED)
+            }
+            for part in dict.fromkeys((*parts.dev, *parts.test))
+        }
+        score_all(results, output)
+
+    run_stage("score", experiment.scores, inputs, action)
+    print((experiment.scores / "wer.txt").read_text(encoding="utf-8"))
+
+
+def report(experiment: Experiment, jobs: int) -> None:
+    """One page about the experiment."""
+    parts = experiment.parts
+    folders = {part: experiment.features(part) for part in parts.all()} | {"training": experiment.training}
+    skipped = [
+        item
+        for name, folder in folders.items()
+        if (folder / "skipped.tsv").exists()
+        for item in read_skipped(folder / "skipped.tsv", name)
+    ]
+    stages = [experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding]
+    done = [read_json(folder / DONE) for folder in stages if (folder / DONE).exists()]
+    path = experiment.root / "report.html"
+    write_report(
+        path,
+        ReportInputs(
+            title=experiment.root.name,
+            summary=experiment.scores / "summary.json",
+            training_log=experiment.training / "log.jsonl",
+            tuned=experiment.decoding / TUNED_FILE,
+            attention=attention_pictures(experiment, parts.dev),
+            skipped=skipped,
+            config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
+            provenance=provenance(),
+            seconds={record["stage"]: record["seconds"] for record in done},
+        ),
+    )
+    logger.info("report: wrote %s", path)
+
+
+def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Picture]:
+    """What the last segment of the longest dev utterance attends to; none for encoders without a memory."""
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    if experiment.recipe.encoder.type != "augmented_memory":
+        return []
+    cut = max(
+        load_cuts(experiment.data / "features", parts, in_memory=False), key=lambda c: (c.duration, c.id)
+    )
+    maps = attention_maps(model.encoder, model.normalise(torch.from_numpy(cut.load_features())))
+    last = max(item.segment for item in maps)
+    shown = [item for item in maps if item.segment == last]
+    groups = [(name, getattr(shown[0], name)) for name in ("memory", "left", "centre", "right")]
+    picture = plot_attention([item.weights.numpy() for item in shown], groups, model.frame_shift)
+    return [Picture(picture, f"Segment {last + 1} of {cut.id} (dev), all layers")]
+
+
+def source_digest(source: str | None) -> str:
+    """Names, sizes and times of a corpus on disk; empty for one that is fetched."""
+    if source is None:
+        return ""
+    root = Path(source)
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    return sha256_json([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def manifest_digest(folder: Path) -> str:
+    """Content of one part's manifests, whatever the compression says of its date."""
+    return sha256_json(
+        [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))]
+    )

@@ -1,0 +1,11 @@
+"""Training: one loop from audio features to a model, with CTC handing over to lattice-free MMI.
+
+A run may be killed at any moment; started again it goes on from its newest good checkpoint, and on a CPU it ends
+with the very weights it would have had undisturbed.
+"""
+
+from augmem.training.config import TrainingConfig
+from augmem.training.metrics import read_log
+from augmem.training.trainer import MODEL_FILE, Trainer, average_models
+
+__all__ = ["MODEL_FILE", "Trainer", "TrainingConfig", "average_models", "read_log"]

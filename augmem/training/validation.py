@@ -1,0 +1,56 @@
+"""What a model makes of the dev set: CTC loss per frame, and errors of the best unit at each frame."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import kaldialign
+import torch
+from lhotse import CutSet
+
+from augmem.corpus import evaluation_batches
+from augmem.lang import Lang
+from augmem.model import AcousticModel
+from augmem.training.metrics import Sums
+from augmem.training.objective import Objective
+
+SILENT = ("SIL",)
+
+
+def validate(
+    model: AcousticModel, cuts: CutSet, objective: Objective, lang: Lang, max_duration: float
+) -> dict[str, float]:
+    """Loss and unit error rate of the best path without any LM, against each word's first pronunciation.
+
+    The rate follows CTC's progress well. LF-MMI leaves part of the decision to the graph, so under it the rate may
+    rise while the words get better: the decoder has the last word.
+    """
+    device = model.output.weight.device
+    sums, errors, units = Sums(), 0, 0
+    training, _ = model.training, model.eval()
+    with torch.no_grad():
+        for batch in evaluation_batches(cuts, max_duration):
+            log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
+            _, _, part = objective(log_probs, lengths, batch.texts, ctc_weight=1.0)
+            sums += part
+            for row, length, text in zip(
+                log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True
+            ):
+                reference = reference_units(lang, text)
+                found = best_path_units(lang, row[:length])
+                errors += kaldialign.edit_distance(reference, found)["total"]
+                units += len(reference)
+    model.train(training)
+    return {"dev_loss": sums.means()["loss"], "dev_unit_error_rate": errors / max(1, units)}
+
+
+def reference_units(lang: Lang, text: str) -> list[int]:
+    """Units of each word's first pronunciation."""
+    words = (lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word] for word in text.split())
+    return [unit for pronunciations in words for unit in pronunciations[0]]
+
+
+def best_path_units(lang: Lang, frames: list[int]) -> list[int]:
+    """CTC's reading of the best unit at each frame: repetitions merged, blanks and silences left out."""
+    silent = {lang.blank, *(lang.tokens[name] for name in SILENT if name in lang.tokens)}
+    return [unit for unit, _ in groupby(frames) if unit not in silent]

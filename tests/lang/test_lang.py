@@ -1,0 +1,177 @@
+"""Lang folders: what they hold, and that the validator sees every fault we can think of."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import sentencepiece
+import torch
+
+from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
+
+
+def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(
+    lang_dir: Path, train_texts: list[str]
+) -> None:
+    lang = Lang.load(lang_dir)
+    words = {word for text in train_texts for word in text.split()}
+    assert set(lang.pronunciations) == words | {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
+    assert [*lang.words][:1] == ["<eps>"] and [*lang.words][-3:] == ["#0", "<s>", "</s>"]
+    truth = load_cmudict()
+    for word in words:
+        assert [tuple(lang.unit_of[unit] for unit in form) for form in lang.pronunciations[word]] == truth[
+            word
+        ]
+    assert lang.num_units == 42 and lang.unit_ids == list(range(1, 42))  # blank, SIL, SPN and 39 phones
+    assert validate_lang(lang_dir) == []
+
+
+def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
+    lang = Lang.load(lang_dir)
+    ids = lang.word_ids("THE ZEBRA FLIES <s>")
+    assert [lang.word_of[index] for index in ids] == ["THE", "<UNK>", "FLIES", "<UNK>"]
+
+
+def test_transducers_load_with_their_words(lang_dir: Path) -> None:
+    lang = Lang.load(lang_dir)
+    for fst in (lang.L(), lang.L_disambig()):
+        assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == set(
+            map(lang.words.get, lang.pronunciations)
+        )
+    assert (lang.L().labels < lang.first_token_disambiguation).all()
+
+
+def test_the_hash_tells_langs_of_equal_size_apart(tmp_path: Path) -> None:
+    config = LangConfig(g2p="none")
+    hashes = []
+    for name, text in [("a", "CAT"), ("b", "DOG"), ("again", "CAT")]:
+        prepare_lang(config, [text], tmp_path / name)
+        hashes.append(Lang.load(tmp_path / name).content_hash)
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_word_pieces_spell_the_words(tmp_path: Path, train_texts: list[str]) -> None:
+    prepare_lang(LangConfig(units="bpe", bpe_vocab_size=60), train_texts, tmp_path)
+    lang = Lang.load(tmp_path)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
+    assert validate_lang(tmp_path) == []
+    assert lang.num_units == 60 and [lang.unit_of[i] for i in range(3)] == ["<blk>", "<sos/eos>", "<unk>"]
+    for word, forms in lang.pronunciations.items():
+        if word != "<UNK>":
+            assert "".join(lang.unit_of[unit] for unit in forms[0]) == f"\u2581{word}"
+            assert pieces.encode(word) == forms[0]
+
+
+def test_more_pieces_than_the_text_can_have_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bpe_vocab_size is 500: too many"):
+        prepare_lang(LangConfig(units="bpe"), ["A CAT"], tmp_path)
+
+
+def test_extra_words_rare_words_and_words_without_pronunciation(tmp_path: Path) -> None:
+    (tmp_path / "novel.txt").write_text("The zebra saw the zebra, a blorft and an okapi. The end.\n")
+    (tmp_path / "names.tsv").write_text("Blorft\t2\nGnu\t1\n")
+    (tmp_path / "words").write_text(
+        "CAT K AE T\nDOG D AO G\nTHE DH AH\nZEBRA Z IY B R AH\nOKAPI OW K AA P IY\n"
+    )
+    config = LangConfig(
+        lexicon=str(tmp_path / "words"), g2p="none", min_count=2, extra_vocabulary_size=3,
+        extra_vocabulary=(str(tmp_path / "novel.txt"), str(tmp_path / "names.tsv")),
+    )  # fmt: skip
+    prepare_lang(config, ["CAT CAT DOG"], tmp_path / "lang")
+    words = set(Lang.load(tmp_path / "lang").pronunciations) - {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
+    assert words == {"CAT", "THE", "ZEBRA"}  # DOG is rare; OKAPI is fourth; BLORFT, of a list, can't be said
+    assert (tmp_path / "lang" / "g2p_words.txt").read_text() == "BLORFT\t\tleft out: read as <UNK>\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "fault"),
+    [
+        ("names.tsv", "Gnu 1\n", r"names\.tsv:1: expected word<TAB>count"),
+        ("novel.txt", None, "no such file"),
+        ("novel.txt", b"fine\nna\xefve\n", "novel.txt: not UTF-8"),
+    ],
+)
+def test_faults_in_extra_files_are_told(
+    tmp_path: Path, name: str, text: str | bytes | None, fault: str
+) -> None:
+    if text is not None:
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises((ValueError, FileNotFoundError), match=fault):
+        prepare_lang(LangConfig(extra_vocabulary=(str(tmp_path / name),)), ["CAT"], tmp_path / "lang")
+
+
+def test_no_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no word occurs 1 times or more in the 1 training transcripts"):
+        prepare_lang(LangConfig(), [""], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("units", "letters"),
+        ("silence_probability", 1.0),
+        ("min_count", 0),
+        ("bpe_vocab_size", 3),
+        ("g2p", "magic"),
+    ],
+)
+def test_impossible_options_are_told(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"LangConfig\.{field} is {value!r}"):
+        LangConfig(**{field: value})
+
+
+FAULTS = [
+    ("tokens.txt", "SPN 2\n", "SPN 7\n", r"tokens\.txt:3: SPN has id 7 where 2 is next"),
+    ("tokens.txt", "ZH 41\n", "Z 41\n", r"tokens\.txt:42: Z stands on line 41 already"),
+    ("tokens.txt", "#0 42\n", "#9 42\n", r"the last tokens must be #0, #1"),
+    ("words.txt", "<eps> 0\n", "<nil> 0\n", r"words\.txt:1: the first word must be <eps>"),
+    ("words.txt", "<UNK>", "<OOV>", r"words\.txt:\d+: <UNK>, the word for all unknown words, is missing"),
+    ("words.txt", "</s>", "<end>", r"the last words must be #0, <s> and </s>"),
+    ("lexicon.txt", "PILOT P", "PILOTS P", r"lexicon\.txt:\d+: PILOTS is not in words\.txt"),
+    ("lexicon.txt", "PILOT P", "PILOT PP", r"lexicon\.txt:\d+: PILOT has PP, which is not a unit"),
+    ("lexicon.txt", "PILOT P AY L AH T\n", "PILOT\n", r"a word and its units are expected, found 'PILOT'"),
+    ("lexicon.txt", "PILOT P AY L AH T\n", "", r"words\.txt:\d+: PILOT has no entry in lexicon\.txt"),
+    ("lexicon_disambig.txt", "SPN #1", "SPN", r"disambig\.txt:2: begins the units of line 3 and has no #n"),
+    (
+        "lexicon_disambig.txt",
+        "SPN #2",
+        "SPN #1",
+        r"disambig\.txt:3: same units as line 2, told apart by no #n",
+    ),
+    ("lexicon_disambig.txt", "PILOT P", "PILOT B", r"PILOT B AY L AH T is PILOT P AY L AH T in lexicon"),
+    ("hash.txt", "", "0", r"hash\.txt:1: is not the hash"),
+]
+
+
+@pytest.mark.parametrize(("name", "old", "new", "message"), FAULTS)
+def test_the_validator_names_file_line_fault_and_remedy(
+    lang_dir: Path, tmp_path: Path, name: str, old: str, new: str, message: str
+) -> None:
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+    findings = "\n".join(validate_lang(folder))
+    assert "run the lang stage again" in findings
+    assert re.search(message, findings), findings
+
+
+def test_the_validator_sees_foreign_missing_and_torn_transducers(lang_dir: Path, tmp_path: Path) -> None:
+    prepare_lang(LangConfig(g2p="none"), ["ANOTHER LANGUAGE"], tmp_path / "other")
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    shutil.copyfile(tmp_path / "other" / "L.pt", folder / "L.pt")
+    assert any("L.pt: its words are not those of lexicon.txt" in finding for finding in validate_lang(folder))
+    (folder / "L.pt").write_bytes((lang_dir / "L.pt").read_bytes()[:100])
+    assert any("L.pt: can't be read" in finding for finding in validate_lang(folder))
+    (folder / "L.pt").unlink()
+    assert any("L.pt: no such file" in finding for finding in validate_lang(folder))
+
+
+def test_a_folder_of_icefalls_without_our_hash_is_sound(lang_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    (folder / "hash.txt").unlink()
+    assert validate_lang(folder) == []
+    assert set(torch.load(folder / "L.pt")) >= {"arcs", "aux_labels"}
