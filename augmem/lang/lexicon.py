@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,8 +32,12 @@ _SPELLABLE = re.compile(r"[A-Z']+")
 _STRESS = re.compile(r"(?<=[A-Z])[012]$")
 
 
+@cache
 def load_cmudict() -> Lexicon:
-    """The CMU pronouncing dictionary (126,000 words, 39 phones, BSD licence) from the pocketsphinx wheel."""
+    """The CMU pronouncing dictionary (126,000 words, 39 phones, BSD licence) from the pocketsphinx wheel.
+
+    Read once, shared by all callers: not to be changed.
+    """
     spec = find_spec("pocketsphinx")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(

@@ -24,7 +24,7 @@ def words_of(model: ArpaModel) -> list[str]:
 
 
 def relative_rise(model: ArpaModel, other: ArpaModel, history: tuple[str, ...]) -> float:
-    """By how much `other` raises perplexity on text that `model` makes up, if they differ after `history` only."""
+    """By how much `other` raises perplexity on `model`'s own text, if they differ after `history` only."""
     chain = [END if word == START else word for word in history]
     probability = 10 ** sum(model.logprob(word, history[:i]) for i, word in enumerate(chain))
     divergence = 0.0
