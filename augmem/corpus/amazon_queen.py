@@ -1,8 +1,8 @@
 """Amazon Queen: 4.5 h of acted English, the voice-over of a game that Debian ships.
 
-Its audio lies in one archive, queen.1c, all numbers big-endian: at byte 13 a u16 count of entries; from byte 15
-on, 21 bytes per entry: name (12 bytes, padded with NUL), one byte, u32 offset, u32 size. Entries called *.SB are
-speech, each an MP3 stream of 11,025 Hz. What is said in them stands in subtitles.tsv (see subtitles.NOTICE.txt).
+Its audio lies in one archive, queen.1c, all numbers big-endian: at byte 13 a u16 count of entries; from byte
+15 on, 21 bytes per entry: name (12 bytes, padded with NUL), one byte, u32 offset, u32 size. Entries *.SB
+are speech, each an MP3 stream of 11,025 Hz. What is said stands in subtitles.tsv (see subtitles.NOTICE.txt).
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ class AmazonQueen:
     test_joe, lines of his that are in neither; dev_cast and test_cast, characters that are in neither.
     """
 
-    def __init__(self, package: Path | None, download: Path) -> None:
+    def __init__(self, audio: Path) -> None:
+        """Take the audio from the folder `audio`, which `extract_audio` filled."""
+        self.audio = audio
+
+    @classmethod
+    def from_package(cls, package: Path | None, download: Path) -> AmazonQueen:
         """Get the package if need be, and extract the audio unless that has been done.
 
         Args:
@@ -52,9 +57,10 @@ class AmazonQueen:
             FileNotFoundError: the package can't be had; says how to get it.
             ValueError: the package is damaged.
         """
-        self.audio = download / "audio"
-        if not self.audio.is_dir():
-            extract_audio(package or fetch_package(PACKAGE, download), self.audio)
+        audio = download / "audio"
+        if not audio.is_dir():
+            extract_audio(package or fetch_package(PACKAGE, download), audio)
+        return cls(audio)
 
     def names(self) -> tuple[str, ...]:
         return PARTS
@@ -92,21 +98,15 @@ def extract_audio(package: Path, folder: Path) -> None:
         ValueError: the package or its archive is damaged.
     """
     if not package.is_file():
-        raise FileNotFoundError(
-            f"{package}: no such package; give the .deb of {PACKAGE}, or no --corpus-dir at all"
-        )
+        raise FileNotFoundError(f"{package}: no such package; give the .deb of {PACKAGE}, or no --corpus-dir at all")
     if sha256_file(package) not in KNOWN_PACKAGES:
         versions = ", ".join(KNOWN_PACKAGES.values())
-        logger.warning(
-            "%s: not a version of the package that the subtitles were made for (%s)", package, versions
-        )
+        logger.warning("%s: not a version of the package that the subtitles were made for (%s)", package, versions)
     archive = read_package(package, ARCHIVE)
     entries = [entry for entry in read_index(archive, f"{package}/{ARCHIVE}") if entry[0].endswith(".SB")]
     with atomic_path(folder) as temporary:
         temporary.mkdir()
-        for name, offset, size in tqdm(
-            entries, desc=f"extracting audio to {folder}", unit=" files", leave=False
-        ):
+        for name, offset, size in tqdm(entries, desc=f"extracting audio to {folder}", unit=" files", leave=False):
             (temporary / name).with_suffix(".mp3").write_bytes(archive[offset : offset + size])
     logger.info("extracted %d audio files from %s to %s", len(entries), package, folder)
 

@@ -30,6 +30,8 @@ def fetch_package(name: str, folder: Path) -> Path:
     if shutil.which("apt-get") is None:
         raise FileNotFoundError(f"this system has no apt-get. {_by_hand(name, folder)}")
     folder.mkdir(parents=True, exist_ok=True)
+    for left_by_a_killed_run in folder.glob(".apt-*"):
+        shutil.rmtree(left_by_a_killed_run)
     with TemporaryDirectory(prefix=".apt-", dir=folder) as temporary:
         _run_apt(name, Path(temporary), folder)
         package = next(Path(temporary).glob("*.deb"))

@@ -29,9 +29,7 @@ FEATURE_CONFIG = "feature_config.json"
 SPEEDS = (0.9, 1.1)
 _BLOCKS_WORTH_PROCESSES = 8  # a new process imports for as long as eight blocks take
 _MEMORY_LIMIT = 2e9  # bytes
-_BLOCK = (
-    100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
-)
+_BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
 
 
 @dataclass(frozen=True)
@@ -109,9 +107,7 @@ def compute_features(
     _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
     cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
     starts = range(0, len(cuts), _BLOCK)
-    blocks = [
-        (config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts
-    ]
+    blocks = [(config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts]
     done: list[MonoCut] = []
     skips = SkipList()
     output.mkdir(parents=True, exist_ok=True)
@@ -144,7 +140,7 @@ def _warn_of_low_rates(part: str, recordings: RecordingSet, rate: int) -> None:
     low = [recording for recording in recordings if recording.sampling_rate < rate]
     if low:
         logger.warning(
-            "part %s: %d of %d recordings have less than %d Hz (%s: %d Hz), so their upper mel bins are empty",
+            "part %s: %d of %d recordings have less than %d Hz (%s: %d Hz): their upper mel bins are empty",
             part, len(low), len(recordings), rate, low[0].id, low[0].sampling_rate,
         )  # fmt: skip
 
@@ -158,9 +154,7 @@ def _map_blocks(blocks: list[Block], jobs: int) -> Iterator[Result]:
     if jobs <= 1 or len(blocks) < _BLOCKS_WORTH_PROCESSES:
         yield from map(_store_block, blocks)
         return
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would inherit the parent's thread pools, locked for ever
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's thread pools, locked for ever
     with ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool:
         yield from pool.map(_store_block, blocks)
 
@@ -222,9 +216,7 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
     cuts = [cut for part in parts for cut in _load_part(features / part)]
     size = sum(cut.num_frames * cut.num_features * 4 for cut in cuts)
     if in_memory if in_memory is not None else size < _MEMORY_LIMIT:
-        cuts = [
-            cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)
-        ]
+        cuts = [cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)]
     return CutSet.from_cuts(cuts)
 
 

@@ -43,7 +43,7 @@ class LibriSpeech:
         """
         if not root.is_dir():
             raise FileNotFoundError(
-                f"{root}: no such folder; give --corpus-dir the folder that holds train-clean-5/ etc."
+                f"{root}: no such folder; --corpus-dir must name the folder that holds train-clean-5/ etc."
             )
         self.root = root
         self._names = tuple(sorted({path.parents[2].name for path in root.glob("*/*/*/*.trans.txt")}))
@@ -116,6 +116,6 @@ def download(folder: Path, parts: tuple[str, ...]) -> Path:
     except OSError as error:
         raise FileNotFoundError(
             f"could not download {', '.join(parts)}: {error}. Fetch the archives from "
-            "https://www.openslr.org/12 (mini LibriSpeech: /31), unpack them, and name the folder LibriSpeech "
+            "https://www.openslr.org/12 (mini LibriSpeech: /31), unpack them, and name the tree "
             "with --corpus-dir"
         ) from error

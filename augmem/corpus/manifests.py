@@ -95,9 +95,7 @@ def read_cuts(part: Path) -> CutSet:
     """
     for file in (RECORDINGS, SUPERVISIONS):
         if not (part / file).is_file():
-            raise FileNotFoundError(
-                f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)"
-            )
+            raise FileNotFoundError(f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)")
     whole = CutSet.from_manifests(
         RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS)
     )
@@ -117,22 +115,16 @@ def _unique(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
         yield utterance
 
 
-def _describe_all(
-    name: str, utterances: Iterable[Utterance]
-) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
+def _describe_all(name: str, utterances: Iterable[Utterance]) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
     """Look at every file; in threads, because the time goes into waiting for the disk."""
     with ThreadPoolExecutor() as pool:
-        yield from tqdm(
-            pool.map(_describe, utterances), desc=f"manifests of {name}", unit=" utt", leave=False
-        )
+        yield from tqdm(pool.map(_describe, utterances), desc=f"manifests of {name}", unit=" utt", leave=False)
 
 
 def _describe(utterance: Utterance) -> tuple[Recording, SupervisionSegment] | Skip:
     text = normalise_text(utterance.text)
     if not text:
-        return Skip(
-            utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}"
-        )
+        return Skip(utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}")
     if not utterance.audio.is_file():
         detail = f"{utterance.audio}: no such file, named by {utterance.origin}; supply it or remove the line"
         return Skip(utterance.id, "missing audio", detail)
@@ -168,9 +160,7 @@ def _recording_id(utterance: Utterance) -> str:
 def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
     path, length = utterance.audio, recording.duration
     if recording.sampling_rate < LOWEST_RATE:
-        detail = (
-            f"{path}: {recording.sampling_rate} Hz; at least {LOWEST_RATE} Hz are needed: record it again"
-        )
+        detail = f"{path}: {recording.sampling_rate} Hz; at least {LOWEST_RATE} Hz are needed: record it again"
         return Skip(utterance.id, "sampling rate too low", detail)
     if utterance.seconds is not None and abs(length - utterance.seconds) > _DURATION_TOLERANCE:
         said = f"{utterance.origin} says {utterance.seconds:.2f} s"
@@ -178,9 +168,7 @@ def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
         return Skip(utterance.id, "wrong duration", detail)
     end = length if utterance.end is None else utterance.end
     if not 0 <= utterance.start < end <= length + _DURATION_TOLERANCE:
-        detail = (
-            f"{utterance.origin}: {utterance.start} s to {end} s is not inside {path} (0 to {length:.2f} s)"
-        )
+        detail = f"{utterance.origin}: {utterance.start} s to {end} s is not inside {path} (0 to {length:.2f} s)"
         return Skip(utterance.id, "segment outside its audio", detail)
     return None
 
@@ -205,7 +193,5 @@ def _report(name: str, supervisions: SupervisionSet, skips: SkipList, output: Pa
     speakers = len({supervision.speaker for supervision in supervisions})
     minutes = sum(supervision.duration for supervision in supervisions) / 60
     kept = len(supervisions)
-    logger.info(
-        "part %s: %d utterances, %d speakers, %.1f min, %d words", name, kept, speakers, minutes, words
-    )
+    logger.info("part %s: %d utterances, %d speakers, %.1f min, %d words", name, kept, speakers, minutes, words)
     skips.report(f"part {name}", kept, output / SKIPPED)

@@ -82,7 +82,7 @@ def read_parts(manifests: Path) -> Parts:
 
 
 def _amazon_queen(config: CorpusConfig, folder: Path) -> Source:
-    return AmazonQueen(Path(config.source) if config.source else None, folder)
+    return AmazonQueen.from_package(Path(config.source) if config.source else None, folder)
 
 
 def _librispeech(config: CorpusConfig, folder: Path) -> Source:
@@ -101,16 +101,12 @@ _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
 def _choose(config: CorpusConfig, source: Source) -> Parts:
     """The user's parts, or the source's own where the user named none."""
     own = source.defaults()
-    parts = Parts(
-        tuple(config.train) or own.train, tuple(config.dev) or own.dev, tuple(config.test) or own.test
-    )
+    parts = Parts(tuple(config.train) or own.train, tuple(config.dev) or own.dev, tuple(config.test) or own.test)
     unknown = [part for part in parts.all() if part not in source.names()]
     if unknown:
         raise ValueError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(source.names())}")
     if not parts.train:
-        raise ValueError(
-            f"which part to train on? Name it with --train; there are: {', '.join(source.names())}"
-        )
+        raise ValueError(f"which part to train on? Name it with --train; there are: {', '.join(source.names())}")
     return parts
 
 
@@ -119,9 +115,7 @@ def _write_with_dev_split(source: Source, parts: Parts, output: Path) -> Parts:
     skips = {part: SkipList() for part in parts.all()}
     collected = {part: list(source.utterances(part, skips[part])) for part in parts.train}
     away = choose_dev_speakers([utterance for part in parts.train for utterance in collected[part]])
-    logger.warning(
-        "no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT
-    )
+    logger.warning("no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT)
     for part, utterances in collected.items():
         write_part(part, (u for u in utterances if u.speaker not in away), output / part, skips[part])
     everything = (u for utterances in collected.values() for u in utterances)
@@ -142,7 +136,7 @@ def choose_dev_speakers(utterances: list[Utterance], seed: int = 0) -> tuple[str
         counts[utterance.speaker] += 1
     if len(counts) < 2:
         raise ValueError(
-            "no dev part, and from a single speaker none can be split off whose voice is not heard in training; "
+            "no dev part, and with a single speaker none can be split off that training does not hear; "
             "name a part with --dev"
         )
     speakers = sorted(counts)

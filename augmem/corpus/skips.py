@@ -72,17 +72,13 @@ class SkipList:
             return
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts().items())
         total = kept + len(self)
-        logger.warning(
-            "%s: skipped %d of %d (%s); listed in %s", name, len(self), total, reasons, listed_in.name
-        )
+        logger.warning("%s: skipped %d of %d (%s); listed in %s", name, len(self), total, reasons, listed_in.name)
         examples = {skip.reason: skip for skip in reversed(self.items)}
         for skip in examples.values():
             logger.warning("  e.g. %s: %s: %s", skip.id, skip.reason, skip.detail)
 
 
-def drop_too_short(
-    cuts: CutSet, frames_needed: Callable[[str], int], subsampling: int, skips: SkipList
-) -> CutSet:
+def drop_too_short(cuts: CutSet, frames_needed: Callable[[str], int], subsampling: int, skips: SkipList) -> CutSet:
     """Leave out the cuts that have fewer model frames than their transcript needs units.
 
     Args:
@@ -98,8 +94,6 @@ def drop_too_short(
         if frames >= needed:
             kept.append(cut)
             continue
-        detail = (
-            f"{cut.duration:.2f} s are {frames} model frames, its transcript needs {needed}: check the text"
-        )
+        detail = f"{cut.duration:.2f} s are {frames} model frames, its transcript needs {needed}: check the text"
         skips.add(cut.id, "too short for its transcript", detail)
     return CutSet.from_cuts(kept)

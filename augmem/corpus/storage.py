@@ -18,6 +18,6 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"the disk that holds {folder} is full; nothing is lost: free some space there, or choose another "
+            f"the disk that holds {folder} is full; nothing is lost: free some space, or choose another "
             "folder, and run the same command again",
         ) from error

@@ -40,12 +40,10 @@ def read_table(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict
     missing = [name for name in columns if name not in names]
     if missing:
         raise ValueError(
-            f"{path}:1: no column {', '.join(missing)}; the first line must name the columns, with tabs between"
+            f"{path}:1: no column {', '.join(missing)}; the first line must name the columns, by tabs apart"
         )
     for number, line in lines:
         cells = line.split("\t")
         if len(cells) != len(names):
-            raise ValueError(
-                f"{path}:{number}: {len(cells)} cells, but the first line names {len(names)} columns"
-            )
+            raise ValueError(f"{path}:{number}: {len(cells)} cells, but the first line names {len(names)} columns")
         yield number, dict(zip(names, cells, strict=True))

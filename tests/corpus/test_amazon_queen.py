@@ -1,0 +1,112 @@
+"""The Amazon Queen: the committed table, its archive's format, and the way from package to manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lhotse import SupervisionSet
+
+from augmem.corpus import CorpusConfig, Parts, SkipList, prepare_corpus, read_parts
+from augmem.corpus.amazon_queen import ARCHIVE, HELD_OUT, PACKAGE, PARTS, AmazonQueen, extract_audio, read_index
+from augmem.corpus.manifests import Utterance
+from tests.corpus.corpora import debian_package, queen_archive, write_tone
+
+
+def lines(part: str, audio: Path = Path("audio")) -> list[Utterance]:
+    return list(AmazonQueen(audio).utterances(part, SkipList()))
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package with two lines of each held-out part, three of the digest, and one that was cut in half."""
+    folder = tmp_path_factory.mktemp("package")
+    chosen = [line for part in HELD_OUT for line in lines(part)[:2]] + lines("digest")[:3]
+    entries = {"README": b"no speech"}
+    for number, line in enumerate(chosen):
+        length = line.seconds / 2 if number == len(chosen) - 1 else line.seconds
+        entries[f"{line.audio.stem}.SB"] = write_tone(folder / line.audio.name, length, 11025).read_bytes()
+    return debian_package(folder / f"{PACKAGE}_1_all.deb", {ARCHIVE: queen_archive(entries)})
+
+
+def test_the_table_is_the_one_described() -> None:
+    found = {part: (len(lines(part)), round(sum(line.seconds for line in lines(part)) / 60, 1)) for part in PARTS}
+    assert found == {
+        "digest": (2431, 88.1),
+        "full": (5622, 232.6),
+        "dev_joe": (147, 5.5),
+        "test_joe": (138, 5.5),
+        "dev_cast": (225, 12.6),
+        "test_cast": (320, 12.3),
+    }
+
+
+def test_held_out_lines_and_characters_are_not_in_training() -> None:
+    training = lines("full")
+    assert {line.id for line in lines("digest")} < {line.id for line in training}
+    for part in HELD_OUT:
+        assert not {line.id for line in lines(part)} & {line.id for line in training}
+    for part in ("dev_cast", "test_cast"):
+        assert not {line.speaker for line in lines(part)} & {line.speaker for line in training}
+
+
+def test_from_package_to_manifests(package: Path, tmp_path: Path) -> None:
+    prepare_corpus(CorpusConfig(source=str(package)), tmp_path / "download", tmp_path / "out")
+    parts = read_parts(tmp_path / "out")
+    assert parts == Parts(("digest",), ("dev_joe", "dev_cast"), ("test_joe", "test_cast"))
+    for part in parts.all():
+        expected = lines(part)[:2]
+        found = SupervisionSet.from_file(tmp_path / "out" / part / "supervisions.jsonl.gz")
+        assert [line.id for line in expected] == [supervision.id for supervision in found]
+        assert [line.text for line in expected] == [s.custom["original_text"] for s in found]
+        assert [line.speaker for line in expected] == [supervision.speaker for supervision in found]
+        assert all(abs(line.seconds - s.duration) < 0.1 for line, s in zip(expected, found, strict=True))
+    skips = SkipList.read(tmp_path / "out" / "digest" / "skipped.tsv")
+    assert skips.counts() == {"missing audio": 2428, "wrong duration": 1}
+    assert next(skip for skip in skips if skip.reason == "wrong duration").id == lines("digest")[2].id
+
+
+def test_audio_is_extracted_once(package: Path, tmp_path: Path) -> None:
+    AmazonQueen.from_package(package, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").iterdir()}
+    AmazonQueen.from_package(None, tmp_path)  # needs no package any more
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").iterdir()}
+    assert len(before) == 11
+    assert all(path.suffix == ".mp3" for path in before)
+
+
+def test_interrupted_extraction_leaves_nothing(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("augmem.corpus.amazon_queen.tqdm", interrupted)
+        AmazonQueen.from_package(package, tmp_path)
+    assert not (tmp_path / "audio").exists()
+    AmazonQueen.from_package(package, tmp_path)
+    assert len(list((tmp_path / "audio").iterdir())) == 11
+
+
+def interrupted(items: list, **_: object):
+    """Stands in for tqdm: the user presses control-C after three items."""
+    yield from items[:3]
+    raise KeyboardInterrupt
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z0-9]{1,8}\.(SB|DAT)", fullmatch=True), st.binary(max_size=50), max_size=9))
+def test_every_entry_of_an_archive_is_found(entries: dict[str, bytes]) -> None:
+    archive = queen_archive(entries)
+    found = {name: archive[offset : offset + size] for name, offset, size in read_index(archive, "queen.1c")}
+    assert found == entries
+
+
+@given(st.data())
+def test_an_archive_that_was_cut_short_is_noticed(data: st.DataObject) -> None:
+    archive = queen_archive({"A.SB": b"sound", "B.SB": b"more sound"})
+    length = data.draw(st.integers(0, len(archive) - 1))
+    with pytest.raises(ValueError, match=r"^queen\.1c: .*get the package again"):
+        read_index(archive[:length], "queen.1c")
+
+
+def test_no_such_package(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.deb: no such package; give the \.deb"):
+        extract_audio(tmp_path / "none.deb", tmp_path / "audio")

@@ -1,0 +1,116 @@
+"""Debian packages: opened without dpkg, fetched by an apt-get that may fail in every way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from augmem.corpus.debian import fetch_package, read_package
+from tests.corpus.corpora import debian_package
+
+NAME = "some-game"
+
+
+@pytest.fixture
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A function that puts a shell script in apt-get's place."""
+
+    def install(script: str) -> None:
+        program = tmp_path / "bin" / "apt-get"
+        program.parent.mkdir()
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:/bin:/usr/bin")
+
+    return install
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz", ""])
+def test_a_file_of_a_package(tmp_path: Path, compression: str) -> None:
+    package = debian_package(tmp_path / "a.deb", {"usr/share/a": b"other", "usr/share/game": b"odd"}, compression)
+    assert read_package(package, "usr/share/game") == b"odd"
+
+
+def test_what_dpkg_builds_can_be_read(tmp_path: Path) -> None:
+    control = tmp_path / "tree" / "DEBIAN" / "control"
+    control.parent.mkdir(parents=True)
+    control.write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: me <me@here>\nDescription: a\n")
+    (tmp_path / "tree" / "data").write_bytes(bytes(range(256)))
+    command = ["dpkg-deb", "-Zxz", "--root-owner-group", "--build", str(tmp_path / "tree"), str(tmp_path / "a.deb")]
+    try:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    except FileNotFoundError:
+        pytest.skip("no dpkg-deb here")
+    assert read_package(tmp_path / "a.deb", "data") == bytes(range(256))
+
+
+def test_no_such_file_in_the_package(tmp_path: Path) -> None:
+    package = debian_package(tmp_path / "a.deb", {"usr/share/a": b"other"})
+    with pytest.raises(FileNotFoundError, match=r"a\.deb: holds no usr/share/b; is it the right package\?"):
+        read_package(package, "usr/share/b")
+
+
+@given(st.data())
+def test_a_truncated_package_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
+    package = debian_package(tmp_path / "a.deb", {"usr/share/a": bytes(range(256)) * 9})
+    content = package.read_bytes()
+    package.write_bytes(content[: data.draw(st.integers(0, len(content) - 2))])
+    with pytest.raises(ValueError, match=r"a\.deb: damaged or incomplete package .*delete it"):
+        read_package(package, "usr/share/a")
+
+
+def test_fetch(tmp_path: Path, apt) -> None:
+    apt("echo package > some-game_1.0_all.deb")
+    package = fetch_package(NAME, tmp_path / "download")
+    assert package == tmp_path / "download" / "some-game_1.0_all.deb"
+    assert package.read_text() == "package\n"
+    assert list(package.parent.iterdir()) == [package]
+
+
+def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt) -> None:
+    apt("echo called; exit 1")
+    present = tmp_path / "some-game_1.0_all.deb"
+    present.touch()
+    assert fetch_package(NAME, tmp_path) == present
+
+
+@pytest.mark.parametrize("script", ["echo 'E: Unable to locate package'; exit 100", "echo nothing done"])
+def test_apt_fails(tmp_path: Path, apt, script: str) -> None:
+    apt(script)
+    with pytest.raises(FileNotFoundError, match=r"(?s)said: .*apt-get update.*packages\.debian\.org.*--corpus-dir"):
+        fetch_package(NAME, tmp_path / "download")
+    assert not list((tmp_path / "download").iterdir())
+
+
+def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"no apt-get.*packages\.debian\.org.*--corpus-dir"):
+        fetch_package(NAME, tmp_path)
+
+
+def test_killed_while_downloading(tmp_path: Path, apt) -> None:
+    """kill -9 in mid-download: the half file is never taken for the package, and the next run cleans up."""
+    apt("echo half > some-game_1.0_all.deb; touch started; exec sleep 60")
+    download = tmp_path / "download"
+    code = (
+        "from pathlib import Path; from augmem.corpus.debian import fetch_package; "
+        f"fetch_package({NAME!r}, Path({str(download)!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env=dict(os.environ))
+    while not list(download.glob(".apt-*/started")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not list(download.glob("*.deb"))
+    (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho whole > some-game_1.0_all.deb\n")
+    assert fetch_package(NAME, download).read_text() == "whole\n"
+    assert [path.name for path in download.iterdir()] == ["some-game_1.0_all.deb"]
