@@ -115,7 +115,7 @@ def _read_pronunciations(path: Path, tokens: dict[str, int]) -> dict[str, list[l
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
     pronunciations: dict[str, list[list[int]]] = {}
-    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for count, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         word, *units = line.split()
         unknown = [unit for unit in units if unit not in tokens]
         if unknown or not units:

@@ -28,7 +28,7 @@ def read_symbols(path: Path) -> dict[str, int]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
     table: dict[str, int] = {}
-    for count, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for count, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         fields = line.split()
         if len(fields) != 2 or not fields[1].isdecimal():
             raise ValueError(

@@ -68,7 +68,7 @@ def test_every_word_of_the_lang_and_unk_are_in_the_model(model: ArpaModel, lang_
 def test_backing_off_by_epsilon_hardly_beats_the_true_score(
     model: ArpaModel, dev_texts: dict[str, list[str]]
 ) -> None:
-    """A decoding graph may back off although the n-gram is there: plain KN gains 2.4 nats a sentence by that."""
+    """A decoding graph may back off although the n-gram is there; plain KN gains 2.4 nats a sentence so."""
     assert max(weights.backoff for weights in model.ngrams.values()) <= 1e-6
     texts = dev_texts["near"]
     excess = 0.0
