@@ -104,8 +104,8 @@ def compute_features(
         OSError: the disk is full.
     """
     part = manifests.name
-    _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
     cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
+    _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
     starts = range(0, len(cuts), _BLOCK)
     blocks = [(config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts]
     done: list[MonoCut] = []
@@ -154,7 +154,9 @@ def _map_blocks(blocks: list[Block], jobs: int) -> Iterator[Result]:
     if jobs <= 1 or len(blocks) < _BLOCKS_WORTH_PROCESSES:
         yield from map(_store_block, blocks)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's thread pools, locked for ever
+    # A fork of this process would inherit its thread pools, locked for ever; a fresh server has none, and imports once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool:
         yield from pool.map(_store_block, blocks)
 

@@ -1,0 +1,232 @@
+"""Features: against kaldi-native-fbank, over any number of processes, with speed perturbation, on broken audio."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kaldi_native_fbank as knf
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lhotse import CutSet
+
+from augmem.corpus import (
+    CorpusConfig,
+    FeatureConfig,
+    SkipList,
+    compute_features,
+    drop_too_short,
+    explain_full_disk,
+    feature_statistics,
+    load_cuts,
+    prepare_corpus,
+)
+from augmem.corpus.fixture import PART
+from augmem.files import read_json
+from tests.corpus.corpora import FIXTURE, write_chapter, write_tone
+
+TINY = "train-tiny"
+
+
+def online(config: FeatureConfig, samples: np.ndarray, chunk: int) -> np.ndarray:
+    """Features by kaldi-native-fbank, fed `chunk` samples at a time: (T, F)."""
+    options = knf.FbankOptions()
+    options.frame_opts.samp_freq = config.sampling_rate
+    options.frame_opts.frame_shift_ms = 1000 * config.frame_shift
+    options.frame_opts.frame_length_ms = 1000 * config.frame_length
+    options.frame_opts.dither = config.dither
+    options.frame_opts.snip_edges = False
+    options.mel_opts.num_bins = config.num_mel_bins
+    options.mel_opts.low_freq = config.low_freq
+    options.mel_opts.high_freq = config.high_freq
+    fbank = knf.OnlineFbank(options)
+    for start in range(0, len(samples), chunk):
+        fbank.accept_waveform(config.sampling_rate, samples[start : start + chunk].tolist())
+    fbank.input_finished()
+    return np.stack([fbank.get_frame(t) for t in range(fbank.num_frames_ready)])
+
+
+def prepare_tiny(root: Path, spoil: dict[str, bytes | None]) -> Path:
+    """A chapter of three lines whose audio is spoilt AFTER the manifests were made; return the part's manifests."""
+    transcript = write_chapter(root / "tree", {f"7-1-000{n}": "GOOD MORNING" for n in range(3)})
+    config = CorpusConfig("librispeech", str(root / "tree"), dev=(TINY,))
+    prepare_corpus(config, root / "download", root / "manifests")
+    for id, content in spoil.items():
+        audio = transcript.parent / f"{id}.flac"
+        audio.unlink() if content is None else audio.write_bytes(content)
+    return root / "manifests" / TINY
+
+
+def test_equal_to_the_online_extractor_on_real_speech() -> None:
+    config = FeatureConfig()
+    for path in sorted((FIXTURE / "flac").glob("*.flac"))[::5]:
+        samples, rate = soundfile.read(path, dtype="float32")
+        offline = config.extractor().extract(samples, rate)
+        np.testing.assert_allclose(offline, online(config, samples, chunk=1601), atol=2e-3)
+
+
+@given(
+    samples=st.integers(200, 9000),
+    chunk=st.integers(50, 4000),
+    rate=st.sampled_from([8000, 11025, 16000]),
+    bins=st.sampled_from([40, 80]),
+)
+def test_equal_to_the_online_extractor_on_noise(samples: int, chunk: int, rate: int, bins: int) -> None:
+    config = FeatureConfig(sampling_rate=rate, num_mel_bins=bins)
+    noise = np.random.default_rng(samples).normal(scale=0.1, size=samples).astype(np.float32)
+    offline = config.extractor().extract(noise, rate)
+    by_chunk = online(config, noise, chunk)
+    assert offline.shape == by_chunk.shape
+    np.testing.assert_allclose(offline, by_chunk, atol=5e-3)
+
+
+def test_stored_features_are_those_of_the_audio(features: Path) -> None:
+    config = FeatureConfig()
+    cuts = load_cuts(features, [PART])
+    assert len(cuts) == 29
+    for cut in list(cuts)[::7]:
+        samples, _ = soundfile.read(cut.recording.sources[0].source, dtype="float32")
+        stored = cut.load_features()
+        assert stored.shape == (cut.num_frames, 80)
+        np.testing.assert_allclose(stored, online(config, samples, 16000), atol=0.05)  # lilcom is lossy
+
+
+def test_the_config_lies_beside_the_features(features: Path) -> None:
+    assert FeatureConfig(**read_json(features / PART / "feature_config.json")) == FeatureConfig()
+
+
+def test_features_may_be_moved(manifests: Path, tmp_path: Path) -> None:
+    compute_features(FeatureConfig(), manifests / PART, tmp_path / "here" / PART)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert all(np.isfinite(cut.load_features()).all() for cut in load_cuts(tmp_path / "there", [PART], in_memory=False))
+
+
+def test_the_number_of_processes_changes_nothing(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augmem.corpus.features._BLOCK", 4)
+    for jobs in (1, 2):
+        compute_features(FeatureConfig(), manifests / PART, tmp_path / f"by_{jobs}" / PART, jobs)
+    files = [sorted(p.name for p in (tmp_path / f"by_{jobs}" / PART).iterdir()) for jobs in (1, 2)]
+    assert files[0] == files[1]
+    assert len(files[0]) == 8 + 3
+    for name in files[0]:
+        if name != "cuts.jsonl.gz":  # gzip writes the time into its header
+            assert (tmp_path / "by_1" / PART / name).read_bytes() == (tmp_path / "by_2" / PART / name).read_bytes()
+    cuts = [[cut.to_dict() for cut in CutSet.from_file(tmp_path / f"by_{j}" / PART / "cuts.jsonl.gz")] for j in (1, 2)]
+    assert cuts[0] == cuts[1]
+
+
+def test_speed_perturbation(manifests: Path, tmp_path: Path) -> None:
+    compute_features(FeatureConfig(), manifests / PART, tmp_path / PART, perturb=True)
+    cuts = {cut.id: cut for cut in load_cuts(tmp_path, [PART])}
+    assert len(cuts) == 3 * 29
+    for id in ("1-1-0000", "8-1-0003"):
+        for speed in (0.9, 1.1):
+            perturbed = cuts[f"{id}_sp{speed}"]
+            assert perturbed.num_frames == pytest.approx(cuts[id].num_frames / speed, abs=1.5)
+            assert perturbed.supervisions[0].text == cuts[id].supervisions[0].text
+            assert len(perturbed.load_features()) == perturbed.num_frames
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 1), (44100, 2), (48000, 1)])
+def test_any_rate_is_resampled(tmp_path: Path, rate: int, channels: int) -> None:
+    """A tone of 440 Hz puts its energy into the same mel bin whatever rate it was recorded at."""
+    transcript = write_chapter(tmp_path / "tree", {"7-1-0000": "A", "7-1-0001": "A"})
+    (transcript.parent / "7-1-0001.flac").unlink()
+    write_tone(transcript.parent / "7-1-0001.wav", rate=rate, channels=channels)
+    config = CorpusConfig("librispeech", str(tmp_path / "tree"), dev=(TINY,))
+    prepare_corpus(config, tmp_path, tmp_path / "manifests")
+    compute_features(FeatureConfig(), tmp_path / "manifests" / TINY, tmp_path / TINY)
+    native, resampled = (cut.load_features() for cut in load_cuts(tmp_path, [TINY]))
+    assert native.shape == resampled.shape == (100, 80)
+    assert (native[10:90].argmax(1) == resampled[10:90].argmax(1)).all()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a sound", "half", "flipped"])
+def test_audio_that_cannot_be_decoded_is_skipped_and_named(tmp_path: Path, content: bytes | str | None) -> None:
+    manifests = prepare_tiny(tmp_path, {})
+    audio = tmp_path / "tree" / TINY / "7" / "1" / "7-1-0001.flac"
+    whole = audio.read_bytes()
+    spoilt = {"half": whole[: len(whole) // 2], "flipped": whole[:5000] + bytes(3000) + whole[8000:]}
+    audio.unlink()
+    if content is not None:
+        audio.write_bytes(spoilt[content] if isinstance(content, str) else content)
+    compute_features(FeatureConfig(), manifests, tmp_path / TINY)
+    (skip,) = SkipList.read(tmp_path / TINY / "skipped.tsv")
+    assert (skip.id, skip.reason) == ("7-1-0001", "unreadable audio")
+    assert str(audio) in skip.detail
+    assert "fetch it again" in skip.detail
+    assert [cut.id for cut in load_cuts(tmp_path, [TINY])] == ["7-1-0000", "7-1-0002"]
+
+
+def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
+    manifests = prepare_tiny(tmp_path, {})
+    audio = tmp_path / "tree" / TINY / "7" / "1" / "7-1-0001.flac"
+    soundfile.write(audio, np.full(16000, np.nan), 16000, format="WAV", subtype="FLOAT")
+    compute_features(FeatureConfig(), manifests, tmp_path / TINY)
+    (skip,) = SkipList.read(tmp_path / TINY / "skipped.tsv")
+    assert "not all finite" in skip.detail
+
+
+def test_no_usable_audio_at_all(tmp_path: Path) -> None:
+    manifests = prepare_tiny(tmp_path, {f"7-1-000{n}": b"" for n in range(3)})
+    with pytest.raises(ValueError, match=r"part train-tiny: no usable audio; \{'unreadable audio': 3\}, e\.g\. /"):
+        compute_features(FeatureConfig(), manifests, tmp_path / TINY)
+
+
+def test_parts_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"prepare part nowhere first \(stage corpus\)"):
+        compute_features(FeatureConfig(), tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match=r"part nowhere has no features yet.*\(stage features\)"):
+        load_cuts(tmp_path, ["nowhere"])
+
+
+def test_full_disk(manifests: Path, tmp_path: Path) -> None:
+    """/dev/full is a disk on which every write fails for lack of space."""
+    (tmp_path / PART).mkdir()
+    (tmp_path / PART / "feats-00000.lca").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"the disk that holds .* is full; nothing is lost: free some space"):
+        compute_features(FeatureConfig(), manifests / PART, tmp_path / PART)
+
+
+def test_other_faults_of_the_disk_are_not_called_full(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), explain_full_disk(tmp_path):
+        tmp_path.read_text()
+
+
+def test_statistics_are_those_of_all_frames(features: Path) -> None:
+    cuts = load_cuts(features, [PART])
+    frames = torch.cat([torch.from_numpy(cut.load_features()) for cut in cuts]).double()
+    mean, std = feature_statistics(cuts)
+    assert mean.dtype == std.dtype == torch.float64
+    torch.testing.assert_close(mean, frames.mean(0), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(std, frames.std(0, unbiased=False), rtol=1e-3, atol=1e-3)
+
+
+def test_too_short_for_the_transcript(features: Path) -> None:
+    cuts, skips = load_cuts(features, [PART]), SkipList()
+    frames = {cut.id: cut.num_frames // 4 for cut in cuts}
+    kept = drop_too_short(cuts, lambda text: 8 * len(text.split()), 4, skips)
+    words = {cut.id: len(cut.supervisions[0].text.split()) for cut in cuts}
+    assert {cut.id for cut in kept} == {id for id in frames if frames[id] >= 8 * words[id]}
+    assert {skip.id for skip in skips} == set(frames) - {cut.id for cut in kept}
+    assert 0 < len(skips) < 29
+    assert skips.counts() == {"too short for its transcript": len(skips)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_mel_bins": 0}, "features.num_mel_bins=0: must be positive"),
+        ({"dither": -1.0}, "features.dither=-1.0"),
+        ({"high_freq": 9000.0}, "between 0 and 8000.0 Hz"),
+        ({"low_freq": 7900.0}, r"\(that is 7600.0 Hz\)"),
+    ],
+)
+def test_config_faults(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureConfig(**changes)
