@@ -159,9 +159,7 @@ def read_arpa(path: Path, keep: Container[NGram] | None = None) -> ArpaModel:
             order, seen = _section(fields[0]), 0
             if fields[0] == "\\end\\":
                 return ArpaModel(ngrams, tuple(counts))
-    raise ValueError(
-        f"{path}:{number}: the file ends before \\end\\: it is cut short, or no ARPA file; make it again"
-    )
+    raise ValueError(f"{path}:{number}: the file ends before \\end\\: it is cut short, or no ARPA file; make it again")
 
 
 def _section(mark: str) -> int:
@@ -171,9 +169,7 @@ def _section(mark: str) -> int:
 
 def _entry(fields: Sequence[str], order: int, where: str) -> tuple[NGram, Weights]:
     if len(fields) not in (order + 1, order + 2):
-        raise ValueError(
-            f"{where}: expected log10, {order} words and perhaps a back-off weight; make the file again"
-        )
+        raise ValueError(f"{where}: expected log10, {order} words and perhaps a back-off weight; make the file again")
     try:
         backoff = float(fields[order + 1]) if len(fields) == order + 2 else 0.0
         return tuple(fields[1 : order + 1]), Weights(float(fields[0]), backoff)
@@ -184,9 +180,7 @@ def _entry(fields: Sequence[str], order: int, where: str) -> tuple[NGram, Weight
 def _check_count(order: int, seen: int, counts: Sequence[int], where: str) -> None:
     if order and (order > len(counts) or seen != counts[order - 1]):
         announced = counts[order - 1] if order <= len(counts) else 0
-        raise ValueError(
-            f"{where}: {seen} {order}-grams, but \\data\\ announces {announced}; make the file again"
-        )
+        raise ValueError(f"{where}: {seen} {order}-grams, but \\data\\ announces {announced}; make the file again")
 
 
 def write_arpa(path: Path, model: ArpaModel) -> None:

@@ -43,9 +43,7 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ValueError(
-                f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})"
-            ) from error
+            raise ValueError(f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})") from error
         with atomic_path(output / MODEL_NAME) as partial:
             partial.write_bytes((Path(name) / "bpe.model").read_bytes())
     model = load_pieces(output)
@@ -62,9 +60,7 @@ def spell(words: Sequence[str], folder: Path) -> list[Entry]:
     model = load_pieces(folder)
     known = {model.id_to_piece(index) for index in range(model.get_piece_size())}
     pieces = model.encode(list(words), out_type=str)
-    entries = [
-        (word, tuple(parts)) for word, parts in zip(words, pieces, strict=True) if known.issuperset(parts)
-    ]
+    entries = [(word, tuple(parts)) for word, parts in zip(words, pieces, strict=True) if known.issuperset(parts)]
     if len(entries) < len(words):
         log.warning("%d words have letters the training text lacks: left out", len(words) - len(entries))
     return [(OOV_WORD, (UNKNOWN,)), *entries]

@@ -45,9 +45,7 @@ class LangConfig:
         _require(self, "extra_vocabulary_size", self.extra_vocabulary_size >= 0, "must be 0 (none) or more")
         _require(self, "silence_probability", 0 <= self.silence_probability < 1, "must be in [0, 1)")
         entries = self.g2p_training_entries
-        _require(
-            self, "g2p_training_entries", entries == 0 or entries >= 1000, "must be 0 (all) or at least 1000"
-        )
+        _require(self, "g2p_training_entries", entries == 0 or entries >= 1000, "must be 0 (all) or at least 1000")
         _require(self, "bpe_vocab_size", self.bpe_vocab_size >= 32, "must be at least 32")
 
 

@@ -64,9 +64,7 @@ def derive(word: str, lexicon: Lexicon) -> list[Guess]:
         return [Guess(word, phones, f"as {bare}") for phones in lexicon[bare]]
     base = bare.removesuffix("'S")
     if base != bare and base in lexicon:
-        return [
-            Guess(word, phones + _possessive(phones[-1]), f"possessive of {base}") for phones in lexicon[base]
-        ]
+        return [Guess(word, phones + _possessive(phones[-1]), f"possessive of {base}") for phones in lexicon[base]]
     return []
 
 
@@ -122,9 +120,7 @@ def _train(entries: Iterable[tuple[str, str]], model: Path) -> None:
             "--seq1_del=false", "--seq2_del=true", f"--iter={_EM_ITERATIONS}",
         )  # fmt: skip
         # FixKN needs no tuning and is as accurate here as the modified form.
-        run_tool(
-            "estimate-ngram", "-order", str(_ORDER), "-smoothing", "FixKN", "-text", corpus, "-write-lm", arpa
-        )
+        run_tool("estimate-ngram", "-order", str(_ORDER), "-smoothing", "FixKN", "-text", corpus, "-write-lm", arpa)
         run_tool("phonetisaurus-arpa2wfst", f"--lm={arpa}", f"--ofile={model}")
 
 

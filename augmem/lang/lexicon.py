@@ -87,9 +87,7 @@ def _lines(path: Path) -> list[str]:
 def _entry(fields: Sequence[str], where: str) -> Entry:
     word = _VARIANT.sub("", fields[0]).upper()
     if len(fields) < 2:
-        raise ValueError(
-            f"{where}: {fields[0]} has no pronunciation; write its phones behind it or delete the line"
-        )
+        raise ValueError(f"{where}: {fields[0]} has no pronunciation; write its phones behind it or delete the line")
     phones = tuple(_STRESS.sub("", phone) for phone in fields[1:])
     for symbol in (word, *phones):
         if symbol in RESERVED or DISAMBIGUATION.fullmatch(symbol):
@@ -102,9 +100,7 @@ def _check_read(path: Path, lexicon: Lexicon, unspellable: list[str]) -> None:
         raise ValueError(f"lexicon {path}: no usable entry; write one WORD P1 P2 ... on each line")
     if unspellable:
         examples = ", ".join(unspellable[:3])
-        log.info(
-            "%s: %d entries can't occur in normalised text (%s, ...)", path.name, len(unspellable), examples
-        )
+        log.info("%s: %d entries can't occur in normalised text (%s, ...)", path.name, len(unspellable), examples)
 
 
 def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:

@@ -82,18 +82,13 @@ def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[s
     return sources
 
 
-def train(
-    sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path
-) -> None:
+def train(sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
     """One modified Kneser-Ney model for each text; several are mixed with weights that suit the dev text."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         words = work / "vocabulary"
         _write_lines([OOV_WORD, *sorted(vocabulary)], words)
-        parts = [
-            _estimate(source.texts, order, words, work / f"{index}.arpa")
-            for index, source in enumerate(sources)
-        ]
+        parts = [_estimate(source.texts, order, words, work / f"{index}.arpa") for index, source in enumerate(sources)]
         if len(parts) == 1:
             shutil.copyfile(parts[0], output)
         else:
@@ -115,15 +110,11 @@ def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path
     return arpa
 
 
-def _interpolate(
-    parts: Sequence[Path], order: int, words: Path, dev_texts: DevTexts, work: Path, output: Path
-) -> None:
+def _interpolate(parts: Sequence[Path], order: int, words: Path, dev_texts: DevTexts, work: Path, output: Path) -> None:
     dev = work / "dev.txt"
     _write_lines((text for texts in dev_texts.values() for text in texts), dev)
     if not dev.stat().st_size:
-        raise ValueError(
-            "lm.extra_text needs dev text to tune its weights on: name a dev part, or leave it empty"
-        )
+        raise ValueError("lm.extra_text needs dev text to tune its weights on: name a dev part, or leave it empty")
     arpas = ",".join(map(str, parts))
     run_tool(
         "interpolate-ngram", "-order", str(order), "-vocab", words, "-lm", arpas,
@@ -138,9 +129,7 @@ def _write_lines(texts: Iterable[str], path: Path) -> None:
 
 def _copy_given(source: Path, target: Path) -> None:
     if not source.is_file():
-        raise FileNotFoundError(
-            f"language model {source}: no such file; name an ARPA file, or null to train one"
-        )
+        raise FileNotFoundError(f"language model {source}: no such file; name an ARPA file, or null to train one")
     opener = gzip.open if source.suffix == ".gz" else open
     with opener(source, "rb") as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
@@ -180,9 +169,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
     """The summary as lines of text: n-grams of each model, then perplexity and OOV of each part."""
     rows = []
     for name, model in summary.items():
-        rows.append(
-            f"{name}: " + ", ".join(f"{count} {n}-grams" for n, count in enumerate(model["ngrams"], start=1))
-        )
+        rows.append(f"{name}: " + ", ".join(f"{count} {n}-grams" for n, count in enumerate(model["ngrams"], start=1)))
         for part, fit in model["parts"].items():
             rows.append(
                 f"  {part:<20} perplexity {fit['perplexity']:8.1f}   "

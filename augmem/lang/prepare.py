@@ -61,9 +61,7 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None
         spelling = Spelling(pieces, spell(choose_words(config, texts), output))
         write_lang(spelling, 0.0, output)  # pieces are trained without a silence unit: blanks take its place
     lang = Lang.load(output)
-    log.info(
-        "lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units
-    )
+    log.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units)
 
 
 def choose_words(config: LangConfig, texts: Sequence[str], lexicon: Lexicon | None = None) -> list[str]:
@@ -81,9 +79,7 @@ def choose_words(config: LangConfig, texts: Sequence[str], lexicon: Lexicon | No
 
 
 def _in_phones(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> Spelling:
-    found = {
-        word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon
-    }
+    found = {word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon}
     for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
     entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
@@ -104,9 +100,7 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
     if missing:
         log.info("%d words are not in the lexicon; see %s", len(missing), output / "g2p_words.txt")
     if left_out:
-        log.warning(
-            "%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10]
-        )
+        log.warning("%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10])
     return guesses
 
 

@@ -31,9 +31,7 @@ def read_symbols(path: Path) -> dict[str, int]:
     for count, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         fields = line.split()
         if len(fields) != 2 or not fields[1].isdecimal():
-            raise ValueError(
-                f'{path}:{count}: expected "symbol id", found {line!r}; run the lang stage again'
-            )
+            raise ValueError(f'{path}:{count}: expected "symbol id", found {line!r}; run the lang stage again')
         if fields[0] in table:
             raise ValueError(f"{path}:{count}: {fields[0]} stands here twice; run the lang stage again")
         table[fields[0]] = int(fields[1])

@@ -38,7 +38,5 @@ def run_tool(name: str, *arguments: str | Path) -> str:
 def _wheel() -> Path:
     spec = find_spec("phonetisaurus")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError(
-            "the Python package phonetisaurus is not installed: pip install phonetisaurus"
-        )
+        raise FileNotFoundError("the Python package phonetisaurus is not installed: pip install phonetisaurus")
     return Path(spec.origin).parent

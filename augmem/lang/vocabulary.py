@@ -52,9 +52,7 @@ def _read_counts(path: Path) -> Counter[str]:
     for number, line in enumerate(lines(path), start=1):
         fields = line.split("\t")
         if len(fields) != 2 or not fields[1].strip().isdecimal():
-            raise ValueError(
-                f"{path}:{number}: expected word<TAB>count, found {line!r}; mend the line or delete it"
-            )
+            raise ValueError(f"{path}:{number}: expected word<TAB>count, found {line!r}; mend the line or delete it")
         spoken = normalise_text(fields[0])
         if spoken and " " not in spoken:
             counts[spoken] += int(fields[1])

@@ -32,9 +32,7 @@ def invent(seed: int, count: int) -> list[str]:
     for _ in range(count):
         noun, other = (NOUNS[min(int(draw.expovariate(0.3)), len(NOUNS) - 1)] for _ in range(2))
         article = draw.choice(["the", "the", "a", "every"])
-        sentences.append(
-            f"{article} {noun} {draw.choice(VERBS)} {article} {other} {draw.choice(ENDS)}".strip().upper()
-        )
+        sentences.append(f"{article} {noun} {draw.choice(VERBS)} {article} {other} {draw.choice(ENDS)}".strip().upper())
     return sentences
 
 

@@ -35,9 +35,7 @@ def model(arpa: Path) -> ArpaModel:
     return read_arpa(arpa)
 
 
-def test_perplexity_and_oov_equal_kenlms(
-    arpa: Path, model: ArpaModel, dev_texts: dict[str, list[str]]
-) -> None:
+def test_perplexity_and_oov_equal_kenlms(arpa: Path, model: ArpaModel, dev_texts: dict[str, list[str]]) -> None:
     oracle = kenlm.Model(str(arpa))
     for texts in dev_texts.values():
         scores = [score for text in texts for score in oracle.full_scores(text)]
@@ -65,9 +63,7 @@ def test_every_word_of_the_lang_and_unk_are_in_the_model(model: ArpaModel, lang_
     assert model.logprob("<UNK>", []) == min(model.logprob(word, []) for word in listed - {START}) > -5
 
 
-def test_backing_off_by_epsilon_hardly_beats_the_true_score(
-    model: ArpaModel, dev_texts: dict[str, list[str]]
-) -> None:
+def test_backing_off_by_epsilon_hardly_beats_the_true_score(model: ArpaModel, dev_texts: dict[str, list[str]]) -> None:
     """A decoding graph may back off although the n-gram is there; plain KN gains 2.4 nats a sentence so."""
     assert max(weights.backoff for weights in model.ngrams.values()) <= 1e-6
     texts = dev_texts["near"]

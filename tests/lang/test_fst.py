@@ -48,8 +48,7 @@ def expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
         for said in itertools.product(entries, repeat=count):
             for gaps in itertools.product([False, True] if silence else [False], repeat=count + 1):
                 pieces = [[1] * gaps[0]] + [
-                    [TOKENS[p] for p in form] + [1] * gap
-                    for (_, form), gap in zip(said, gaps[1:], strict=True)
+                    [TOKENS[p] for p in form] + [1] * gap for (_, form), gap in zip(said, gaps[1:], strict=True)
                 ]
                 units = tuple(itertools.chain(*pieces))
                 if len(units) <= longest:

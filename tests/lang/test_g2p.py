@@ -53,9 +53,7 @@ def test_unseen_words_come_out_mostly_right(split: tuple[Lexicon, list[str]], tm
         for guess in guesses
     )
     assert len(guesses) + len(left_out) == len(unseen) and len(left_out) < 3
-    assert (
-        errors / sum(len(truth[guess.word][0]) for guess in guesses) < 0.25
-    )  # 3,000 words are few: about 0.18
+    assert errors / sum(len(truth[guess.word][0]) for guess in guesses) < 0.25  # 3,000 words are few: about 0.18
 
 
 def test_a_model_is_trained_once(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:

@@ -13,18 +13,14 @@ import torch
 from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
 
 
-def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(
-    lang_dir: Path, train_texts: list[str]
-) -> None:
+def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(lang_dir: Path, train_texts: list[str]) -> None:
     lang = Lang.load(lang_dir)
     words = {word for text in train_texts for word in text.split()}
     assert set(lang.pronunciations) == words | {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
     assert [*lang.words][:1] == ["<eps>"] and [*lang.words][-3:] == ["#0", "<s>", "</s>"]
     truth = load_cmudict()
     for word in words:
-        assert [tuple(lang.unit_of[unit] for unit in form) for form in lang.pronunciations[word]] == truth[
-            word
-        ]
+        assert [tuple(lang.unit_of[unit] for unit in form) for form in lang.pronunciations[word]] == truth[word]
     assert lang.num_units == 42 and lang.unit_ids == list(range(1, 42))  # blank, SIL, SPN and 39 phones
     assert validate_lang(lang_dir) == []
 
@@ -38,9 +34,7 @@ def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
 def test_transducers_load_with_their_words(lang_dir: Path) -> None:
     lang = Lang.load(lang_dir)
     for fst in (lang.L(), lang.L_disambig()):
-        assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == set(
-            map(lang.words.get, lang.pronunciations)
-        )
+        assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == set(map(lang.words.get, lang.pronunciations))
     assert (lang.L().labels < lang.first_token_disambiguation).all()
 
 
@@ -73,9 +67,7 @@ def test_more_pieces_than_the_text_can_have_is_told(tmp_path: Path) -> None:
 def test_extra_words_rare_words_and_words_without_pronunciation(tmp_path: Path) -> None:
     (tmp_path / "novel.txt").write_text("The zebra saw the zebra, a blorft and an okapi. The end.\n")
     (tmp_path / "names.tsv").write_text("Blorft\t2\nGnu\t1\n")
-    (tmp_path / "words").write_text(
-        "CAT K AE T\nDOG D AO G\nTHE DH AH\nZEBRA Z IY B R AH\nOKAPI OW K AA P IY\n"
-    )
+    (tmp_path / "words").write_text("CAT K AE T\nDOG D AO G\nTHE DH AH\nZEBRA Z IY B R AH\nOKAPI OW K AA P IY\n")
     config = LangConfig(
         lexicon=str(tmp_path / "words"), g2p="none", min_count=2, extra_vocabulary_size=3,
         extra_vocabulary=(str(tmp_path / "novel.txt"), str(tmp_path / "names.tsv")),
@@ -94,9 +86,7 @@ def test_extra_words_rare_words_and_words_without_pronunciation(tmp_path: Path) 
         ("novel.txt", b"fine\nna\xefve\n", "novel.txt: not UTF-8"),
     ],
 )
-def test_faults_in_extra_files_are_told(
-    tmp_path: Path, name: str, text: str | bytes | None, fault: str
-) -> None:
+def test_faults_in_extra_files_are_told(tmp_path: Path, name: str, text: str | bytes | None, fault: str) -> None:
     if text is not None:
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((ValueError, FileNotFoundError), match=fault):

@@ -50,9 +50,7 @@ def novel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def plain(
-    lang_dir: Path, train_texts: list[str], dev_texts: dict, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def plain(lang_dir: Path, train_texts: list[str], dev_texts: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
     prepare_language_models(LmConfig(), train_texts[:60], dev_texts, lang_dir, folder)
     return folder
@@ -93,9 +91,7 @@ def test_extra_text_of_the_same_kind_lowers_perplexity(
         assert fits[0]["oov"] == fits[1]["oov"]  # the vocabulary is the lang's, whatever the text
 
 
-def test_unknown_words_of_the_training_text_become_unk(
-    lang_dir: Path, train_texts: list[str], tmp_path: Path
-) -> None:
+def test_unknown_words_of_the_training_text_become_unk(lang_dir: Path, train_texts: list[str], tmp_path: Path) -> None:
     texts = [text.replace("PILOT", "XYZZY") for text in train_texts]
     prepare_language_models(LmConfig(), texts, {}, lang_dir, tmp_path)
     model = read_arpa(tmp_path / "first_pass.arpa")
