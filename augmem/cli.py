@@ -50,13 +50,9 @@ def command_parser() -> argparse.ArgumentParser:
     for name, summary in STAGES.items():
         stage = commands.add_parser(name, help=summary)
         stage.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
-        stage.add_argument(
-            "--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)"
-        )
+        stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
         if name == "train":
-            stage.add_argument(
-                "--max-minutes", type=float, help="stop after that long, to go on at the next run"
-            )
+            stage.add_argument("--max-minutes", type=float, help="stop after that long, to go on at the next run")
     return parser
 
 
@@ -69,9 +65,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     if arguments.command == "recipe":
         return recipe(arguments, rest)
     if rest:
-        raise ValueError(
-            f"unknown options {' '.join(rest)}; augmem {arguments.command} --help lists those there are"
-        )
+        raise ValueError(f"unknown options {' '.join(rest)}; augmem {arguments.command} --help lists those there are")
     from augmem import stages
 
     experiment = stages.Experiment.load(arguments.exp)

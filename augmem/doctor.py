@@ -53,9 +53,7 @@ def examine() -> Iterator[Finding]:
     yield examine_python()
     yield from map(examine_package, PACKAGES)
     yield examine_mkl()
-    yield guarded(
-        "k2 self test", k2_self_test, "local/setup.sh; if it names libpython: apt-get install libpython3.11"
-    )
+    yield guarded("k2 self test", k2_self_test, "local/setup.sh; if it names libpython: apt-get install libpython3.11")
     yield guarded("MP3 reading", mp3_support, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
     yield examine_space()
 
@@ -64,9 +62,7 @@ def examine_python() -> Finding:
     """CPython 3.10 and 3.11 have k2 wheels for torch 1.13; newer Pythons need newer wheels."""
     version = platform.python_version()
     fits = sys.version_info[:2] in ((3, 10), (3, 11))
-    return Finding(
-        "python", version, "" if fits else "use CPython 3.11, as PYTHON=python3.11 local/setup.sh does"
-    )
+    return Finding("python", version, "" if fits else "use CPython 3.11, as PYTHON=python3.11 local/setup.sh does")
 
 
 def examine_package(name: str) -> Finding:
@@ -82,9 +78,7 @@ def examine_mkl() -> Finding:
     if not wants_mkl_switch():
         return Finding("matrix products", f"torch {torch_version()} picks its fast path by itself")
     value = os.environ.get(MKL_SWITCH, "unset")
-    remedy = (
-        "" if value == "5" else f"export {MKL_SWITCH}=5: this MKL is 3 to 10 times slower on AMD without it"
-    )
+    remedy = "" if value == "5" else f"export {MKL_SWITCH}=5: this MKL is 3 to 10 times slower on AMD without it"
     return Finding("matrix products", f"AMD with AVX2, {MKL_SWITCH}={value}", remedy)
 
 
@@ -105,9 +99,7 @@ def k2_self_test() -> str:
     log_probs = torch.randn(1, 20, 4, generator=torch.Generator().manual_seed(1)).log_softmax(-1)
     graph = k2.ctc_graph([[1, 2]])
     dense = k2.DenseFsaVec(log_probs, torch.tensor([[0, 0, 20]], dtype=torch.int32))
-    score = k2.intersect_dense(graph, dense, output_beam=30.0).get_tot_scores(
-        log_semiring=True, use_double_scores=True
-    )
+    score = k2.intersect_dense(graph, dense, output_beam=30.0).get_tot_scores(log_semiring=True, use_double_scores=True)
     loss = torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1),
         torch.tensor([[1, 2]]),

@@ -57,7 +57,9 @@ class ModelDescription:
     def from_json(text: str) -> ModelDescription:
         """The inverse of `to_json`. JSON has no tuples, so lists in the encoder's settings become tuples again."""
         values = json.loads(text)
-        encoder = {name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()}
+        encoder: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()
+        }
         return ModelDescription(encoder=EncoderConfig(**encoder), **values)
 
 
@@ -72,9 +74,7 @@ class AcousticModel(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, description: ModelDescription, mean: Tensor | None = None, std: Tensor | None = None
-    ) -> None:
+    def __init__(self, description: ModelDescription, mean: Tensor | None = None, std: Tensor | None = None) -> None:
         super().__init__()
         bins = description.feature_dim
         self.description = description
@@ -128,9 +128,7 @@ class AcousticModel(nn.Module):
         description = dataclasses.replace(self.description, training=notes)
         weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            torch.save(
-                {"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary
-            )
+            torch.save({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
 
     @staticmethod
     def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:

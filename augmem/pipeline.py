@@ -44,9 +44,7 @@ def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callab
     logger.info("%s: wrote %s in %s", name, output, spoken_time(time.time() - started))
 
 
-def run_resumable_stage(
-    name: str, output: Path, inputs: Mapping[str, Any], action: Callable[[Path], bool]
-) -> bool:
+def run_resumable_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callable[[Path], bool]) -> bool:
     """Like `run_stage`, for an action that keeps its own checkpoints in `output` and goes on from them.
 
     The action returns whether it is finished; if not, its `.done` record waits for a later run. A folder that was
@@ -96,9 +94,7 @@ def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> N
     if not begun.exists():
         return
     before = read_json(begun)
-    changed = sorted(
-        key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key))
-    )
+    changed = sorted(key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key)))
     if changed:
         raise ValueError(
             f"{output}: {name} was begun with other inputs ({', '.join(changed)} changed); "

@@ -1,4 +1,4 @@
-"""A recipe: one dataclass per component, read from conf/*.yaml, changed on the command line, frozen into the experiment."""
+"""A recipe: one dataclass per component, read from conf/*.yaml, changed by options, frozen into the experiment."""
 
 from __future__ import annotations
 

@@ -352,9 +352,7 @@ def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Pic
     model = AcousticModel.load(experiment.model, experiment.lang)
     if experiment.recipe.encoder.type != "augmented_memory":
         return []
-    cut = max(
-        load_cuts(experiment.data / "features", parts, in_memory=False), key=lambda c: (c.duration, c.id)
-    )
+    cut = max(load_cuts(experiment.data / "features", parts, in_memory=False), key=lambda c: (c.duration, c.id))
     maps = attention_maps(model.encoder, model.normalise(torch.from_numpy(cut.load_features())))
     last = max(item.segment for item in maps)
     shown = [item for item in maps if item.segment == last]
@@ -374,6 +372,4 @@ def source_digest(source: str | None) -> str:
 
 def manifest_digest(folder: Path) -> str:
     """Content of one part's manifests, whatever the compression says of its date."""
-    return sha256_json(
-        [gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))]
-    )
+    return sha256_json([gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))])

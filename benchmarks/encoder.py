@@ -42,9 +42,7 @@ def main() -> None:
 
 def options() -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=5)
@@ -93,9 +91,7 @@ def step_against_share(config: EncoderConfig, repeats: int) -> None:
     encoder = build_encoder(config, BINS, SHIFT).eval()
     features = torch.randn(1, 2000, BINS)
     with torch.no_grad():
-        times = interleave(
-            [partial(segmental, encoder, features), partial(whole, encoder, features)], 2 * repeats
-        )
+        times = interleave([partial(segmental, encoder, features), partial(whole, encoder, features)], 2 * repeats)
     print("\nforward at batch 1, streaming steps / parallel")
     show("  20 s", *times)
 
@@ -129,10 +125,7 @@ def memory_against_length(config: EncoderConfig) -> None:
     ):
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
             peaks = [pool.apply(peak, (kind, seconds)) for seconds in (30, 60, 120, 240)]
-        print(
-            f"  {name}: "
-            + ", ".join(f"{s} s {p:.0f}" for s, p in zip((30, 60, 120, 240), peaks, strict=True))
-        )
+        print(f"  {name}: " + ", ".join(f"{s} s {p:.0f}" for s, p in zip((30, 60, 120, 240), peaks, strict=True)))
 
 
 def share_of_products(config: EncoderConfig) -> None:

@@ -34,7 +34,7 @@ def test_json_round_trip_and_a_broken_file_is_named(tmp_path: Path) -> None:
     write_json(path, {"word": "naïve", "count": 2})
     assert read_json(path) == {"word": "naïve", "count": 2}
     path.write_text('{"word": ')
-    with pytest.raises(ValueError, match="value.json: not a JSON file"):
+    with pytest.raises(ValueError, match=r"value\.json: not a JSON file"):
         read_json(path)
 
 

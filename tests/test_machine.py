@@ -42,7 +42,9 @@ def test_k2_agrees_with_torch() -> None:
     assert "equals torch's" in k2_self_test()
 
 
-def test_what_is_missing_comes_with_its_remedy(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_comes_with_its_remedy(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("augmem.doctor.PACKAGES", ("no-such-package",))
     assert doctor() == 1
     printed = capsys.readouterr().out

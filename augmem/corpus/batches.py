@@ -151,22 +151,16 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
 
 
 def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
-    """All batches of an epoch, nothing loaded yet. Lhotse seeds itself with the sum of seed and epoch."""
+    """All batches of an epoch, nothing loaded yet."""
     listed = list(cuts)  # as a plain list: samplers warn of a CutSet in memory
-    options = {
-        "max_duration": config.max_duration,
-        "shuffle": True,
-        "seed": config.seed,
-        "world_size": 1,
-        "rank": 0,
-    }
+    # Lhotse adds seed and epoch up, so that epoch 1 of seed 0 would be epoch 0 of seed 1.
+    options = {"max_duration": config.max_duration, "shuffle": True, "seed": _words(config.seed, epoch)[0]}
+    alone = {"world_size": 1, "rank": 0}
     buckets = min(config.num_buckets, len(listed))
-    sampler = (
-        DynamicBucketingSampler(listed, num_buckets=buckets, **options)
-        if buckets > 1
-        else DynamicCutSampler(listed, **options)
-    )
-    sampler.set_epoch(epoch)
+    if buckets < 2:
+        return [list(batch) for batch in DynamicCutSampler(listed, **options, **alone)]
+    # sync_buckets would draw the buckets in the same order in every epoch.
+    sampler = DynamicBucketingSampler(listed, num_buckets=buckets, sync_buckets=False, **options, **alone)
     return [list(batch) for batch in sampler]
 
 
@@ -202,37 +196,46 @@ def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> 
     Returns:
         (T, F), a new tensor; drawn from the global random states of Python, NumPy and torch.
     """
-    frames = len(features)
-    mask_frames = round(config.time_mask / frame_shift)
-    # Lhotse's time masks fail where there is not one frame to hide; without them bands are still hidden.
-    can_mask_time = config.time_masks > 0 and int(frames * config.time_mask_fraction) > 0
-    masks = min(config.time_masks, int(frames * config.time_mask_fraction)) if can_mask_time else 1
+    masks, mask_frames, fraction = _time_masks(len(features), config, frame_shift)
     transform = SpecAugment(
         time_warp_factor=round(config.time_warp / frame_shift),
         num_feature_masks=config.frequency_masks,
         features_mask_size=min(config.frequency_mask_bins, features.shape[1]),
         num_frame_masks=masks,
-        frames_mask_size=mask_frames if can_mask_time else 1,
-        max_frames_mask_fraction=config.time_mask_fraction if can_mask_time else 1.0 / frames,
+        frames_mask_size=mask_frames,
+        max_frames_mask_fraction=fraction,
         p=config.probability,
     )
     return transform(features.unsqueeze(0)).squeeze(0)
 
 
+def _time_masks(frames: int, config: SpecAugmentConfig, frame_shift: float) -> tuple[int, int, float]:
+    """Number, greatest length and greatest share of the time masks, for `frames` frames."""
+    may_hide = int(frames * config.time_mask_fraction)
+    if config.time_masks == 0 or may_hide == 0:
+        return 1, 1, 2 / frames  # Lhotse fails on no masks and on empty ones; one of less than a frame hides nothing
+    return min(config.time_masks, may_hide), max(1, round(config.time_mask / frame_shift)), config.time_mask_fraction
+
+
 @contextmanager
 def random_state(*seeds: int) -> Iterator[None]:
     """Have the global random states follow from `seeds` alone, and afterwards be what they were."""
-    words = np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(3)
+    words = _words(*seeds)
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
-            random.seed(int(words[0]))
-            np.random.seed(int(words[1]))
-            torch.manual_seed(int(words[2]))
+            random.seed(words[0])
+            np.random.seed(words[1])
+            torch.manual_seed(words[2])
             yield
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def _words(*seeds: int) -> list[int]:
+    """Three numbers of 32 bits that look random and depend on all of `seeds`."""
+    return [int(word) for word in np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(3)]
 
 
 def collate(cuts: Sequence[Cut], features: Sequence[Tensor]) -> Batch:

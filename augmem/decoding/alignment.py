@@ -111,13 +111,9 @@ class Aligner:
         """
         steps, score = self.best_path(log_probs, [self.words.get(word, self.oov) for word in words])
         starts = [frame for frame, step in enumerate(steps) if step.unit]
-        ends = [
-            self.end_of(steps, start, stop)
-            for start, stop in zip(starts, [*starts[1:], len(steps)], strict=True)
-        ]
+        ends = [self.end_of(steps, start, stop) for start, stop in zip(starts, [*starts[1:], len(steps)], strict=True)]
         units = [
-            self.timed(self.unit_names[steps[start].unit], start, end)
-            for start, end in zip(starts, ends, strict=True)
+            self.timed(self.unit_names[steps[start].unit], start, end) for start, end in zip(starts, ends, strict=True)
         ]
         return Alignment(self.word_times(words, steps, starts, ends), tuple(units), score)
 
@@ -147,9 +143,7 @@ class Aligner:
         """H o L o words: labels are outputs, `units` the units where they begin, `aux_labels` the words."""
         transcript = k2.arc_sort(linear(words))
         paths = k2.connect(k2.intersect(self.lexicon, transcript, treat_epsilons_specially=False))
-        said = k2.Fsa(
-            paths.arcs, aux_labels=paths.labels.contiguous()
-        )  # invert() leaves views k2 itself refuses
+        said = k2.Fsa(paths.arcs, aux_labels=paths.labels.contiguous())  # invert() leaves views k2 itself refuses
         said.scores = paths.scores.contiguous()
         said.labels = paths.aux_labels.contiguous()
         said = k2.arc_sort(k2.connect(k2.remove_epsilon(k2.top_sort(said))))

@@ -49,9 +49,7 @@ class Tokens:
 
     def take(self, rows: Ints) -> Tokens:
         """Some of the rows."""
-        return Tokens(
-            self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows]
-        )
+        return Tokens(self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows])
 
 
 class Histories:
@@ -66,9 +64,7 @@ class Histories:
         extended = parents.copy()
         rows = np.flatnonzero(words)
         if len(rows):
-            pairs, inverse = np.unique(
-                np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True
-            )
+            pairs, inverse = np.unique(np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True)
             numbers = np.array([self.child(int(parent), int(word)) for parent, word in pairs], dtype=np.int64)
             extended[rows] = numbers[inverse.ravel()]
         return extended
@@ -108,9 +104,7 @@ def best_word_sequences(lattice: Lattice, num_paths: int, beam: float, max_token
             tokens = strongest(tokens, ahead, max_tokens)
     paths = [
         Path(histories.words(int(history)), float(total), float(best), float(graph))
-        for history, total, best, graph in zip(
-            tokens.history, tokens.total, tokens.best, tokens.graph, strict=True
-        )
+        for history, total, best, graph in zip(tokens.history, tokens.total, tokens.best, tokens.graph, strict=True)
     ]
     return sorted(paths, key=lambda path: (-path.total, path.words))[:num_paths]
 

@@ -145,9 +145,7 @@ class Worker:
         found = find_lattices(log_probs, lengths, self.graph, self.config, [u.id for u in utterances])
         limits = (self.config.nbest, self.config.nbest_beam, self.config.nbest_tokens)
         return [
-            Answer(
-                utterance, result.search, result.lattice.density, best_word_sequences(result.lattice, *limits)
-            )
+            Answer(utterance, result.search, result.lattice.density, best_word_sequences(result.lattice, *limits))
             for utterance, result in zip(utterances, found, strict=True)
         ]
 

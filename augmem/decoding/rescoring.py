@@ -34,9 +34,7 @@ class SentenceScorer:
     def score(self, words: Sequence[str]) -> float:
         """log p(words, end); words the model lacks are scored as its word for the unknown."""
         known = [START, *(self.known(word) for word in words), END]
-        total = sum(
-            self.logprob(known[n], tuple(known[max(0, n - self.history) : n])) for n in range(1, len(known))
-        )
+        total = sum(self.logprob(known[n], tuple(known[max(0, n - self.history) : n])) for n in range(1, len(known)))
         return total * math.log(10)
 
     def known(self, word: str) -> str:

@@ -122,12 +122,8 @@ def with_open_ends(graph: k2.Fsa) -> k2.Fsa:
 def extended(aux_labels: Tensor | k2.RaggedTensor, count: int, order: Tensor) -> Tensor | k2.RaggedTensor:
     """Append `count` arcs' worth of word labels for final arcs, then reorder all of them."""
     if isinstance(aux_labels, Tensor):
-        return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[
-            order
-        ].contiguous()
-    added = (
-        k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
-    )
+        return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[order].contiguous()
+    added = k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
     joined = k2.ragged.cat([aux_labels, added], axis=0) if count else aux_labels
     return joined.index(order.int(), axis=0, need_value_indexes=False)[0]
 
@@ -278,9 +274,7 @@ def check_scores(log_probs: Tensor, lengths: Tensor) -> None:
         raise ValueError(f"a length of {int(lengths.max())} frames exceeds log_probs' {log_probs.shape[1]}")
     for b, length in enumerate(lengths.tolist()):
         if torch.isnan(log_probs[b, :length]).any():
-            raise ValueError(
-                f"utterance {b} of the batch has scores that are not numbers: the model has diverged"
-            )
+            raise ValueError(f"utterance {b} of the batch has scores that are not numbers: the model has diverged")
 
 
 def called(names: Sequence[str], rows: Sequence[int]) -> str:

@@ -59,9 +59,7 @@ class Answer:
     words: tuple[str, ...]
 
 
-def tune(
-    decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, output: Path | None = None
-) -> Path:
+def tune(decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, output: Path | None = None) -> Path:
     """Try the whole grid on the pooled dev parts and freeze the best point of each system.
 
     Only the n-best files of `dev_parts` are opened. Among equal word error rates the point nearest to
@@ -133,9 +131,7 @@ class Table:
     def __init__(self, entries: Sequence[NbestEntry]) -> None:
         self.words = sum(len(e.utterance.reference) for e in entries)
         width = max((len(e.hypotheses) for e in entries), default=0) or 1
-        self.am, self.first, self.large, self.length, self.errors = (
-            np.zeros((len(entries), width)) for _ in range(5)
-        )
+        self.am, self.first, self.large, self.length, self.errors = (np.zeros((len(entries), width)) for _ in range(5))
         self.am[:, 1:] = -np.inf
         for row, entry in enumerate(entries):
             self.errors[row, 0] = len(entry.utterance.reference)

@@ -60,9 +60,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         slots = config.memory_slots or 0
         return {"memory": self.norm.weight.new_zeros(batch, *memory_shape(config, slots))}
 
-    def _run_segment(
-        self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent
-    ) -> tuple[Tensor, Recurrent]:
+    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         lower, last = index_layers(blocks, self.config, x)
         memory = state["memory"]
         seen = newest(segments, memory.size(4), memory)

@@ -41,9 +41,7 @@ class Encoder(nn.Module):
         self.right = config.frames("right_context", frame_shift)
         self.frontend = Frontend(feature_dim, config.frontend_channels, config.subsampling, config.dim)
         self.dropout = Dropout(config.dropout)
-        self.tap_norms = nn.ModuleDict(
-            {str(n): nn.LayerNorm(config.dim) for n in config.iterated_loss_layers}
-        )
+        self.tap_norms = nn.ModuleDict({str(n): nn.LayerNorm(config.dim) for n in config.iterated_loss_layers})
         self.norm = nn.LayerNorm(config.dim)
 
     @property
@@ -85,13 +83,9 @@ class Encoder(nn.Module):
 
     def init_state(self, batch: int) -> dict[str, Tensor]:
         """State of `batch` new streams: a flat dict of tensors, batch first, all zero."""
-        raise NotImplementedError(
-            f"encoder.type {self.config.type} needs the whole utterance: it cannot stream"
-        )
+        raise NotImplementedError(f"encoder.type {self.config.type} needs the whole utterance: it cannot stream")
 
-    def step(
-        self, chunk: Tensor, state: dict[str, Tensor], final: bool = False
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Tensor, state: dict[str, Tensor], final: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
         """Feed the next feature frames (B, T, F), T >= 0, of B streams.
 
         Args:
@@ -102,9 +96,7 @@ class Encoder(nn.Module):
             the outputs that have become computable (B, T', D), and the new state, whose `emitted` (B,) tells
             how many of them belong to each stream (they differ only between streams that were started apart).
         """
-        raise NotImplementedError(
-            f"encoder.type {self.config.type} needs the whole utterance: it cannot stream"
-        )
+        raise NotImplementedError(f"encoder.type {self.config.type} needs the whole utterance: it cannot stream")
 
     def _dropped(self) -> bool:
         """Whether training skips the coming layer this time."""
@@ -121,13 +113,9 @@ def check_batch(features: Tensor, lengths: Tensor, feature_dim: int) -> None:
     if features.dim() != 3 or features.size(2) != feature_dim:
         raise ValueError(f"features: shape {tuple(features.shape)} must be (B, T, {feature_dim})")
     if lengths.shape != features.shape[:1]:
-        raise ValueError(
-            f"lengths: shape {tuple(lengths.shape)} must be ({features.size(0)},), one per utterance"
-        )
+        raise ValueError(f"lengths: shape {tuple(lengths.shape)} must be ({features.size(0)},), one per utterance")
     if int(lengths.min()) < 1 or int(lengths.max()) > features.size(1):
-        raise ValueError(
-            f"lengths: {lengths.tolist()} must be from 1 to the batch's {features.size(1)} frames"
-        )
+        raise ValueError(f"lengths: {lengths.tolist()} must be from 1 to the batch's {features.size(1)} frames")
 
 
 def unpack(rows: Tensor, index: Tensor) -> Tensor:
@@ -140,7 +128,5 @@ def initialise(module: nn.Module, layers: int) -> None:
     stable."""
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
-            nn.init.xavier_uniform_(
-                part.weight, gain=(2 * layers) ** -0.5 if name.endswith("output") else 1.0
-            )
+            nn.init.xavier_uniform_(part.weight, gain=(2 * layers) ** -0.5 if name.endswith("output") else 1.0)
             nn.init.zeros_(part.bias)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-EncoderType = Literal[
-    "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"
-]
+EncoderType = Literal["augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"]
 
 
 @dataclass(frozen=True)
@@ -75,9 +73,7 @@ class EncoderConfig:
 
     def _check_choices(self) -> None:
         for field, allowed in _CHOICES.items():
-            self._require(
-                field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}"
-            )
+            self._require(field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}")
 
     def _check_sizes(self) -> None:
         for field in ("dim", "heads", "feedforward_dim", "layers"):
@@ -98,9 +94,7 @@ class EncoderConfig:
             self._require(field, good, f"must be null or a whole number of at least {least}")
         taps = self.iterated_loss_layers
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
-        self._require(
-            "iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}"
-        )
+        self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")
 
     def _check_rates(self) -> None:
         for field in ("dropout", "layer_drop"):

@@ -88,14 +88,10 @@ class Frontend(nn.Module):
             "feature_frames": torch.zeros(batch, dtype=torch.int64, device=like.device),
         }
         for i, convolution in enumerate(self.convolutions):
-            state[f"convolution_{i}"] = like.new_zeros(
-                batch, convolution.cache, self.channels[i], self.bins[i]
-            )
+            state[f"convolution_{i}"] = like.new_zeros(batch, convolution.cache, self.channels[i], self.bins[i])
         return state
 
-    def step(
-        self, chunk: Tensor, state: dict[str, Tensor], final: bool
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def step(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Feed feature frames `chunk` (B, T, F).
 
         Returns:
@@ -121,11 +117,7 @@ class Frontend(nn.Module):
         (B,)."""
         left_over = state["feature_frames"] % self.subsampling
         available = left_over + chunk.size(1)
-        count = (
-            self.output_lengths(available)
-            if final
-            else available.div(self.subsampling, rounding_mode="floor")
-        )
+        count = self.output_lengths(available) if final else available.div(self.subsampling, rounding_mode="floor")
         width = int(count.max()) * self.subsampling
         table = torch.cat([state["features"], chunk], 1)
         frames = take(table, self.subsampling - 1 - left_over, width)

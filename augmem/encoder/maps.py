@@ -45,9 +45,7 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
         2-D.
     """
     if not isinstance(encoder, AugmentedMemoryEncoder):
-        raise ValueError(
-            f"attention_maps: encoder.type {encoder.config.type!r} has no maps of [memory | L | C | R]"
-        )
+        raise ValueError(f"attention_maps: encoder.type {encoder.config.type!r} has no maps of [memory | L | C | R]")
     if features.dim() != 2:
         raise ValueError(f"attention_maps: features of shape {tuple(features.shape)} must be (T, F)")
     seen = _watched(encoder, features)
@@ -63,9 +61,7 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
             memory = int(plan.seen[n].sum())
             rows = centre[n] if layer == len(seen) else size[n]
             kept = weights[n, :, :rows, old - memory : old + size[n]]
-            maps.append(
-                AttentionMap(layer, n, kept, memory, left[n], centre[n], size[n] - left[n] - centre[n])
-            )
+            maps.append(AttentionMap(layer, n, kept, memory, left[n], centre[n], size[n] - left[n] - centre[n]))
     return maps
 
 

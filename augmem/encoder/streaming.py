@@ -35,9 +35,7 @@ class SegmentEncoder(Encoder):
     def _init_recurrent(self, batch: int) -> Recurrent:
         raise NotImplementedError
 
-    def _run_segment(
-        self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent
-    ) -> tuple[Tensor, Recurrent]:
+    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         """Block rows `x` (P, D) of segment number `segments` (S,) -> centre rows (K, D) and the new state."""
         raise NotImplementedError
 
@@ -47,9 +45,7 @@ class SegmentEncoder(Encoder):
         like = self.norm.weight
         count = torch.zeros(batch, dtype=torch.int64, device=like.device)
         state = self.frontend.init_state(batch)
-        state["history"] = like.new_zeros(
-            batch, self.block_left + self.centre + self.right - 1, self.output_dim
-        )
+        state["history"] = like.new_zeros(batch, self.block_left + self.centre + self.right - 1, self.output_dim)
         state.update(frames=count, segments=count.clone(), emitted=count.clone())
         return state | self._init_recurrent(batch)
 
@@ -70,9 +66,7 @@ class SegmentEncoder(Encoder):
                 break
             blocks, sizes = self._cut(ready, line.size(1), first, known, segments)
             mine = {name: value[ready] for name, value in recurrent.items()}
-            hidden, mine = self._run_segment(
-                gather(line.flatten(0, 1), blocks.source), blocks, segments[ready], mine
-            )
+            hidden, mine = self._run_segment(gather(line.flatten(0, 1), blocks.source), blocks, segments[ready], mine)
             recurrent = {name: put_streams(value, mine[name], ready) for name, value in recurrent.items()}
             segments = segments.index_add(0, ready, torch.ones_like(ready))
             outputs.append((ready, sizes, hidden))
@@ -81,9 +75,7 @@ class SegmentEncoder(Encoder):
         new_state.update(frames=known, segments=segments, emitted=emitted)
         return hidden, new_state | recurrent
 
-    def _cut(
-        self, ready: Tensor, width: int, first: Tensor, known: Tensor, segments: Tensor
-    ) -> tuple[Blocks, Tensor]:
+    def _cut(self, ready: Tensor, width: int, first: Tensor, known: Tensor, segments: Tensor) -> tuple[Blocks, Tensor]:
         """The next block of each stream in `ready` (S,), in lines of `width` frames, and its centre's size
         (S,)."""
         start = segments[ready] * self.centre

@@ -31,15 +31,11 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         if self.topology not in TOPOLOGIES:
-            raise ValueError(
-                f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}"
-            )
+            raise ValueError(f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}")
         if self.phone_lm_order not in (2, 3, 4):
             raise ValueError(f"graph.phone_lm_order is {self.phone_lm_order}; it must be 2, 3 or 4")
         if self.phone_lm_histories < 0:
             raise ValueError(f"graph.phone_lm_histories is {self.phone_lm_histories}; it must be 0 or more")
         for name in ("silence_at_ends", "silence_between_words"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1"
-                )
+                raise ValueError(f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1")

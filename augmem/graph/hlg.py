@@ -38,9 +38,7 @@ class SizeLog:
         self.sizes[name] = {"states": states, "arcs": arcs, "seconds": seconds}
         _LOG.info("%-22s %9d states %10d arcs %8.2f s", name, states, arcs, seconds)
         if not arcs:
-            raise ValueError(
-                f"{name} has no arcs: lexicon and grammar share no word; run stages lang and lm again"
-            )
+            raise ValueError(f"{name} has no arcs: lexicon and grammar share no word; run stages lang and lm again")
         return fsa
 
 
@@ -82,9 +80,7 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
     graph = k2.arc_sort(graph)
-    return log(
-        "HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph)))
-    )
+    return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph))))
 
 
 def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:

@@ -87,9 +87,7 @@ def estimate_phone_lm(
     """
     unknown = {unit for sequence in sequences for unit in sequence} - set(units)
     if unknown or not sequences:
-        raise ValueError(
-            f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}"
-        )
+        raise ValueError(f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}")
     counts = _count(sequences, order)
     discounts = _discounts(counts, order)
     uniform = dict.fromkeys((*units, END), 1 / (len(units) + 1))
@@ -131,9 +129,7 @@ def _discounts(counts: Counts, order: int) -> list[float]:
     """Ney's estimate n1 / (n1 + 2 n2) for histories of each length; 0.5 where there are no such counts."""
     discounts = []
     for length in range(order):
-        seen = [
-            c for history, following in counts.items() if len(history) == length for c in following.values()
-        ]
+        seen = [c for history, following in counts.items() if len(history) == length for c in following.values()]
         once, twice = seen.count(1), seen.count(2)
         discounts.append(once / (once + 2 * twice) if once and twice else 0.5)
     return discounts

@@ -19,9 +19,7 @@ _LOG = logging.getLogger(__name__)
 SILENCE = "SIL"
 
 
-def prepare_graphs(
-    config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path
-) -> None:
+def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path) -> None:
     """Write P.pt, HLG.pt, G_rescoring.pt and sizes.json (states, arcs, seconds of each step) to `output`.
 
     Args:
@@ -37,9 +35,7 @@ def prepare_graphs(
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
     save_fsa(phone_lm, output / "P.pt")
     log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
-    save_fsa(
-        build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt"
-    )
+    save_fsa(build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt")
     larger = read_grammar(lm_dir / "rescoring.fst.txt")
     save_fsa(log("G for rescoring", lambda: build_rescoring_grammar(lang, larger)), output / "G_rescoring.pt")
     write_json(output / "sizes.json", log.sizes)

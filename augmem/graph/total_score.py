@@ -40,8 +40,7 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
 def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
     if log_probs.dim() != 3 or lengths.shape != (rows,) or log_probs.shape[0] != rows:
         raise ValueError(
-            f"log_probs {tuple(log_probs.shape)} must be (B, T, V), "
-            f"lengths {tuple(lengths.shape)} (B,), B = {rows}"
+            f"log_probs {tuple(log_probs.shape)} must be (B, T, V), lengths {tuple(lengths.shape)} (B,), B = {rows}"
         )
     if not log_probs.shape[1]:
         raise ValueError(f"log_probs {tuple(log_probs.shape)} have no frames")
@@ -103,9 +102,7 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor,
     backward = torch.where(graphs.outgoing == S, 2 * S, graphs.outgoing + S)
     forward = torch.where(graphs.incoming == S, 2 * S, graphs.incoming)
     sources = torch.cat([pad(forward, 2 * S), pad(backward, 2 * S)], dim=1)
-    scores = torch.cat(
-        [pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1
-    )
+    scores = torch.cat([pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1)
     return torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype)
 
 
@@ -176,9 +173,7 @@ class DenseGraph:
         return _DenseScore.apply(log_probs, lengths.to(log_probs.device), self)
 
     def _to(self, device: torch.device) -> None:
-        self.labels, self.transitions, self.start = (
-            x.to(device) for x in (self.labels, self.transitions, self.start)
-        )
+        self.labels, self.transitions, self.start = (x.to(device) for x in (self.labels, self.transitions, self.start))
 
 
 class _DenseScore(torch.autograd.Function):

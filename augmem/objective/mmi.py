@@ -24,13 +24,9 @@ class LatticeFreeMmi:
         ValueError: the numerators have no phone LM.
     """
 
-    def __init__(
-        self, numerators: NumeratorCompiler, denominator: Denominator, den_scale: float = 1.0
-    ) -> None:
+    def __init__(self, numerators: NumeratorCompiler, denominator: Denominator, den_scale: float = 1.0) -> None:
         if numerators.phone_lm is None:
-            raise ValueError(
-                "LF-MMI needs numerators with a phone LM: NumeratorCompiler(lang, topology, phone_lm)"
-            )
+            raise ValueError("LF-MMI needs numerators with a phone LM: NumeratorCompiler(lang, topology, phone_lm)")
         self.numerators = numerators
         self.denominator = denominator
         self.den_scale = den_scale

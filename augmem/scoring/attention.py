@@ -62,9 +62,7 @@ def group_shares(layer: Floats, groups: Groups) -> list[float]:
 def group_slices(groups: Groups) -> list[tuple[str, slice]]:
     """Each group's columns."""
     ends = np.cumsum([width for _, width in groups])
-    return [
-        (name, slice(int(end) - width, int(end))) for (name, width), end in zip(groups, ends, strict=True)
-    ]
+    return [(name, slice(int(end) - width, int(end))) for (name, width), end in zip(groups, ends, strict=True)]
 
 
 def memory_size(groups: Groups) -> int:
@@ -110,9 +108,7 @@ def _write_shares(axes: Axes, shares: Floats, starts: Floats) -> None:
     """Figures inside bars that are wide enough to hold them."""
     for row, (share, start) in enumerate(zip(shares, starts, strict=True)):
         if share >= 8:
-            axes.text(
-                start + share / 2, row, f"{share:.0f}", ha="center", va="center", color="white", fontsize=8
-            )
+            axes.text(start + share / 2, row, f"{share:.0f}", ha="center", va="center", color="white", fontsize=8)
 
 
 def _draw_memory(panel: FigureBase, axes: Axes, layers: Sequence[Floats], groups: Groups) -> None:
@@ -128,9 +124,7 @@ def _draw_memory(panel: FigureBase, axes: Axes, layers: Sequence[Floats], groups
     shown = np.unique(np.linspace(0, slots - 1, min(slots, 8)).round().astype(int))
     axes.set_xticks(shown, [f"{slot + 1}" for slot in shown])
     axes.set_xlabel("segment remembered (1 = the oldest)", color=INK, fontsize=8.5)
-    axes.set_title(
-        "Which memory each head reads", loc="left", fontsize=11, fontweight="bold", color=INK, pad=24
-    )
+    axes.set_title("Which memory each head reads", loc="left", fontsize=11, fontweight="bold", color=INK, pad=24)
     bar = panel.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label("% of its attention", fontsize=8.5, color=INK)
@@ -144,9 +138,7 @@ def _draw_maps(panel: FigureBase, layers: Sequence[Floats], groups: Groups, fram
     heads = [(number, head) for number, layer in enumerate(layers) for head in range(layer.shape[0])]
     ranked = sorted(heads, key=lambda at: -layers[at[0]][at[1]][:, remembered].sum(axis=-1).mean())[:MAPS]
     title = "The heads that read the memory most" if memory_size(groups) else "Single heads"
-    panel.suptitle(
-        f"{title}, moment by moment", x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK
-    )
+    panel.suptitle(f"{title}, moment by moment", x=0.008, ha="left", fontsize=11, fontweight="bold", color=INK)
     axes = np.atleast_1d(panel.subplots(1, len(ranked), sharey=True))
     for place, (number, head) in zip(axes, ranked, strict=True):
         _draw_map(place, layers[number][head], groups, frame_shift)
@@ -170,9 +162,7 @@ def _draw_map(axes: Axes, attention: Floats, groups: Groups, frame_shift: float)
         axes.axvspan(part.start - 0.5, part.stop - 0.5, ymin=1.0, ymax=1.03, color=colour, clip_on=False)
         axes.axvline(part.stop - 0.5, color=INK, linewidth=0.5)
         middle = (part.start + part.stop - 1) / 2
-        axes.text(
-            middle, -0.045 * queries * frame_shift, name, ha="center", va="bottom", fontsize=7, color=INK
-        )
+        axes.text(middle, -0.045 * queries * frame_shift, name, ha="center", va="bottom", fontsize=7, color=INK)
     axes.set_xticks([])
     _plain(axes)
 

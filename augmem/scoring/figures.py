@@ -160,9 +160,7 @@ def points(log: Sequence[Line], kind: str, *names: str) -> Points:
         if line.get("kind") == kind and "step" in line and value is not None:
             found.append((float(line["step"]), _number(value)))
     finite = [(step, value) for step, value in found if math.isfinite(value)]
-    x, y = (
-        np.array(column, dtype=np.float64) for column in (zip(*finite, strict=True) if finite else ((), ()))
-    )
+    x, y = (np.array(column, dtype=np.float64) for column in (zip(*finite, strict=True) if finite else ((), ())))
     return x, y
 
 

@@ -81,9 +81,7 @@ def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utte
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) % 2:
-        raise ValueError(
-            f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line"
-        )
+        raise ValueError(f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line")
     utterances = []
     for number in range(0, len(lines), 2):
         utterance, ref = _recogs_line(path, number + 1, lines[number], "ref")
@@ -136,9 +134,7 @@ def _summary(utterances: Sequence[Utterance]) -> list[str]:
 
 def _details(steps: Sequence[Step]) -> str:
     """One utterance on one line: right words as they are, wrong ones as (reference->hypothesis)."""
-    return " ".join(
-        ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps)
-    )
+    return " ".join(ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps))
 
 
 def _ranked(counter: Counter[Key]) -> list[tuple[int, Key]]:

@@ -53,10 +53,7 @@ def _name(text: str) -> str:
 def write_ctm(path: Path, words: Iterable[TimedWord]) -> None:
     """Write "recording channel start duration word confidence" lines, in the order sclite wants."""
     ordered = sorted(words, key=lambda word: (word.recording, word.channel, word.start))
-    lines = [
-        f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n"
-        for w in ordered
-    ]
+    lines = [f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n" for w in ordered]
     write_text(path, "".join(lines))
 
 

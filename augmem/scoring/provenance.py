@@ -33,9 +33,7 @@ def git_commit(folder: Path | None = None) -> str:
 
 
 def _git(folder: Path, *command: str) -> str:
-    run = subprocess.run(
-        ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=20
-    )
+    run = subprocess.run(["git", "-C", str(folder), *command], capture_output=True, text=True, check=True, timeout=20)
     return run.stdout.strip()
 
 

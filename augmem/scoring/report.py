@@ -69,9 +69,7 @@ def read_skipped(path: Path, part: str) -> list[Skipped]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
         fields = line.split("\t")
         if len(fields) != 3:
-            raise ValueError(
-                f"{path}, line {number}: expected id, reason and detail between tabs, found {line!r}"
-            )
+            raise ValueError(f"{path}, line {number}: expected id, reason and detail between tabs, found {line!r}")
         found.append(Skipped(part, *fields))
     return found
 
@@ -159,16 +157,12 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _headline(
-    scores: Sequence[Mapping[str, Any]], wanted: tuple[str, str] | None, path: Path
-) -> Mapping[str, Any]:
+def _headline(scores: Sequence[Mapping[str, Any]], wanted: tuple[str, str] | None, path: Path) -> Mapping[str, Any]:
     """The score of the large figure."""
     if wanted:
         found = [score for score in scores if (score["part"], score["system"]) == wanted]
         if not found:
-            raise ValueError(
-                f"{path}: no score of part {wanted[0]!r} and system {wanted[1]!r} for the headline"
-            )
+            raise ValueError(f"{path}: no score of part {wanted[0]!r} and system {wanted[1]!r} for the headline")
         return found[0]
     part = next((score["part"] for score in scores if score["part"].startswith("test")), scores[0]["part"])
     return [score for score in scores if score["part"] == part][-1]

@@ -82,9 +82,7 @@ class Score:
         return sorted(wrong, key=lambda u: (-u.counts.errors, u.counts.words, u.id))[:number]
 
 
-def score(
-    part: str, system: str, utterances: Sequence[Utterance], config: ScoringConfig | None = None
-) -> Score:
+def score(part: str, system: str, utterances: Sequence[Utterance], config: ScoringConfig | None = None) -> Score:
     """Score one system on one part.
 
     Raises:
@@ -182,8 +180,7 @@ def summary(result: Score, worst: int = 10) -> dict[str, Any]:
         "cer": _json_rate(result.cer),
         "speakers": {speaker: _counts_json(counts) for speaker, counts in result.speakers.items()},
         "worst": [
-            {"id": u.id, "speaker": u.speaker, "ref": list(u.ref), "hyp": list(u.hyp)}
-            for u in result.worst(worst)
+            {"id": u.id, "speaker": u.speaker, "ref": list(u.ref), "hyp": list(u.hyp)} for u in result.worst(worst)
         ],
         "confusions": {
             "substitutions": [[ref, hyp, n] for (ref, hyp), n in wrong.substitutions.most_common(worst)],

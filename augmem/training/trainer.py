@@ -107,9 +107,7 @@ class Trainer:
         began, watch, sums = time.time(), Stopwatch(), Sums()
         self.model.train()
         planned = self.batches_per_epoch[self.at.epoch]
-        with tqdm(
-            total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5
-        ) as bar:
+        with tqdm(total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5) as bar:
             for batch in timed(
                 training_batches(self.train_cuts, self.config.batches, self.at.epoch, self.at.batch), watch
             ):
@@ -154,15 +152,11 @@ class Trainer:
             self.nonfinite = 0
             return
         self.nonfinite += 1
-        logger.warning(
-            "update %d: loss %s, gradient norm %s: left out", self.at.step, float(loss), float(norm)
-        )
+        logger.warning("update %d: loss %s, gradient norm %s: left out", self.at.step, float(loss), float(norm))
         if self.nonfinite > self.config.max_nonfinite:
             dump = self.output / "nonfinite-batch.pt"
             torch.save({"ids": batch.ids, "texts": batch.texts, "features": batch.features}, dump)
-            raise ArithmeticError(
-                f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}"
-            )
+            raise ArithmeticError(f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}")
 
     def _ctc_weight(self) -> float:
         done = self.at.epoch + self.at.batch / max(1, self.batches_per_epoch[self.at.epoch])
@@ -177,10 +171,7 @@ class Trainer:
         }
         if new:
             self.skipped |= new
-            rows = [
-                f"{name}\ttoo short for its transcript\t{text}\n"
-                for name, text in sorted(self.skipped.items())
-            ]
+            rows = [f"{name}\ttoo short for its transcript\t{text}\n" for name, text in sorted(self.skipped.items())]
             write_text(self.output / "skipped.tsv", "id\treason\tdetail\n" + "".join(rows))
 
     def _log_step(self, sums: Sums, watch: Stopwatch) -> None:
@@ -197,9 +188,7 @@ class Trainer:
 
     def _end_epoch(self, began: float) -> None:
         """Validate, keep the weights, and say how it goes."""
-        figures = validate(
-            self.model, self.dev_cuts, self.objective, self.lang, self.config.batches.max_duration
-        )
+        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, self.config.batches.max_duration)
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         minutes = (time.time() - began) / 60
         self.log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
@@ -272,9 +261,7 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay
-    )
+    return torch.optim.AdamW(groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay)
 
 
 def choose_device(name: str) -> torch.device:

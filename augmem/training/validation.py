@@ -33,9 +33,7 @@ def validate(
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
             _, _, part = objective(log_probs, lengths, batch.texts, ctc_weight=1.0)
             sums += part
-            for row, length, text in zip(
-                log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True
-            ):
+            for row, length, text in zip(log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True):
                 reference = reference_units(lang, text)
                 found = best_path_units(lang, row[:length])
                 errors += kaldialign.edit_distance(reference, found)["total"]

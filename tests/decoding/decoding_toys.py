@@ -69,9 +69,7 @@ def from_arcs(lines: list[tuple[int, int, int, int, float]], last: int) -> k2.Fs
     return k2.Fsa.from_str("\n".join([*text, str(last)]), num_aux_labels=1)
 
 
-def random_scores(
-    seed: int, frames: int, batch: int = 1, sharpness: float = 2.0, units: int = NUM_UNITS
-) -> Tensor:
+def random_scores(seed: int, frames: int, batch: int = 1, sharpness: float = 2.0, units: int = NUM_UNITS) -> Tensor:
     """(batch, frames, units) log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
     return (sharpness * torch.randn(batch, frames, units, generator=generator)).log_softmax(-1)
@@ -102,17 +100,13 @@ def parses(units: tuple[int, ...]) -> list[tuple[int, ...]]:
     return found
 
 
-def all_sentences(
-    log_probs: Tensor, acoustic_scale: float = 1.0
-) -> dict[tuple[int, ...], tuple[float, float]]:
+def all_sentences(log_probs: Tensor, acoustic_scale: float = 1.0) -> dict[tuple[int, ...], tuple[float, float]]:
     """Word sequences that (T, V) scores can spell: (log-sum, best) over alignments and grammar's ways."""
     alignments: dict[tuple[int, ...], list[float]] = defaultdict(list)
     rows = log_probs.double().tolist()
     for labels in itertools.product(range(log_probs.shape[1]), repeat=len(rows)):
         units = tuple(label for label, _ in itertools.groupby(labels) if label)
-        alignments[units].append(
-            acoustic_scale * sum(row[label] for row, label in zip(rows, labels, strict=True))
-        )
+        alignments[units].append(acoustic_scale * sum(row[label] for row, label in zip(rows, labels, strict=True)))
     return {
         words: (log_sum(scores) + log_sum(grammar_paths(words)), max(scores) + max(grammar_paths(words)))
         for units, scores in alignments.items()

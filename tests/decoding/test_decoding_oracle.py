@@ -24,9 +24,7 @@ from augmem.decoding.search import DecodingGraph, empty_lattice, find_lattices
 
 GRAPH = DecodingGraph(toys.toy_graph())
 sentences = st.lists(st.sampled_from("ABC"), max_size=5).map(tuple)
-lists = st.lists(
-    st.tuples(sentences, st.floats(-20, 0)), min_size=1, max_size=6, unique_by=lambda pair: pair[0]
-)
+lists = st.lists(st.tuples(sentences, st.floats(-20, 0)), min_size=1, max_size=6, unique_by=lambda pair: pair[0])
 
 
 def distance(reference: tuple, words: tuple) -> int:
@@ -39,13 +37,9 @@ def distance(reference: tuple, words: tuple) -> int:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.lists(st.integers(1, 5), max_size=6))
-def test_lattice_oracle_equals_the_best_of_all_its_paths(
-    seed: int, frames: int, reference: list[int]
-) -> None:
+def test_lattice_oracle_equals_the_best_of_all_its_paths(seed: int, frames: int, reference: list[int]) -> None:
     narrow = DecodingConfig(search_beam=6, output_beam=4, min_active=1)
-    lattice = find_lattices(toys.random_scores(seed, frames), torch.tensor([frames]), GRAPH, narrow)[
-        0
-    ].lattice
+    lattice = find_lattices(toys.random_scores(seed, frames), torch.tensor([frames]), GRAPH, narrow)[0].lattice
     every_path = best_word_sequences(lattice, 10**6, 1000, 10**6)
     expected = min(distance(tuple(reference), path.words) for path in every_path)
     assert lattice_oracle_errors(lattice, reference) == expected
@@ -63,9 +57,7 @@ def test_minimum_bayes_risk_equals_its_definition(pairs: list[tuple[tuple, float
     hypotheses = [words for words, _ in pairs]
     probabilities = posteriors(np.array([score for _, score in pairs]), 0.3)
     assert probabilities.sum() == pytest.approx(1)
-    risks = [
-        sum(p * distance(w, v) for p, w in zip(probabilities, hypotheses, strict=True)) for v in hypotheses
-    ]
+    risks = [sum(p * distance(w, v) for p, w in zip(probabilities, hypotheses, strict=True)) for v in hypotheses]
     assert expected_errors(hypotheses, probabilities) == pytest.approx(risks)
     assert risks[minimum_bayes_risk(hypotheses, probabilities)] == pytest.approx(min(risks))
 
@@ -129,7 +121,5 @@ def test_the_best_scale_is_the_one_that_tells_the_truth() -> None:
     truth = generator.uniform(0.05, 0.95, 4000)
     right = generator.uniform(size=4000) < truth
     logit = np.log(truth / (1 - truth)) * 3  # three times too sure
-    best, table = best_posterior_scale(
-        lambda s: (1 / (1 + np.exp(-s * logit)), right), [0.1, 1 / 3, 1.0, 2.0]
-    )
+    best, table = best_posterior_scale(lambda s: (1 / (1 + np.exp(-s * logit)), right), [0.1, 1 / 3, 1.0, 2.0])
     assert best == pytest.approx(1 / 3) and table[best] > 0.1 > table[1.0]

@@ -50,10 +50,7 @@ def graph(tmp_path: Path) -> Path:
 
 
 def toy_utterances(first: int, count: int) -> list[Utterance]:
-    return [
-        Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100)
-        for n in range(first, first + count)
-    ]
+    return [Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100) for n in range(first, first + count)]
 
 
 def prefers_short(words: Sequence[str]) -> float:
@@ -71,18 +68,12 @@ def test_result_does_not_depend_on_the_number_of_jobs(graph: Path) -> None:
     assert [e.utterance for e in entries] == parts["dev"]
     assert all(1 <= len(e.hypotheses) <= 8 for e in entries)
     summary = json.loads((graph / "alone" / "dev" / "summary.json").read_text())
-    assert (
-        summary["utterances"] == 9
-        and summary["searches"] == {"normal": 9}
-        and summary["real_time_factor"] > 0
-    )
+    assert summary["utterances"] == 9 and summary["searches"] == {"normal": 9} and summary["real_time_factor"] > 0
 
 
 def test_scores_are_taken_apart(graph: Path) -> None:
     """am + lm_first is the log-sum over all alignments; lm_rescore is the caller's."""
-    wide = replace(
-        CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, acoustic_scale=0.5, nbest=1000
-    )
+    wide = replace(CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, acoustic_scale=0.5, nbest=1000)
     utterance = Utterance("3", (), "S", 0.06)
     decode(wide, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", prefers_short)
     (entry,) = read_nbest(graph / "out" / "dev")

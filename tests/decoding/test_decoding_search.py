@@ -69,9 +69,7 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
     sums = [posteriors[lattice.arcs_of(frame)].sum() for frame in lattice.frames()]
     assert len(sums) == 10 and np.allclose(sums, 1)
 
-    arcs = np.stack([lattice.source, lattice.target, lattice.unit, np.zeros_like(lattice.unit)], 1).astype(
-        np.int32
-    )
+    arcs = np.stack([lattice.source, lattice.target, lattice.unit, np.zeros_like(lattice.unit)], 1).astype(np.int32)
     fsa = k2.Fsa(torch.from_numpy(arcs))
     fsa.scores = torch.from_numpy(scale * lattice.scores).float()
     expected = k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
@@ -149,13 +147,9 @@ def test_several_words_on_one_arc() -> None:
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_an_utterance_without_final_state_is_rescued_and_logged(
-    ragged: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Four units in a row are a must, and there are three frames."""
-    lines = [
-        f"{n} {n + 1} {unit} {word} -0.5" for n, (unit, word) in enumerate([(1, 8), (2, 0), (3, 9), (1, 0)])
-    ]
+    lines = [f"{n} {n + 1} {unit} {word} -0.5" for n, (unit, word) in enumerate([(1, 8), (2, 0), (3, 9), (1, 0)])]
     graph = k2.Fsa.from_str("\n".join([*lines, "4 5 -1 -1 0", "5"]), num_aux_labels=1)
     if ragged:
         graph.aux_labels = k2.RaggedTensor([[8], [], [9], [], [-1]])

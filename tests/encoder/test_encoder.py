@@ -42,9 +42,7 @@ def test_bad_configs_name_field_and_value(field: str, value: Any) -> None:
 
 @pytest.mark.parametrize("field", ["left_context", "centre", "right_context"])
 def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
-    with pytest.raises(
-        ValueError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"
-    ):
+    with pytest.raises(ValueError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"):
         changed: dict[str, Any] = {field: 0.15}
         build_encoder(replace(SMALL, **changed), 5, 0.01)
 
@@ -53,9 +51,7 @@ def test_latency_is_the_papers() -> None:
     encoder = build_encoder(EncoderConfig(dim=8, heads=1, layers=1, feedforward_dim=8), 80, 0.01)
     assert encoder.look_ahead == pytest.approx(0.32)
     assert encoder.average_latency == pytest.approx(0.96)
-    rival = build_encoder(
-        EncoderConfig(dim=8, heads=1, layers=5, feedforward_dim=8, type="time_restricted"), 80, 0.01
-    )
+    rival = build_encoder(EncoderConfig(dim=8, heads=1, layers=5, feedforward_dim=8, type="time_restricted"), 80, 0.01)
     assert rival.average_latency == pytest.approx(0.96)
 
 
@@ -133,9 +129,7 @@ def test_taps_are_the_outputs_of_the_chosen_layers() -> None:
         encoder = build_encoder(replace(SMALL, iterated_loss_layers=(1, 2), type=kind), 5, 0.01)
         encoded = encoder.encode(features, lengths)
         assert len(encoded.taps) == 2
-        torch.testing.assert_close(
-            encoded.taps[1], encoded.hidden
-        )  # the same rows under norms that start equal
+        torch.testing.assert_close(encoded.taps[1], encoded.hidden)  # the same rows under norms that start equal
         assert not torch.allclose(encoded.taps[0], encoded.hidden)
 
 

@@ -79,9 +79,7 @@ def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list
 
 @settings(max_examples=15, deadline=None)
 @given(configs(), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
-def test_streaming_equals_parallel_in_single_precision(
-    config: EncoderConfig, time: int, sizes: list[int]
-) -> None:
+def test_streaming_equals_parallel_in_single_precision(config: EncoderConfig, time: int, sizes: list[int]) -> None:
     if config.weak_attention_suppression is not None:
         return  # a threshold turns rounding into a jump
     encoder = encoder_of(config, torch.float32)
@@ -103,9 +101,7 @@ def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None
     ):
         encoder.zero_grad()
         (hidden * probe).sum().backward()
-        gradients.append(
-            [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in encoder.parameters()]
-        )
+        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in encoder.parameters()])
     for parallel, segmental in zip(*gradients, strict=False):
         torch.testing.assert_close(parallel, segmental, rtol=1e-8, atol=1e-8)
 

@@ -51,9 +51,7 @@ def total_score(
     scores = []
     for frames in itertools.product(range(V), repeat=T):
         acoustic = sum(table[t][v] for t, v in enumerate(frames))
-        scores += [
-            acoustic + math.log(w) for r in readings(topology, frames, num_units) if (w := weight(r)) > 0
-        ]
+        scores += [acoustic + math.log(w) for r in readings(topology, frames, num_units) if (w := weight(r)) > 0]
     if not scores or best:
         return max(scores, default=-math.inf)
     return max(scores) + math.log(sum(math.exp(s - max(scores)) for s in scores))

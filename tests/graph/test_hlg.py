@@ -39,9 +39,7 @@ ENDS = {1: 0.15, 2: 0.35, 4: 0.45}
 def grammar_file(tmp_path: Path) -> Path:
     path = tmp_path / "first_pass.fst.txt"
     words = LANG.words
-    arcs = [
-        f"{a} {b} {words[w]} {0 if w == '#0' else words[w]} {-math.log(p)}" for a, b, w, p in sorted(BIGRAMS)
-    ]
+    arcs = [f"{a} {b} {words[w]} {0 if w == '#0' else words[w]} {-math.log(p)}" for a, b, w, p in sorted(BIGRAMS)]
     path.write_text("\n".join([*arcs, *(f"{state} {-math.log(p)}" for state, p in ENDS.items())]) + "\n")
     return path
 

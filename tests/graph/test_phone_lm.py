@@ -20,9 +20,7 @@ sequences = st.lists(st.lists(st.integers(1, 4), max_size=7), min_size=1, max_si
 
 @settings(max_examples=40, deadline=None)
 @given(sequences, st.integers(2, 4), st.integers(0, 30))
-def test_every_history_sums_to_one_and_leaves_nothing_out(
-    data: list[list[int]], order: int, most: int
-) -> None:
+def test_every_history_sums_to_one_and_leaves_nothing_out(data: list[list[int]], order: int, most: int) -> None:
     model = estimate_phone_lm(data, range(1, 5), order, most)
     assert sum(len(history) > 1 for history in model.probabilities) <= most
     for history, following in model.probabilities.items():

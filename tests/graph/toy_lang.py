@@ -29,9 +29,7 @@ class ToyLang:
         self.unit_ids = list(range(1, len(self.tokens)))
         self.num_units = len(self.tokens)
         self.words = {"<eps>": 0} | {word: i for i, word in enumerate(sorted(entries), 1)}
-        self.pronunciations = {
-            w: [[self.tokens[u] for u in p] for p in found] for w, found in entries.items()
-        }
+        self.pronunciations = {w: [[self.tokens[u] for u in p] for p in found] for w, found in entries.items()}
         self.oov_word = "<UNK>" if "<UNK>" in entries else next(iter(entries))
         self.silence = silence
         self._num_disambig = self._add_disambig()

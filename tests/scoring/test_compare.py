@@ -45,8 +45,7 @@ def test_a_system_does_not_differ_from_itself() -> None:
 
 def test_equal_systems_are_called_different_about_one_time_in_twenty() -> None:
     alarms = sum(
-        compare(decode(0.3, 2 * seed, 60), decode(0.3, 2 * seed + 1, 60), config=QUICK).matched_pairs.p_value
-        < 0.05
+        compare(decode(0.3, 2 * seed, 60), decode(0.3, 2 * seed + 1, 60), config=QUICK).matched_pairs.p_value < 0.05
         for seed in range(100)
     )
     assert alarms <= 13  # expected 5; more than 13 by chance: about 1 in 3000

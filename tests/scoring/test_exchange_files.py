@@ -58,7 +58,7 @@ MY   1 0 1 1
 HELLO   1 0 1 1
 GO   1 0 1 1
 BAR   1 0 1 1
-"""  # noqa: E501, W291 - icefall ends a heading with two spaces
+"""  # noqa: W291 - icefall ends a heading with two spaces
 
 
 def test_errs_file_is_icefalls_to_the_letter(tmp_path: Path) -> None:

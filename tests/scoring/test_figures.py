@@ -42,9 +42,7 @@ def test_smoothing_keeps_constants_and_short_curves() -> None:
     assert smooth((x, noise))[1].std() < 0.5 * noise.std()
 
 
-@pytest.mark.parametrize(
-    "log", [[], [{"kind": "epoch", "step": 1}], [{"kind": "step", "step": 1, "loss": "nan"}]]
-)
+@pytest.mark.parametrize("log", [[], [{"kind": "epoch", "step": 1}], [{"kind": "step", "step": 1, "loss": "nan"}]])
 def test_an_empty_log_gives_no_charts(log: list) -> None:
     assert training_charts(log) == []
 
@@ -97,12 +95,9 @@ def test_attention_of_the_wrong_shape_is_refused() -> None:
 
 def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
     sweep = [
-        {"lm_scale": s, "insertion_penalty": p, "wer": w}
-        for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
+        {"lm_scale": s, "insertion_penalty": p, "wer": w} for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
     ]
-    tuned = {
-        "systems": {"one": {"lm_scale": 1.5, "insertion_penalty": 0, "sweep": sweep}, "two": {"lm_scale": 1}}
-    }
+    tuned = {"systems": {"one": {"lm_scale": 1.5, "insertion_penalty": 0, "sweep": sweep}, "two": {"lm_scale": 1}}}
     (table,) = sweep_tables(tuned)
     assert (table.scales, table.penalties) == ([0.5, 1.5], [-1, 0])
     assert table.rows[0][1] is None

@@ -47,9 +47,7 @@ def test_config_names_the_bad_field(fields: dict) -> None:
 
 def test_score_all_writes_the_files_of_the_stage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        scores = score_all(
-            {"test_joe": {"first pass": UTTERANCES, "rescored": UTTERANCES[:2]}}, tmp_path, QUICK
-        )
+        scores = score_all({"test_joe": {"first pass": UTTERANCES, "rescored": UTTERANCES[:2]}}, tmp_path, QUICK)
     stems = ("recogs", "errs", "align")
     names = {f"{stem}-test_joe-{system}.txt" for stem in stems for system in ("first_pass", "rescored")}
     assert names <= {path.name for path in tmp_path.iterdir()}

@@ -82,9 +82,7 @@ def test_what_is_not_a_list_of_words_is_refused_by_name(bad: list[str]) -> None:
 
 
 @given(SENTENCES, SENTENCES)
-def test_merged_errors_keep_every_word_and_leave_no_two_errors_side_by_side(
-    ref: list[str], hyp: list[str]
-) -> None:
+def test_merged_errors_keep_every_word_and_leave_no_two_errors_side_by_side(ref: list[str], hyp: list[str]) -> None:
     merged = merge_errors(align(ref, hyp))
     assert " ".join(a for a, _ in merged if a).split() == ref
     assert " ".join(b for _, b in merged if b).split() == hyp

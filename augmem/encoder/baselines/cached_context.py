@@ -69,14 +69,10 @@ class CachedContextEncoder(SegmentEncoder):
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         plan = plan_segments(lengths, 0, self.centre, self.right, self.config.memory_slots)
-        lower, last = (
-            self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames)
-        )
+        lower, last = (self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames))
         memory = index_memory(plan, self.config.heads, frames)
         read = slots_read(plan)
-        nothing = frames.new_zeros(
-            2, plan.slots.size(0), self.config.heads, 0, self.output_dim // self.config.heads
-        )
+        nothing = frames.new_zeros(2, plan.slots.size(0), self.config.heads, 0, self.output_dim // self.config.heads)
         x = gather(frames, plan.blocks.source)
         slot = self._first_slots(x, plan.blocks)
         taps: list[Tensor] = []
@@ -87,12 +83,8 @@ class CachedContextEncoder(SegmentEncoder):
             else:
                 bank = nothing
                 if memory.slots.size(-1):
-                    bank = gather(
-                        layer.attention.key_value(slot[read]).view(-1, nothing.size(-1)), memory.slots
-                    )
-                x, slot, _ = layer.cached(
-                    x, last if top else lower, bank, memory.bias, nothing, memory.bias[..., :0]
-                )
+                    bank = gather(layer.attention.key_value(slot[read]).view(-1, nothing.size(-1)), memory.slots)
+                x, slot, _ = layer.cached(x, last if top else lower, bank, memory.bias, nothing, memory.bias[..., :0])
             if str(number) in self.tap_norms:
                 centre = x if top else gather(x, plan.blocks.centre_rows)
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
@@ -117,9 +109,7 @@ class CachedContextEncoder(SegmentEncoder):
     def _columns(self) -> dict[str, int]:
         return {"memory": self.config.memory_slots or 0, "cache": self.left}
 
-    def _run_segment(
-        self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent
-    ) -> tuple[Tensor, Recurrent]:
+    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         lower, last = index_layers(blocks, self.config, x)
         memory, cache = state["memory"], state["cache"]
         seen = newest(segments, memory.size(4), memory)

@@ -33,9 +33,7 @@ class BlockLstmLayer(nn.Module):
         self.output = nn.Linear(2 * cells, dim)
         self.dropout = Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, tables: BlockTables, alive: list[int], start: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, tables: BlockTables, alive: list[int], start: Tensor) -> tuple[Tensor, Tensor]:
         """Rows (P, D) -> rows (P, D), and the forward state at the end of each block's centre (2, S, E).
 
         Args:
@@ -89,9 +87,7 @@ class LatencyControlledBlstm(SegmentEncoder):
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         if config.convolution_kernel:
-            raise ValueError(
-                f"encoder.convolution_kernel: {config.convolution_kernel} must be 0 for lc_blstm"
-            )
+            raise ValueError(f"encoder.convolution_kernel: {config.convolution_kernel} must be 0 for lc_blstm")
         super().__init__(config, feature_dim, frame_shift)
         self.block_left = 0
         self.cells = config.lstm_dim or matching_cells(config)
@@ -116,9 +112,7 @@ class LatencyControlledBlstm(SegmentEncoder):
     def _init_recurrent(self, batch: int) -> Recurrent:
         return {"lstm": self.norm.weight.new_zeros(batch, len(self.layers), 2, self.cells)}
 
-    def _run_segment(
-        self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent
-    ) -> tuple[Tensor, Recurrent]:
+    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         tables, ends = BlockTables(blocks), []
         for n, layer in enumerate(self.layers):
             start = state["lstm"][:, n].transpose(0, 1)

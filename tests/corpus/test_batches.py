@@ -1,0 +1,206 @@
+"""Batches: a pure function of cuts, configuration and epoch, whatever the process has done before."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lhotse import CutSet
+
+from augmem.corpus import (
+    Batch,
+    BatchConfig,
+    SpecAugmentConfig,
+    evaluation_batches,
+    load_cuts,
+    num_batches,
+    training_batches,
+)
+from augmem.corpus.batches import augment, random_state
+from augmem.corpus.fixture import PART
+
+PLAIN = SpecAugmentConfig(enabled=False)
+
+
+@pytest.fixture(scope="module")
+def cuts(features: Path) -> CutSet:
+    return load_cuts(features, [PART])
+
+
+def assert_equal(first: list[Batch], second: list[Batch]) -> None:
+    """Bit for bit."""
+    assert [batch.ids for batch in first] == [batch.ids for batch in second]
+    assert [batch.texts for batch in first] == [batch.texts for batch in second]
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.lengths, other.lengths)
+
+
+def disturb_random_states() -> None:
+    random.seed()
+    np.random.seed()
+    torch.seed()
+
+
+configs = st.builds(
+    BatchConfig,
+    max_duration=st.floats(1.0, 60.0),
+    num_buckets=st.integers(1, 40),
+    seed=st.integers(0, 2**40),
+    workers=st.just(0),
+    spec_augment=st.builds(
+        SpecAugmentConfig,
+        enabled=st.booleans(),
+        time_warp=st.floats(0.0, 2.0),
+        frequency_masks=st.integers(0, 3),
+        frequency_mask_bins=st.integers(1, 100),
+        time_masks=st.integers(0, 12),
+        time_mask=st.floats(0.01, 3.0),
+        time_mask_fraction=st.floats(0.0, 1.0),
+    ),
+)
+
+
+@settings(max_examples=25)
+@given(config=configs, epoch=st.integers(0, 1000), data=st.data())
+def test_resuming_gives_the_rest_of_the_epoch_bit_for_bit(
+    cuts: CutSet, config: BatchConfig, epoch: int, data: st.DataObject
+) -> None:
+    whole = list(training_batches(cuts, config, epoch))
+    assert len(whole) == num_batches(cuts, config, epoch)
+    assert sorted(id for batch in whole for id in batch.ids) == sorted(cut.id for cut in cuts)
+    skip = data.draw(st.integers(0, len(whole)), label="skip")
+    disturb_random_states()
+    assert_equal(list(training_batches(cuts, config, epoch, skip)), whole[skip:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(cuts: CutSet, workers: int) -> None:
+    config = BatchConfig(max_duration=15, num_buckets=3, workers=0)
+    alone = list(training_batches(cuts, config, epoch=3, skip=2))
+    helped = list(training_batches(cuts, replace(config, workers=workers), epoch=3, skip=2))
+    assert_equal(alone, helped)
+
+
+def test_the_place_of_the_features_changes_nothing(cuts: CutSet, features: Path) -> None:
+    config = BatchConfig(workers=0)
+    on_disk = load_cuts(features, [PART], in_memory=False)
+    assert_equal(list(training_batches(cuts, config, 0)), list(training_batches(on_disk, config, 0)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_random_states_of_the_training_are_left_alone(cuts: CutSet, workers: int) -> None:
+    def draws() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    expected = {}
+    for used in (False, True):
+        random.seed(1), np.random.seed(2), torch.manual_seed(3)
+        if used:
+            list(training_batches(cuts, BatchConfig(workers=workers), 0))
+        expected[used] = draws()
+    assert expected[False] == expected[True]
+
+
+def test_epochs_and_seeds_differ(cuts: CutSet) -> None:
+    base = BatchConfig(max_duration=20, num_buckets=3, workers=0, spec_augment=PLAIN)
+    orders = {
+        tuple(id for batch in training_batches(cuts, replace(base, seed=seed), epoch) for id in batch.ids)
+        for seed, epoch in [(0, 0), (0, 1), (0, 2), (7, 0)]
+    }
+    assert len(orders) == 4
+
+
+def test_seed_and_epoch_are_not_mixed_up(cuts: CutSet) -> None:
+    """Epoch 1 of seed 0 must not be epoch 0 of seed 1, else averaging over seeds averages over the same runs."""
+    base = BatchConfig(max_duration=20, num_buckets=3, workers=0, spec_augment=PLAIN)
+    one, other = (
+        [batch.ids for batch in training_batches(cuts, replace(base, seed=seed), epoch)]
+        for seed, epoch in [(0, 1), (1, 0)]
+    )
+    assert one != other
+
+
+def test_batches_are_sorted_padded_and_complete(cuts: CutSet) -> None:
+    by_id = {cut.id: cut for cut in cuts}
+    for batch in training_batches(cuts, BatchConfig(workers=0, spec_augment=PLAIN), epoch=5):
+        lengths = batch.lengths.tolist()
+        assert batch.features.dtype == torch.float32
+        assert batch.lengths.dtype == torch.int64
+        assert lengths == sorted(lengths, reverse=True)
+        assert batch.features.shape == (len(batch.ids), lengths[0], 80)
+        for id, text, length, matrix in zip(batch.ids, batch.texts, lengths, batch.features, strict=True):
+            np.testing.assert_array_equal(matrix[:length], by_id[id].load_features())
+            assert text == by_id[id].supervisions[0].text
+            assert not matrix[length:].any()
+
+
+def test_buckets_save_padding_and_durations_are_kept(cuts: CutSet) -> None:
+    config = BatchConfig(max_duration=12, num_buckets=4, workers=0, spec_augment=PLAIN)
+    batches = list(training_batches(cuts, config, 0))
+    assert all(len(batch.ids) == 1 or batch.lengths.sum() <= 1250 for batch in batches)
+
+
+def test_evaluation_takes_every_cut_once_as_it_is(cuts: CutSet) -> None:
+    batches = list(evaluation_batches(cuts, max_duration=20))
+    assert sorted(id for batch in batches for id in batch.ids) == sorted(cut.id for cut in cuts)
+    lengths = [int(length) for batch in batches for length in batch.lengths]
+    assert lengths == sorted(lengths, reverse=True)
+    by_id = {cut.id: cut for cut in cuts}
+    first = batches[0]
+    np.testing.assert_array_equal(first.features[0, : first.lengths[0]], by_id[first.ids[0]].load_features())
+
+
+@given(
+    frames=st.integers(1, 300),
+    bins=st.integers(1, 80),
+    seed=st.integers(0, 99),
+    config=configs.map(lambda config: config.spec_augment),
+)
+def test_spec_augment_keeps_shape_and_hides_no_more_than_allowed(
+    frames: int, bins: int, seed: int, config: SpecAugmentConfig
+) -> None:
+    config = replace(config, time_warp=0.0, probability=1.0)
+    original = torch.randn(frames, bins, generator=torch.Generator().manual_seed(seed))
+    with random_state(seed):
+        masked = augment(original, config, 0.01)
+    assert masked.shape == original.shape
+    hidden = masked != original
+    whole_frames = hidden.all(dim=1)
+    bands = hidden[~whole_frames].all(dim=0) if (~whole_frames).any() else torch.zeros(bins)
+    assert bands.sum() <= config.frequency_masks * config.frequency_mask_bins
+    if bands.sum() < bins:
+        assert whole_frames.sum() <= config.time_mask_fraction * frames
+    if config.time_masks == 0 and bands.sum() < bins:
+        assert not whole_frames.any()
+
+
+def test_augmentation_does_happen(cuts: CutSet) -> None:
+    config = BatchConfig(workers=0, max_duration=1000, num_buckets=1)
+    (masked,) = training_batches(cuts, config, 0)
+    (plain,) = training_batches(cuts, replace(config, spec_augment=PLAIN), 0)
+    (again,) = training_batches(cuts, config, 1)
+    assert (masked.features != plain.features).any(2).any(1).sum() > 20
+    assert not torch.equal(masked.features[0], again.features[again.ids.index(masked.ids[0])])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: BatchConfig(max_duration=0), "batches.max_duration=0"),
+        (lambda: BatchConfig(num_buckets=0), "batches.num_buckets=0"),
+        (lambda: BatchConfig(workers=-1), "batches.workers=-1"),
+        (lambda: SpecAugmentConfig(probability=1.5), "spec_augment.probability=1.5"),
+        (lambda: SpecAugmentConfig(time_masks=-1), "spec_augment.time_masks=-1"),
+        (lambda: SpecAugmentConfig(time_mask=0.0), "spec_augment.time_mask=0.0"),
+    ],
+)
+def test_config_faults(wrong, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrong()
