@@ -67,7 +67,7 @@ class BatchConfig:
     """How utterances are put together.
 
     Args:
-        max_duration: seconds of speech in a batch, about; one longer utterance makes a batch of its own.
+        max_duration: seconds in a batch, padding included; a longer utterance makes a batch of its own.
         num_buckets: groups of like duration from which batches are drawn; more: less padding, less mixing.
         seed: of the order and the masks.
         workers: processes that load batches ahead of training; 0: none, each is loaded when it is asked for.
@@ -142,7 +142,7 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
 
     Args:
         cuts: with features and one supervision each.
-        max_duration: seconds of speech in a batch, about.
+        max_duration: seconds in a batch, padding included.
     """
     ordered = sorted(cuts, key=lambda cut: (-cut.duration, cut.id))
     sampler = DynamicCutSampler(ordered, max_duration=max_duration, shuffle=False, world_size=1, rank=0)
@@ -153,15 +153,19 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
 def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
     """All batches of an epoch, nothing loaded yet."""
     listed = list(cuts)  # as a plain list: samplers warn of a CutSet in memory
-    # Lhotse adds seed and epoch up, so that epoch 1 of seed 0 would be epoch 0 of seed 1.
-    options = {"max_duration": config.max_duration, "shuffle": True, "seed": _words(config.seed, epoch)[0]}
-    alone = {"world_size": 1, "rank": 0}
+    order, sampling, _ = _words(config.seed, epoch)  # Lhotse's seed + epoch would have (0, 1) equal (1, 0)
+    options = {"max_duration": config.max_duration, "shuffle": True, "seed": sampling, "world_size": 1, "rank": 0}
     buckets = min(config.num_buckets, len(listed))
-    if buckets < 2:
-        return [list(batch) for batch in DynamicCutSampler(listed, **options, **alone)]
-    # sync_buckets would draw the buckets in the same order in every epoch.
-    sampler = DynamicBucketingSampler(listed, num_buckets=buckets, sync_buckets=False, **options, **alone)
-    return [list(batch) for batch in sampler]
+    sampler = (
+        DynamicBucketingSampler(listed, num_buckets=buckets, **options)
+        if buckets > 1
+        else DynamicCutSampler(listed, **options)
+    )
+    plan = [list(batch) for batch in sampler]
+    # Lhotse visits the buckets in the same order in every epoch and has the odd small batches last; its option
+    # sync_buckets=False would mend the first, but in 1.32 it loses utterances at the end of an epoch.
+    random.Random(order).shuffle(plan)
+    return plan
 
 
 class _Batches(Dataset):

@@ -67,7 +67,7 @@ configs = st.builds(
 )
 
 
-@settings(max_examples=25)
+@settings(max_examples=40)
 @given(config=configs, epoch=st.integers(0, 1000), data=st.data())
 def test_resuming_gives_the_rest_of_the_epoch_bit_for_bit(
     cuts: CutSet, config: BatchConfig, epoch: int, data: st.DataObject
