@@ -20,7 +20,7 @@ from augmem.corpus.manifests import Utterance
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.tables import read_table
-from augmem.files import atomic_path, sha256_file
+from augmem.files import atomic_path, remove, sha256_file
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ _COUNT_AT, _ENTRIES_AT, _ENTRY = 13, 15, struct.Struct(">12sxII")
 HELD_OUT = ("dev_joe", "dev_cast", "test_joe", "test_cast")
 PARTS = ("digest", "full", *HELD_OUT)
 _HERO = "JOE"
+_ORIGIN = "package.sha256"  # written last, beside the audio
 
 
 class AmazonQueen:
@@ -47,7 +48,7 @@ class AmazonQueen:
 
     @classmethod
     def from_package(cls, package: Path | None, download: Path) -> AmazonQueen:
-        """Get the package if need be, and extract the audio unless that has been done.
+        """Get the package if need be, and extract its audio unless that has been done.
 
         Args:
             package: the .deb; None: have apt fetch it.
@@ -58,7 +59,7 @@ class AmazonQueen:
             ValueError: the package is damaged.
         """
         audio = download / "audio"
-        if not audio.is_dir():
+        if not _extracted(audio, package):
             extract_audio(package or fetch_package(PACKAGE, download), audio)
         return cls(audio)
 
@@ -90,6 +91,14 @@ def _belongs(row: dict[str, str], part: str) -> bool:
     return row["split"] == "train" and (part == "full" or row["speaker"] == _HERO)
 
 
+def _extracted(audio: Path, package: Path | None) -> bool:
+    """Whether `audio` holds all of the package; of any package, if the user names none."""
+    origin = audio / _ORIGIN
+    if package is None or not package.is_file():
+        return package is None and origin.is_file()
+    return origin.is_file() and origin.read_text(encoding="utf-8") == sha256_file(package)
+
+
 def extract_audio(package: Path, folder: Path) -> None:
     """Write each speech entry of the game's archive as one MP3 file; `folder` appears when all are written.
 
@@ -99,15 +108,19 @@ def extract_audio(package: Path, folder: Path) -> None:
     """
     if not package.is_file():
         raise FileNotFoundError(f"{package}: no such package; give the .deb of {PACKAGE}, or no --corpus-dir at all")
-    if sha256_file(package) not in KNOWN_PACKAGES:
+    digest = sha256_file(package)
+    if digest not in KNOWN_PACKAGES:
         versions = ", ".join(KNOWN_PACKAGES.values())
         logger.warning("%s: not a version of the package that the subtitles were made for (%s)", package, versions)
     archive = read_package(package, ARCHIVE)
     entries = [entry for entry in read_index(archive, f"{package}/{ARCHIVE}") if entry[0].endswith(".SB")]
+    for left_by_a_killed_run in folder.parent.glob(f".{folder.name}.partial-*"):
+        remove(left_by_a_killed_run)
     with atomic_path(folder) as temporary:
         temporary.mkdir()
         for name, offset, size in tqdm(entries, desc=f"extracting audio to {folder}", unit=" files", leave=False):
             (temporary / name).with_suffix(".mp3").write_bytes(archive[offset : offset + size])
+        (temporary / _ORIGIN).write_text(digest, encoding="utf-8")
     logger.info("extracted %d audio files from %s to %s", len(entries), package, folder)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from augmem.corpus.amazon_queen import AmazonQueen
+from augmem.corpus.folder import Folder
+from augmem.corpus.kaldi import KaldiData
 from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.manifests import Utterance, write_part
 from augmem.corpus.skips import SkipList
@@ -31,14 +33,15 @@ class CorpusConfig:
     """Which speech, and which of its parts serve as train, dev and test.
 
     Args:
-        recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it).
-        source: where it lies: the .deb, or the root of the tree; none: fetch it.
+        recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it), kaldi
+            (data directories), folder (audio files with one table per part).
+        source: where it lies: the .deb, or the root folder; none: fetch it, as far as the recipe can.
         train: parts to train on; none: the recipe's own choice.
         dev: parts to tune on; none: the recipe's own choice, else whole speakers split off train.
         test: parts to report on; none: the recipe's own choice.
     """
 
-    recipe: Literal["amazon_queen", "librispeech"] = "amazon_queen"
+    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder"] = "amazon_queen"
     source: str | None = None
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
@@ -92,9 +95,20 @@ def _librispeech(config: CorpusConfig, folder: Path) -> Source:
     return LibriSpeech(download(folder, wanted or _MINI))
 
 
+def _root(config: CorpusConfig) -> Path:
+    """The user's own folder, which nobody could fetch."""
+    if not config.source or not Path(config.source).is_dir():
+        raise FileNotFoundError(
+            f"{config.source}: no such folder; the recipe {config.recipe} needs --corpus-dir FOLDER"
+        )
+    return Path(config.source)
+
+
 _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
     "amazon_queen": _amazon_queen,
     "librispeech": _librispeech,
+    "kaldi": lambda config, _: KaldiData(_root(config)),
+    "folder": lambda config, _: Folder(_root(config)),
 }
 
 

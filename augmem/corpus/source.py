@@ -29,6 +29,13 @@ class Parts:
         return tuple(dict.fromkeys(self.train + self.dev + self.test))
 
 
+def parts_by_name(names: tuple[str, ...]) -> Parts:
+    """Parts called train*, dev* (or valid*) and test* serve for that; a single part is for training."""
+    if len(names) == 1:
+        return Parts(train=names)
+    return Parts(*(tuple(n for n in names if n.startswith(role)) for role in ("train", ("dev", "valid"), "test")))
+
+
 class Source(Protocol):
     """A corpus that lies ready on disk."""
 

@@ -47,11 +47,11 @@ def queen_archive(entries: dict[str, bytes]) -> bytes:
 def debian_package(path: Path, files: dict[str, bytes], compression: str = "xz") -> Path:
     """A .deb: an ar archive of debian-binary and data.tar."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=f"w:{compression}") as archive:
+    with tarfile.open(fileobj=data, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
         for name, content in files.items():
-            member = tarfile.TarInfo(f"./{name}")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
     suffix = f".{compression}" if compression else ""
     members = {"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(b"odd"), f"data.tar{suffix}": data.getvalue()}
     content = b"!<arch>\n"

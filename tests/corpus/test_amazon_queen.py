@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,14 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     chosen = [line for part in HELD_OUT for line in lines(part)[:2]] + lines("digest")[:3]
     entries = {"README": b"no speech"}
     for number, line in enumerate(chosen):
-        length = line.seconds / 2 if number == len(chosen) - 1 else line.seconds
+        seconds = line.seconds or 0.0
+        length = seconds / 2 if number == len(chosen) - 1 else seconds
         entries[f"{line.audio.stem}.SB"] = write_tone(folder / line.audio.name, length, 11025).read_bytes()
     return debian_package(folder / f"{PACKAGE}_1_all.deb", {ARCHIVE: queen_archive(entries)})
 
 
 def test_the_table_is_the_one_described() -> None:
-    found = {part: (len(lines(part)), round(sum(line.seconds for line in lines(part)) / 60, 1)) for part in PARTS}
+    found = {part: (len(lines(part)), round(sum(line.seconds or 0 for line in lines(part)) / 60, 1)) for part in PARTS}
     assert found == {
         "digest": (2431, 88.1),
         "full": (5622, 232.6),
@@ -62,7 +64,7 @@ def test_from_package_to_manifests(package: Path, tmp_path: Path) -> None:
         assert [line.id for line in expected] == [supervision.id for supervision in found]
         assert [line.text for line in expected] == [s.custom["original_text"] for s in found]
         assert [line.speaker for line in expected] == [supervision.speaker for supervision in found]
-        assert all(abs(line.seconds - s.duration) < 0.1 for line, s in zip(expected, found, strict=True))
+        assert all(s.duration == pytest.approx(line.seconds, abs=0.1) for line, s in zip(expected, found, strict=True))
     skips = SkipList.read(tmp_path / "out" / "digest" / "skipped.tsv")
     assert skips.counts() == {"missing audio": 2428, "wrong duration": 1}
     assert next(skip for skip in skips if skip.reason == "wrong duration").id == lines("digest")[2].id
@@ -70,11 +72,18 @@ def test_from_package_to_manifests(package: Path, tmp_path: Path) -> None:
 
 def test_audio_is_extracted_once(package: Path, tmp_path: Path) -> None:
     AmazonQueen.from_package(package, tmp_path)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").glob("*.mp3")}
+    AmazonQueen.from_package(package, tmp_path)
     AmazonQueen.from_package(None, tmp_path)  # needs no package any more
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").iterdir()}
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "audio").glob("*.mp3")}
     assert len(before) == 11
-    assert all(path.suffix == ".mp3" for path in before)
+
+
+def test_another_package_replaces_the_audio(package: Path, tmp_path: Path) -> None:
+    AmazonQueen.from_package(package, tmp_path)
+    other = debian_package(tmp_path / "other.deb", {ARCHIVE: queen_archive({"NEW.SB": b"sound"})})
+    AmazonQueen.from_package(other, tmp_path)
+    assert [path.name for path in (tmp_path / "audio").glob("*.mp3")] == ["NEW.mp3"]
 
 
 def test_interrupted_extraction_leaves_nothing(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,11 +91,13 @@ def test_interrupted_extraction_leaves_nothing(package: Path, tmp_path: Path, mo
         patch.setattr("augmem.corpus.amazon_queen.tqdm", interrupted)
         AmazonQueen.from_package(package, tmp_path)
     assert not (tmp_path / "audio").exists()
+    (tmp_path / ".audio.partial-1").mkdir()  # what kill -9 would have left
     AmazonQueen.from_package(package, tmp_path)
-    assert len(list((tmp_path / "audio").iterdir())) == 11
+    assert len(list((tmp_path / "audio").glob("*.mp3"))) == 11
+    assert [path.name for path in tmp_path.iterdir()] == ["audio"]
 
 
-def interrupted(items: list, **_: object):
+def interrupted(items: list[object], **_: object) -> Iterator[object]:
     """Stands in for tqdm: the user presses control-C after three items."""
     yield from items[:3]
     raise KeyboardInterrupt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -201,6 +202,6 @@ def test_augmentation_does_happen(cuts: CutSet) -> None:
         (lambda: SpecAugmentConfig(time_mask=0.0), "spec_augment.time_mask=0.0"),
     ],
 )
-def test_config_faults(wrong, message: str) -> None:
+def test_config_faults(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()

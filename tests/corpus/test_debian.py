@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from augmem.corpus.debian import fetch_package, read_package
 from tests.corpus.corpora import debian_package
 
 NAME = "some-game"
+Apt = Callable[[str], None]
 
 
 @pytest.fixture
-def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
     """A function that puts a shell script in apt-get's place."""
 
     def install(script: str) -> None:
@@ -67,7 +69,7 @@ def test_a_truncated_package_is_noticed(tmp_path: Path, data: st.DataObject) -> 
         read_package(package, "usr/share/a")
 
 
-def test_fetch(tmp_path: Path, apt) -> None:
+def test_fetch(tmp_path: Path, apt: Apt) -> None:
     apt("echo package > some-game_1.0_all.deb")
     package = fetch_package(NAME, tmp_path / "download")
     assert package == tmp_path / "download" / "some-game_1.0_all.deb"
@@ -75,7 +77,7 @@ def test_fetch(tmp_path: Path, apt) -> None:
     assert list(package.parent.iterdir()) == [package]
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt) -> None:
+def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt: Apt) -> None:
     apt("echo called; exit 1")
     present = tmp_path / "some-game_1.0_all.deb"
     present.touch()
@@ -83,7 +85,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt) -> None:
 
 
 @pytest.mark.parametrize("script", ["echo 'E: Unable to locate package'; exit 100", "echo nothing done"])
-def test_apt_fails(tmp_path: Path, apt, script: str) -> None:
+def test_apt_fails(tmp_path: Path, apt: Apt, script: str) -> None:
     apt(script)
     with pytest.raises(FileNotFoundError, match=r"(?s)said: .*apt-get update.*packages\.debian\.org.*--corpus-dir"):
         fetch_package(NAME, tmp_path / "download")
@@ -96,7 +98,7 @@ def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         fetch_package(NAME, tmp_path)
 
 
-def test_killed_while_downloading(tmp_path: Path, apt) -> None:
+def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
     """kill -9 in mid-download: the half file is never taken for the package, and the next run cleans up."""
     apt("echo half > some-game_1.0_all.deb; touch started; exec sleep 60")
     download = tmp_path / "download"

@@ -1,0 +1,59 @@
+"""A folder of audio with one table per part: the plainest way to bring one's own speech.
+
+<root>/train.tsv      first line: audio<TAB>text, and if wanted speaker, id, start, end (seconds)
+<root>/a/b/c.wav      named `a/b/c.wav` in the table
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from augmem.corpus.manifests import Utterance
+from augmem.corpus.skips import SkipList
+from augmem.corpus.source import Parts, parts_by_name
+from augmem.corpus.tables import read_table
+
+
+class Folder:
+    """Every <part>.tsv in `root` is a part."""
+
+    def __init__(self, root: Path) -> None:
+        """Look at the folder.
+
+        Raises:
+            FileNotFoundError: there is no table in it.
+        """
+        self.tables = {path.stem: path for path in sorted(root.glob("*.tsv"))}
+        if not self.tables:
+            raise FileNotFoundError(
+                f"{root}: no *.tsv in it; write train.tsv there: a line `audio<TAB>text`, then one line per file"
+            )
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.tables)
+
+    def defaults(self) -> Parts:
+        return parts_by_name(self.names())
+
+    def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
+        table = self.tables[part]
+        for number, row in read_table(table, ("audio", "text")):
+            origin = f"{table}:{number}"
+            name = "-".join(Path(row["audio"]).with_suffix("").parts)
+            yield Utterance(
+                id=row.get("id") or name,
+                audio=table.parent / row["audio"],
+                text=row["text"],
+                speaker=row.get("speaker") or name,
+                origin=origin,
+                start=_seconds(row.get("start"), origin) or 0.0,
+                end=_seconds(row.get("end"), origin),
+            )
+
+
+def _seconds(cell: str | None, origin: str) -> float | None:
+    try:
+        return float(cell) if cell else None
+    except ValueError as error:
+        raise ValueError(f"{origin}: {cell!r} is not a time in seconds") from error

@@ -1,0 +1,133 @@
+"""Data that users bring: Kaldi data directories, and a folder of audio with tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lhotse import SupervisionSet
+
+from augmem.corpus import CorpusConfig, FeatureConfig, Parts, compute_features, load_cuts, prepare_corpus, read_parts
+from augmem.corpus.skips import SkipList
+from tests.corpus.corpora import write_tone
+
+
+@pytest.fixture
+def kaldi(tmp_path: Path) -> Path:
+    """Two recordings of 3 s, the first cut into two segments, the second whole."""
+    folder = tmp_path / "kaldi" / "train"
+    for name in ("a", "b"):
+        write_tone(folder / f"{name}.wav", 3.0)
+    (folder / "wav.scp").write_text(f"rec-a {folder}/a.wav\nrec-b b.wav\n")
+    (folder / "segments").write_text("me-1 rec-a 0.5 1.25\nme-2 rec-a 1.25 3.0\nyou-1 rec-b 0 -1\n")
+    (folder / "text").write_text("me-1 good morning\nme-2 good night\nyou-1 hello\n")
+    (folder / "utt2spk").write_text("me-1 me\nme-2 me\nyou-1 you\n")
+    return folder
+
+
+def prepare(recipe: str, root: Path, output: Path) -> dict[str, tuple[str, str]]:
+    """Use part train for everything; return what was skipped."""
+    prepare_corpus(CorpusConfig(recipe, str(root), dev=("train",)), output / "download", output)  # type: ignore[arg-type]
+    return {skip.id: (skip.reason, skip.detail) for skip in SkipList.read(output / "train" / "skipped.tsv")}
+
+
+def test_kaldi_segments(kaldi: Path, tmp_path: Path) -> None:
+    assert prepare("kaldi", kaldi.parent, tmp_path / "out") == {}
+    found = SupervisionSet.from_file(tmp_path / "out" / "train" / "supervisions.jsonl.gz")
+    facts = {s.id: (s.speaker, s.start, s.duration, s.text) for s in found}
+    assert facts == {
+        "me-1": ("me", 0.5, 0.75, "GOOD MORNING"),
+        "me-2": ("me", 1.25, 1.75, "GOOD NIGHT"),
+        "you-1": ("you", 0.0, 3.0, "HELLO"),
+    }
+    compute_features(FeatureConfig(), tmp_path / "out" / "train", tmp_path / "features" / "train")
+    assert {cut.id: cut.num_frames for cut in load_cuts(tmp_path / "features", ["train"])} == {
+        "me-1": 75,
+        "me-2": 175,
+        "you-1": 300,
+    }
+
+
+def test_kaldi_directory_by_itself(kaldi: Path, tmp_path: Path) -> None:
+    prepare_corpus(CorpusConfig("kaldi", str(kaldi)), tmp_path, tmp_path / "out")
+    assert read_parts(tmp_path / "out") == Parts(("train",), ("dev-split",), ())
+
+
+def test_kaldi_lines_without_a_counterpart(kaldi: Path, tmp_path: Path) -> None:
+    (kaldi / "text").write_text("me-1 good morning\nme-9 who is it\n")
+    skipped = prepare("kaldi", kaldi, tmp_path / "out")
+    assert {id: reason for id, (reason, _) in skipped.items()} == {
+        "me-9": "transcript without audio",
+        "me-2": "audio without transcript",
+        "you-1": "audio without transcript",
+    }
+    assert f"{kaldi}/text:2" in skipped["me-9"][1]
+
+
+def test_kaldi_segment_outside_its_recording(kaldi: Path, tmp_path: Path) -> None:
+    (kaldi / "segments").write_text("me-1 rec-a 0.5 1.25\nme-2 rec-a 1.25 9.0\nyou-1 rec-b 2 1\n")
+    skipped = prepare("kaldi", kaldi, tmp_path / "out")
+    assert {reason for reason, _ in skipped.values()} == {"segment outside its audio"}
+    assert set(skipped) == {"me-2", "you-1"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("wav.scp", "rec-a sox a.wav -t wav - |\n", r"wav\.scp:1: 'sox a\.wav -t wav - \|' is a command; run it into"),
+        ("segments", "me-1 rec-a 0.5\n", r"segments:1: 'rec-a 0\.5' after me-1; it should be <recording>"),
+        ("segments", "me-1 rec-a zero 1\n", r"segments:1: 'rec-a zero 1' after me-1"),
+        ("text", "me-1 a\n\nme-1 b\n", r"text:3: me-1 stands already in line 1; remove one"),
+    ],
+)
+def test_kaldi_faults(kaldi: Path, tmp_path: Path, file: str, content: str, message: str) -> None:
+    (kaldi / file).write_text(content)
+    with pytest.raises(ValueError, match=message):
+        prepare("kaldi", kaldi, tmp_path / "out")
+
+
+def test_kaldi_files_that_are_not_there(kaldi: Path, tmp_path: Path) -> None:
+    (kaldi / "text").unlink()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"text: no such file; a Kaldi data directory needs"):
+        prepare("kaldi", kaldi, tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="no Kaldi data directory"):
+        prepare("kaldi", tmp_path / "empty", tmp_path / "out")
+    with pytest.raises(FileNotFoundError, match="needs --corpus-dir FOLDER"):
+        prepare("kaldi", tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_folder_with_tables(tmp_path: Path) -> None:
+    for name in ("a.wav", "far/b.flac", "c.ogg"):
+        write_tone(tmp_path / "mine" / name, 2.0, rate=44100)
+    (tmp_path / "mine" / "train.tsv").write_text(
+        "audio\ttext\tspeaker\tstart\tend\nfar/b.flac\tHello!\tyou\t0.5\t1.5\na.wav\tNumber 5\tme\t\t\n"
+    )
+    (tmp_path / "mine" / "dev.tsv").write_text("audio\ttext\nc.ogg\tBye\n")
+    prepare_corpus(CorpusConfig("folder", str(tmp_path / "mine")), tmp_path, tmp_path / "out")
+    assert read_parts(tmp_path / "out") == Parts(("train",), ("dev",), ())
+    found = SupervisionSet.from_file(tmp_path / "out" / "train" / "supervisions.jsonl.gz")
+    assert [(s.id, s.speaker, s.start, s.duration, s.text) for s in found] == [
+        ("far-b", "you", 0.5, 1.0, "HELLO"),
+        ("a", "me", 0.0, 2.0, "NUMBER FIVE"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("file\ttext\na.wav\tHi\n", r"train\.tsv:1: no column audio; the first line must name the columns"),
+        ("audio\ttext\na.wav\n", r"train\.tsv:2: 1 cells, but the first line names 2 columns"),
+        ("audio\ttext\tstart\na.wav\tHi\tsoon\n", r"train\.tsv:2: 'soon' is not a time in seconds"),
+        ("", r"train\.tsv:1: no column audio, text"),
+    ],
+)
+def test_folder_faults(tmp_path: Path, table: str, message: str) -> None:
+    (tmp_path / "train.tsv").write_text(table)
+    with pytest.raises(ValueError, match=message):
+        prepare("folder", tmp_path, tmp_path / "out")
+
+
+def test_folder_without_tables(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no \*\.tsv in it; write train\.tsv there"):
+        prepare("folder", tmp_path, tmp_path / "out")
