@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,14 +54,28 @@ def toy_utterances(first: int, count: int) -> list[Utterance]:
     return [Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100) for n in range(first, first + count)]
 
 
-def prefers_short(words: Sequence[str]) -> float:
-    return -2.0 * len(words) - 1
+# log10 of each word; a unigram model, so that a sentence's score is the sum of its words' and its end's
+UNIGRAMS = {"</s>": -0.3, "ONE": -0.5, "TWO": -0.9, "TO": -1.1, "TOO": -1.3}
+
+
+def large_model(folder: Path) -> Path:
+    """An ARPA file of UNIGRAMS."""
+    lines = [f"{score}\t{word}" for word, score in UNIGRAMS.items()]
+    head = ["\\data\\", f"ngram 1={len(lines) + 1}", "", "\\1-grams:", "-99\t<s>"]
+    path = folder / "large.arpa"
+    path.write_text("\n".join([*head, *lines, "", "\\end\\", ""]))
+    return path
+
+
+def large_score(words: Sequence[str]) -> float:
+    """What that model says of a sentence."""
+    return math.log(10) * sum(UNIGRAMS[word] for word in (*words, "</s>"))
 
 
 def test_result_does_not_depend_on_the_number_of_jobs(graph: Path) -> None:
     parts = {"dev": toy_utterances(1, 9), "test": toy_utterances(20, 4)}
     for name, jobs in {"alone": 1, "together": 2}.items():
-        decode(CONFIG, ToyAcoustics(), parts, graph, graph, graph / name, prefers_short, jobs)
+        decode(CONFIG, ToyAcoustics(), parts, graph, graph, graph / name, large_model(graph), jobs)
     for part in parts:
         alone, together = (graph / name / part / "nbest.jsonl.gz" for name in ("alone", "together"))
         assert alone.read_bytes() == together.read_bytes()
@@ -72,10 +87,10 @@ def test_result_does_not_depend_on_the_number_of_jobs(graph: Path) -> None:
 
 
 def test_scores_are_taken_apart(graph: Path) -> None:
-    """am + lm_first is the log-sum over all alignments; lm_rescore is the caller's."""
+    """am + lm_first is the log-sum over all alignments; lm_rescore is the larger model's."""
     wide = replace(CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, acoustic_scale=0.5, nbest=1000)
     utterance = Utterance("3", (), "S", 0.06)
-    decode(wide, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", prefers_short)
+    decode(wide, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", large_model(graph))
     (entry,) = read_nbest(graph / "out" / "dev")
     truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
     assert len(entry.hypotheses) == len(truth)
@@ -83,7 +98,7 @@ def test_scores_are_taken_apart(graph: Path) -> None:
         words = tuple(WORDS.index(word) for word in hypothesis.words)
         assert 0.5 * hypothesis.am + hypothesis.lm_first == pytest.approx(truth[words][0], abs=1e-3)
         assert hypothesis.lm_first == pytest.approx(max(toys.grammar_paths(words)), abs=1e-3)
-        assert hypothesis.lm_rescore == prefers_short(hypothesis.words)
+        assert hypothesis.lm_rescore == pytest.approx(large_score(hypothesis.words), abs=1e-3)
 
 
 def test_an_utterance_that_fails_is_named(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
