@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import lzma
 import os
 import shutil
@@ -10,6 +11,8 @@ import subprocess
 import tarfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+logger = logging.getLogger(__name__)
 
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, end mark 2
@@ -32,24 +35,37 @@ def fetch_package(name: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for left_by_a_killed_run in folder.glob(".apt-*"):
         shutil.rmtree(left_by_a_killed_run)
-    with TemporaryDirectory(prefix=".apt-", dir=folder) as temporary:
+    with TemporaryDirectory(prefix=".apt-", dir=folder.absolute()) as temporary:
         _run_apt(name, Path(temporary), folder)
         package = next(Path(temporary).glob("*.deb"))
-        return package.rename(folder / package.name)
+        return package.rename(folder.absolute() / package.name)
 
 
 def _run_apt(name: str, work: Path, folder: Path) -> None:
+    """Download into `work`; where the system's package lists are missing or stale, with lists of our own."""
+    if _apt(work, "download", name) is None:
+        return
+    logger.info("apt-get does not know %s yet: reading the package lists (into a folder of our own)", name)
+    for state in ("state/lists/partial", "cache/archives/partial"):
+        (work / state).mkdir(parents=True)
+    own = (f"Dir::State={work}/state", "Dir::State::status=/dev/null", f"Dir::Cache={work}/cache")
+    _apt(work, "update", options=own)
+    said = _apt(work, "download", name, options=own)
+    if said is not None:
+        raise FileNotFoundError(
+            f"`apt-get download {name}` failed and said: {said}\n"
+            f"Check the network, and that apt's sources are those of Debian or Ubuntu. {_by_hand(name, folder)}"
+        )
+
+
+def _apt(work: Path, *command: str, options: tuple[str, ...] = ()) -> str | None:
+    """Run apt-get in `work`; return None if it succeeded, else the last line that it said."""
+    set_options = [word for option in options for word in ("-o", option)]
     result = subprocess.run(
-        ["apt-get", "download", "-q", name], cwd=work, text=True, stdin=subprocess.DEVNULL,
+        ["apt-get", "-q", *set_options, *command], cwd=work, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
-    if result.returncode or not any(work.glob("*.deb")):
-        said = result.stdout.strip().splitlines()[-1:] or ["nothing"]
-        raise FileNotFoundError(
-            f"`apt-get download {name}` failed and said: {said[0]}\n"
-            "If it does not know the package, run `apt-get update` as root; otherwise check the network. "
-            + _by_hand(name, folder)
-        )
+    return (result.stdout.strip().splitlines() or ["nothing"])[-1] if result.returncode else None
 
 
 def _by_hand(name: str, folder: Path) -> str:

@@ -84,12 +84,22 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt: Apt) -> None:
     assert fetch_package(NAME, tmp_path) == present
 
 
-@pytest.mark.parametrize("script", ["echo 'E: Unable to locate package'; exit 100", "echo nothing done"])
+@pytest.mark.parametrize(
+    "script", ["echo 'E: Unable to locate package'; exit 100", "echo half > some-game_1.0_all.deb; exit 100"]
+)
 def test_apt_fails(tmp_path: Path, apt: Apt, script: str) -> None:
     apt(script)
-    with pytest.raises(FileNotFoundError, match=r"(?s)said: .*apt-get update.*packages\.debian\.org.*--corpus-dir"):
+    with pytest.raises(FileNotFoundError, match=r"(?s)said: .*Check the network.*packages\.debian\.org.*--corpus-dir"):
         fetch_package(NAME, tmp_path / "download")
     assert not list((tmp_path / "download").iterdir())
+
+
+def test_stale_package_lists(tmp_path: Path, apt: Apt) -> None:
+    """apt-get knows the package only after an update, into folders that a user may write to."""
+    apt(
+        'case "$*" in *update) touch state/updated;; *) [ -e state/updated ] && echo new > some-game_1.0_all.deb;; esac'
+    )
+    assert fetch_package(NAME, tmp_path / "download").read_text() == "new\n"
 
 
 def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
