@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import soundfile
@@ -163,3 +165,22 @@ def test_stereo_is_accepted(tmp_path: Path) -> None:
     write_tone(transcript.parent / "7-1-0001.flac", channels=2)
     assert soundfile.info(transcript.parent / "7-1-0001.flac").channels == 2
     assert prepare(tmp_path / "tree", tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [
+        (URLError("no network"), FileNotFoundError, r"could not download .*no network.*openslr\.org/12.*--corpus-dir"),
+        (tarfile.ReadError("cut short"), ValueError, r"archive is damaged \(cut short\); delete its \.tar\.gz and run"),
+    ],
+)
+def test_download_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, kind: type[Exception], message: str
+) -> None:
+    def fail(folder: Path, dataset_parts: list[str]) -> None:
+        assert dataset_parts == ["train-clean-5", "dev-clean-2"]
+        raise fault
+
+    monkeypatch.setattr("augmem.corpus.librispeech.download_librispeech", fail)
+    with pytest.raises(kind, match=message):
+        prepare_corpus(CorpusConfig("librispeech"), tmp_path, tmp_path / "out")
