@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 stage=0              # first stage to run, by number or name
 stop_stage=9         # last stage to run, by number or name
 config=conf/mini.yaml
-corpus=amazon_queen  # recipe: amazon_queen or librispeech
+corpus=amazon_queen  # recipe: amazon_queen, librispeech, kaldi or folder
 corpus_dir=          # the corpus on disk, if it is there
 train=               # parts of the corpus, comma separated; empty: the recipe's own choice
 dev=
@@ -42,8 +42,8 @@ Options (default):
   --stage N            first stage to run ($stage)
   --stop-stage N       last stage to run ($stop_stage)
   --config FILE        the recipe ($config); any recipe runs on any corpus
-  --corpus NAME        amazon_queen or librispeech ($corpus)
-  --corpus-dir PATH    the corpus on disk: a LibriSpeech tree, or the Amazon Queen .deb (none: download it)
+  --corpus NAME        amazon_queen, librispeech, kaldi (data directories) or folder (audio and a table) ($corpus)
+  --corpus-dir PATH    the corpus on disk: a folder, or the Amazon Queen .deb (none: download it)
   --train PARTS        parts to train on, comma separated (amazon_queen: digest; or full)
   --dev PARTS          parts to tune on (amazon_queen: dev_joe,dev_cast; none in the corpus: split off whole speakers)
   --test PARTS         parts to test on (amazon_queen: test_joe,test_cast)

@@ -24,6 +24,8 @@ STAGES = {
     "report": "one HTML page",
 }
 
+PARALLEL = ("features", "decode")
+
 
 def main() -> int:
     """Run one subcommand; a fault of the user's data ends in one line, not in a traceback."""
@@ -50,7 +52,8 @@ def command_parser() -> argparse.ArgumentParser:
     for name, summary in STAGES.items():
         stage = commands.add_parser(name, help=summary)
         stage.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
-        stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
+        if name in PARALLEL:
+            stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
         if name == "train":
             stage.add_argument("--max-minutes", type=float, help="stop after that long, to go on at the next run")
     return parser
@@ -71,7 +74,8 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     experiment = stages.Experiment.load(arguments.exp)
     if arguments.command == "train":
         return 0 if stages.train(experiment, arguments.max_minutes) else 3
-    getattr(stages, arguments.command)(experiment, arguments.nj)
+    options = [arguments.nj] if arguments.command in PARALLEL else []
+    getattr(stages, arguments.command)(experiment, *options)
     return 0
 
 

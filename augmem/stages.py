@@ -125,7 +125,7 @@ class Experiment:
         return [text for _, text in transcripts(self.manifests, parts)]
 
 
-def corpus(experiment: Experiment, jobs: int) -> None:
+def corpus(experiment: Experiment) -> None:
     """Audio and transcripts to Lhotse manifests, one folder a part."""
     config = experiment.recipe.corpus
     inputs = experiment.section("corpus") | {"source": source_digest(config.source)}
@@ -159,7 +159,7 @@ def _compute_features(config: FeatureConfig, manifests: Path, jobs: int, perturb
     compute_features(config, manifests, output, jobs, perturb)
 
 
-def lang(experiment: Experiment, jobs: int) -> None:
+def lang(experiment: Experiment) -> None:
     """Lexicon, tokens, words, L; then the validator has its say."""
     texts = experiment.texts(experiment.parts.train)
 
@@ -172,7 +172,7 @@ def lang(experiment: Experiment, jobs: int) -> None:
     run_stage("lang", experiment.lang, inputs, make)
 
 
-def lm(experiment: Experiment, jobs: int) -> None:
+def lm(experiment: Experiment) -> None:
     """N-gram language models, their perplexity and OOV rate on dev."""
     texts = experiment.texts(experiment.parts.train)
     dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
@@ -191,7 +191,7 @@ def lm(experiment: Experiment, jobs: int) -> None:
     )
 
 
-def graphs(experiment: Experiment, jobs: int) -> None:
+def graphs(experiment: Experiment) -> None:
     """Phone LM, denominator size, HLG and the rescoring grammar."""
     texts = experiment.texts(experiment.parts.train)
     inputs = experiment.section("graph") | {
@@ -294,7 +294,7 @@ def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingU
         yield DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
 
 
-def score(experiment: Experiment, jobs: int) -> None:
+def score(experiment: Experiment) -> None:
     """Word error rates of both passes."""
     decoded, parts = experiment.decoding, experiment.parts
     scales = load_scales(decoded / TUNED_FILE)
@@ -314,10 +314,11 @@ def score(experiment: Experiment, jobs: int) -> None:
         score_all(results, output)
 
     run_stage("score", experiment.scores, inputs, action)
-    print((experiment.scores / "wer.txt").read_text(encoding="utf-8"))
+    table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
+    logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
 
 
-def report(experiment: Experiment, jobs: int) -> None:
+def report(experiment: Experiment) -> None:
     """One page about the experiment."""
     parts = experiment.parts
     folders = {part: experiment.features(part) for part in parts.all()} | {"training": experiment.training}

@@ -21,7 +21,7 @@ from augmem.corpus.features import (
     transcripts,
 )
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
-from augmem.corpus.skips import SkipList, drop_too_short
+from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.storage import explain_full_disk
 
@@ -34,7 +34,6 @@ __all__ = [
     "SkipList",
     "SpecAugmentConfig",
     "compute_features",
-    "drop_too_short",
     "evaluation_batches",
     "explain_full_disk",
     "feature_statistics",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-
-from lhotse import CutSet
 
 from augmem.files import write_text
 
@@ -76,24 +74,3 @@ class SkipList:
         examples = {skip.reason: skip for skip in reversed(self.items)}
         for skip in examples.values():
             logger.warning("  e.g. %s: %s: %s", skip.id, skip.reason, skip.detail)
-
-
-def drop_too_short(cuts: CutSet, frames_needed: Callable[[str], int], subsampling: int, skips: SkipList) -> CutSet:
-    """Leave out the cuts that have fewer model frames than their transcript needs units.
-
-    Args:
-        cuts: cuts with features and one supervision each.
-        frames_needed: the least number of model frames that can carry a text (for CTC: its units, and one
-            more wherever two equal units meet).
-        subsampling: feature frames per model frame.
-        skips: receives what is left out.
-    """
-    kept = []
-    for cut in cuts:
-        frames, needed = cut.num_frames // subsampling, frames_needed(cut.supervisions[0].text)
-        if frames >= needed:
-            kept.append(cut)
-            continue
-        detail = f"{cut.duration:.2f} s are {frames} model frames, its transcript needs {needed}: check the text"
-        skips.add(cut.id, "too short for its transcript", detail)
-    return CutSet.from_cuts(kept)

@@ -14,8 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from augmem.decoding.records import NbestEntry, read_nbest, write_nbest
-from augmem.lang.arpa import END, START, ArpaModel, needed_ngrams, read_arpa
-from augmem.lang.vocabulary import lines
+from augmem.lang.arpa import END, START, ArpaModel, arpa_order, needed_ngrams, read_arpa
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +74,3 @@ def rescored(entry: NbestEntry, scorer: SentenceScorer) -> NbestEntry:
 def sentences(entries: Iterable[NbestEntry]) -> Iterable[str]:
     """The hypotheses as texts."""
     return (" ".join(hypothesis.words) for entry in entries for hypothesis in entry.hypotheses)
-
-
-def arpa_order(path: Path) -> int:
-    """The longest n-gram an ARPA file announces in its head."""
-    order = 0
-    for line in lines(path):
-        if line.startswith("\\1-grams:"):
-            break
-        order += line.startswith("ngram ")
-    return order

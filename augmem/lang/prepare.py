@@ -98,7 +98,7 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
     rows += [f"{word}\t\tleft out: read as {OOV_WORD}\n" for word in left_out]
     write_text(output / "g2p_words.txt", "".join(rows))
     if missing:
-        log.info("%d words are not in the lexicon; see %s", len(missing), output / "g2p_words.txt")
+        log.info("%d words are not in the lexicon; g2p_words.txt lists what was guessed", len(missing))
     if left_out:
         log.warning("%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10])
     return guesses

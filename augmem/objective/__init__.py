@@ -6,6 +6,6 @@ frames. Nothing is averaged here; divide `Scores.loss()` by the number of frames
 
 from augmem.objective.ctc import ctc_scores
 from augmem.objective.mmi import LatticeFreeMmi
-from augmem.objective.scores import Scores, handover_weight, make_scores
+from augmem.objective.scores import Scores, make_scores
 
-__all__ = ["LatticeFreeMmi", "Scores", "ctc_scores", "handover_weight", "make_scores"]
+__all__ = ["LatticeFreeMmi", "Scores", "ctc_scores", "make_scores"]

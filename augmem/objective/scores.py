@@ -37,14 +37,3 @@ def make_scores(numerator: Tensor, denominator: Tensor | None = None) -> Scores:
         denominator = torch.zeros_like(numerator)
     valid = (numerator != IMPOSSIBLE) & (denominator != IMPOSSIBLE)
     return Scores(numerator, denominator, valid.detach())
-
-
-def handover_weight(step: float, start: float, length: float) -> float:
-    """Weight of CTC on the way to LF-MMI: 1 until `start`, then linearly down to 0 over `length` steps.
-
-    The loss is weight * CTC + (1 - weight) * LF-MMI: no sudden change of objective, which is where training
-    with LF-MMI is known to diverge.
-    """
-    if step < start:
-        return 1.0
-    return max(0.0, 1.0 - (step - start) / length) if length > 0 else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,6 @@ from augmem.scoring.intervals import Interval, Resample, wer_interval
 from augmem.scoring.nist import write_trn
 from augmem.scoring.tables import percent, text_table
 
-logger = logging.getLogger(__name__)
 Results = Mapping[str, Mapping[str, Sequence[Utterance]]]
 
 
@@ -126,7 +124,7 @@ def score_all(results: Results, output: Path, config: ScoringConfig | None = Non
         output: folder for recogs-, errs-, align-, per-utt-, per-spk- and trn files, wer.txt and summary.json
 
     Returns:
-        One score per part and system, in that order. The table of them is logged.
+        One score per part and system, in that order.
     """
     config = config or ScoringConfig()
     scores = [
@@ -136,11 +134,9 @@ def score_all(results: Results, output: Path, config: ScoringConfig | None = Non
     ]
     for each in scores:
         write_files(each, output)
-    table = wer_table(scores)
-    write_text(output / "wer.txt", table + "\n")
+    write_text(output / "wer.txt", wer_table(scores) + "\n")
     summaries = [summary(each, config.worst) for each in scores]
     write_json(output / "summary.json", {"config": asdict(config), "scores": summaries})
-    logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
     return scores
 
 

@@ -14,8 +14,8 @@ from lhotse import CutSet
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from augmem.corpus import Batch, feature_statistics, num_batches, training_batches
-from augmem.files import write_text
+from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, training_batches
+from augmem.corpus.skips import SKIPPED, Skip
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription, check_lang
 from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
@@ -70,7 +70,7 @@ class Trainer:
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
         self.optimiser = make_optimiser(self.model, config)
         self.at = Position()
-        self.skipped: dict[str, str] = {}
+        self.skips = SkipList()
         self.nonfinite = 0
         self._resume()
         self.log = Log(output, self.at.step)
@@ -90,6 +90,7 @@ class Trainer:
             self._epoch(deadline)
         self._save()
         self._write_model()
+        self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
         self.log.close()
         return self._finished()
 
@@ -164,15 +165,11 @@ class Trainer:
 
     def _note_skipped(self, batch: Batch, valid: Tensor) -> None:
         """Utterances whose transcript cannot be said in their frames take no part; skipped.tsv lists them."""
-        new = {
-            name: text
-            for name, text, took_part in zip(batch.ids, batch.texts, valid.tolist(), strict=True)
-            if not took_part and name not in self.skipped
-        }
-        if new:
-            self.skipped |= new
-            rows = [f"{name}\ttoo short for its transcript\t{text}\n" for name, text in sorted(self.skipped.items())]
-            write_text(self.output / "skipped.tsv", "id\treason\tdetail\n" + "".join(rows))
+        known = {skip.id for skip in self.skips}
+        for name, text, took_part in zip(batch.ids, batch.texts, valid.tolist(), strict=True):
+            if not took_part and name not in known:
+                self.skips.add(name, "too short for its transcript", text)
+                self.skips.write(self.output / SKIPPED)
 
     def _log_step(self, sums: Sums, watch: Stopwatch) -> None:
         figures = sums.means() | {
@@ -226,7 +223,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "position": vars(self.at),
-            "skipped": self.skipped,
+            "skipped": [tuple(skip) for skip in self.skips],
             "random": torch.get_rng_state(),
             "lang_hash": self.model.description.lang_hash,
         }
@@ -242,7 +239,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.at = Position(**state["position"])
-        self.skipped = state["skipped"]
+        self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
         torch.set_rng_state(state["random"])
 
 

@@ -18,7 +18,6 @@ from augmem.corpus import (
     FeatureConfig,
     SkipList,
     compute_features,
-    drop_too_short,
     explain_full_disk,
     feature_statistics,
     load_cuts,
@@ -205,17 +204,6 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
     assert mean.dtype == std.dtype == torch.float64
     torch.testing.assert_close(mean, frames.mean(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(std, frames.std(0, unbiased=False), rtol=1e-3, atol=1e-3)
-
-
-def test_too_short_for_the_transcript(features: Path) -> None:
-    cuts, skips = load_cuts(features, [PART]), SkipList()
-    frames = {cut.id: cut.num_frames // 4 for cut in cuts}
-    kept = drop_too_short(cuts, lambda text: 8 * len(text.split()), 4, skips)
-    words = {cut.id: len(cut.supervisions[0].text.split()) for cut in cuts}
-    assert {cut.id for cut in kept} == {id for id in frames if frames[id] >= 8 * words[id]}
-    assert {skip.id for skip in skips} == set(frames) - {cut.id for cut in kept}
-    assert 0 < len(skips) < 29
-    assert skips.counts() == {"too short for its transcript": len(skips)}
 
 
 @pytest.mark.parametrize(

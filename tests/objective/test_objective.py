@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss
 
 from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, num_outputs
-from augmem.objective import LatticeFreeMmi, ctc_scores, handover_weight
+from augmem.objective import LatticeFreeMmi, ctc_scores
 from tests.graph.toy_lang import ToyLang
 
 LETTERS = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
@@ -105,9 +105,3 @@ def test_nan_reaches_the_loss(mmi: LatticeFreeMmi) -> None:
 def test_mmi_without_phone_lm_is_refused(mmi: LatticeFreeMmi) -> None:
     with pytest.raises(ValueError, match="needs numerators with a phone LM"):
         LatticeFreeMmi(CTC, mmi.denominator)
-
-
-def test_handover_is_smooth_and_complete() -> None:
-    weights = [handover_weight(step, start=10, length=4) for step in (0, 10, 11, 12, 14, 99)]
-    assert weights == [1, 1, 0.75, 0.5, 0, 0]
-    assert [handover_weight(step, start=3, length=0) for step in (2, 3)] == [1, 0]

@@ -1,0 +1,105 @@
+"""kill -9 in the middle of a stage, run it again: the result is that of an undisturbed run."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from augmem.corpus import load_cuts
+from tests.shell.roads import AUGMEM, PART, ROOT, fixture_road, run
+
+SHORT = ["--training.epochs", "6", "--training.ctc_epochs", "3", "--training.checkpoint_every", "1"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment that nothing has disturbed, decoded."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    result = run(*fixture_road(folder), *SHORT, "--stop-stage", "decode")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture
+def folder(undisturbed: Path) -> Iterator[Path]:
+    """The undisturbed run, to be redone in part; what it made is aside in `before`."""
+    aside = undisturbed / "before"
+    shutil.copytree(undisturbed / "exp", aside / "exp")
+    shutil.copytree(undisturbed / "data", aside / "data")
+    yield undisturbed
+    for name in ("exp", "data"):
+        shutil.rmtree(undisturbed / name)
+        shutil.move(aside / name, undisturbed / name)
+
+
+def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: int = 2) -> None:
+    """Remove a stage's result, kill its making at random moments, and let the last attempt come to its end."""
+    shutil.rmtree(output)
+    chance = random.Random(seed)
+    command = [AUGMEM, stage, "--exp", str(folder / "exp")]
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        wait_for_begin(process, stage)
+        time.sleep(chance.uniform(0, 4))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
+
+
+def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
+    """Until the stage says that it begins: kills before that would prove nothing."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(stage.encode()) and b"; writes " in line:
+            return
+    raise AssertionError(f"{stage} ended before it began")
+
+
+def test_features(folder: Path) -> None:
+    redo_with_kills("features", folder, folder / "data" / "features" / PART, seed=1)
+    before, after = (
+        {cut.id: cut.load_features() for cut in load_cuts(root / "features", [PART])}
+        for root in (folder / "before" / "data", folder / "data")
+    )
+    assert before.keys() == after.keys() and len(after) == 29
+    for name, matrix in before.items():
+        np.testing.assert_array_equal(matrix, after[name])
+
+
+def test_graphs(folder: Path) -> None:
+    redo_with_kills("graphs", folder, folder / "exp" / "graphs", seed=2)
+    for name in ("P.pt", "HLG.pt", "G_rescoring.pt"):
+        before, after = (torch.load(root / "exp" / "graphs" / name) for root in (folder / "before", folder))
+        assert before.keys() == after.keys()
+        for key, value in before.items():
+            assert str(value) == str(after[key])
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, after[key])
+
+
+def test_training(folder: Path) -> None:
+    redo_with_kills("train", folder, folder / "exp" / "train", seed=3, kills=3)
+    before, after = (torch.load(root / "exp" / "train" / "model.pt") for root in (folder / "before", folder))
+    assert before["description"] == after["description"]
+    for name, value in before["weights"].items():
+        assert torch.equal(value, after["weights"][name]), f"{name} differs after a resume"
+
+
+def test_decoding(folder: Path) -> None:
+    redo_with_kills("decode", folder, folder / "exp" / "decode", seed=4)
+    lists = [root / "exp" / "decode" / PART / "nbest.jsonl.gz" for root in (folder / "before", folder)]
+    before, after = (gzip.decompress(path.read_bytes()) for path in lists)
+    assert before == after

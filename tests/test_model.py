@@ -1,0 +1,69 @@
+"""A model file says what it belongs to, and refuses what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from augmem.encoder import EncoderConfig
+from augmem.model import AcousticModel, ModelDescription
+
+ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3))
+
+
+def lang_folder(folder: Path, content_hash: str) -> Path:
+    folder.mkdir()
+    (folder / "hash.txt").write_text(content_hash + "\n")
+    return folder
+
+
+@pytest.fixture
+def model() -> AcousticModel:
+    torch.manual_seed(0)
+    description = ModelDescription(ENCODER, feature_dim=20, frame_shift=0.01, num_units=7, lang_hash="abc")
+    return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
+
+
+def test_a_file_gives_the_same_model_back(tmp_path: Path, model: AcousticModel) -> None:
+    model.save(tmp_path / "model.pt", epoch=4)
+    again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "abc"))
+    assert again.description.encoder == ENCODER and again.description.training == {"epoch": 4}
+    features, lengths = torch.randn(2, 90, 20), torch.tensor([90, 41])
+    for mine, other in zip(model(features, lengths), again(features, lengths), strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_scores_are_log_probabilities_of_normalised_features(model: AcousticModel) -> None:
+    features, lengths = torch.randn(1, 64, 20), torch.tensor([64])
+    scores, frames = model(features, lengths)
+    torch.testing.assert_close(scores.exp().sum(-1), torch.ones(1, int(frames)))
+    hidden, _ = model.encoder((features - 3) / 2, lengths)
+    torch.testing.assert_close(scores, model.output(hidden).log_softmax(-1))
+
+
+def test_streaming_scores_equal_whole_ones(model: AcousticModel) -> None:
+    features = torch.randn(1, 300, 20)
+    whole, _ = model(features, torch.tensor([300]))
+    state, pieces = model.init_state(1), []
+    for start in range(0, 300, 77):
+        piece, state = model.step(features[:, start : start + 77], state, final=start + 77 >= 300)
+        pieces.append(piece)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-5)
+
+
+def test_another_lang_folder_is_refused(tmp_path: Path, model: AcousticModel) -> None:
+    model.save(tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"lang folder of hash abc, but .* has xyz"):
+        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "xyz"))
+
+
+def test_damage_is_named(tmp_path: Path, model: AcousticModel) -> None:
+    path = tmp_path / "model.pt"
+    model.save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"model\.pt is not a model file of this project, or it is damaged"):
+        AcousticModel.load(path)
+    with pytest.raises(FileNotFoundError, match="no such model file"):
+        AcousticModel.load(tmp_path / "none.pt")
