@@ -17,6 +17,8 @@ import pytest
 import torch
 
 from augmem.corpus import load_cuts
+from augmem.files import read_json
+from augmem.pipeline import DONE
 from tests.shell.roads import AUGMEM, PART, ROOT, fixture_road, run
 
 SHORT = ["--training.epochs", "6", "--training.ctc_epochs", "3", "--training.checkpoint_every", "1"]
@@ -45,6 +47,7 @@ def folder(undisturbed: Path) -> Iterator[Path]:
 
 def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: int = 2) -> None:
     """Remove a stage's result, kill its making at random moments, and let the last attempt come to its end."""
+    seconds = read_json(output / DONE)["seconds"]
     shutil.rmtree(output)
     chance = random.Random(seed)
     command = [AUGMEM, stage, "--exp", str(folder / "exp")]
@@ -53,9 +56,10 @@ def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: in
             command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         wait_for_begin(process, stage)
-        time.sleep(chance.uniform(0, 4))
+        time.sleep(chance.uniform(0, 0.8 * seconds / kills))
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
+        assert not (output / DONE).exists(), "the kill came too late to prove anything"
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=600)
 
 
