@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from augmem.machine import prefer_fast_mkl
@@ -26,6 +27,10 @@ STAGES = {
 
 PARALLEL = ("features", "decode")
 
+TOOLS = {
+    "doctor": "versions, a self test, what is wrong and what mends it",
+}
+
 
 def main() -> int:
     """Run one subcommand; a fault of the user's data ends in one line, not in a traceback."""
@@ -45,7 +50,9 @@ def command_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="augmem", description=__doc__)
     parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("doctor", help="versions, a self test, what is wrong and what mends it")
+    for name, summary in TOOLS.items():
+        tool = import_module(f"augmem.commands.{name}")
+        tool.add_options(commands.add_parser(name, help=summary, description=tool.__doc__))
     recipe = commands.add_parser("recipe", help="freeze a recipe into an experiment folder", add_help=False)
     recipe.add_argument("--exp", type=Path)
     recipe.add_argument("--help", "-h", action="store_true")
@@ -61,14 +68,12 @@ def command_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     """Dispatch; imports wait until here, so that `--help` and the doctor need nothing that may be broken."""
-    if arguments.command == "doctor":
-        from augmem.doctor import doctor
-
-        return doctor()
     if arguments.command == "recipe":
         return recipe(arguments, rest)
     if rest:
         raise ValueError(f"unknown options {' '.join(rest)}; augmem {arguments.command} --help lists those there are")
+    if arguments.command in TOOLS:
+        return int(import_module(f"augmem.commands.{arguments.command}").run(arguments))
     from augmem import stages
 
     experiment = stages.Experiment.load(arguments.exp)

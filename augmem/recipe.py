@@ -8,9 +8,10 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from augmem.corpus import CorpusConfig, FeatureConfig
+from augmem.corpus import CorpusConfig
 from augmem.decoding import DecodingConfig
 from augmem.encoder import EncoderConfig
+from augmem.features import FeatureConfig
 from augmem.files import write_text
 from augmem.graph import GraphConfig
 from augmem.lang import LangConfig, LmConfig

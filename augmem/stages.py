@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from augmem.corpus import (
-    FeatureConfig,
     Parts,
     compute_features,
     load_cuts,
@@ -29,6 +28,7 @@ from augmem.decoding import FIRST_PASS, RESCORED, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.encoder import attention_maps
+from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json
 from augmem.graph import num_outputs
 from augmem.graph import prepare_graphs as make_graphs

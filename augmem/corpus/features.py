@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.corpus.storage import explain_full_disk
+from augmem.features import FeatureConfig
 from augmem.files import write_json
 
 logger = logging.getLogger(__name__)
@@ -32,58 +33,20 @@ _MEMORY_LIMIT = 2e9  # bytes
 _BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
 
 
-@dataclass(frozen=True)
-class FeatureConfig:
-    """What the model hears: Kaldi's log-mel filter banks.
-
-    Args:
-        sampling_rate: Hz; audio of any other rate is resampled.
-        num_mel_bins: bins of the mel filter bank.
-        frame_length: seconds under one window.
-        frame_shift: seconds from one window to the next.
-        low_freq: Hz, lower edge of the lowest filter.
-        high_freq: Hz, upper edge of the highest; zero or less: that far below half the sampling rate.
-        dither: standard deviation of the noise added to the samples, which lie in [-1, 1]; 0: reproducible.
-        speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
-    """
-
-    sampling_rate: int = 16000
-    num_mel_bins: int = 80
-    frame_length: float = 0.025
-    frame_shift: float = 0.01
-    low_freq: float = 20.0
-    high_freq: float = -400.0
-    dither: float = 0.0
-    speed_perturb: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("sampling_rate", "num_mel_bins", "frame_length", "frame_shift"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"features.{name}={getattr(self, name)}: must be positive")
-        if self.dither < 0:
-            raise ValueError(f"features.dither={self.dither}: must not be negative")
-        nyquist = self.sampling_rate / 2
-        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
-        if not 0 <= self.low_freq < high <= nyquist:
-            raise ValueError(
-                f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must "
-                f"lie in this order between 0 and {nyquist} Hz, half the sampling rate"
-            )
-
-    def extractor(self) -> Fbank:
-        """Lhotse's extractor; `snip_edges` is off, so that T frames are T frame shifts of audio."""
-        return Fbank(
-            FbankConfig(
-                sampling_rate=self.sampling_rate,
-                num_filters=self.num_mel_bins,
-                frame_length=self.frame_length,
-                frame_shift=self.frame_shift,
-                low_freq=self.low_freq,
-                high_freq=self.high_freq,
-                dither=self.dither,
-                snip_edges=False,
-            )
+def extractor(config: FeatureConfig) -> Fbank:
+    """Lhotse's extractor; `snip_edges` is off, so that T frames are T frame shifts of audio."""
+    return Fbank(
+        FbankConfig(
+            sampling_rate=config.sampling_rate,
+            num_filters=config.num_mel_bins,
+            frame_length=config.frame_length,
+            frame_shift=config.frame_shift,
+            low_freq=config.low_freq,
+            high_freq=config.high_freq,
+            dither=config.dither,
+            snip_edges=False,
         )
+    )
 
 
 def compute_features(
@@ -168,18 +131,18 @@ def _single_thread() -> None:
 def _store_block(block: Block) -> Result:
     """Compute and store the features of a few cuts in one file; say which had no usable audio."""
     config, cuts, storage = block
-    extractor = config.extractor()
+    fbank = extractor(config)
     kept, skipped = [], []
     with LilcomChunkyWriter(storage) as writer:
         for cut in cuts:
             try:
-                kept.append(_store(cut, extractor, writer))
+                kept.append(_store(cut, fbank, writer))
             except (AudioLoadingError, DurationMismatchError, ValueError) as error:
                 skipped.append(Skip(cut.id, "unreadable audio", _explain_audio(cut, error)))
     return kept, skipped
 
 
-def _store(cut: MonoCut, extractor: Fbank, writer: LilcomChunkyWriter) -> MonoCut:
+def _store(cut: MonoCut, fbank: Fbank, writer: LilcomChunkyWriter) -> MonoCut:
     """Attach features to a cut, by a path relative to their folder.
 
     Raises:
@@ -188,7 +151,7 @@ def _store(cut: MonoCut, extractor: Fbank, writer: LilcomChunkyWriter) -> MonoCu
     samples = cut.load_audio()
     if not np.isfinite(samples).all():
         raise ValueError("its samples are not all finite numbers")
-    features = extractor.extract_from_samples_and_store(
+    features = fbank.extract_from_samples_and_store(
         samples, writer, cut.sampling_rate, offset=cut.start, channel=cut.channel
     )
     name = Path(features.storage_path).name

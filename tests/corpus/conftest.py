@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from augmem.corpus import CorpusConfig, FeatureConfig, compute_features, prepare_corpus
+from augmem.corpus import CorpusConfig, compute_features, prepare_corpus
 from augmem.corpus.fixture import PART, build_librispeech_tree
+from augmem.features import FeatureConfig
 from tests.corpus.corpora import FIXTURE
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from lhotse import SupervisionSet
 
-from augmem.corpus import CorpusConfig, FeatureConfig, Parts, compute_features, load_cuts, prepare_corpus, read_parts
+from augmem.corpus import CorpusConfig, Parts, compute_features, load_cuts, prepare_corpus, read_parts
 from augmem.corpus.skips import SkipList
+from augmem.features import FeatureConfig
 from tests.corpus.corpora import write_tone
 
 

@@ -1,0 +1,1 @@
+"""A websocket server around `augmem.streaming`, its web page and its client."""

@@ -1,0 +1,1 @@
+"""Live recognition: online features, the encoder step by step, an online lattice, and sessions around them."""
