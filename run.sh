@@ -52,7 +52,7 @@ Options (default):
   --nj N               worker processes ($nj)
   --resume             go on with a training that was stopped; this is the default
   --max-minutes N      stop training after N minutes, to go on at the next run (none: train to the end)
-  --dry-run            run every stage, but train for one step only, in <exp>-dry
+  --dry-run            run every stage, but train for one step on ten seconds only, in <exp>-dry
   --help               this text
   --SECTION.FIELD V    any field of the recipe, as in --training.epochs 3; all fields: .venv/bin/augmem recipe --help
 EOF
@@ -92,7 +92,7 @@ name=$(basename "$config" .yaml)
 exp=${exp:-exp/$corpus-$name}
 if $dry_run; then
   exp=$exp-dry
-  overrides+=(--training.max_steps 1)
+  overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
 wanted() { (( stage <= $1 && $1 <= stop_stage )); }

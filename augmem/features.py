@@ -42,3 +42,8 @@ class FeatureConfig:
                 f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must "
                 f"lie in this order between 0 and {nyquist} Hz, half the sampling rate"
             )
+
+    @property
+    def name(self) -> str:
+        """What a folder of such features is called: fbank80-16000, or fbank80-16000-sp with speed perturbation."""
+        return f"fbank{self.num_mel_bins}-{self.sampling_rate}" + ("-sp" if self.speed_perturb else "")

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from augmem.encoder import EncoderConfig, build_encoder
 from augmem.files import atomic_path
+from augmem.tensors import save_tensors
 
 FILE_FORMAT = "augmem acoustic model 1"
 SMALLEST_STD = 1e-3  # of a log-mel bin: a bin that never varies (band-limited audio) must not be blown up
@@ -128,7 +129,7 @@ class AcousticModel(nn.Module):
         description = dataclasses.replace(self.description, training=notes)
         weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            torch.save({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
+            save_tensors({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
 
     @staticmethod
     def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from augmem.files import atomic_path, read_json, remove, sha256_json, write_json
+from augmem.files import atomic_path, explain_full_disk, read_json, remove, sha256_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callab
             logger.info("%s: up to date (%s)", name, output)
             return
         started = announce(name, output, inputs)
-        with atomic_path(output) as folder:
+        with explain_full_disk(output), atomic_path(output) as folder:
             folder.mkdir()
             action(folder)
             write_json(folder / DONE, record(name, inputs, started))
@@ -59,11 +59,12 @@ def run_resumable_stage(name: str, output: Path, inputs: Mapping[str, Any], acti
             return True
         refuse_other_inputs(name, output, inputs)
         started = announce(name, output, inputs)
-        output.mkdir(parents=True, exist_ok=True)
-        write_json(output / INPUTS, dict(inputs))
-        finished = action(output)
-        if finished:
-            write_json(output / DONE, record(name, inputs, started))
+        with explain_full_disk(output):
+            output.mkdir(parents=True, exist_ok=True)
+            write_json(output / INPUTS, dict(inputs))
+            finished = action(output)
+            if finished:
+                write_json(output / DONE, record(name, inputs, started))
     verdict = "wrote" if finished else "stopped before its end; run again to go on in"
     logger.info("%s: %s %s after %s", name, verdict, output, spoken_time(time.time() - started))
     return finished

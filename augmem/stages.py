@@ -6,7 +6,7 @@ import gzip
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from torch.nn.utils.rnn import pad_sequence
 from augmem.corpus import (
     Parts,
     compute_features,
+    find_texts,
     load_cuts,
     prepare_corpus,
     read_parts,
     transcripts,
 )
+from augmem.corpus.skips import SKIPPED
 from augmem.decoding import FIRST_PASS, RESCORED, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
@@ -39,6 +41,7 @@ from augmem.recipe import RECIPE_FILE, Recipe, load_recipe
 from augmem.scoring import (
     Picture,
     ReportInputs,
+    Skipped,
     Utterance,
     plot_attention,
     provenance,
@@ -79,8 +82,10 @@ class Experiment:
     def manifests(self) -> Path:
         return self.data / "manifests"
 
-    def features(self, part: str) -> Path:
-        return self.data / "features" / part
+    @property
+    def features(self) -> Path:
+        """One folder per part; recipes that hear different things must not overwrite each other's."""
+        return self.data / "features" / self.recipe.features.name
 
     @property
     def lang(self) -> Path:
@@ -138,18 +143,18 @@ def corpus(experiment: Experiment) -> None:
 
 
 def features(experiment: Experiment, jobs: int) -> None:
-    """Log-mel features of every part in use."""
-    config = experiment.recipe.features
-    for part in experiment.parts.all():
+    """Log-mel features of every part in use; only what is trained on, and on nothing else, comes at three speeds."""
+    config, parts = experiment.recipe.features, experiment.parts
+    for part in parts.all():
         manifests = experiment.manifests / part
-        perturb = config.speed_perturb and part in experiment.parts.train
+        perturb = config.speed_perturb and part not in (*parts.dev, *parts.test)
         inputs = experiment.section("features") | {
             "perturb": perturb,
             "manifests": manifest_digest(manifests),
         }
         run_stage(
             f"features of {part}",
-            experiment.features(part),
+            experiment.features / part,
             inputs,
             partial(_compute_features, config, manifests, jobs, perturb),
         )
@@ -162,13 +167,19 @@ def _compute_features(config: FeatureConfig, manifests: Path, jobs: int, perturb
 def lang(experiment: Experiment) -> None:
     """Lexicon, tokens, words, L; then the validator has its say."""
     texts = experiment.texts(experiment.parts.train)
+    extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
+    config = replace(experiment.recipe.lang, extra_vocabulary=extra)
 
     def make(output: Path) -> None:
-        prepare_lang(experiment.recipe.lang, texts, output)
+        prepare_lang(config, texts, output)
         if faults := validate_lang(output):
             raise ValueError("the lang folder is not sound:\n" + "\n".join(faults))
 
-    inputs = experiment.section("lang") | {"train texts": sha256_json(texts)}
+    inputs = experiment.section("lang") | {
+        "train texts": sha256_json(texts),
+        "extra vocabulary": file_digests(extra),
+        "lexicon": file_digests([config.lexicon] if config.lexicon else []),
+    }
     run_stage("lang", experiment.lang, inputs, make)
 
 
@@ -176,13 +187,16 @@ def lm(experiment: Experiment) -> None:
     """N-gram language models, their perplexity and OOV rate on dev."""
     texts = experiment.texts(experiment.parts.train)
     dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
+    extra = find_texts(experiment.recipe.lm.extra_text, experiment.data / "texts")
+    config = replace(experiment.recipe.lm, extra_text=extra)
+    given = [path for path in (config.first_pass_arpa, config.rescoring_arpa) if path]
     inputs = experiment.section("lm") | {
         "train texts": sha256_json(texts),
         "dev texts": sha256_json(dev),
         "lang": fingerprint(experiment.lang),
-        "extra text": [sha256_file(Path(path)) for path in experiment.recipe.lm.extra_text],
+        "extra text": file_digests(extra),
+        "given models": file_digests(given),
     }
-    config = experiment.recipe.lm
     run_stage(
         "lm",
         experiment.lm,
@@ -214,12 +228,12 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
     inputs = experiment.section("training", "encoder", "features") | {
         "lang": fingerprint(experiment.lang),
         "graphs": fingerprint(experiment.graphs),
-        "train features": [fingerprint(experiment.features(part)) for part in parts.train],
-        "dev features": [fingerprint(experiment.features(part)) for part in parts.dev],
+        "train features": [fingerprint(experiment.features / part) for part in parts.train],
+        "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
 
     def action(output: Path) -> bool:
-        cuts = partial(load_cuts, experiment.data / "features")
+        cuts = partial(load_cuts, experiment.features)
         trainer = Trainer(
             recipe.training, description(experiment), experiment.lang, experiment.graphs,
             cuts(parts.train), cuts(parts.dev), output,
@@ -272,11 +286,11 @@ def decode(experiment: Experiment, jobs: int) -> None:
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
         "graphs": fingerprint(experiment.graphs),
-        "features": {part: fingerprint(experiment.features(part)) for part in held_out},
+        "features": {part: fingerprint(experiment.features / part) for part in held_out},
     }
 
     def action(output: Path) -> None:
-        scores = ModelScores(experiment.model, experiment.lang, experiment.data / "features", held_out)
+        scores = ModelScores(experiment.model, experiment.lang, experiment.features, held_out)
         utterances = {part: list(decoding_utterances(experiment, part)) for part in held_out}
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
@@ -289,7 +303,7 @@ def decode(experiment: Experiment, jobs: int) -> None:
 
 def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
     """What is to be decoded."""
-    for cut in load_cuts(experiment.data / "features", [part], in_memory=False):
+    for cut in load_cuts(experiment.features, [part], in_memory=False):
         segment = cut.supervisions[0]
         yield DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
 
@@ -320,32 +334,36 @@ def score(experiment: Experiment) -> None:
 
 def report(experiment: Experiment) -> None:
     """One page about the experiment."""
-    parts = experiment.parts
-    folders = {part: experiment.features(part) for part in parts.all()} | {"training": experiment.training}
-    skipped = [
-        item
-        for name, folder in folders.items()
-        if (folder / "skipped.tsv").exists()
-        for item in read_skipped(folder / "skipped.tsv", name)
-    ]
     stages = [experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding]
     done = [read_json(folder / DONE) for folder in stages if (folder / DONE).exists()]
-    path = experiment.root / "report.html"
-    write_report(
-        path,
-        ReportInputs(
-            title=experiment.root.name,
-            summary=experiment.scores / "summary.json",
-            training_log=experiment.training / "log.jsonl",
-            tuned=experiment.decoding / TUNED_FILE,
-            attention=attention_pictures(experiment, parts.dev),
-            skipped=skipped,
-            config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
-            provenance=provenance(),
-            seconds={record["stage"]: record["seconds"] for record in done},
-        ),
-    )
-    logger.info("report: wrote %s", path)
+    inputs = {"score": fingerprint(experiment.scores), "model": sha256_file(experiment.model), "stages": done}
+
+    def action(output: Path) -> None:
+        write_report(
+            output / "report.html",
+            ReportInputs(
+                title=experiment.root.name,
+                summary=experiment.scores / "summary.json",
+                training_log=experiment.training / "log.jsonl",
+                tuned=experiment.decoding / TUNED_FILE,
+                attention=attention_pictures(experiment, experiment.parts.dev),
+                skipped=skipped_utterances(experiment),
+                config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
+                provenance=provenance(),
+                seconds={record["stage"]: record["seconds"] for record in done},
+            ),
+        )
+
+    run_stage("report", experiment.root / "report", inputs, action)
+
+
+def skipped_utterances(experiment: Experiment) -> list[Skipped]:
+    """Whatever corpus, features and training left out, with its reason."""
+    parts = [
+        (part, root / part) for root in (experiment.manifests, experiment.features) for part in experiment.parts.all()
+    ]
+    lists = [(name, folder / SKIPPED) for name, folder in [*parts, ("training", experiment.training)]]
+    return [item for name, path in lists if path.exists() for item in read_skipped(path, name)]
 
 
 def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Picture]:
@@ -353,7 +371,7 @@ def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Pic
     model = AcousticModel.load(experiment.model, experiment.lang)
     if experiment.recipe.encoder.type != "augmented_memory":
         return []
-    cut = max(load_cuts(experiment.data / "features", parts, in_memory=False), key=lambda c: (c.duration, c.id))
+    cut = max(load_cuts(experiment.features, parts, in_memory=False), key=lambda c: (c.duration, c.id))
     maps = attention_maps(model.encoder, model.normalise(torch.from_numpy(cut.load_features())))
     last = max(item.segment for item in maps)
     shown = [item for item in maps if item.segment == last]
@@ -369,6 +387,18 @@ def source_digest(source: str | None) -> str:
     root = Path(source)
     files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
     return sha256_json([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
+
+
+def file_digests(paths: Sequence[str]) -> list[str]:
+    """Content of files that the recipe names.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0]}: no such file; name an existing one or take it out of the recipe")
+    return [sha256_file(Path(path)) for path in paths]
 
 
 def manifest_digest(folder: Path) -> str:

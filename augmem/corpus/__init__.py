@@ -23,7 +23,7 @@ from augmem.corpus.features import (
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
-from augmem.corpus.storage import explain_full_disk
+from augmem.corpus.texts import find_texts
 
 __all__ = [
     "Batch",
@@ -34,9 +34,9 @@ __all__ = [
     "SpecAugmentConfig",
     "compute_features",
     "evaluation_batches",
-    "explain_full_disk",
     "extractor",
     "feature_statistics",
+    "find_texts",
     "load_cuts",
     "num_batches",
     "prepare_corpus",

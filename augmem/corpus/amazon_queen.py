@@ -60,7 +60,8 @@ class AmazonQueen:
         """
         audio = download / "audio"
         if not _extracted(audio, package):
-            extract_audio(package or fetch_package(PACKAGE, download), audio)
+            otherwise = "or name the file with --corpus-dir FILE."
+            extract_audio(package or fetch_package(PACKAGE, download, otherwise), audio)
         return cls(audio)
 
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ import os
 import shutil
 import subprocess
 import tarfile
-from pathlib import Path
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 logger = logging.getLogger(__name__)
@@ -18,11 +19,16 @@ _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, end mark 2
 
 
-def fetch_package(name: str, folder: Path) -> Path:
+def fetch_package(name: str, folder: Path, otherwise: str) -> Path:
     """Have apt download a package into `folder`; return the .deb.
 
     A download that is interrupted leaves nothing that could be taken for a whole file, and apt itself checks
     the package against the signed index.
+
+    Args:
+        name: of the package.
+        folder: where it goes, and where one is looked for first.
+        otherwise: the end of the message of a failure: what else a user can do than put the file there by hand.
 
     Raises:
         FileNotFoundError: there is no apt-get here, or it cannot get the package; says what to do instead.
@@ -31,17 +37,17 @@ def fetch_package(name: str, folder: Path) -> Path:
     if present:
         return present[-1]
     if shutil.which("apt-get") is None:
-        raise FileNotFoundError(f"this system has no apt-get. {_by_hand(name, folder)}")
+        raise FileNotFoundError(f"this system has no apt-get. {_by_hand(name, folder)}; {otherwise}")
     folder.mkdir(parents=True, exist_ok=True)
     for left_by_a_killed_run in folder.glob(".apt-*"):
         shutil.rmtree(left_by_a_killed_run)
     with TemporaryDirectory(prefix=".apt-", dir=folder.absolute()) as temporary:
-        _run_apt(name, Path(temporary), folder)
+        _run_apt(name, Path(temporary), f"{_by_hand(name, folder)}; {otherwise}")
         package = next(Path(temporary).glob("*.deb"))
         return package.rename(folder.absolute() / package.name)
 
 
-def _run_apt(name: str, work: Path, folder: Path) -> None:
+def _run_apt(name: str, work: Path, remedy: str) -> None:
     """Download into `work`; where the system's package lists are missing or stale, with lists of our own."""
     if _apt(work, "download", name) is None:
         return
@@ -54,7 +60,7 @@ def _run_apt(name: str, work: Path, folder: Path) -> None:
     if said is not None:
         raise FileNotFoundError(
             f"`apt-get download {name}` failed and said: {said}\n"
-            f"Check the network, and that apt's sources are those of Debian or Ubuntu. {_by_hand(name, folder)}"
+            f"Check the network, and that apt's sources are those of Debian or Ubuntu. {remedy}"
         )
 
 
@@ -72,8 +78,7 @@ def _by_hand(name: str, folder: Path) -> str:
     letter = name[0]
     return (
         f"Otherwise fetch the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from "
-        f"pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again; "
-        "or name the file with --corpus-dir FILE."
+        f"pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again"
     )
 
 
@@ -88,20 +93,33 @@ def read_package(package: Path, member: str) -> bytes:
         FileNotFoundError: there is no such package, or no such file in it.
         ValueError: the package is damaged.
     """
-    advice = "delete it and run this again"
+    return _read(package, lambda name: name == member, member)[member]
+
+
+def read_folder(package: Path, folder: str) -> dict[str, bytes]:
+    """The regular files that lie directly in one folder of a .deb, by name; errors as in `read_package`."""
+    files = _read(package, lambda name: str(PurePosixPath(name).parent) == folder, folder)
+    return {PurePosixPath(name).name: content for name, content in files.items()}
+
+
+def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, bytes]:
     try:
-        name, data = _data_archive(package.read_bytes())
-        with tarfile.open(fileobj=io.BytesIO(_decompress(name, data))) as archive:
-            for candidate in (f"./{member}", member):
-                if candidate in archive.getnames():
-                    stream = archive.extractfile(candidate)
-                    assert stream is not None
-                    return stream.read()
+        with _open_data(package) as archive:
+            members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+            streams = {name: archive.extractfile(member) for name, member in members.items() if wanted(name)}
+            files = {name: stream.read() for name, stream in streams.items() if stream is not None}
     except (EOFError, OSError, lzma.LZMAError, tarfile.TarError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{package}: damaged or incomplete package ({error}); {advice}") from error
-    raise FileNotFoundError(f"{package}: holds no {member}; is it the right package?")
+        raise ValueError(f"{package}: damaged or incomplete package ({error}); delete it and run this again") from error
+    if not files:
+        raise FileNotFoundError(f"{package}: holds no {what}; is it the right package?")
+    return files
+
+
+def _open_data(package: Path) -> tarfile.TarFile:
+    name, data = _data_archive(package.read_bytes())
+    return tarfile.open(fileobj=io.BytesIO(_decompress(name, data)))
 
 
 def _data_archive(content: bytes) -> tuple[str, bytes]:

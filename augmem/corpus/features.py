@@ -19,7 +19,6 @@ from tqdm import tqdm
 
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
-from augmem.corpus.storage import explain_full_disk
 from augmem.features import FeatureConfig
 from augmem.files import write_json
 
@@ -64,7 +63,6 @@ def compute_features(
     Raises:
         FileNotFoundError: the part has not been prepared.
         ValueError: not one of its cuts has usable audio.
-        OSError: the disk is full.
     """
     part = manifests.name
     cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
@@ -74,10 +72,7 @@ def compute_features(
     done: list[MonoCut] = []
     skips = SkipList()
     output.mkdir(parents=True, exist_ok=True)
-    with (
-        explain_full_disk(output),
-        tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress,
-    ):
+    with tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress:
         for kept, skipped in _map_blocks(blocks, jobs):
             done.extend(kept)
             skips.extend(skipped)

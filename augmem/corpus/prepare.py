@@ -17,7 +17,6 @@ from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.manifests import Utterance, write_part
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts, Source
-from augmem.corpus.storage import explain_full_disk
 from augmem.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -66,17 +65,15 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
         FileNotFoundError: the corpus is not there and can't be fetched; says how to get it.
         ValueError: a file, a line or a choice of parts is wrong; says which and what to do.
     """
-    with explain_full_disk(download):
-        source = _SOURCES[config.recipe](config, download)
+    source = _SOURCES[config.recipe](config, download)
     parts = _choose(config, source)
-    with explain_full_disk(output):
-        if parts.dev:
-            for part in parts.all():
-                skips = SkipList()
-                write_part(part, source.utterances(part, skips), output / part, skips)
-        else:
-            parts = _write_with_dev_split(source, parts, output)
-        write_json(output / PARTS_FILE, asdict(parts))
+    if parts.dev:
+        for part in parts.all():
+            skips = SkipList()
+            write_part(part, source.utterances(part, skips), output / part, skips)
+    else:
+        parts = _write_with_dev_split(source, parts, output)
+    write_json(output / PARTS_FILE, asdict(parts))
 
 
 def read_parts(manifests: Path) -> Parts:

@@ -11,6 +11,7 @@ import k2
 import torch
 
 from augmem.files import atomic_path
+from augmem.tensors import save_tensors
 
 
 class Arc(NamedTuple):
@@ -53,7 +54,7 @@ def size_of(fsa: k2.Fsa) -> tuple[int, int]:
 def save_fsa(fsa: k2.Fsa, path: Path) -> None:
     """Write an automaton with all its attributes, whole or not at all."""
     with atomic_path(path) as temporary:
-        torch.save(fsa.as_dict(), temporary)
+        save_tensors(fsa.as_dict(), temporary)
 
 
 def load_fsa(path: Path, device: str | torch.device = "cpu") -> k2.Fsa:

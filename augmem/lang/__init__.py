@@ -6,7 +6,7 @@ format, so they can be exchanged with it.
 
 from augmem.lang.arpa import ArpaModel, Perplexity, read_arpa
 from augmem.lang.config import LangConfig, LmConfig
-from augmem.lang.fortunes import extract_fortunes
+from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.lang import Lang, content_hash
 from augmem.lang.lexicon import OOV_WORD, load_cmudict, read_lexicon
 from augmem.lang.ngram import prepare_language_models
@@ -22,7 +22,7 @@ __all__ = [
     "LmConfig",
     "Perplexity",
     "content_hash",
-    "extract_fortunes",
+    "fortune_sentences",
     "load_cmudict",
     "normalise_text",
     "prepare_lang",

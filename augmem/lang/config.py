@@ -16,7 +16,8 @@ class LangConfig:
         max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
         min_count: words rarer than this in the training text are left out and read as <UNK>.
         extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which words of
-            the lexicon count, or a list of word<TAB>count lines in a file whose name ends in .tsv.
+            the lexicon count, or a list of word<TAB>count lines in a file whose name ends in .tsv; or the name of
+            a collection, as in lm.extra_text.
         extra_vocabulary_size: how many words are taken from them; 0 takes none.
         silence_probability: probability of silence between words in L; 0 builds L without silence.
         g2p: "phonetisaurus" guesses how a word missing from the lexicon sounds; "none" makes it <UNK>.
@@ -56,8 +57,8 @@ class LmConfig:
     Args:
         first_pass_order: n-gram order of the language model inside the decoding graph.
         rescoring_order: n-gram order of the language model that rescores lattices.
-        extra_text: further text files; each becomes a component interpolated with the training text's, with
-            weights tuned on the dev text.
+        extra_text: further text files, or names of collections that are fetched (fortunes); each becomes a
+            component interpolated with the training text's, with weights tuned on the dev text.
         first_pass_arpa: a given ARPA file (may be .gz) for the first pass, instead of training one.
         rescoring_arpa: a given ARPA file (may be .gz) for rescoring, instead of training one.
         first_pass_pruning: n-grams whose loss costs less than this share of perplexity leave the first-pass

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from augmem.files import atomic_path, write_text
 from augmem.lang.bpe import spell, train_pieces
 from augmem.lang.config import LangConfig
@@ -31,6 +29,7 @@ from augmem.lang.lexicon import (
 )
 from augmem.lang.symbols import number, write_symbols
 from augmem.lang.vocabulary import extra_vocabulary, training_vocabulary
+from augmem.tensors import save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -128,4 +127,4 @@ def _write_fst(
 ) -> None:
     fst = lexicon_fst(entries, tokens, words, silence_probability, grammar_loops)
     with atomic_path(path) as partial:
-        torch.save(fst.as_dict(), partial)
+        save_tensors(fst.as_dict(), partial)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from augmem.files import atomic_path, sha256_file, write_text
+from augmem.tensors import save_tensors
 
 logger = logging.getLogger(__name__)
 PATTERN = "checkpoint-*.pt"
@@ -22,7 +23,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     """Write the state after update `step`, then remove all but the `keep` newest checkpoints."""
     path = folder / f"checkpoint-{step:08d}.pt"
     with atomic_path(path) as temporary:
-        torch.save(state, temporary)
+        save_tensors(state, temporary)
         write_text(_hash_file(path), f"{sha256_file(temporary)}  {path.name}\n")
     for old in checkpoints(folder)[keep:]:
         old.unlink()

@@ -18,6 +18,7 @@ from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, trai
 from augmem.corpus.skips import SKIPPED, Skip
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription, check_lang
+from augmem.tensors import save_tensors
 from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
 from augmem.training.metrics import Log, Stopwatch, Sums
@@ -133,8 +134,9 @@ class Trainer:
             group["lr"] = rate
         with watch.part("encoder"):
             log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths.to(self.device))
+        self.ctc_weight = self._ctc_weight()
         with watch.part("objective"):
-            loss, valid, sums = self.objective(log_probs, lengths, batch.texts, self._ctc_weight())
+            loss, valid, sums = self.objective(log_probs, lengths, batch.texts, self.ctc_weight)
         self._note_skipped(batch, valid)
         with watch.part("backward"):
             self.optimiser.zero_grad(set_to_none=True)
@@ -156,7 +158,7 @@ class Trainer:
         logger.warning("update %d: loss %s, gradient norm %s: left out", self.at.step, float(loss), float(norm))
         if self.nonfinite > self.config.max_nonfinite:
             dump = self.output / "nonfinite-batch.pt"
-            torch.save({"ids": batch.ids, "texts": batch.texts, "features": batch.features}, dump)
+            save_tensors({"ids": batch.ids, "texts": batch.texts, "features": batch.features}, dump)
             raise ArithmeticError(f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}")
 
     def _ctc_weight(self) -> float:
@@ -175,7 +177,7 @@ class Trainer:
         figures = sums.means() | {
             "epoch": self.at.epoch + 1,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "ctc_weight": self._ctc_weight(),
+            "ctc_weight": self.ctc_weight,
             "grad_norm": self.gradient_norm,
             "frames_per_second": sums.input_frames / max(watch.seconds, 1e-9),
             "time": watch.shares(),
@@ -194,7 +196,7 @@ class Trainer:
         logger.info(
             "epoch %d of %d: dev CTC loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
             self.at.epoch, self.config.epochs, figures["dev_loss"], 100 * figures["dev_unit_error_rate"], minutes,
-            minutes * (self.config.epochs - self.at.epoch),
+            0 if self._finished() else minutes * (self.config.epochs - self.at.epoch),
         )  # fmt: skip
 
     def _announce(self) -> None:

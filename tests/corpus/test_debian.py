@@ -18,6 +18,7 @@ from augmem.corpus.debian import fetch_package, read_package
 from tests.corpus.corpora import debian_package
 
 NAME = "some-game"
+OTHERWISE = "or name the file with --corpus-dir FILE."
 Apt = Callable[[str], None]
 
 
@@ -71,7 +72,7 @@ def test_a_truncated_package_is_noticed(tmp_path: Path, data: st.DataObject) -> 
 
 def test_fetch(tmp_path: Path, apt: Apt) -> None:
     apt("echo package > some-game_1.0_all.deb")
-    package = fetch_package(NAME, tmp_path / "download")
+    package = fetch_package(NAME, tmp_path / "download", OTHERWISE)
     assert package == tmp_path / "download" / "some-game_1.0_all.deb"
     assert package.read_text() == "package\n"
     assert list(package.parent.iterdir()) == [package]
@@ -81,7 +82,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt: Apt) -> None:
     apt("echo called; exit 1")
     present = tmp_path / "some-game_1.0_all.deb"
     present.touch()
-    assert fetch_package(NAME, tmp_path) == present
+    assert fetch_package(NAME, tmp_path, OTHERWISE) == present
 
 
 @pytest.mark.parametrize(
@@ -90,7 +91,7 @@ def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt: Apt) -> None:
 def test_apt_fails(tmp_path: Path, apt: Apt, script: str) -> None:
     apt(script)
     with pytest.raises(FileNotFoundError, match=r"(?s)said: .*Check the network.*packages\.debian\.org.*--corpus-dir"):
-        fetch_package(NAME, tmp_path / "download")
+        fetch_package(NAME, tmp_path / "download", OTHERWISE)
     assert not list((tmp_path / "download").iterdir())
 
 
@@ -99,13 +100,13 @@ def test_stale_package_lists(tmp_path: Path, apt: Apt) -> None:
     apt(
         'case "$*" in *update) touch state/updated;; *) [ -e state/updated ] && echo new > some-game_1.0_all.deb;; esac'
     )
-    assert fetch_package(NAME, tmp_path / "download").read_text() == "new\n"
+    assert fetch_package(NAME, tmp_path / "download", OTHERWISE).read_text() == "new\n"
 
 
 def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no apt-get.*packages\.debian\.org.*--corpus-dir"):
-        fetch_package(NAME, tmp_path)
+        fetch_package(NAME, tmp_path, OTHERWISE)
 
 
 def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
@@ -114,7 +115,7 @@ def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
     download = tmp_path / "download"
     code = (
         "from pathlib import Path; from augmem.corpus.debian import fetch_package; "
-        f"fetch_package({NAME!r}, Path({str(download)!r}))"
+        f"fetch_package({NAME!r}, Path({str(download)!r}), {OTHERWISE!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env=dict(os.environ))
     while not list(download.glob(".apt-*/started")):
@@ -124,5 +125,5 @@ def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
     process.wait()
     assert not list(download.glob("*.deb"))
     (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho whole > some-game_1.0_all.deb\n")
-    assert fetch_package(NAME, download).read_text() == "whole\n"
+    assert fetch_package(NAME, download, OTHERWISE).read_text() == "whole\n"
     assert [path.name for path in download.iterdir()] == ["some-game_1.0_all.deb"]

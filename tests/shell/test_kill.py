@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from augmem.corpus import load_cuts
+from augmem.features import FeatureConfig
 from augmem.files import read_json
 from augmem.pipeline import DONE
 from tests.shell.roads import AUGMEM, PART, ROOT, fixture_road, run
@@ -86,7 +87,7 @@ def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
 
 
 def test_features(folder: Path) -> None:
-    redo_with_kills("features", folder, folder / "data" / "features" / PART, seed=1)
+    redo_with_kills("features", folder, folder / "data" / "features" / FeatureConfig().name / PART, seed=1)
     before, after = (
         {cut.id: cut.load_features() for cut in load_cuts(root / "features", [PART])}
         for root in (folder / "before" / "data", folder / "data")

@@ -1,0 +1,135 @@
+"""The trainer on a tiny lang, real graphs and noise for speech."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pytest
+import torch
+from lhotse import CutSet, Features, MonoCut, SupervisionSegment
+from lhotse.features.io import MemoryRawWriter
+
+from augmem.corpus import BatchConfig, SpecAugmentConfig
+from augmem.encoder import EncoderConfig
+from augmem.graph import GraphConfig, prepare_graphs
+from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
+from augmem.model import ModelDescription
+from augmem.training import Trainer, TrainingConfig
+
+TEXTS = ["ONE TWO", "TWO ONE ONE", "TWO", "ONE"]
+ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=1, frontend_channels=(2, 2), centre=0.32)
+BATCHES = BatchConfig(max_duration=2.5, num_buckets=1, workers=0, spec_augment=SpecAugmentConfig(enabled=False))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A lang of two words, and its graphs."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "lexicon.txt").write_text("<UNK> SPN\n!SIL SIL\nONE W AH N\nTWO T UW\n")
+    prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
+    prepare_language_models(LmConfig(), TEXTS, {"dev": TEXTS}, root / "lang", root / "lm")
+    prepare_graphs(GraphConfig(phone_lm_histories=5), root / "lang", root / "lm", TEXTS, root / "graphs")
+    return root / "lang", root / "graphs"
+
+
+def cut(name: str, text: str, features: np.ndarray) -> MonoCut:
+    """An utterance that has features and no audio."""
+    frames, bins = features.shape
+    segment = SupervisionSegment(name, name, 0, frames / 100, text=text)
+    stored = MemoryRawWriter().write(name, features)
+    matrix = Features("fbank", frames, bins, 0.01, 16000, 0, frames / 100, MemoryRawWriter.name, "", stored)
+    return MonoCut(name, 0, frames / 100, 0, features=matrix, supervisions=[segment])
+
+
+def noise(name: str, text: str, frames: int = 100) -> MonoCut:
+    random = np.random.default_rng(crc32(name.encode()))
+    return cut(name, text, random.normal(size=(frames, 20)).astype(np.float32))
+
+
+CUTS = CutSet.from_cuts([noise(f"utterance{i}", text) for i, text in enumerate(TEXTS * 2)])
+
+
+def trainer(folders: tuple[Path, Path], output: Path, **changes: object) -> Trainer:
+    lang, graphs = folders
+    output.mkdir(exist_ok=True)
+    units = Lang.load(lang)
+    description = ModelDescription(ENCODER, 20, 0.01, units.num_units, units.content_hash)
+    settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
+    config = TrainingConfig(**(settings | {"batches": BATCHES, "average_last": 1} | changes))
+    return Trainer(config, description, lang, graphs, CUTS, CUTS, output)
+
+
+def steps(output: Path) -> list[dict]:
+    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "step"]
+
+
+def test_the_loss_falls_and_both_objectives_are_used(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    assert trainer(folders, tmp_path, epochs=10, ctc_epochs=4, learning_rate=0.01).run()
+    log = steps(tmp_path)
+    assert log[0]["ctc_weight"] == 1 and log[-1]["ctc_weight"] == 0
+    ctc = [line["loss"] for line in log if line["ctc_weight"] == 1]
+    assert np.mean(ctc[-4:]) < 0.8 * np.mean(ctc[:4])
+    assert all(line["denominator"] >= line["numerator"] for line in log if line["ctc_weight"] < 1)
+
+
+def test_one_bad_update_is_left_out_and_the_run_goes_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(folders, tmp_path)
+    bad = cut("bad", "ONE", np.full((100, 20), math.nan, np.float32))
+    run.train_cuts = CutSet.from_cuts([*CUTS, bad])
+    assert run.run()
+    losses = [line["loss"] for line in steps(tmp_path)]
+    assert 0 < sum(not math.isfinite(float(loss)) for loss in losses) < len(losses)
+    assert all(torch.isfinite(value).all() for value in run.model.parameters())
+
+
+def test_a_run_that_diverges_ends_with_its_batch_on_disk(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(folders, tmp_path, epochs=50, learning_rate=1e30, clip=1e30, max_nonfinite=3)
+    with pytest.raises(ArithmeticError, match="4 updates in a row were not finite; the last batch is in"):
+        run.run()
+    dump = torch.load(tmp_path / "nonfinite-batch.pt")
+    assert set(dump["ids"]) <= {item.id for item in CUTS} and len(dump["texts"]) == len(dump["features"])
+
+
+def test_an_utterance_too_short_for_its_words_is_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(folders, tmp_path)
+    run.train_cuts = CutSet.from_cuts([*CUTS, noise("short", "ONE TWO ONE TWO ONE", frames=20)])
+    assert run.run()
+    assert (tmp_path / "skipped.tsv").read_text().splitlines()[1:] == [
+        "short\ttoo short for its transcript\tONE TWO ONE TWO ONE"
+    ]
+
+
+class Killed(Exception):  # noqa: N818
+    """The end of a run in the midst of an update."""
+
+
+def killed_after(updates: int, run: Trainer) -> Trainer:
+    """A run that dies while it computes the loss of its next update."""
+    objective, left = run.objective, iter(range(updates))
+
+    def dying(*arguments: Any, **options: Any) -> Any:
+        if next(left, None) is None:
+            raise Killed
+        return objective(*arguments, **options)
+
+    run.objective = dying
+    return run
+
+
+def test_a_run_in_pieces_equals_a_run_at_once(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, though each piece is a trainer of its own (dropout is on)."""
+    whole = trainer(folders, tmp_path / "whole")
+    whole.run()
+    for updates in (1, 3):
+        with pytest.raises(Killed):
+            killed_after(updates, trainer(folders, tmp_path / "pieces", checkpoint_every=1)).run()
+    rest = trainer(folders, tmp_path / "pieces", checkpoint_every=1)
+    assert rest.at.step == 4 and rest.run()
+    for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
