@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from augmem.encoder.attention import index_memory
 from augmem.encoder.base import initialise, unpack
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.layer import AugmentedMemoryLayer, index_layers
+from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers
 from augmem.encoder.rows import additive, gather
 from augmem.encoder.segments import Blocks, Plan, plan_segments
-from augmem.encoder.streaming import Recurrent, SegmentEncoder
+from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
 
 
 class AugmentedMemoryEncoder(SegmentEncoder):
@@ -60,8 +60,11 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         slots = config.memory_slots or 0
         return {"memory": self.norm.weight.new_zeros(batch, *memory_shape(config, slots))}
 
-    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
-        lower, last = index_layers(blocks, self.config, x)
+    def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
+        return index_layers(blocks, self.config, like)
+
+    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
+        lower, last = cut.tables
         memory = state["memory"]
         seen = newest(segments, memory.size(4), memory)
         slots: list[Tensor] = []

@@ -6,6 +6,8 @@ width.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,10 +19,28 @@ from augmem.encoder.segments import Blocks, cut_blocks
 
 State = dict[str, Tensor]
 Recurrent = dict[str, Tensor]  # what one segment leaves for the next, batch first
+_CUTS_KEPT = 64
+
+
+class Cut(NamedTuple):
+    """Blocks of certain sizes, wherever they begin: nearly all segments of all streams are cut alike.
+
+    blocks: their `source` counts from each block's first frame.
+    owner: (P,) which block a row belongs to.
+    centre: (S,) sizes of the centres.
+    tables: what the encoder's layers make of the blocks.
+    """
+
+    blocks: Blocks
+    owner: Tensor
+    centre: Tensor
+    tables: Any
 
 
 class SegmentEncoder(Encoder):
-    """An encoder that works segment by segment; subclasses provide `_init_recurrent` and `_run_segment`.
+    """An encoder that works segment by segment.
+
+    Subclasses provide `_init_recurrent`, `_run_segment` and the tables for it.
 
     A stream's state holds, batch first: the front end's left-over features and convolution inputs; `history`,
     its last frames that a coming block may need; `frames` and `segments`, how many were seen and how many
@@ -31,11 +51,16 @@ class SegmentEncoder(Encoder):
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(config, feature_dim, frame_shift)
         self.block_left = self.left  # left-context frames that are part of a block
+        self._cuts: dict[Any, Cut] = {}
 
     def _init_recurrent(self, batch: int) -> Recurrent:
         raise NotImplementedError
 
-    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
+    def _tables(self, blocks: Blocks, like: Tensor) -> Any:
+        """What `_run_segment` needs to know of blocks; it depends on their sizes alone."""
+        raise NotImplementedError
+
+    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         """Block rows `x` (P, D) of segment number `segments` (S,) -> centre rows (K, D) and the new state."""
         raise NotImplementedError
 
@@ -64,25 +89,39 @@ class SegmentEncoder(Encoder):
             ready = (known - segments * self.centre >= need).nonzero().squeeze(1)
             if ready.numel() == 0:
                 break
-            blocks, sizes = self._cut(ready, line.size(1), first, known, segments)
+            cut, source = self._cut(ready, line, first, known, segments)
             mine = {name: value[ready] for name, value in recurrent.items()}
-            hidden, mine = self._run_segment(gather(line.flatten(0, 1), blocks.source), blocks, segments[ready], mine)
+            hidden, mine = self._run_segment(gather(line.flatten(0, 1), source), cut, segments[ready], mine)
             recurrent = {name: put_streams(value, mine[name], ready) for name, value in recurrent.items()}
             segments = segments.index_add(0, ready, torch.ones_like(ready))
-            outputs.append((ready, sizes, hidden))
+            outputs.append((ready, cut.centre, hidden))
         hidden, emitted = join_outputs(outputs, frames)
         new_state["history"] = take(line, count, state["history"].size(1))
         new_state.update(frames=known, segments=segments, emitted=emitted)
         return hidden, new_state | recurrent
 
-    def _cut(self, ready: Tensor, width: int, first: Tensor, known: Tensor, segments: Tensor) -> tuple[Blocks, Tensor]:
-        """The next block of each stream in `ready` (S,), in lines of `width` frames, and its centre's size
-        (S,)."""
+    def _cut(self, ready: Tensor, line: Tensor, first: Tensor, known: Tensor, segments: Tensor) -> tuple[Cut, Tensor]:
+        """The next block of each stream in `ready` (S,), and the places of its rows (P,) in `line` (B, W, D)."""
         start = segments[ready] * self.centre
         left = start.clamp(max=self.block_left)
         centre = (known[ready] - start).clamp(max=self.centre)
         right = (known[ready] - start - self.centre).clamp(0, self.right)
-        return cut_blocks(ready * width + start - left - first[ready], left, centre, right), centre
+        cut = self._cut_of_sizes(torch.stack([left, centre, right]), line)
+        begin = ready * line.size(1) + start - left - first[ready]
+        return cut, cut.blocks.source + begin[cut.owner]
+
+    def _cut_of_sizes(self, sizes: Tensor, like: Tensor) -> Cut:
+        """Blocks of `sizes` (3, S), made once."""
+        key = (like.device, like.dtype, tuple(map(tuple, sizes.tolist())))
+        if key not in self._cuts:
+            if len(self._cuts) >= _CUTS_KEPT:
+                self._cuts.clear()
+            with torch.inference_mode(False):  # tables made in inference mode could not serve in training
+                left, centre, right = torch.tensor(key[2], dtype=torch.int64, device=like.device)
+                blocks = cut_blocks(torch.zeros_like(left), left, centre, right)
+                owner = blocks.all.cells.div(blocks.all.rows.size(1), rounding_mode="floor")
+                self._cuts[key] = Cut(blocks, owner, centre, self._tables(blocks, like.new_empty(0)))
+        return self._cuts[key]
 
 
 Outputs = tuple[Tensor, Tensor, Tensor]  # streams (S,), rows of each (S,), packed rows (K, D)

@@ -24,7 +24,7 @@ from augmem.encoder.config import EncoderConfig
 from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers
 from augmem.encoder.rows import gather
 from augmem.encoder.segments import Blocks, Cells, Plan, plan_segments
-from augmem.encoder.streaming import Recurrent, SegmentEncoder
+from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
 
 
 class CachedContextLayer(AugmentedMemoryLayer):
@@ -109,12 +109,15 @@ class CachedContextEncoder(SegmentEncoder):
     def _columns(self) -> dict[str, int]:
         return {"memory": self.config.memory_slots or 0, "cache": self.left}
 
-    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
-        lower, last = index_layers(blocks, self.config, x)
+    def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
+        return index_layers(blocks, self.config, like)
+
+    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
+        lower, last = cut.tables
         memory, cache = state["memory"], state["cache"]
         seen = newest(segments, memory.size(4), memory)
         cached = newest(segments * self.centre, self.left, cache)
-        slot = self._first_slots(x, blocks)
+        slot = self._first_slots(x, cut.blocks)
         slots, caches = [], []
         for n, layer in enumerate(self.layers):
             if self.config.memory_slots != 0:

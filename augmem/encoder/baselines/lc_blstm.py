@@ -19,7 +19,7 @@ from augmem.encoder.dropout import Dropout
 from augmem.encoder.layer import AugmentedMemoryLayer
 from augmem.encoder.rows import gather
 from augmem.encoder.segments import Blocks, Cells, consecutive, plan_segments
-from augmem.encoder.streaming import Recurrent, SegmentEncoder
+from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
 
 
 class BlockLstmLayer(nn.Module):
@@ -112,13 +112,16 @@ class LatencyControlledBlstm(SegmentEncoder):
     def _init_recurrent(self, batch: int) -> Recurrent:
         return {"lstm": self.norm.weight.new_zeros(batch, len(self.layers), 2, self.cells)}
 
-    def _run_segment(self, x: Tensor, blocks: Blocks, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
-        tables, ends = BlockTables(blocks), []
+    def _tables(self, blocks: Blocks, like: Tensor) -> BlockTables:
+        return BlockTables(blocks)
+
+    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
+        tables, ends = cut.tables, []
         for n, layer in enumerate(self.layers):
             start = state["lstm"][:, n].transpose(0, 1)
             x, end = layer(x, tables, [segments.numel()], start)
             ends.append(end.transpose(0, 1))
-        return self.norm(gather(x, blocks.centre_rows)), {"lstm": torch.stack(ends, 1)}
+        return self.norm(gather(x, cut.blocks.centre_rows)), {"lstm": torch.stack(ends, 1)}
 
 
 def matching_cells(config: EncoderConfig) -> int:
