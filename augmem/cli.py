@@ -29,6 +29,7 @@ PARALLEL = ("features", "decode")
 
 TOOLS = {
     "doctor": "versions, a self test, what is wrong and what mends it",
+    "inspect": "a picture of what each layer and head attends to",
 }
 
 

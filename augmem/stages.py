@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lhotse.cut import Cut
@@ -372,12 +372,33 @@ def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Pic
     if experiment.recipe.encoder.type != "augmented_memory":
         return []
     cut = max(load_cuts(experiment.features, parts, in_memory=False), key=lambda c: (c.duration, c.id))
-    maps = attention_maps(model.encoder, model.normalise(torch.from_numpy(cut.load_features())))
+    seen = segment_attention(model, torch.from_numpy(cut.load_features()))
+    picture = plot_attention(seen.layers, seen.groups, model.frame_shift)
+    return [Picture(picture, f"Segment {seen.segment + 1} of {cut.id} (dev), all layers")]
+
+
+class SegmentAttention(NamedTuple):
+    """Attention of one segment: its number from 0, weights (H, Q, columns) per layer, and groups of columns."""
+
+    segment: int
+    layers: list[Any]
+    groups: list[tuple[str, int]]
+
+
+def segment_attention(model: AcousticModel, features: Tensor, segment: int | None = None) -> SegmentAttention:
+    """What one segment (none: the last) of an utterance (T, F) attends to in every layer.
+
+    Raises:
+        ValueError: the utterance has no such segment, or the encoder no such attention.
+    """
+    maps = attention_maps(model.encoder, model.normalise(features))
     last = max(item.segment for item in maps)
-    shown = [item for item in maps if item.segment == last]
+    wanted = last if segment is None else segment
+    shown = [item for item in maps if item.segment == wanted]
+    if not shown:
+        raise ValueError(f"segment {wanted + 1}: the utterance has segments 1 to {last + 1}")
     groups = [(name, getattr(shown[0], name)) for name in ("memory", "left", "centre", "right")]
-    picture = plot_attention([item.weights.numpy() for item in shown], groups, model.frame_shift)
-    return [Picture(picture, f"Segment {last + 1} of {cut.id} (dev), all layers")]
+    return SegmentAttention(wanted, [item.weights.numpy() for item in shown], groups)
 
 
 def source_digest(source: str | None) -> str:

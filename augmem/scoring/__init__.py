@@ -6,7 +6,7 @@ this room knows no other.
 """
 
 from augmem.scoring.alignment import Counts, Utterance, align, as_characters, readable
-from augmem.scoring.attention import plot_attention
+from augmem.scoring.attention import group_shares, plot_attention, plot_heads
 from augmem.scoring.compare import Comparison, compare, comparison_text
 from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
@@ -30,7 +30,9 @@ __all__ = [
     "as_characters",
     "compare",
     "comparison_text",
+    "group_shares",
     "plot_attention",
+    "plot_heads",
     "provenance",
     "read_ctm",
     "read_recogs",

@@ -54,6 +54,30 @@ def plot_attention(weights: Sequence[ArrayLike], groups: Groups, frame_shift: fl
     return stream.getvalue()
 
 
+def plot_heads(weights: Sequence[ArrayLike], groups: Groups, frame_shift: float = 0.04) -> bytes:
+    """Draw one segment's attention, every head of every layer in full: a row a layer, a column a head.
+
+    Arguments, result and errors are those of `plot_attention`; layers may differ in their queries.
+    """
+    from matplotlib.figure import Figure
+
+    layers = [np.asarray(layer, dtype=np.float64) for layer in weights]
+    _check(layers, groups)
+    heads = max(layer.shape[0] for layer in layers)
+    size = (2.2 * heads + 0.8, 1.9 * len(layers) + 0.6)
+    figure = Figure(figsize=size, layout="constrained", facecolor="white")
+    grid = figure.subplots(len(layers), heads, squeeze=False)
+    for number, (row, layer) in enumerate(zip(grid, layers, strict=True), 1):
+        for head, (axes, attention) in enumerate(zip(row, layer, strict=True), 1):
+            _draw_map(axes, attention, groups, frame_shift)
+            axes.set_title(f"head {head}" if number == 1 else "", fontsize=9, color=INK, pad=21)
+            axes.tick_params(labelleft=head == 1)
+        row[0].set_ylabel(f"layer {number}\nseconds", color=INK, fontsize=8.5)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110, bbox_inches="tight")
+    return stream.getvalue()
+
+
 def group_shares(layer: Floats, groups: Groups) -> list[float]:
     """How a layer (heads, queries, columns) shares its attention among the groups, on average."""
     return [float(layer[..., columns].sum(axis=-1).mean()) for _, columns in group_slices(groups)]

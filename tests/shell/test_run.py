@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.shell.roads import PART, SPEECH, fixture_road, run
+from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
 
 Road = tuple[Path, list[str | Path]]
 
@@ -49,6 +50,19 @@ def test_a_second_run_does_nothing_again(road: Road) -> None:
     assert result.returncode == 0, result.stderr[-4000:]
     assert result.stdout.count("up to date") == 9
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
+
+
+def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
+    folder, _ = road
+    speech = SPEECH / "flac" / "jfk.flac"
+    command = [AUGMEM, "inspect", "--exp", str(folder / "exp"), "--output", str(folder / "heads.png")]
+    result = subprocess.run([*command, "--audio", str(speech)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    # 11 s in centres of 1.28 s: the ninth segment sees the slots of eight, its left context, and has nothing to come.
+    assert result.stdout.startswith("segment 9: memory 8, left 16, centre 19, right 0\nlayer 1: memory ")
+    assert (folder / "heads.png").read_bytes().startswith(b"\x89PNG")
+    result = subprocess.run([*command, "--utterance", "nobody"], capture_output=True, text=True)
+    assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
 def test_another_recipe_never_overwrites_a_training(road: Road) -> None:

@@ -1,0 +1,84 @@
+"""Draw what a segment of an utterance attends to: memory, left context, centre, right context; each layer and head."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from augmem.features import FeatureConfig
+    from augmem.stages import Experiment
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, which speech, which segment, and where the picture goes."""
+    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
+    speech = parser.add_mutually_exclusive_group(required=True)
+    speech.add_argument("--utterance", metavar="ID", help="an utterance of the experiment's corpus")
+    speech.add_argument("--audio", type=Path, metavar="FILE", help="any other speech")
+    parser.add_argument("--segment", type=int, metavar="N", help="its number, from 1 (the last one)")
+    parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="the picture")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the picture; print where it lies and how attention is shared in each layer."""
+    from augmem.files import atomic_path
+    from augmem.model import AcousticModel
+    from augmem.scoring import group_shares, plot_heads
+    from augmem.stages import Experiment, segment_attention
+
+    experiment = Experiment.load(arguments.exp)
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    features = (
+        features_of_file(arguments.audio, experiment.recipe.features)
+        if arguments.audio
+        else features_of_utterance(experiment, arguments.utterance)
+    )
+    seen = segment_attention(model, features, arguments.segment - 1 if arguments.segment else None)
+    with atomic_path(arguments.output) as temporary:
+        temporary.write_bytes(plot_heads(seen.layers, seen.groups, model.frame_shift))
+    print(f"segment {seen.segment + 1}: " + ", ".join(f"{name} {width}" for name, width in seen.groups))
+    for number, layer in enumerate(seen.layers, 1):
+        shares = zip(seen.groups, group_shares(layer, seen.groups), strict=True)
+        print(f"layer {number}: " + ", ".join(f"{name} {share:.1%}" for (name, _), share in shares))
+    print(f"wrote {arguments.output}")
+    return 0
+
+
+def features_of_file(path: Path, config: FeatureConfig) -> Tensor:
+    """Features (T, F) of an audio file.
+
+    Raises:
+        ValueError: it cannot be read as audio.
+    """
+    import torch
+    from lhotse import Recording
+    from lhotse.audio import AudioLoadingError
+
+    from augmem.corpus import extractor
+
+    try:
+        recording = Recording.from_file(path).resample(config.sampling_rate)
+        samples = recording.load_audio()[0]
+    except (AudioLoadingError, RuntimeError) as error:
+        raise ValueError(f"{path}: not audio that can be read ({error}); convert it to WAV or FLAC") from error
+    return torch.from_numpy(extractor(config).extract(samples, config.sampling_rate))
+
+
+def features_of_utterance(experiment: Experiment, name: str) -> Tensor:
+    """Features (T, F) of an utterance that the features stage stored.
+
+    Raises:
+        ValueError: no part of the corpus has it.
+    """
+    import torch
+
+    from augmem.corpus import load_cuts
+
+    for cut in load_cuts(experiment.features, experiment.parts.all(), in_memory=False):
+        if cut.id == name:
+            return torch.from_numpy(cut.load_features())
+    raise ValueError(f"no utterance {name} in parts {', '.join(experiment.parts.all())}")
