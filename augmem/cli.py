@@ -28,7 +28,9 @@ STAGES = {
 PARALLEL = ("features", "decode")
 
 TOOLS = {
+    "compare": "is one experiment better than another, or lucky?",
     "doctor": "versions, a self test, what is wrong and what mends it",
+    "export": "the streaming step as TorchScript or ONNX",
     "inspect": "a picture of what each layer and head attends to",
 }
 

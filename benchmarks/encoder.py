@@ -121,6 +121,8 @@ def memory_against_length(config: EncoderConfig) -> None:
     print("\npeak memory of a training step, MiB above the start (batch 1)")
     for name, kind in (
         ("paper, 16 slots", replace(config, memory_slots=16)),
+        ("the same, layers recomputed", replace(config, memory_slots=16, recompute_layers=True)),
+        ("the same, feed-forward in 8 slices", replace(config, memory_slots=16, feedforward_slices=8)),
         ("full context", replace(config, type="full_context")),
     ):
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:

@@ -10,6 +10,7 @@ from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.build import build_encoder
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.maps import AttentionMap, attention_maps
+from augmem.encoder.static import StaticStep
 from augmem.encoder.streaming import reset_streams, select_streams, stack_states
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "EncoderConfig",
+    "StaticStep",
     "attention_maps",
     "build_encoder",
     "reset_streams",

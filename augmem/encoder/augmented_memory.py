@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from augmem.encoder.attention import index_memory
 from augmem.encoder.base import initialise, unpack
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers
+from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers, recomputed
 from augmem.encoder.rows import additive, gather
 from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
@@ -43,11 +43,13 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         lower, last = index_layers(plan.blocks, self.config, frames)
         memory = index_memory(plan, self.config.heads, frames)
         x = gather(frames, plan.blocks.source)
+        recompute = self.config.recompute_layers and torch.is_grad_enabled()
         taps: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             top = number == len(self.layers)
             if not self._dropped():
-                x = layer(x, last if top else lower, memory)
+                index = last if top else lower
+                x = recomputed(layer, x, index, memory) if recompute else layer(x, index, memory)
             elif top:
                 x = gather(x, last.query_rows)
             if str(number) in self.tap_norms:

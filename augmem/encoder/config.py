@@ -39,6 +39,10 @@ class EncoderConfig:
             attention, within the block; 0 = none, as in the paper.
         third_layer_norm: normalise each layer's output as well.
         iterated_loss_layers: layers (1 = lowest) after which training may attach an auxiliary output.
+        recompute_layers: keep only each layer's input in training and compute the rest again for the gradient: less
+            memory for about a third more time, the same numbers. For augmented_memory and full_context.
+        feedforward_slices: pieces in which feed-forward blocks are computed in training, each recomputed for the
+            gradient, so that only one piece's inner values are held at a time (arXiv 2407.15892); 1 = all at once.
         lstm_dim: cells per direction of `lc_blstm`; null = as many as match a transformer's parameter count.
     """
 
@@ -63,6 +67,8 @@ class EncoderConfig:
     convolution_kernel: int = 0
     third_layer_norm: bool = False
     iterated_loss_layers: tuple[int, ...] = ()
+    recompute_layers: bool = False
+    feedforward_slices: int = 1
     lstm_dim: int | None = None
 
     def __post_init__(self) -> None:
@@ -76,7 +82,7 @@ class EncoderConfig:
             self._require(field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}")
 
     def _check_sizes(self) -> None:
-        for field in ("dim", "heads", "feedforward_dim", "layers"):
+        for field in ("dim", "heads", "feedforward_dim", "layers", "feedforward_slices"):
             self._require(field, _is_count(getattr(self, field), 1), "must be a whole number of at least 1")
         self._require("dim", self.dim % self.heads == 0, f"must be a multiple of heads={self.heads}")
         channels = self.frontend_channels
@@ -92,6 +98,10 @@ class EncoderConfig:
             value = getattr(self, field)
             good = value is None or _is_count(value, least)
             self._require(field, good, f"must be null or a whole number of at least {least}")
+        able = not self.recompute_layers or self.type in ("augmented_memory", "full_context")
+        self._require("recompute_layers", able, f"is for augmented_memory and full_context, not {self.type}")
+        able = self.feedforward_slices == 1 or self.type != "lc_blstm"
+        self._require("feedforward_slices", able, "must be 1 for lc_blstm, which has no feed-forward blocks")
         taps = self.iterated_loss_layers
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
         self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")

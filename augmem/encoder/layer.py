@@ -3,11 +3,13 @@ added."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from augmem.encoder.attention import AugmentedMemoryAttention, BlockIndex, MemoryIndex, index_blocks
 from augmem.encoder.config import EncoderConfig
@@ -42,7 +44,7 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
     everything = torch.arange(size, device=spaced.device)
     # pooling over a centre's own cells: each holds one row, so the mean is over what is filled
     filled = blocks.centre.filled
-    centre_pooling = (filled / filled.sum(1, keepdim=True))[:, None]
+    centre_pooling = (filled.double() / filled.sum(1, keepdim=True))[:, None]
     lower = index_blocks(blocks, blocks.all, blocks.pooling, config.heads, like)
     last = index_blocks(blocks, blocks.centre, centre_pooling, config.heads, like)
     return (
@@ -62,6 +64,11 @@ def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
     return spaced, places
 
 
+def recomputed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+    """`function(*inputs)`, whose inner values are computed again for the gradient, with the same dropout."""
+    return checkpoint(function, *inputs, use_reentrant=False)
+
+
 class FeedForward(nn.Module):
     """Two linear layers with an activation between: (P, D) -> (P, D)."""
 
@@ -71,8 +78,14 @@ class FeedForward(nn.Module):
         self.activation = _ACTIVATIONS[config.activation]()
         self.dropout = Dropout(config.dropout)
         self.output = nn.Linear(config.feedforward_dim, config.dim)
+        self.slices = config.feedforward_slices
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.slices == 1 or not torch.is_grad_enabled():
+            return self._all(x)
+        return torch.cat([recomputed(self._all, piece) for piece in x.chunk(self.slices)])
+
+    def _all(self, x: Tensor) -> Tensor:
         return self.output(self.dropout(self.activation(self.expand(x))))
 
 

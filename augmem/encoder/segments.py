@@ -40,7 +40,7 @@ class Blocks(NamedTuple):
     all: cells of the whole blocks.
     centre: cells of the centres alone, whose packed rows are `source[centre_rows]`.
     centre_rows: (K,) block row of each centre row.
-    pooling: (S, 1, W) weights that average a block's centre.
+    pooling: (S, 1, W) float64 weights that average a block's centre.
     """
 
     source: Tensor
@@ -88,7 +88,7 @@ def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Bl
     inside = (column >= left[:, None]) & (column < (left + centre)[:, None])
     source = (first[:, None] + column).flatten()[cells.cells]
     centre_rows = inside.flatten()[cells.cells].nonzero().squeeze(1)
-    pooling = inside / centre[:, None]
+    pooling = inside.double() / centre[:, None]
     return Blocks(source, cells, consecutive(centre), centre_rows, pooling[:, None])
 
 

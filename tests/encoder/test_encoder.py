@@ -143,6 +143,45 @@ def test_layer_drop_skips_layers_in_training_only() -> None:
     assert torch.equal(encoder(features, lengths)[0], encoder(features, lengths)[0])
 
 
+@pytest.mark.parametrize("kind", ["augmented_memory", "full_context"])
+def test_recomputed_layers_give_the_same_gradients(kind: Any) -> None:
+    """With dropout and layer drop: what is computed twice must be dropped alike."""
+    config = replace(SMALL, type=kind, dropout=0.3, layer_drop=0.3)
+    features, lengths = torch.randn(2, 150, 5).double(), torch.tensor([150, 61])
+    gradients = []
+    for recompute in (False, True):
+        torch.manual_seed(1)
+        encoder = build_encoder(replace(config, recompute_layers=recompute), 5, 0.01).double()
+        encoder(features, lengths)[0].square().sum().backward()
+        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in encoder.parameters()])
+    assert any(gradient.any() for gradient in gradients[0])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_sliced_feed_forward_blocks_give_the_same_gradients() -> None:
+    torch.manual_seed(1)
+    config = replace(SMALL, dropout=0.0)
+    features, lengths = torch.randn(2, 150, 5).double(), torch.tensor([150, 61])
+    gradients = []
+    for slices in (1, 4):
+        encoder = build_encoder(replace(config, feedforward_slices=slices), 5, 0.01).double()
+        for number, parameter in enumerate(encoder.parameters()):
+            torch.manual_seed(number)
+            parameter.data.copy_(0.3 * torch.randn_like(parameter))
+        encoder(features, lengths)[0].square().sum().backward()
+        gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in encoder.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+
+
+def test_savings_are_refused_where_they_do_not_exist() -> None:
+    with pytest.raises(ValueError, match=r"recompute_layers: True is for augmented_memory and full_context, not lc"):
+        replace(SMALL, type="lc_blstm", recompute_layers=True)
+    with pytest.raises(ValueError, match=r"feedforward_slices: 2 must be 1 for lc_blstm"):
+        replace(SMALL, type="lc_blstm", feedforward_slices=2)
+
+
 def test_maps_show_every_block() -> None:
     encoder = build_encoder(SMALL, 5, 0.01)
     maps = attention_maps(encoder, torch.randn(50, 5))

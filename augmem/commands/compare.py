@@ -1,0 +1,50 @@
+"""Is experiment B better than experiment A? Paired bootstrap and matched-pairs test on the same utterances."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Two experiments, and which of their results."""
+    parser.add_argument("a", type=Path, metavar="A", help="folder of an experiment, or a recogs-*.txt")
+    parser.add_argument("b", type=Path, metavar="B", help="the other one")
+    parser.add_argument("--part", action="append", help="compare on this part only; may be repeated (all both have)")
+    parser.add_argument("--system", default="rescored", help="system of both (%(default)s)")
+    parser.add_argument("--examples", type=int, default=10, help="utterances shown that differ most (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one comparison a part."""
+    from augmem.scoring import compare, comparison_text, read_recogs
+
+    for a, b in pairs(arguments.a, arguments.b, arguments.system, arguments.part):
+        comparison = compare(read_recogs(a), read_recogs(b), str(a), str(b))
+        print(comparison_text(comparison, arguments.examples))
+    return 0
+
+
+def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[Path, Path]]:
+    """The files to compare.
+
+    Raises:
+        FileNotFoundError: an experiment has no such results.
+    """
+    if a.is_file() and b.is_file():
+        return [(a, b)]
+    found = {folder: recogs(folder, system) for folder in (a, b)}
+    shared = [part for part in found[a] if part in found[b]]
+    missing = [part for part in parts or [] if part not in shared]
+    if missing or not shared:
+        raise FileNotFoundError(
+            f"{a} and {b} do not both have results of {', '.join(missing) or 'any part'} by system {system}; "
+            f"they have {', '.join(found[a]) or 'none'} and {', '.join(found[b]) or 'none'}: run stage score in both"
+        )
+    return [(found[a][part], found[b][part]) for part in parts or shared]
+
+
+def recogs(experiment: Path, system: str) -> dict[str, Path]:
+    """The recogs files of an experiment's score stage, by part."""
+    files = sorted((experiment / "score").glob(f"recogs-*-{system}.txt"))
+    return {file.name.removeprefix("recogs-").removesuffix(f"-{system}.txt"): file for file in files}

@@ -1,0 +1,111 @@
+"""Encoders of one size, trained alike: `python -m benchmarks.rivals --train full` trains them all and prints a table.
+
+What has been trained is not trained again, so it may be stopped and started; `--only` names some of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from augmem.files import read_json
+from augmem.model import AcousticModel
+from augmem.scoring import Utterance, compare, read_recogs
+
+ROOT = Path(__file__).resolve().parents[1]
+SYSTEM = "first_pass"
+BASELINE = "lc_blstm"
+RIVALS = {
+    "augmented_memory": [],
+    "lc_blstm": ["--encoder.type", "lc_blstm"],
+    "left_context_only": ["--encoder.type", "transformer_xl"],
+    "full_context": ["--encoder.type", "full_context"],
+    "no_memory": ["--encoder.memory_slots", "0"],
+    "summary_without_bank": ["--encoder.summary_sees_memory", "false"],
+}
+
+
+def main() -> None:
+    """Train what is missing, then print the table of what is there."""
+    args = options()
+    names = args.only or list(RIVALS)
+    for seed in args.seeds:
+        for name in names:
+            train(name, seed, args)
+    print_table(names, args.seeds, args.folder)
+
+
+def options() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", nargs="+", choices=RIVALS, metavar="NAME", help=", ".join(RIVALS))
+    parser.add_argument("--folder", type=Path, default=ROOT / "exp" / "rivals")
+    parser.add_argument("--config", default="conf/rivals.yaml")
+    parser.add_argument("--train", default="full", help="training part")
+    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    return parser.parse_args()
+
+
+def train(name: str, seed: int, args: argparse.Namespace) -> None:
+    """One experiment, from corpus to scores, by run.sh."""
+    exp = experiment(args.folder, name, seed)
+    place = ["--config", args.config, "--train", args.train, "--exp", str(exp), "--nj", "1"]
+    stages = ["--stage", "corpus", "--stop-stage", "score"]
+    subprocess.run(
+        [str(ROOT / "run.sh"), *place, *stages, "--training.seed", str(seed), *RIVALS[name]],
+        check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
+    )  # fmt: skip
+
+
+def experiment(folder: Path, name: str, seed: int) -> Path:
+    return folder / f"{name}-{seed}"
+
+
+def print_table(names: Sequence[str], seeds: Sequence[int], folder: Path) -> None:
+    """WER of each seed, the test against the baseline over all seeds, and what the encoder costs."""
+    parts = [score["part"] for score in scores(experiment(folder, names[0], seeds[0]))]
+    for part in dict.fromkeys(parts):
+        print(f"\n### {part}\n")
+        print(f"| encoder | WER % by seed | 95 % interval | over {BASELINE} | p | delay | parameters | CPU min |")
+        print("|---|---|---|---|---|---|---|---|")
+        for name in names:
+            print(row(name, part, seeds, folder))
+
+
+def row(name: str, part: str, seeds: Sequence[int], folder: Path) -> str:
+    """One encoder's line: utterances of all seeds together are tested against the baseline's."""
+    exps = [experiment(folder, name, seed) for seed in seeds]
+    found = [next(s for s in scores(exp) if s["part"] == part and s["system"] == SYSTEM) for exp in exps]
+    rates = ", ".join(f"{100 * s['wer']:.2f}" for s in found)
+    mine, theirs = pooled(exps, part), pooled([experiment(folder, BASELINE, seed) for seed in seeds], part)
+    test = compare(mine, theirs, name, BASELINE)
+    model = AcousticModel.load(exps[0] / "train" / "model.pt")
+    size = sum(parameter.numel() for parameter in model.parameters())
+    cpu = sum(read_json(exp / "train" / ".done")["cpu_seconds"] for exp in exps) / len(exps) / 60
+    low, high = (sum(s["interval"][side] for s in found) / len(found) for side in (0, 1))
+    difference = "" if name == BASELINE else f"{100 * (test.wer_a - test.wer_b):+.2f}"
+    p = "" if name == BASELINE else f"{test.bootstrap.p_value:.3f}"
+    interval, delay = f"{100 * low:.1f} - {100 * high:.1f}", f"{model.encoder.average_latency:.2f} s"
+    return f"| {' | '.join((name, rates, interval, difference, p, delay, f'{size:,}', f'{cpu:.1f}'))} |"
+
+
+def pooled(exps: Sequence[Path], part: str) -> list[Utterance]:
+    """What all seeds heard, each utterance under a name of its own per seed."""
+    return [
+        Utterance(f"{number}-{item.id}", item.speaker, item.ref, item.hyp)
+        for number, exp in enumerate(exps)
+        for item in read_recogs(exp / "score" / f"recogs-{part}-{SYSTEM}.txt")
+    ]
+
+
+def scores(exp: Path) -> list[dict[str, Any]]:
+    return list(read_json(exp / "score" / "summary.json")["scores"])
+
+
+if __name__ == "__main__":
+    main()

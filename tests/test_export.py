@@ -1,0 +1,69 @@
+"""An exported step, run without this package's code, gives the model's own scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from augmem.encoder import EncoderConfig
+from augmem.export import export_step, facts_file
+from augmem.model import AcousticModel, ModelDescription
+
+LENGTHS = [301, 37]
+
+
+@pytest.fixture(scope="module")
+def model() -> AcousticModel:
+    torch.manual_seed(0)
+    encoder = EncoderConfig(
+        dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3), memory_slots=3, convolution_kernel=3,
+        left_context=0.16, centre=0.32, right_context=0.08,
+    )  # fmt: skip
+    description = ModelDescription(encoder, feature_dim=20, frame_shift=0.01, num_units=7, lang_hash="abc")
+    return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
+
+
+class OnnxStep:
+    """onnxruntime behind the TorchScript module's interface."""
+
+    def __init__(self, path: Path) -> None:
+        self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        names = [value.name for value in self.session.get_inputs()]
+        return [
+            torch.from_numpy(v) for v in self.session.run(None, dict(zip(names, map(np.asarray, inputs), strict=True)))
+        ]
+
+
+@pytest.mark.parametrize("name", ["step.pt", "step.onnx"])
+def test_the_file_alone_scores_streams_as_the_model_does(name: str, model: AcousticModel, tmp_path: Path) -> None:
+    path = tmp_path / name
+    export_step(model, path, batch=len(LENGTHS))
+    step = torch.jit.load(str(path)) if name.endswith(".pt") else OnnxStep(path)
+    facts = json.loads(facts_file(path).read_text())
+    features = torch.randn(len(LENGTHS), max(LENGTHS), 20)
+    state = [torch.zeros(v["shape"], dtype=getattr(torch, v["dtype"])) for v in facts["state"].values()]
+    chunk, found = facts["chunk_frames"], [[] for _ in LENGTHS]
+    with torch.no_grad():
+        for number in range(-(-max(LENGTHS) // chunk) + facts["steps_after_the_last_frame"]):
+            part = features[:, number * chunk : (number + 1) * chunk]
+            part = torch.nn.functional.pad(part, (0, 0, 0, chunk - part.size(1)))
+            real = torch.tensor([min(chunk, max(0, length - number * chunk)) for length in LENGTHS])
+            scores, count, *state = step(part, real, *state)
+            for stream, rows, size in zip(found, scores, count.tolist(), strict=True):
+                stream.append(rows[:size])
+        whole, frames = model(features, torch.tensor(LENGTHS))
+    for mine, row, size in zip(found, whole, frames.tolist(), strict=True):
+        torch.testing.assert_close(torch.cat(mine), row[:size], rtol=0, atol=1e-5)
+
+
+def test_another_ending_is_refused(model: AcousticModel, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"step\.bin: must end in \.pt or \.onnx"):
+        export_step(model, tmp_path / "step.bin")
