@@ -20,6 +20,7 @@ from augmem.corpus.tables import read_lines
 
 logger = logging.getLogger(__name__)
 
+OPENSLR = "http://www.openslr.org/resources"
 # The first of these combinations that is there is the default.
 _TRAIN = (
     ("train-clean-100", "train-clean-360", "train-other-500"),
@@ -100,7 +101,7 @@ def _note_untold(transcript: Path, told: set[str], skips: SkipList) -> None:
             skips.add(audio.stem, "audio without transcript", detail)
 
 
-def download(folder: Path, parts: tuple[str, ...]) -> Path:
+def download(folder: Path, parts: tuple[str, ...], server: str = OPENSLR) -> Path:
     """Download parts through Lhotse, resuming what was interrupted; return the tree's root.
 
     Raises:
@@ -108,10 +109,11 @@ def download(folder: Path, parts: tuple[str, ...]) -> Path:
     """
     logger.info("downloading %s to %s (interrupt it whenever you like: it resumes)", ", ".join(parts), folder)
     try:
-        return Path(download_librispeech(folder, dataset_parts=list(parts)))
-    except tarfile.TarError as error:
+        return Path(download_librispeech(folder, dataset_parts=list(parts), base_url=server))
+    except (tarfile.TarError, EOFError) as error:
         raise ValueError(
-            f"{folder}: a downloaded archive is damaged ({error}); delete its .tar.gz and run again"
+            f"{folder}: a downloaded archive is cut short or damaged ({error}); run again to fetch the rest, and if "
+            "that does not mend it, delete its .tar.gz and run again"
         ) from error
     except OSError as error:
         raise FileNotFoundError(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 from urllib.error import URLError
 
 import pytest
@@ -13,12 +16,13 @@ from lhotse.recipes.librispeech import prepare_librispeech
 
 from augmem.corpus import CorpusConfig, Parts, prepare_corpus, read_parts, transcripts
 from augmem.corpus.fixture import PART
-from augmem.corpus.librispeech import LibriSpeech
+from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.manifests import Utterance
 from augmem.corpus.prepare import DEV_SPLIT, choose_dev_speakers
 from augmem.corpus.skips import SkipList
 from tests.corpus.corpora import write_chapter, write_tone
 
+MINI = "train-clean-5"
 LINES = {"7-1-0000": "GOOD MORNING", "7-1-0001": "GOOD NIGHT"}
 
 
@@ -171,16 +175,61 @@ def test_stereo_is_accepted(tmp_path: Path) -> None:
     ("fault", "kind", "message"),
     [
         (URLError("no network"), FileNotFoundError, r"could not download .*no network.*openslr\.org/12.*--corpus-dir"),
-        (tarfile.ReadError("cut short"), ValueError, r"archive is damaged \(cut short\); delete its \.tar\.gz and run"),
+        (
+            tarfile.ReadError("cut short"),
+            ValueError,
+            r"or damaged \(cut short\); run again to .* delete its \.tar\.gz and run",
+        ),
     ],
 )
 def test_download_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, kind: type[Exception], message: str
 ) -> None:
-    def fail(folder: Path, dataset_parts: list[str]) -> None:
+    def fail(folder: Path, dataset_parts: list[str], base_url: str) -> None:
         assert dataset_parts == ["train-clean-5", "dev-clean-2"]
         raise fault
 
     monkeypatch.setattr("augmem.corpus.librispeech.download_librispeech", fail)
     with pytest.raises(kind, match=message):
         prepare_corpus(CorpusConfig("librispeech"), tmp_path, tmp_path / "out")
+
+
+class Library(BaseHTTPRequestHandler):
+    """A server of archives that breaks off in the middle of the first answer, and goes on where it is asked to."""
+
+    archives: ClassVar[dict[str, bytes]]
+    asked: ClassVar[list[str]]
+
+    def do_GET(self) -> None:
+        content = self.archives[self.path]
+        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+        self.asked.append(f"{self.path} from {start}")
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        self.wfile.write(content[start : len(content) // 2 if len(self.asked) == 1 else None])
+
+    def log_message(self, *arguments: object) -> None:
+        """Silence."""
+
+
+def test_an_interrupted_download_goes_on_where_it_was(tree: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "part.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tree / PART, f"LibriSpeech/{MINI}")
+    Library.archives, Library.asked = {f"/31/{MINI}.tar.gz": archive.read_bytes()}, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Library)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(ValueError, match="cut short or damaged .* run again to fetch the rest"):
+            download(tmp_path / "down", (MINI,), address)
+        root = download(tmp_path / "down", (MINI,), address)
+    finally:
+        server.shutdown()
+    half = archive.stat().st_size // 2
+    assert Library.asked == [f"/31/{MINI}.tar.gz from 0", f"/31/{MINI}.tar.gz from {half}"]
+    assert LibriSpeech(root).names() == (MINI,)
+    flacs = {path.name: path.read_bytes() for path in (root / MINI).rglob("*.flac")}
+    assert flacs == {path.name: path.read_bytes() for path in (tree / PART).rglob("*.flac")}
