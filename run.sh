@@ -24,7 +24,7 @@ stages=(environment corpus features lang lm graphs train decode score report)
 
 usage() {
   cat <<EOF
-Usage: ./run.sh [options]          with none: train and test on an hour of real speech, about half an hour on 2 cores
+Usage: ./run.sh [options]          with none: train and test on four hours of real speech, about half an hour on 2 cores
 
 Stages (number or name):
   0 environment  .venv from the hash-locked requirements
@@ -44,7 +44,7 @@ Options (default):
   --config FILE        the recipe ($config); any recipe runs on any corpus
   --corpus NAME        amazon_queen, librispeech, kaldi (data directories) or folder (audio and a table) ($corpus)
   --corpus-dir PATH    the corpus on disk: a folder, or the Amazon Queen .deb (none: download it)
-  --train PARTS        parts to train on, comma separated (amazon_queen: digest; or full)
+  --train PARTS        parts to train on, comma separated (amazon_queen: full; or digest, its hero alone)
   --dev PARTS          parts to tune on (amazon_queen: dev_joe,dev_cast; none in the corpus: split off whole speakers)
   --test PARTS         parts to test on (amazon_queen: test_joe,test_cast)
   --data DIR           where audio, manifests and features go (data/<corpus>)

@@ -32,6 +32,8 @@ TOOLS = {
     "doctor": "versions, a self test, what is wrong and what mends it",
     "export": "the streaming step as TorchScript or ONNX",
     "inspect": "a picture of what each layer and head attends to",
+    "package": "a trained model as one folder, for transcribe and for programs",
+    "transcribe": "write down what is said, while it is being said",
 }
 
 

@@ -38,7 +38,7 @@ _ORIGIN = "package.sha256"  # written last, beside the audio
 class AmazonQueen:
     """The corpus, its audio extracted to one file per line.
 
-    Parts: `digest`, the hero's training lines (88 min); `full`, all training lines (233 min); dev_joe and
+    Parts: `full`, all training lines (233 min); `digest`, the hero's alone (88 min); dev_joe and
     test_joe, lines of his that are in neither; dev_cast and test_cast, characters that are in neither.
     """
 
@@ -68,7 +68,7 @@ class AmazonQueen:
         return PARTS
 
     def defaults(self) -> Parts:
-        return Parts(train=("digest",), dev=("dev_joe", "dev_cast"), test=("test_joe", "test_cast"))
+        return Parts(train=("full",), dev=("dev_joe", "dev_cast"), test=("test_joe", "test_cast"))
 
     def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
         table = Path(str(resources.files("augmem.corpus") / "subtitles.tsv"))

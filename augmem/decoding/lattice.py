@@ -172,3 +172,9 @@ def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Floats:
     before, after = forward_sum(lattice, scale), backward_sum(lattice, scale)
     through = before[lattice.source] + scale * lattice.scores + after[lattice.target]
     return np.exp(through - after[0])
+
+
+def ranges(first: Ints, count: Ints) -> Ints:
+    """`count` numbers from `first` on, for every row, one after the other."""
+    begin = np.cumsum(count) - count
+    return np.repeat(first - begin, count) + np.arange(int(count.sum()))

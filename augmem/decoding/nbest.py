@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best
+from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
 
 
 @dataclass(frozen=True)
@@ -138,9 +138,7 @@ def leaving_arcs(lattice: Lattice, states: Ints) -> tuple[Ints, Ints]:
     """Pairs (row, arc) of every arc that leaves the state of every row."""
     first = lattice.arc_splits[states]
     count = lattice.arc_splits[states + 1] - first
-    row = np.repeat(np.arange(len(states)), count)
-    offset = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-    return row, first[row] + offset
+    return np.repeat(np.arange(len(states)), count), ranges(first, count)
 
 
 def joined(tokens: Tokens) -> Tokens:

@@ -101,12 +101,16 @@ def prepared(graph: k2.Fsa) -> k2.Fsa:
     return k2.create_fsa_vec([graph])
 
 
-def with_open_ends(graph: k2.Fsa) -> k2.Fsa:
-    """Add an arc of score 0 into the final state from each state that has none."""
+def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
+    """Add an arc of score 0 into the final state from each state that has none, or from every state.
+
+    The attribute `opened` is 1 on the arcs that were added.
+    """
     arcs = graph.arcs.values()
     end = graph.shape[0] - 1
     has_final = torch.zeros(end + 1, dtype=torch.bool)
-    has_final[arcs[arcs[:, 2] == FINAL, 0].long()] = True
+    if not everywhere:
+        has_final[arcs[arcs[:, 2] == FINAL, 0].long()] = True
     has_final[end] = True
     states = torch.nonzero(~has_final).squeeze(1).int()
     added = torch.stack(
@@ -116,6 +120,7 @@ def with_open_ends(graph: k2.Fsa) -> k2.Fsa:
     order = torch.argsort(joined[:, 0], stable=True)
     opened = k2.Fsa(joined[order].contiguous())
     opened.aux_labels = extended(graph.aux_labels, len(states), order)
+    opened.opened = (order >= len(arcs)).int()
     return opened
 
 

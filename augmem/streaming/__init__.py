@@ -1,1 +1,21 @@
-"""Live recognition: online features, the encoder step by step, an online lattice, and sessions around them."""
+"""Live recognition: online features, the encoder step by step, a lattice that grows, and streams around them."""
+
+from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
+from augmem.streaming.features import OnlineFeatures
+from augmem.streaming.package import open_package, write_package
+from augmem.streaming.recogniser import Event, Recognizer, RecognizerOptions, Stream, Word
+from augmem.streaming.resampling import Resampler
+
+__all__ = [
+    "KALDI_RULES",
+    "EndpointRule",
+    "Event",
+    "OnlineFeatures",
+    "Recognizer",
+    "RecognizerOptions",
+    "Resampler",
+    "Stream",
+    "Word",
+    "open_package",
+    "write_package",
+]

@@ -223,7 +223,7 @@ def test_an_interrupted_download_goes_on_where_it_was(tree: Path, tmp_path: Path
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(ValueError, match="cut short or damaged .* run again to fetch the rest"):
+        with pytest.raises(ValueError, match=r"cut short or damaged .* run again to fetch the rest"):
             download(tmp_path / "down", (MINI,), address)
         root = download(tmp_path / "down", (MINI,), address)
     finally:

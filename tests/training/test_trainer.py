@@ -16,25 +16,18 @@ from lhotse.features.io import MemoryRawWriter
 
 from augmem.corpus import BatchConfig, SpecAugmentConfig
 from augmem.encoder import EncoderConfig
-from augmem.graph import GraphConfig, prepare_graphs
-from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
+from augmem.lang import Lang
 from augmem.model import ModelDescription
 from augmem.training import Trainer, TrainingConfig
+from tests.tiny import TEXTS, make_lang_and_graphs
 
-TEXTS = ["ONE TWO", "TWO ONE ONE", "TWO", "ONE"]
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=1, frontend_channels=(2, 2), centre=0.32)
 BATCHES = BatchConfig(max_duration=2.5, num_buckets=1, workers=0, spec_augment=SpecAugmentConfig(enabled=False))
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A lang of two words, and its graphs."""
-    root = tmp_path_factory.mktemp("tiny")
-    (root / "lexicon.txt").write_text("<UNK> SPN\n!SIL SIL\nONE W AH N\nTWO T UW\n")
-    prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
-    prepare_language_models(LmConfig(), TEXTS, {"dev": TEXTS}, root / "lang", root / "lm")
-    prepare_graphs(GraphConfig(phone_lm_histories=5), root / "lang", root / "lm", TEXTS, root / "graphs")
-    return root / "lang", root / "graphs"
+    return make_lang_and_graphs(tmp_path_factory.mktemp("tiny"))
 
 
 def cut(name: str, text: str, features: np.ndarray) -> MonoCut:

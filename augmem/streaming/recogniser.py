@@ -1,0 +1,393 @@
+"""Live recognition: one `Recognizer` for all, one `Stream` for each speaker, events as words become known.
+
+    recognizer = Recognizer.load(package)
+    stream = recognizer.stream()
+    stream.accept_waveform(samples, 44100)      # any packet size, any rate
+    recognizer.step([stream])                   # or many streams in lockstep
+    for event in stream.events(): ...
+    stream.finish()                             # then step until stream.is_done
+
+What a stream says in the end is what offline decoding says of the same audio: features, encoder and lattice are exact
+(see their modules), and the answer is chosen from the lattice in the same way.
+
+Letters: T frames, F features, V units.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from augmem.decoding import (
+    DecodingConfig,
+    Lattice,
+    Scales,
+    best_path,
+    best_word_sequences,
+    find_lattices,
+    words_on,
+)
+from augmem.decoding.lattice import backward_best
+from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
+from augmem.decoding.posteriors import posteriors, word_confidences
+from augmem.decoding.search import DecodingGraph
+from augmem.decoding.times import WordFrames, path_of_words, word_frames
+from augmem.encoder import select_streams, stack_states
+from augmem.features import FeatureConfig
+from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
+from augmem.streaming.features import OnlineFeatures
+from augmem.streaming.package import open_package
+
+_HELD_BACK = 1  # frames not yet searched, so that there is always a last chunk to close a segment with
+
+
+@dataclass(frozen=True)
+class RecognizerOptions:
+    """How streams are recognised.
+
+    Args:
+        decoding: beams and n-best lists.
+        rules: when a segment is over; none: never before the stream is.
+        max_segment: seconds after which a segment is cut at its best word boundary, whatever the rules say.
+        memory_slots: newest memory slots that a stream keeps where the model itself sets no bound, so that an hour
+            costs per second what a minute does. The first 64 segments (82 s) are then exact.
+        posterior_scale: flattens probabilities of hypotheses; acoustic models are far too sure of themselves.
+    """
+
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    rules: tuple[EndpointRule, ...] = KALDI_RULES
+    max_segment: float = 20.0
+    memory_slots: int = 64
+    posterior_scale: float = 0.1
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word, its time in seconds since the stream began, and the probability that it is right."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Event:
+    """What is known of a segment: for the time being ("partial"), or for good ("final").
+
+    Args:
+        segment: number of the segment in its stream, from 0.
+        end: seconds of the stream that this is about, from its beginning.
+    """
+
+    kind: Literal["partial", "final"]
+    segment: int
+    words: tuple[Word, ...]
+    end: float
+
+    @property
+    def text(self) -> str:
+        """The words, with blanks between."""
+        return " ".join(word.text for word in self.words)
+
+    def to_json(self) -> str:
+        """One line: kind, segment, text, end and words."""
+        return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)
+
+
+class Stream:
+    """One speaker's audio on its way; made by `Recognizer.stream`."""
+
+    def __init__(self, features: FeatureConfig, state: dict[str, Tensor], num_units: int) -> None:
+        self._config, self._fresh, self._num_units = features, state, num_units
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: a new stream."""
+        self.features = OnlineFeatures(self._config)
+        self.frames = torch.zeros(0, self._config.num_mel_bins)
+        self.state = self._fresh
+        self.finishing = self.is_done = False
+        self.segment = 0
+        self.segment_begin = 0  # encoder frame at which the segment begins
+        self.held = torch.zeros(0, self._num_units)
+        self.search = StreamSearch()
+        self.partial_text = ""
+        self._events: list[Event] = []
+
+    def accept_waveform(self, samples: NDArray[np.int16] | NDArray[np.float32], sample_rate: int) -> None:
+        """Take a packet (n,) of one channel: int16, or floats in [-1, 1].
+
+        Raises:
+            ValueError: samples that are none, another rate than before, or a stream that was finished.
+        """
+        if self.finishing:
+            raise ValueError("this stream was finished: reset it, or take a new one")
+        self.features.accept(samples, sample_rate)
+        self._collect()
+
+    def finish(self) -> None:
+        """There is no more audio."""
+        if not self.finishing:
+            self.finishing = True
+            self.features.finish()
+            self._collect()
+
+    def is_ready(self, chunk_frames: int) -> bool:
+        """Whether a step has something to do here."""
+        return not self.is_done and (self.finishing or len(self.frames) >= chunk_frames)
+
+    def events(self) -> list[Event]:
+        """What has happened since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def tell(self, event: Event) -> None:
+        """Note an event; a partial one only if its text is new."""
+        if event.kind == "partial" and event.text == self.partial_text:
+            return
+        self.partial_text = event.text if event.kind == "partial" else ""
+        self._events.append(event)
+
+    def _collect(self) -> None:
+        self.frames = torch.cat([self.frames, torch.from_numpy(self.features.take())])
+
+
+class Recognizer:
+    """Model, graph and options: holds nothing of any stream, so one serves all.
+
+    Args:
+        package: see `open_package`.
+        options: beams, endpoints.
+    """
+
+    def __init__(self, package: Path, options: RecognizerOptions | None = None) -> None:
+        self.options = options or RecognizerOptions()
+        content = open_package(package)
+        self.model, self.lang, self.scales = content.model, content.lang, content.scales
+        self.feature_config = content.features
+        self.graph = DecodingGraph.load(content.graph)
+        self.graph.check_units(self.model.description.num_units)
+        self.search = OnlineSearch(self.graph, self.options.decoding)
+        self.silent = {0} | {index for unit, index in self.lang.tokens.items() if unit == "SIL"}
+
+    @classmethod
+    def load(cls, package: Path, options: RecognizerOptions | None = None) -> Recognizer:
+        """Open a packaged model (`augmem package`)."""
+        return cls(package, options)
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz of the audio the model hears; other rates are resampled to it."""
+        return self.feature_config.sampling_rate
+
+    @property
+    def latency(self) -> float:
+        """Seconds a frame waits on average before the model can have seen all it wants to see."""
+        return self.model.encoder.average_latency
+
+    @property
+    def chunk_frames(self) -> int:
+        """Feature frames of one step."""
+        return self.model.encoder.chunk_frames
+
+    def stream(self) -> Stream:
+        """A new stream."""
+        return Stream(self.feature_config, self.model.init_state(1), self.model.description.num_units)
+
+    def step(self, streams: Sequence[Stream]) -> int:
+        """Advance every stream that has a segment's worth of audio or is finishing; say how many did."""
+        with torch.no_grad():
+            return self._step(streams)
+
+    def _step(self, streams: Sequence[Stream]) -> int:
+        ready = [stream for stream in streams if stream.is_ready(self.chunk_frames)]
+        full = [stream for stream in ready if len(stream.frames) >= self.chunk_frames]
+        last = [stream for stream in ready if len(stream.frames) < self.chunk_frames]
+        self._encode(full)
+        for stream in last:
+            self._encode_rest(stream)
+        self._search([stream for stream in full if len(stream.held) > _HELD_BACK], closing=False)
+        self._search([stream for stream in last if len(stream.held)], closing=True)
+        for stream in last:
+            stream.is_done = True
+        return len(ready)
+
+    def finish(self, streams: Sequence[Stream]) -> None:
+        """Finish streams and step until all of them are done."""
+        for stream in streams:
+            stream.finish()
+        while self.step(streams):
+            pass
+
+    def transcribe(self, packets: Iterable[NDArray[Any]], rate: int) -> list[Event]:
+        """All final events of one stream."""
+        stream, events = self.stream(), []
+        for packet in packets:
+            stream.accept_waveform(packet, rate)
+            while self.step([stream]):
+                pass
+            events += stream.events()
+        self.finish([stream])
+        return [event for event in events + stream.events() if event.kind == "final"]
+
+    def offline(self, samples: NDArray[np.float32], rate: int) -> str:
+        """What decoding the whole recording (n,) at once gives, by the parallel form of encoder and search."""
+        features = OnlineFeatures(self.feature_config)
+        features.accept(samples, rate)
+        features.finish()
+        frames = torch.from_numpy(features.take())
+        if not len(frames):
+            return ""
+        with torch.no_grad():
+            scores, lengths = self.model(frames[None], torch.tensor([len(frames)]))
+        found = find_lattices(scores, lengths, self.graph, self.options.decoding)[0]
+        return " ".join(self.lang.word_of[word.word] for word, _ in self._answer(found.lattice))
+
+    def _encode(self, streams: Sequence[Stream]) -> None:
+        """One chunk of each stream, all at once."""
+        if not streams:
+            return
+        size = self.chunk_frames
+        chunk = torch.stack([stream.frames[:size] for stream in streams])
+        scores, state = self.model.step(chunk, stack_states([stream.state for stream in streams]), False)
+        for number, (stream, row, count) in enumerate(zip(streams, scores, state["emitted"].tolist(), strict=True)):
+            stream.frames = stream.frames[size:]
+            stream.state = self._bounded(select_streams(state, torch.tensor([number])))
+            stream.held = torch.cat([stream.held, row[:count]])
+
+    def _bounded(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        if "memory" not in state:
+            return state
+        return state | {"memory": state["memory"][:, :, :, :, -self.options.memory_slots :]}
+
+    def _encode_rest(self, stream: Stream) -> None:
+        """What is left of a finishing stream; its length is its own."""
+        scores, stream.state = self.model.step(stream.frames[None], stream.state, True)
+        stream.frames = stream.frames[:0]
+        stream.held = torch.cat([stream.held, scores[0]])
+
+    def _search(self, streams: Sequence[Stream], closing: bool) -> None:
+        """Search what is new in each stream; k2 wants chunks of one length, so streams are grouped by it."""
+        groups: dict[int, list[Stream]] = defaultdict(list)
+        for stream in streams:
+            groups[len(stream.held)].append(stream)
+        keep = 0 if closing else _HELD_BACK
+        for length, group in groups.items():
+            chunks = [stream.held[: length - keep] for stream in group]
+            found = self.search.advance([stream.search for stream in group], chunks, closing)
+            for stream, growing in zip(group, found, strict=True):
+                stream.held = stream.held[length - keep :]
+                if closing:
+                    self._close(stream, growing.lattice)
+                else:
+                    self._look(stream, growing)
+
+    def _look(self, stream: Stream, growing: Growing) -> None:
+        """Tell what is heard so far; end the segment if it is over, cut it if it is long."""
+        lattice = growing.lattice
+        if lattice.is_empty:
+            return
+        words = word_frames(lattice, best_path(lattice), self.silent)
+        stream.tell(self._event("partial", stream, [(word, 0.0) for word in words], lattice.num_frames))
+        length = lattice.num_frames * self.model.frame_shift
+        heard = words[-1].end if words else 0
+        silence = (lattice.num_frames - heard) * self.model.frame_shift
+        if endpoint(self.options.rules, bool(words), silence, relative_cost(growing), length):
+            found = self.search.advance([stream.search], [stream.held], True)
+            stream.held = stream.held[:0]
+            self._close(stream, found[0].lattice)
+        elif length >= self.options.max_segment:
+            self._cut(stream, boundary(words, lattice.num_frames))
+
+    def _close(self, stream: Stream, lattice: Lattice) -> None:
+        """End the segment with the best words of its lattice, and begin the next."""
+        stream.tell(self._event("final", stream, self._answer(lattice), lattice.num_frames))
+        stream.segment += 1
+        stream.segment_begin += lattice.num_frames
+        stream.search = StreamSearch()
+
+    def _cut(self, stream: Stream, frame: int) -> None:
+        """End the segment at an earlier frame, where no word is cut; what comes after is searched anew."""
+        scores = torch.cat(stream.search.log_probs)
+        first, rest = scores[:frame], scores[frame:]
+        found = find_lattices(first[None], torch.tensor([frame]), self.graph, self.options.decoding)[0]
+        self._close(stream, found.lattice)
+        if len(rest):
+            self.search.advance([stream.search], [rest], False)
+
+    def _answer(self, lattice: Lattice) -> list[tuple[WordFrames, float]]:
+        """The words that offline decoding would choose from this lattice, with their probabilities."""
+        config = self.options.decoding
+        paths = best_word_sequences(lattice, config.nbest, config.nbest_beam, config.nbest_tokens)
+        if not paths:
+            return []
+        scores = np.array([score(path.total, path.graph, len(path.words), self.scales, config) for path in paths])
+        winner = paths[int(scores.argmax())]
+        spelt = [tuple(self.lang.word_of[word] for word in path.words) for path in paths]
+        sure = word_confidences(spelt[int(scores.argmax())], spelt, posteriors(scores, self.options.posterior_scale))
+        path = best_path(lattice)
+        if tuple(words_on(lattice, path)) != winner.words:
+            path = path_of_words(lattice, winner.words, config.nbest_beam)
+        return list(zip(word_frames(lattice, path, self.silent), sure, strict=True))
+
+    def _event(
+        self, kind: Literal["partial", "final"], stream: Stream, found: Sequence[tuple[WordFrames, float]], frames: int
+    ) -> Event:
+        shift, begin = self.model.frame_shift, stream.segment_begin
+        words = tuple(
+            Word(
+                self.lang.word_of[word.word],
+                round((begin + word.begin) * shift, 3),
+                round((begin + word.end) * shift, 3),
+                round(confidence, 4),
+            )
+            for word, confidence in found
+        )
+        return Event(kind, stream.segment, words, round((begin + frames) * shift, 3))
+
+
+def score(total: float, graph: float, words: int, scales: Scales, config: DecodingConfig) -> float:
+    """What the first pass ranks hypotheses by, offline and here."""
+    return (total - graph) / config.acoustic_scale + scales.lm_scale * graph + scales.insertion_penalty * words
+
+
+def relative_cost(growing: Growing) -> float:
+    """Nats by which the best complete path is worse than the best of any kind."""
+    lattice = growing.lattice
+    ahead = backward_best(lattice)
+    ends = np.flatnonzero(growing.complete)
+    if len(ends) == 0:
+        return float("inf")
+    reversed_best = forward_best(lattice)
+    return float(ahead[0] - (reversed_best[lattice.source[ends]] + lattice.scores[ends]).max())
+
+
+def forward_best(lattice: Lattice) -> NDArray[np.float64]:
+    """(Q,) score of the best path from the start to each state."""
+    best = np.full(lattice.num_states, -np.inf)
+    best[0] = 0.0
+    for frame in lattice.frames():
+        arcs = lattice.arcs_of(frame)
+        np.maximum.at(best, lattice.target[arcs], best[lattice.source[arcs]] + lattice.scores[arcs])
+    return best
+
+
+def boundary(words: Sequence[WordFrames], frames: int) -> int:
+    """The frame at which to cut: in the longest pause of the second half, or at the end if there is none."""
+    pauses = [
+        (after.begin - before.end, (before.end + after.begin + 1) // 2)
+        for before, after in pairwise(words)
+        if after.begin >= frames // 2
+    ]
+    return max(pauses)[1] if pauses else frames

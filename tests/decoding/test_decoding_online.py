@@ -1,0 +1,89 @@
+"""Chunk by chunk gives the best path that the whole utterance gives; and words get the frames they were said in."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from decoding_toys import NUM_UNITS, toy_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmem.decoding import DecodingConfig, Lattice, best_path, best_word_sequences, find_lattices, words_on
+from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
+from augmem.decoding.search import DecodingGraph
+from augmem.decoding.times import path_of_words, word_frames
+
+WIDE = DecodingConfig(search_beam=1000.0, output_beam=1000.0, max_active=100000, nbest_beam=1000.0)
+GRAPH = DecodingGraph(toy_graph())
+ONLINE = OnlineSearch(GRAPH, WIDE)
+
+
+def random_scores(seed: int, frames: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (3 * torch.randn(frames, NUM_UNITS, generator=generator)).log_softmax(-1)
+
+
+def offline(scores: torch.Tensor) -> Lattice:
+    return find_lattices(scores[None], torch.tensor([len(scores)]), GRAPH, WIDE)[0].lattice
+
+
+def in_chunks(scores: torch.Tensor, size: int) -> list[Growing]:
+    search, chunks = StreamSearch(), list(scores.split(size))
+    return [ONLINE.advance([search], [chunk], n == len(chunks) - 1)[0] for n, chunk in enumerate(chunks)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 12), st.integers(1, 5))
+def test_equals_offline_for_every_chunk_size(seed: int, frames: int, size: int) -> None:
+    scores = random_scores(seed, frames)
+    whole, grown = offline(scores), in_chunks(scores, size)[-1]
+    mine, other = best_path(grown.lattice), best_path(whole)
+    assert grown.complete[mine[-1]]
+    assert words_on(grown.lattice, mine) == words_on(whole, other)
+    assert grown.lattice.scores[mine].sum() == pytest.approx(whole.scores[other].sum(), abs=1e-4)
+    np.testing.assert_array_equal(grown.lattice.frame[mine], np.arange(frames + 1))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3), st.integers(4, 8))
+def test_streams_searched_together_are_searched_alike(seed: int, size: int, frames: int) -> None:
+    frames -= frames % size
+    scores = [random_scores(seed + n, frames) for n in range(3)]
+    searches = [StreamSearch() for _ in scores]
+    for begin in range(0, frames, size):
+        chunks = [row[begin : begin + size] for row in scores]
+        together = ONLINE.advance(searches, chunks, begin + size == frames)
+    for row, growing in zip(scores, together, strict=True):
+        alone = in_chunks(row, size)[-1].lattice
+        assert words_on(growing.lattice, best_path(growing.lattice)) == words_on(alone, best_path(alone))
+
+
+def test_an_unfinished_word_pauses_and_is_not_lost() -> None:
+    """Units 1 and 2 make word 1: after unit 1 nothing is complete, yet something is heard."""
+    scores = torch.full((4, NUM_UNITS), -20.0)
+    scores[:2, 1] = scores[2:, 2] = 0.0
+    paused, closed = in_chunks(scores, 2)
+    assert not paused.complete[best_path(paused.lattice)[-1]]
+    assert words_on(closed.lattice, best_path(closed.lattice)) == [1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(3, 9))
+def test_the_path_of_a_hypothesis_spells_it_at_its_best_score(seed: int, frames: int) -> None:
+    lattice = offline(random_scores(seed, frames))
+    for hypothesis in best_word_sequences(lattice, 20, 1000.0, 10000):
+        path = path_of_words(lattice, hypothesis.words)
+        assert tuple(words_on(lattice, path)) == hypothesis.words
+        assert lattice.scores[path].sum() == pytest.approx(hypothesis.best, abs=1e-9)
+        times = word_frames(lattice, path, {0})
+        assert [time.word for time in times] == list(hypothesis.words)
+        assert all(time.begin < time.end <= frames for time in times)
+        assert all(before.end <= after.begin for before, after in pairwise(times))
+
+
+def test_words_that_no_path_spells() -> None:
+    with pytest.raises(ValueError, match="no path of the lattice spells these words"):
+        path_of_words(offline(random_scores(1, 3)), [1, 1, 1, 1, 1, 1])

@@ -1,0 +1,200 @@
+"""Streams against offline decoding, alone and together, on a tiny random model; packages; formats; endpoints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmem.decoding import DecodingConfig, Scales
+from augmem.decoding.times import WordFrames
+from augmem.encoder import EncoderConfig
+from augmem.features import FeatureConfig
+from augmem.lang import Lang
+from augmem.model import AcousticModel, ModelDescription
+from augmem.streaming import KALDI_RULES, EndpointRule, Event, Recognizer, RecognizerOptions, Word, write_package
+from augmem.streaming.endpoint import endpoint
+from augmem.streaming.formats import write_events
+from augmem.streaming.recogniser import boundary
+from tests.tiny import make_lang_and_graphs
+
+RATE = 16000
+WIDE = DecodingConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
+ONE_SEGMENT = RecognizerOptions(decoding=WIDE, rules=(), max_segment=float("inf"))
+ENCODER = EncoderConfig(
+    dim=16, heads=2, feedforward_dim=16, layers=2, frontend_channels=(2, 2), left_context=0.16, centre=0.32,
+    right_context=0.08,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random model, whose output is sharp enough for words to come and go."""
+    root = tmp_path_factory.mktemp("package")
+    lang, graphs = make_lang_and_graphs(root)
+    units, features = Lang.load(lang), FeatureConfig()
+    description = ModelDescription(
+        ENCODER, features.num_mel_bins, features.frame_shift, units.num_units, units.content_hash,
+        features=asdict(features),
+    )  # fmt: skip
+    torch.manual_seed(3)
+    model = AcousticModel(description)
+    model.output.weight.data *= 20
+    model.save(root / "model.pt")
+    write_package(root / "out", root / "model.pt", lang, graphs / "HLG.pt", Scales(1.0, 0.0), "card", "licence", {})
+    return root / "out"
+
+
+@pytest.fixture(scope="module")
+def recogniser(package: Path) -> Recognizer:
+    return Recognizer.load(package, ONE_SEGMENT)
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise whose loudness changes every now and then."""
+    random = np.random.default_rng(seed)
+    loudness = np.repeat(random.uniform(0.001, 0.5, int(seconds * 10) + 1), RATE // 10)[: int(seconds * RATE)]
+    return (loudness * random.normal(size=len(loudness)).clip(-2, 2) / 2).astype(np.float32)
+
+
+def text(events: list[Event]) -> str:
+    return " ".join(event.text for event in events if event.text)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.02, 6.0), st.lists(st.integers(1, 20000), min_size=1, max_size=3))
+def test_streaming_equals_offline(recogniser: Recognizer, seed: int, seconds: float, sizes: list[int]) -> None:
+    samples = noise(seconds, seed)
+    cuts = np.cumsum([sizes[n % len(sizes)] for n in range(len(samples) // min(sizes) + 1)])
+    packets = [packet for packet in np.split(samples, cuts[cuts < len(samples)]) if len(packet)]
+    assert text(recogniser.transcribe(packets, RATE)) == recogniser.offline(samples, RATE)
+
+
+def test_something_is_heard(recogniser: Recognizer) -> None:
+    """Else the tests beside this one would compare nothing with nothing."""
+    found = [recogniser.offline(noise(4.0, seed), RATE) for seed in range(4)]
+    assert len(set(found)) > 1 and all(found)
+
+
+def test_streams_in_lockstep_hear_what_each_hears_alone(recogniser: Recognizer) -> None:
+    audio = [noise(seconds, seed) for seed, seconds in enumerate((1.0, 4.3, 2.2, 3.1))]
+    alone = [text(recogniser.transcribe([samples], RATE)) for samples in audio]
+    streams = [recogniser.stream() for _ in audio]
+    for begin in range(0, max(map(len, audio)), 4000):
+        for stream, samples in zip(streams, audio, strict=True):
+            if begin < len(samples):
+                stream.accept_waveform(samples[begin : begin + 4000], RATE)
+            else:
+                stream.finish()
+        recogniser.step(streams)
+    recogniser.finish(streams)
+    together = [text([event for event in stream.events() if event.kind == "final"]) for stream in streams]
+    assert together == alone and all(stream.is_done for stream in streams)
+
+
+def test_words_have_times_and_confidences(recogniser: Recognizer) -> None:
+    (event,) = recogniser.transcribe([noise(4.0, 1)], RATE)
+    assert event.words and event.end == pytest.approx(4.0, abs=0.04)
+    times = [time for word in event.words for time in (word.start, word.end)]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= event.end
+    assert all(0 < word.confidence <= 1 for word in event.words)
+    assert json.loads(event.to_json())["text"] == event.text
+
+
+def test_partial_results_grow_and_a_reset_forgets(recogniser: Recognizer) -> None:
+    stream = recogniser.stream()
+    for _ in range(2):
+        stream.accept_waveform(noise(4.0, 1), RATE)
+        while recogniser.step([stream]):
+            pass
+        events = stream.events()
+        assert len(events) > 1 and {event.kind for event in events} == {"partial"}
+        stream.reset()
+    with pytest.raises(ValueError, match="was finished"):
+        stream.finish()
+        stream.accept_waveform(noise(0.1), RATE)
+
+
+def test_no_audio_at_all(recogniser: Recognizer) -> None:
+    assert text(recogniser.transcribe([], RATE)) == ""
+    assert text(recogniser.transcribe([np.zeros(0, np.int16)], RATE)) == ""
+
+
+def test_long_speech_is_cut_between_words(package: Path) -> None:
+    """Segments follow one another without a gap, none is longer than allowed, and words keep their order."""
+    recogniser = Recognizer.load(package, RecognizerOptions(decoding=WIDE, rules=(), max_segment=2.0))
+    events = recogniser.transcribe(np.split(noise(12.0, 5), 60), RATE)
+    assert len(events) >= 6 and [event.segment for event in events] == list(range(len(events)))
+    begins = [0.0, *(event.end for event in events)]
+    chunk = ENCODER.centre
+    assert all(0 < after - before <= 2.0 + chunk for before, after in pairwise(begins))
+    assert events[-1].end == pytest.approx(12.0, abs=0.04)
+    for before, event in zip(begins, events, strict=False):
+        assert all(before <= word.start < word.end <= event.end for word in event.words)
+
+
+def test_a_cut_goes_through_the_longest_late_pause() -> None:
+    words = [WordFrames(1, 0, 9), WordFrames(2, 30, 40), WordFrames(1, 52, 60), WordFrames(2, 64, 99)]
+    assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
+    assert boundary(words[:1], 100) == 100
+
+
+def test_kaldis_rules() -> None:
+    no, far = float("inf"), 3.0
+    assert not endpoint(KALDI_RULES, True, 0.4, 0.0, 9)
+    assert endpoint(KALDI_RULES, True, 0.5, 1.9, 9)
+    assert not endpoint(KALDI_RULES, True, 0.5, far, 9) and endpoint(KALDI_RULES, True, 1.0, far, 9)
+    assert not endpoint(KALDI_RULES, True, 1.9, no, 9) and endpoint(KALDI_RULES, True, 2.0, no, 9)
+    assert not endpoint(KALDI_RULES, False, 4.9, 0.0, 9) and endpoint(KALDI_RULES, False, 5.0, no, 9)
+    assert endpoint([EndpointRule(after_words=False, length=20)], False, 0, no, 20)
+
+
+def test_a_package_needs_no_training_code(package: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from augmem.streaming import Recognizer; "
+        f"Recognizer.load(Path({str(package)!r})); "
+        "unwanted = [m for m in sys.modules if m.split('.')[0] == 'lhotse' or m.startswith(('augmem.training', "
+        "'augmem.corpus', 'augmem.objective', 'augmem.recipe', 'augmem.scoring'))]; assert not unwanted, unwanted"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_packages_that_are_none(tmp_path: Path, package: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="augmem package --exp"):
+        Recognizer.load(tmp_path)
+    (tmp_path / "package.json").write_text('{"format": "other"}')
+    with pytest.raises(ValueError, match="format is 'other'"):
+        Recognizer.load(tmp_path)
+
+
+def test_transcribe_writes_files_down(package: Path, tmp_path: Path) -> None:
+    samples = noise(4.0, 1)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), "--one-segment"]
+    done = subprocess.run([*command, "--format", "ctm", str(tmp_path / "a.wav")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    words = [line.split()[4] for line in done.stdout.splitlines()]
+    default = RecognizerOptions(rules=(), max_segment=float("inf"))
+    assert " ".join(words) == text(Recognizer.load(package, default).transcribe([samples], RATE)) != ""
+    done = subprocess.run([*command, str(tmp_path / "b.wav")], capture_output=True, text=True)
+    assert done.returncode == 1 and "b.wav: no such file" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_formats() -> None:
+    words = (Word("GOOD", 3601.0, 3601.5, 0.9), Word("DAY", 3601.6, 3602.0, 0.5))
+    heard = [("speech/a.wav", [Event("final", 0, words, 3602.1), Event("final", 1, (), 3603.0)])]
+    assert write_events("text", heard) == "GOOD DAY\n"
+    assert write_events("ctm", heard) == "a 1 3601.00 0.50 GOOD 0.900\na 1 3601.60 0.40 DAY 0.500\n"
+    assert write_events("srt", heard) == "1\n01:00:01,000 --> 01:00:02,000\nGOOD DAY\n\n"
+    assert write_events("vtt", heard) == "WEBVTT\n\n01:00:01.000 --> 01:00:02.000\nGOOD DAY\n\n"
+    assert [json.loads(line)["segment"] for line in write_events("json", heard).splitlines()] == [0, 1]
