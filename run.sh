@@ -3,6 +3,7 @@
 # already there, and may be killed at any moment: run the same command again to go on.
 set -euo pipefail
 cd "$(dirname "$0")"
+{ # bash reads a script as it runs it; the braces make it read all of it first, so that it may change meanwhile
 
 # ---- options: ./run.sh --name value ---------------------------------------------------------------------------------
 stage=0              # first stage to run, by number or name
@@ -155,3 +156,5 @@ if wanted 9; then
   say 9 "one page that shows it all"
   augmem report --exp "$exp"
 fi
+exit
+}

@@ -49,11 +49,16 @@ from augmem.scoring import (
     score_all,
     write_report,
 )
+from augmem.streaming import write_package
 from augmem.training import MODEL_FILE, Trainer
 
 logger = logging.getLogger(__name__)
 
 TUNED_FILE = "tuned.json"
+LICENCE = """\
+The code that made this model is under the Apache License 2.0. The weights and graphs were learnt from the speech and
+text that README.md names: whoever gives them away must keep to the terms of those.
+"""
 
 
 @dataclass(frozen=True)
@@ -330,6 +335,36 @@ def score(experiment: Experiment) -> None:
     run_stage("score", experiment.scores, inputs, action)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
+
+
+def package_model(experiment: Experiment, output: Path) -> None:
+    """The trained model as one folder (see `augmem.streaming.package`)."""
+    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    graph = experiment.graphs / "HLG.pt"
+    card = model_card(experiment)
+    write_package(output, experiment.model, experiment.lang, graph, scales, card, LICENCE, provenance())
+
+
+def model_card(experiment: Experiment) -> str:
+    """What the model is, what it was trained on, and how well it does."""
+    recipe, parts = experiment.recipe, experiment.parts
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    encoder, size = model.encoder, sum(parameter.numel() for parameter in model.parameters())
+    wer = experiment.scores / "wer.txt"
+    table = wer.read_text(encoding="utf-8").splitlines() if wer.exists() else ["not scored"]
+    return f"""\
+# {experiment.root.name}
+
+- encoder: {recipe.encoder.type}, {size:,} parameters, look-ahead {encoder.look_ahead:.2f} s, average latency
+  {encoder.average_latency:.2f} s
+- hears {recipe.features.sampling_rate} Hz, scores {model.description.num_units} units ({recipe.lang.units})
+- trained on {", ".join(parts.train)} of corpus {recipe.corpus.recipe}, tuned on {", ".join(parts.dev)}
+- further text: {", ".join(recipe.lm.extra_text) or "none"}
+
+Word error rates, with 95 % bootstrap intervals, decoded offline:
+
+{chr(10).join(f"    {line}" for line in table)}
+"""
 
 
 def report(experiment: Experiment) -> None:

@@ -40,7 +40,7 @@ def test_resampled_packets_equal_lhotse(length: int, rate: int, sizes: list[int]
     mine = np.concatenate([*(resampler(packet) for packet in packets(samples, sizes)), resampler.finish()])
     whole = resample(torch.from_numpy(samples), rate, 16000).numpy()
     assert mine.shape == whole.shape
-    np.testing.assert_allclose(mine, whole, atol=1e-5)
+    np.testing.assert_allclose(mine, whole, atol=5e-5)
 
 
 @settings(max_examples=20, deadline=None)

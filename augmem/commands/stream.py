@@ -1,0 +1,22 @@
+"""Score live recognition: stream the held-out parts from their audio, and compare with offline decoding."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which experiment."""
+    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder; it has been decoded")
+    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Stream, score, compare."""
+    from augmem.live import stream
+    from augmem.stages import Experiment
+
+    stream(Experiment.load(arguments.exp), arguments.nj)
+    return 0

@@ -1,0 +1,91 @@
+"""How well live recognition does: the held-out parts streamed from their audio, scored beside offline decoding."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+from lhotse.cut import Cut
+from tqdm import tqdm
+
+from augmem.corpus import load_cuts
+from augmem.decoding import FIRST_PASS, hypotheses, load_scales
+from augmem.pipeline import fingerprint, run_stage
+from augmem.scoring import Utterance, compare, comparison_text, read_recogs, score_all
+from augmem.stages import TUNED_FILE, Experiment, package_model
+from augmem.streaming import Recognizer, RecognizerOptions
+
+logger = logging.getLogger(__name__)
+
+STREAMING = "streaming"
+_PACKET = 0.1  # seconds
+
+
+def stream(experiment: Experiment, jobs: int) -> None:
+    """Word error rates of every dev and test part, streamed, and how they differ from offline decoding's."""
+    parts = tuple(dict.fromkeys((*experiment.parts.dev, *experiment.parts.test)))
+    output = experiment.root / STREAMING
+    inputs = {"decode": fingerprint(experiment.decoding)}
+
+    def action(folder: Path) -> None:
+        package = folder / "package"
+        package_model(experiment, package)
+        results = {part: {STREAMING: heard(experiment, part, package, jobs)} for part in parts}
+        score_all(results, folder)
+
+    run_stage("stream", output, inputs, action)
+    logger.info("streamed:\n%s", (output / "wer.txt").read_text(encoding="utf-8"))
+    for part in parts:
+        logger.info("%s\n", against_offline(experiment, part, output))
+
+
+def heard(experiment: Experiment, part: str, package: Path, jobs: int) -> list[Utterance]:
+    """What live recognition makes of each utterance of a part, every one a stream of its own."""
+    cuts = list(load_cuts(experiment.features, [part], in_memory=False))
+    words = tqdm(listen(package, cuts, jobs), total=len(cuts), desc=f"streaming {part}", unit="utt", mininterval=1)
+    return [
+        Utterance(cut.id, cut.supervisions[0].speaker, tuple(cut.supervisions[0].text.split()), answer)
+        for cut, answer in zip(cuts, words, strict=True)
+    ]
+
+
+def listen(package: Path, cuts: Sequence[Cut], jobs: int) -> Iterator[tuple[str, ...]]:
+    """The words of each cut, in order, by worker processes."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, initializer=set_up, initargs=(package,)) as pool:
+        yield from pool.map(transcribe, cuts, chunksize=4)
+
+
+_recogniser: Recognizer | None = None  # of this process; `set_up` sets it
+
+
+def set_up(package: Path) -> None:
+    """Prepare a worker process. Utterances are scored one by one, so no endpoint may split them."""
+    global _recogniser
+    torch.set_num_threads(1)
+    _recogniser = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
+
+
+def transcribe(cut: Cut) -> tuple[str, ...]:
+    """Stream one cut in packets of a tenth of a second, at the rate of its recording."""
+    assert _recogniser is not None
+    samples = cut.load_audio()[0].astype("float32")
+    packet = int(_PACKET * cut.sampling_rate)
+    packets = (samples[begin : begin + packet] for begin in range(0, len(samples), packet))
+    events = _recogniser.transcribe(packets, cut.sampling_rate)
+    return tuple(word.text for event in events for word in event.words)
+
+
+def against_offline(experiment: Experiment, part: str, streamed: Path) -> str:
+    """Both tests of one part, and the utterances that differ."""
+    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    offline = [
+        Utterance(answer.id, answer.speaker, answer.reference, answer.words)
+        for answer in hypotheses(experiment.decoding, part, FIRST_PASS, scales)
+    ]
+    live = read_recogs(streamed / f"recogs-{part}-{STREAMING}.txt", {u.id: u.speaker for u in offline})
+    return comparison_text(compare(offline, live, f"{part} offline", f"{part} streaming"), examples=0)
