@@ -7,14 +7,17 @@ wrong, words that were missed do not count.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import kaldialign
 import numpy as np
 
-from augmem.decoding.posteriors import NO_WORD, Words
+from augmem.decoding.lattice import Floats
+from augmem.decoding.posteriors import NO_WORD, Words, doubted, matches, posteriors
 
+POSTERIOR_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 CLOSEST = 1e-6  # to 0 and 1: a certain word that is wrong must cost much, not infinitely much
 
 
@@ -82,3 +85,35 @@ def best_posterior_scale(
         except ValueError:
             table[scale] = -math.inf
     return max(table, key=lambda scale: table[scale]), table
+
+
+class Judged(NamedTuple):
+    """An utterance of dev: its hypotheses, their scores (N,) and what was really said."""
+
+    hypotheses: Sequence[Words]
+    scores: Floats
+    reference: Words
+
+
+def calibrate(utterances: Iterable[Judged], scales: Sequence[float] = POSTERIOR_SCALES) -> dict[str, Any]:
+    """The posterior scale with the most honest confidences, its normalised cross entropy, and the reliability plot.
+
+    Where dev has no word that is wrong (or right) nothing can be told: the flattest scale is taken, without figures.
+    """
+    judged = list(utterances)
+    answers = [item.hypotheses[int(item.scores.argmax())] for item in judged]
+    right = [flag for item, answer in zip(judged, answers, strict=True) for flag in words_right(answer, item.reference)]
+    agreeing = [
+        np.array([matches(answer, words) for words in item.hypotheses])
+        for item, answer in zip(judged, answers, strict=True)
+    ]
+
+    def confidences_at(scale: float) -> tuple[list[float], list[bool]]:
+        sure = [posteriors(item.scores, scale) @ table for item, table in zip(judged, agreeing, strict=True)]
+        return [float(value) for row in sure for value in doubted(row)], right
+
+    scale, table = best_posterior_scale(confidences_at, scales)
+    if not math.isfinite(table[scale]):
+        return {"posterior_scale": min(scales), "nce": None, "reliability": []}
+    plot = [asdict(point) for point in reliability(*confidences_at(scale))]
+    return {"posterior_scale": scale, "nce": table[scale], "reliability": plot}

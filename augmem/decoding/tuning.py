@@ -9,8 +9,8 @@ Two systems are tuned: `first_pass` weighs the decoding graph's score, `rescored
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import kaldialign
 import numpy as np
 
+from augmem.decoding.calibration import Judged, calibrate
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Floats
 from augmem.decoding.records import Hypothesis, NbestEntry, read_nbest
@@ -37,10 +38,12 @@ class Scales:
     Args:
         lm_scale: weight of the language model's score against the acoustic one.
         insertion_penalty: added for each word.
+        posterior_scale: flattens scores when they become probabilities, so that confidences are honest.
     """
 
     lm_scale: float = 1.0
     insertion_penalty: float = 0.0
+    posterior_scale: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
     sweep = []
     for lm_scale, penalty in product(config.lm_scales, config.insertion_penalties):
         scales = Scales(lm_scale, penalty)
-        sweep.append({**asdict(scales), "wer": table.errors_at(system, scales) / table.words})
+        wer = table.errors_at(system, scales) / table.words
+        sweep.append({"lm_scale": lm_scale, "insertion_penalty": penalty, "wer": wer})
     best = min(sweep, key=lambda p: (p["wer"], abs(p["lm_scale"] - 1) + abs(p["insertion_penalty"])))
     logger.info(
         "%s: dev WER %.2f %% at LM scale %g, insertion penalty %g",
@@ -106,7 +110,16 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
     )
     warn_at_edge(system, "lm_scale", best["lm_scale"], config.lm_scales)
     warn_at_edge(system, "insertion_penalty", best["insertion_penalty"], config.insertion_penalties)
-    return {**best, "sweep": sweep}
+    calibrated = calibrate(judged(table, system, Scales(best["lm_scale"], best["insertion_penalty"])))
+    return {**best, **calibrated, "sweep": sweep}
+
+
+def judged(table: Table, system: str, scales: Scales) -> Iterator[Judged]:
+    """Each utterance's list as `calibrate` wants it."""
+    for entry, scores in zip(table.entries, table.scores(system, scales), strict=True):
+        if entry.hypotheses:
+            found = [hypothesis.words for hypothesis in entry.hypotheses]
+            yield Judged(found, scores[: len(found)], entry.utterance.reference)
 
 
 def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) -> None:
@@ -129,6 +142,7 @@ class Table:
     """
 
     def __init__(self, entries: Sequence[NbestEntry]) -> None:
+        self.entries = entries
         self.words = sum(len(e.utterance.reference) for e in entries)
         width = max((len(e.hypotheses) for e in entries), default=0) or 1
         self.am, self.first, self.large, self.length, self.errors = (np.zeros((len(entries), width)) for _ in range(5))
@@ -175,7 +189,7 @@ def load_scales(tuned_file: Path) -> dict[str, Scales]:
     if not tuned_file.exists():
         raise FileNotFoundError(f"{tuned_file}: the scales have not been tuned; run the decode stage")
     systems = read_json(tuned_file)["systems"]
-    return {name: Scales(s["lm_scale"], s["insertion_penalty"]) for name, s in systems.items()}
+    return {name: Scales(s["lm_scale"], s["insertion_penalty"], s["posterior_scale"]) for name, s in systems.items()}
 
 
 def hypotheses(decode_dir: Path, part: str, system: str, scales: Scales) -> list[Answer]:

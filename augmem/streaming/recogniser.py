@@ -61,14 +61,12 @@ class RecognizerOptions:
         max_segment: seconds after which a segment is cut at its best word boundary, whatever the rules say.
         memory_slots: newest memory slots that a stream keeps where the model itself sets no bound, so that an hour
             costs per second what a minute does. The first 64 segments (82 s) are then exact.
-        posterior_scale: flattens probabilities of hypotheses; acoustic models are far too sure of themselves.
     """
 
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     rules: tuple[EndpointRule, ...] = KALDI_RULES
     max_segment: float = 20.0
     memory_slots: int = 64
-    posterior_scale: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -335,7 +333,7 @@ class Recognizer:
         scores = np.array([score(path.total, path.graph, len(path.words), self.scales, config) for path in paths])
         winner = paths[int(scores.argmax())]
         spelt = [tuple(self.lang.word_of[word] for word in path.words) for path in paths]
-        sure = word_confidences(spelt[int(scores.argmax())], spelt, posteriors(scores, self.options.posterior_scale))
+        sure = word_confidences(spelt[int(scores.argmax())], spelt, posteriors(scores, self.scales.posterior_scale))
         path = best_path(lattice)
         if tuple(words_on(lattice, path)) != winner.words:
             path = path_of_words(lattice, winner.words, config.nbest_beam)

@@ -11,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding.calibration import (
+    Judged,
     best_posterior_scale,
+    calibrate,
     normalised_cross_entropy,
     reliability,
     words_right,
@@ -19,7 +21,7 @@ from augmem.decoding.calibration import (
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
-from augmem.decoding.posteriors import expected_errors, minimum_bayes_risk, posteriors, word_confidences
+from augmem.decoding.posteriors import LEAST_DOUBT, expected_errors, minimum_bayes_risk, posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph, empty_lattice, find_lattices
 
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -81,13 +83,13 @@ def test_confidences_are_the_weight_of_those_who_agree() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(lists)
-def test_confidences_are_probabilities_and_certain_when_all_agree(pairs: list[tuple[tuple, float]]) -> None:
+def test_confidences_are_probabilities_but_never_certain(pairs: list[tuple[tuple, float]]) -> None:
     hypotheses = [words for words, _ in pairs]
     probabilities = posteriors(np.array([score for _, score in pairs]))
     for answer, probability in zip(hypotheses, probabilities, strict=True):
         confidences = word_confidences(answer, hypotheses, probabilities)
         assert len(confidences) == len(answer)
-        assert all(probability - 1e-9 <= value <= 1 for value in confidences)
+        assert all(min(probability, 1 - LEAST_DOUBT) - 1e-9 <= value <= 1 - LEAST_DOUBT for value in confidences)
 
 
 def test_words_right() -> None:
@@ -123,3 +125,19 @@ def test_the_best_scale_is_the_one_that_tells_the_truth() -> None:
     logit = np.log(truth / (1 - truth)) * 3  # three times too sure
     best, table = best_posterior_scale(lambda s: (1 / (1 + np.exp(-s * logit)), right), [0.1, 1 / 3, 1.0, 2.0])
     assert best == pytest.approx(1 / 3) and table[best] > 0.1 > table[1.0]
+
+
+def test_calibration_finds_the_scale_that_tells_the_truth() -> None:
+    """Lists drawn so that the first of two words is right with the probability that scale 0.5 gives it."""
+    random = np.random.default_rng(1)
+    lists = []
+    for _ in range(3000):
+        lead = random.uniform(0, 6)
+        right = random.random() < 1 / (1 + np.exp(-0.5 * lead))
+        lists.append(Judged([("A",), ("B",)], np.array([lead, 0.0]), ("A",) if right else ("B",)))
+    found = calibrate(lists, (0.1, 0.25, 0.5, 1.0, 2.0))
+    assert found["posterior_scale"] == 0.5 and found["nce"] > 0
+    for point in found["reliability"]:
+        assert point["confidence"] == pytest.approx(point["accuracy"], abs=0.08)
+    nothing = calibrate([Judged([("A",)], np.zeros(1), ("A",))], (0.1, 1.0))
+    assert nothing == {"posterior_scale": 0.1, "nce": None, "reliability": []}
