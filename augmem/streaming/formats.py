@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from augmem.streaming.recogniser import Event
+from augmem.streaming.events import Event
 
 Heard = Sequence[tuple[str, Sequence[Event]]]  # each source's name and final events
 

@@ -15,10 +15,9 @@ Letters: T frames, F features, V units.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -43,10 +42,11 @@ from augmem.decoding.posteriors import posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import WordFrames, path_of_words, word_frames
 from augmem.encoder import select_streams, stack_states
-from augmem.features import FeatureConfig
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
+from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.package import open_package
+from augmem.streaming.stream import Stream
 
 _HELD_BACK = 1  # frames not yet searched, so that there is always a last chunk to close a segment with
 
@@ -67,98 +67,6 @@ class RecognizerOptions:
     rules: tuple[EndpointRule, ...] = KALDI_RULES
     max_segment: float = 20.0
     memory_slots: int = 64
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word, its time in seconds since the stream began, and the probability that it is right."""
-
-    text: str
-    start: float
-    end: float
-    confidence: float
-
-
-@dataclass(frozen=True)
-class Event:
-    """What is known of a segment: for the time being ("partial"), or for good ("final").
-
-    Args:
-        segment: number of the segment in its stream, from 0.
-        end: seconds of the stream that this is about, from its beginning.
-    """
-
-    kind: Literal["partial", "final"]
-    segment: int
-    words: tuple[Word, ...]
-    end: float
-
-    @property
-    def text(self) -> str:
-        """The words, with blanks between."""
-        return " ".join(word.text for word in self.words)
-
-    def to_json(self) -> str:
-        """One line: kind, segment, text, end and words."""
-        return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)
-
-
-class Stream:
-    """One speaker's audio on its way; made by `Recognizer.stream`."""
-
-    def __init__(self, features: FeatureConfig, state: dict[str, Tensor], num_units: int) -> None:
-        self._config, self._fresh, self._num_units = features, state, num_units
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything: a new stream."""
-        self.features = OnlineFeatures(self._config)
-        self.frames = torch.zeros(0, self._config.num_mel_bins)
-        self.state = self._fresh
-        self.finishing = self.is_done = False
-        self.segment = 0
-        self.segment_begin = 0  # encoder frame at which the segment begins
-        self.held = torch.zeros(0, self._num_units)
-        self.search = StreamSearch()
-        self.partial_text = ""
-        self._events: list[Event] = []
-
-    def accept_waveform(self, samples: NDArray[np.int16] | NDArray[np.float32], sample_rate: int) -> None:
-        """Take a packet (n,) of one channel: int16, or floats in [-1, 1].
-
-        Raises:
-            ValueError: samples that are none, another rate than before, or a stream that was finished.
-        """
-        if self.finishing:
-            raise ValueError("this stream was finished: reset it, or take a new one")
-        self.features.accept(samples, sample_rate)
-        self._collect()
-
-    def finish(self) -> None:
-        """There is no more audio."""
-        if not self.finishing:
-            self.finishing = True
-            self.features.finish()
-            self._collect()
-
-    def is_ready(self, chunk_frames: int) -> bool:
-        """Whether a step has something to do here."""
-        return not self.is_done and (self.finishing or len(self.frames) >= chunk_frames)
-
-    def events(self) -> list[Event]:
-        """What has happened since the last call."""
-        events, self._events = self._events, []
-        return events
-
-    def tell(self, event: Event) -> None:
-        """Note an event; a partial one only if its text is new."""
-        if event.kind == "partial" and event.text == self.partial_text:
-            return
-        self.partial_text = event.text if event.kind == "partial" else ""
-        self._events.append(event)
-
-    def _collect(self) -> None:
-        self.frames = torch.cat([self.frames, torch.from_numpy(self.features.take())])
 
 
 class Recognizer:

@@ -65,6 +65,28 @@ def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
+def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None:
+    """Streamed from the audio, the sentences learnt by heart come out as they do offline."""
+    folder, _ = road
+    result = subprocess.run(
+        [AUGMEM, "stream", "--exp", str(folder / "exp"), "--nj", "2"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads((folder / "exp" / "streaming" / "summary.json").read_text())["scores"]
+    assert (row["system"], row["utterances"], row["words"]) == ("streaming", 29, fixture_words())
+    assert row["wer"] < 0.05
+    assert "streaming: WER" in result.stdout and "paired bootstrap" in result.stdout
+
+    package, speech = tmp_path / "package", [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
+    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+    assert "parameters, look-ahead 0.32 s" in (package / "README.md").read_text()
+    result = subprocess.run(
+        [AUGMEM, "transcribe", "--package", str(package), "--compare-offline", *speech], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(result.stdout.splitlines()) == len(speech)
+
+
 def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
     _, options = road
     result = run(*options, "--training.epochs", "3", "--stage", "train", "--stop-stage", "train")
