@@ -33,6 +33,7 @@ TOOLS = {
     "export": "the streaming step as TorchScript or ONNX",
     "inspect": "a picture of what each layer and head attends to",
     "package": "a trained model as one folder, for transcribe and for programs",
+    "serve": "live recognition over websockets, with a page to speak into",
     "stream": "word error rates of live recognition, beside offline decoding",
     "transcribe": "write down what is said, while it is being said",
 }

@@ -5,66 +5,36 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import DecodingConfig, Scales
+from augmem.decoding import DecodingConfig
 from augmem.decoding.times import WordFrames
-from augmem.encoder import EncoderConfig
-from augmem.features import FeatureConfig
-from augmem.lang import Lang
-from augmem.model import AcousticModel, ModelDescription
-from augmem.streaming import KALDI_RULES, EndpointRule, Event, Recognizer, RecognizerOptions, Word, write_package
+from augmem.streaming import KALDI_RULES, EndpointRule, Event, Recognizer, RecognizerOptions, Word
 from augmem.streaming.endpoint import endpoint
 from augmem.streaming.formats import write_events
 from augmem.streaming.recogniser import boundary
-from tests.tiny import make_lang_and_graphs
+from tests.tiny import ENCODER, make_package, noise
 
 RATE = 16000
 WIDE = DecodingConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
 ONE_SEGMENT = RecognizerOptions(decoding=WIDE, rules=(), max_segment=float("inf"))
-ENCODER = EncoderConfig(
-    dim=16, heads=2, feedforward_dim=16, layers=2, frontend_channels=(2, 2), left_context=0.16, centre=0.32,
-    right_context=0.08,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random model, whose output is sharp enough for words to come and go."""
-    root = tmp_path_factory.mktemp("package")
-    lang, graphs = make_lang_and_graphs(root)
-    units, features = Lang.load(lang), FeatureConfig()
-    description = ModelDescription(
-        ENCODER, features.num_mel_bins, features.frame_shift, units.num_units, units.content_hash,
-        features=asdict(features),
-    )  # fmt: skip
-    torch.manual_seed(3)
-    model = AcousticModel(description)
-    model.output.weight.data *= 20
-    model.save(root / "model.pt")
-    write_package(root / "out", root / "model.pt", lang, graphs / "HLG.pt", Scales(1.0, 0.0), "card", "licence", {})
-    return root / "out"
+    return make_package(tmp_path_factory.mktemp("package"))
 
 
 @pytest.fixture(scope="module")
 def recogniser(package: Path) -> Recognizer:
     return Recognizer.load(package, ONE_SEGMENT)
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise whose loudness changes every now and then."""
-    random = np.random.default_rng(seed)
-    loudness = np.repeat(random.uniform(0.001, 0.5, int(seconds * 10) + 1), RATE // 10)[: int(seconds * RATE)]
-    return (loudness * random.normal(size=len(loudness)).clip(-2, 2) / 2).astype(np.float32)
 
 
 def text(events: list[Event]) -> str:

@@ -1,0 +1,36 @@
+"""Serve live recognition over websockets, with a page to speak into (augmem/serving/PROTOCOL.md: the wire format)."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Which model, where to listen, and what is allowed."""
+    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=8765, help="0 takes a free one (%(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="decoding processes (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each (%(default)s)")
+    parser.add_argument("--max-streams", type=int, default=100, help="more are refused (%(default)s)")
+    parser.add_argument("--max-message", type=int, default=1 << 20, help="bytes in a message (%(default)s)")
+    parser.add_argument("--max-buffered", type=float, default=20.0, help="seconds of audio that may wait (%(default)s)")
+    parser.add_argument("--idle", type=float, default=60.0, help="seconds of silence on the wire (%(default)s)")
+    parser.add_argument("--token", help="clients must name it")
+    parser.add_argument("--certificate", help="PEM file, for TLS")
+    parser.add_argument("--key", help="PEM file of the certificate's key")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    import asyncio
+    from dataclasses import fields
+
+    from augmem.serving import RecognitionServer, ServerConfig
+    from augmem.streaming import open_package
+
+    open_package(arguments.package)  # a fault of the package is said here, before any process is started
+    config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in fields(ServerConfig)})
+    asyncio.run(RecognitionServer(arguments.package, config).run())
+    return 0

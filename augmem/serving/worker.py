@@ -1,0 +1,137 @@
+"""Decoding in a process of its own: k2 holds the interpreter's lock, and a server's event loop must never wait.
+
+Messages to the worker: (stream, kind, payload) with kind open, audio (samples, rate), end or drop. Messages from it:
+(stream, "events", [JSON]), (stream, "heard", seconds), (stream, "done", None), (stream, "error", text).
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from augmem.streaming import Recognizer, RecognizerOptions, Stream
+
+logger = logging.getLogger(__name__)
+
+Message = tuple[int, str, Any]
+_READY = -1  # stream number under which a worker reports that it has loaded its model
+
+
+def work(connection: Connection, package: Path, options: RecognizerOptions, threads: int) -> None:
+    """The worker's life: read what there is, advance all streams in lockstep, tell what happened."""
+    import torch
+
+    torch.set_num_threads(threads)
+    desk = Desk(Recognizer.load(package, options), connection.send)
+    connection.send((_READY, "ready", None))
+    while True:
+        while connection.poll(None if not desk.busy else 0):
+            try:
+                desk.take(connection.recv())
+            except EOFError:
+                return
+        desk.advance()
+
+
+class Desk:
+    """The streams of one worker."""
+
+    def __init__(self, recogniser: Recognizer, send: Callable[[Message], None]) -> None:
+        self.recogniser, self.send = recogniser, send
+        self.streams: dict[int, Stream] = {}
+        self.unheard: dict[int, float] = {}  # seconds of each stream's audio that wait
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do something."""
+        size = self.recogniser.chunk_frames
+        return any(stream.is_ready(size) for stream in self.streams.values())
+
+    def take(self, message: Message) -> None:
+        """Deal with one message; a stream that sends what cannot be heard is told and forgotten."""
+        number, kind, payload = message
+        try:
+            if kind == "open":
+                self.streams[number], self.unheard[number] = self.recogniser.stream(), 0.0
+            elif kind == "drop":
+                self._forget(number)
+            elif number in self.streams and kind == "audio":
+                samples, rate = payload
+                self.streams[number].accept_waveform(samples, rate)
+                self.unheard[number] += len(samples) / rate
+                self._report(number)
+            elif number in self.streams and kind == "end":
+                self.streams[number].finish()
+        except ValueError as error:
+            self._forget(number)
+            self.send((number, "error", str(error)))
+
+    def advance(self) -> None:
+        """One step of all streams, and its events."""
+        self.recogniser.step(list(self.streams.values()))
+        for number, stream in list(self.streams.items()):
+            self._report(number)
+            if events := stream.events():
+                self.send((number, "events", [event.to_json() for event in events]))
+            if stream.is_done:
+                self._forget(number)
+                self.send((number, "done", None))
+
+    def _report(self, number: int) -> None:
+        """Tell how much of a stream's audio has been heard: all but the frames of the segment that is not full yet."""
+        stream, recogniser = self.streams[number], self.recogniser
+        waits = 0.0 if stream.is_done else len(stream.frames) * recogniser.feature_config.frame_shift
+        if waits < self.unheard[number]:
+            self.send((number, "heard", self.unheard[number] - waits))
+            self.unheard[number] = waits
+
+    def _forget(self, number: int) -> None:
+        self.streams.pop(number, None)
+        self.unheard.pop(number, None)
+
+
+class Worker:
+    """A worker process as the server sees it; its answers come to `receive` from a thread.
+
+    Args:
+        receive: called with every message, and with (-2, "died", None) if the process ends by itself.
+    """
+
+    def __init__(
+        self, package: Path, options: RecognizerOptions, threads: int, receive: Callable[[Message], None]
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=work, args=(theirs, package, options, threads), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.receive = receive
+        self.closing = False
+        Thread(target=self._listen, daemon=True).start()
+
+    def send(self, message: Message) -> None:
+        """Hand over a message; to a dead worker, nothing happens: its streams are told otherwise."""
+        try:
+            self.connection.send(message)
+        except (BrokenPipeError, OSError):
+            logger.warning("a decoding process is gone: message %s of stream %d is lost", message[1], message[0])
+
+    def close(self) -> None:
+        """End the process."""
+        self.closing = True
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(10)
+
+    def _listen(self) -> None:
+        try:
+            while True:
+                self.receive(self.connection.recv())
+        except (EOFError, OSError):
+            if not self.closing:
+                self.receive((-2, "died", None))

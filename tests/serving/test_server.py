@@ -1,0 +1,213 @@
+"""A real server, real workers, real clients over loopback: words, refusals, abuse, and a worker that is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from augmem.decoding import DecodingConfig
+from augmem.serving import RecognitionServer, ServerConfig, recognise
+from augmem.streaming import Recognizer, RecognizerOptions
+from tests.tiny import RATE, make_package, noise
+
+OPTIONS = RecognizerOptions(decoding=DecodingConfig(), rules=(), max_segment=float("inf"))
+HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_package(tmp_path_factory.mktemp("package"))
+
+
+def served(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:
+    """Run `visit(server, address)` against a server on a free port; all of it must end within a minute."""
+
+    async def main() -> None:
+        recognition = RecognitionServer(package, ServerConfig(port=0, **limits), OPTIONS)
+        server = await recognition.start()
+        try:
+            await visit(recognition, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        finally:
+            await recognition.stop(server, patience=2.0)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def packets(samples: np.ndarray, size: int = 1600) -> Iterator[np.ndarray]:
+    return (samples[begin : begin + size] for begin in range(0, len(samples), size))
+
+
+async def heard(address: str, samples: np.ndarray) -> str:
+    events = [event async for event in recognise(address, packets(samples), RATE)]
+    return " ".join(event["text"] for event in events if event["kind"] == "final")
+
+
+async def refusal(address: str, *messages: str | bytes) -> str:
+    """What a client that sends these messages is told."""
+    async with connect(address) as connection:
+        for message in messages:
+            await connection.send(message)
+        async for answer in connection:
+            if "error" in json.loads(answer):
+                return str(json.loads(answer)["error"])
+    return ""
+
+
+def get(address: str, path: str) -> tuple[str, str]:
+    """Body and type of an HTTP answer."""
+    with urllib.request.urlopen(address.replace("ws", "http", 1) + path, timeout=10) as answer:
+        return answer.read().decode(), answer.headers["Content-Type"]
+
+
+def test_many_clients_hear_what_a_stream_alone_hears(package: Path) -> None:
+    audio = [noise(1.0 + 0.7 * seed, seed) for seed in range(5)]
+    recogniser = Recognizer.load(package, OPTIONS)
+    alone = [" ".join(e.text for e in recogniser.transcribe([samples], RATE)) for samples in audio]
+    assert all(alone)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        assert await asyncio.gather(*(heard(address, samples) for samples in audio)) == alone
+        body, kind = await asyncio.to_thread(get, address, "/metrics")
+        assert f"augmem_streams_served_total {len(audio)}.0" in body and kind.startswith("text/plain")
+        (decoded,) = [line.split()[1] for line in body.splitlines() if line.startswith("augmem_audio_seconds_total ")]
+        assert float(decoded) == pytest.approx(sum(map(len, audio)) / RATE)
+        body, kind = await asyncio.to_thread(get, address, "/health")
+        assert json.loads(body) == {"status": "ok", "streams": 0} and kind == "application/json"
+        body, kind = await asyncio.to_thread(get, address, "/")
+        assert "<title>augmem" in body and "src=" not in body and kind.startswith("text/html")
+
+    served(package, visit, workers=2)
+
+
+def test_offenders_are_told_and_others_go_on(package: Path) -> None:
+    samples = noise(2.0, 1)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        good = asyncio.create_task(heard(address, samples))
+        assert "first message must be text" in await refusal(address, b"\0\0")
+        assert "first message must be text" in await refusal(address, "{")
+        assert "sample_rate 12: must be" in await refusal(address, '{"sample_rate": 12}')
+        assert "format 'mp3': must be" in await refusal(address, '{"sample_rate": 8000, "format": "mp3"}')
+        assert "a packet of 3 bytes" in await refusal(address, HELLO, b"abc")
+        assert 'expected audio or {"end": true}' in await refusal(address, HELLO, "what")
+        assert "not finite" in await refusal(address, HELLO, np.full(9, np.nan, np.float32).tobytes())
+        assert "nothing came for 1 s" in await refusal(address, HELLO)
+        with pytest.raises(ConnectionClosed) as closed:
+            async with connect(address) as connection:
+                await connection.send(HELLO)
+                await connection.send(bytes(70000))
+                await connection.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+        async with connect(address) as connection:  # one that vanishes in mid-word
+            await connection.send(HELLO)
+            await connection.send(samples[:8000].tobytes())
+            connection.transport.abort()
+        assert await good
+        for _ in range(100):
+            if not server.sessions:
+                break
+            await asyncio.sleep(0.05)
+        assert not server.sessions
+
+    served(package, visit, idle=1.0, max_message=65536)
+
+
+def test_a_full_server_and_a_wrong_token_refuse_cleanly(package: Path) -> None:
+    async def visit(server: RecognitionServer, address: str) -> None:
+        with pytest.raises(InvalidStatus) as refused:
+            await refusal(address)
+        assert refused.value.response.status_code == 401
+        async with connect(f"{address}/?token=secret") as first:
+            await first.send(HELLO)
+            with pytest.raises(InvalidStatus) as refused:
+                await refusal(f"{address}/?token=secret")
+            assert refused.value.response.status_code == 503
+        for _ in range(100):
+            if not server.sessions:
+                break
+            await asyncio.sleep(0.05)
+        assert await heard(f"{address}/?token=secret", noise(1.0, 1))
+
+    served(package, visit, token="secret", max_streams=1)
+
+
+def test_a_killed_worker_is_replaced(package: Path) -> None:
+    async def visit(server: RecognitionServer, address: str) -> None:
+        async with connect(address) as connection:
+            await connection.send(HELLO)
+            await connection.send(noise(1.0).tobytes())
+            pid = server.workers[0].process.pid
+            assert pid is not None
+            await asyncio.sleep(0.3)
+            os.kill(pid, signal.SIGKILL)
+            told = []
+            with pytest.raises(ConnectionClosed):
+                while True:
+                    told.append(json.loads(await connection.recv()))
+            assert "the decoding process died" in told[-1]["error"]
+        assert await heard(address, noise(1.0, 1))
+        assert "augmem_worker_restarts_total 1.0" in (await asyncio.to_thread(get, address, "/metrics"))[0]
+
+    served(package, visit)
+
+
+def test_nobody_is_read_faster_than_decoded(package: Path) -> None:
+    """A client that floods finds its socket full: what waits for decoding stays bounded."""
+    samples = np.tile(noise(4.0, 1), 5)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        most = 0.0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max([most, *(session.waiting for session in server.sessions.values())])
+                await asyncio.sleep(0.01)
+
+        watcher = asyncio.create_task(watch())
+        assert await heard(address, samples)
+        watcher.cancel()
+        assert 1.9 < most <= 2.0 + 0.2
+
+    served(package, visit, max_buffered=2.0)
+
+
+def test_a_shutdown_lets_streams_finish(package: Path) -> None:
+    async def main() -> None:
+        recognition = RecognitionServer(package, ServerConfig(port=0), OPTIONS)
+        server = await recognition.start()
+        async with connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as connection:
+            await connection.send(HELLO)
+            await connection.send(noise(3.0, 1).tobytes())
+            while not (await connection.recv()).startswith('{"text'):
+                pass
+            stopping = asyncio.create_task(recognition.stop(server))
+            rest = []
+            with pytest.raises(ConnectionClosed) as closed:
+                while True:
+                    rest.append(json.loads(await connection.recv()))
+            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+            assert rest[-1] == {"done": True} and rest[-2]["kind"] == "final" and rest[-2]["text"]
+            await stopping
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"port": 70000}, "port is 70000"), ({"workers": 0}, "workers is 0"), ({"key": "a.pem"}, "given together")],
+)
+def test_limits_that_make_no_sense(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ServerConfig(**change)
