@@ -82,8 +82,9 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     if arguments.command in TOOLS:
         return int(import_module(f"augmem.commands.{arguments.command}").run(arguments))
     from augmem import stages
+    from augmem.experiment import Experiment
 
-    experiment = stages.Experiment.load(arguments.exp)
+    experiment = Experiment.load(arguments.exp)
     if arguments.command == "train":
         return 0 if stages.train(experiment, arguments.max_minutes) else 3
     options = [arguments.nj] if arguments.command in PARALLEL else []

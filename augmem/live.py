@@ -1,4 +1,4 @@
-"""How well live recognition does: the held-out parts streamed from their audio, scored beside offline decoding."""
+"""A model ready for live recognition, and how well that does: held-out parts streamed from their audio."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from tqdm import tqdm
 
 from augmem.corpus import load_cuts
 from augmem.decoding import FIRST_PASS, hypotheses, load_scales
+from augmem.experiment import TUNED_FILE, Experiment
+from augmem.model import AcousticModel
 from augmem.pipeline import fingerprint, run_stage
-from augmem.scoring import Utterance, compare, comparison_text, read_recogs, score_all
-from augmem.stages import TUNED_FILE, Experiment, package_model
-from augmem.streaming import Recognizer, RecognizerOptions
+from augmem.scoring import Utterance, compare, comparison_text, provenance, read_recogs, score_all
+from augmem.streaming import Recognizer, RecognizerOptions, write_package
 
 logger = logging.getLogger(__name__)
 
 STREAMING = "streaming"
+LICENCE = """\
+The code that made this model is under the Apache License 2.0. The weights and graphs were learnt from the speech and
+text that README.md names: whoever gives them away must keep to the terms of those.
+"""
 _PACKET = 0.1  # seconds
 
 
@@ -89,3 +94,33 @@ def against_offline(experiment: Experiment, part: str, streamed: Path) -> str:
     ]
     live = read_recogs(streamed / f"recogs-{part}-{STREAMING}.txt", {u.id: u.speaker for u in offline})
     return comparison_text(compare(offline, live, f"{part} offline", f"{part} streaming"), examples=0)
+
+
+def package_model(experiment: Experiment, output: Path) -> None:
+    """The trained model as one folder (see `augmem.streaming.package`)."""
+    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    graph = experiment.graphs / "HLG.pt"
+    card = model_card(experiment)
+    write_package(output, experiment.model, experiment.lang, graph, scales, card, LICENCE, provenance())
+
+
+def model_card(experiment: Experiment) -> str:
+    """What the model is, what it was trained on, and how well it does."""
+    recipe, parts = experiment.recipe, experiment.parts
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    encoder, size = model.encoder, sum(parameter.numel() for parameter in model.parameters())
+    wer = experiment.scores / "wer.txt"
+    table = wer.read_text(encoding="utf-8").splitlines() if wer.exists() else ["not scored"]
+    return f"""\
+# {experiment.root.name}
+
+- encoder: {recipe.encoder.type}, {size:,} parameters, look-ahead {encoder.look_ahead:.2f} s, average latency
+  {encoder.average_latency:.2f} s
+- hears {recipe.features.sampling_rate} Hz, scores {model.description.num_units} units ({recipe.lang.units})
+- trained on {", ".join(parts.train)} of corpus {recipe.corpus.recipe}, tuned on {", ".join(parts.dev)}
+- further text: {", ".join(recipe.lm.extra_text) or "none"}
+
+Word error rates, with 95 % bootstrap intervals, decoded offline:
+
+{chr(10).join(f"    {line}" for line in table)}
+"""

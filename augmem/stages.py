@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import torch
 from lhotse.cut import Cut
@@ -17,122 +14,37 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from augmem.corpus import (
-    Parts,
     compute_features,
     find_texts,
     load_cuts,
     prepare_corpus,
-    read_parts,
-    transcripts,
 )
 from augmem.corpus.skips import SKIPPED
 from augmem.decoding import FIRST_PASS, RESCORED, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
-from augmem.encoder import attention_maps
+from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json
 from augmem.graph import num_outputs
 from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import Lang, prepare_lang, prepare_language_models, validate_lang
 from augmem.model import AcousticModel, ModelDescription
+from augmem.pictures import attention_pictures
 from augmem.pipeline import DONE, fingerprint, run_resumable_stage, run_stage
-from augmem.recipe import RECIPE_FILE, Recipe, load_recipe
+from augmem.recipe import RECIPE_FILE
 from augmem.scoring import (
-    Picture,
     ReportInputs,
     Skipped,
     Utterance,
-    plot_attention,
     provenance,
     read_skipped,
     score_all,
     write_report,
 )
-from augmem.streaming import write_package
-from augmem.training import MODEL_FILE, Trainer
+from augmem.training import Trainer
 
 logger = logging.getLogger(__name__)
-
-TUNED_FILE = "tuned.json"
-LICENCE = """\
-The code that made this model is under the Apache License 2.0. The weights and graphs were learnt from the speech and
-text that README.md names: whoever gives them away must keep to the terms of those.
-"""
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A frozen recipe and the folders of its results.
-
-    Args:
-        recipe: all options, resolved.
-        root: the experiment's folder, `exp/<name>`.
-    """
-
-    recipe: Recipe
-    root: Path
-
-    @classmethod
-    def load(cls, root: Path) -> Experiment:
-        """Open the experiment in `root` (see `augmem.recipe.freeze_recipe`)."""
-        return cls(load_recipe(root), root)
-
-    @property
-    def data(self) -> Path:
-        """Audio, manifests and features, shared by all experiments on one corpus."""
-        return Path(self.recipe.data)
-
-    @property
-    def manifests(self) -> Path:
-        return self.data / "manifests"
-
-    @property
-    def features(self) -> Path:
-        """One folder per part; recipes that hear different things must not overwrite each other's."""
-        return self.data / "features" / self.recipe.features.name
-
-    @property
-    def lang(self) -> Path:
-        return self.root / "lang"
-
-    @property
-    def lm(self) -> Path:
-        return self.root / "lm"
-
-    @property
-    def graphs(self) -> Path:
-        return self.root / "graphs"
-
-    @property
-    def training(self) -> Path:
-        return self.root / "train"
-
-    @property
-    def decoding(self) -> Path:
-        return self.root / "decode"
-
-    @property
-    def scores(self) -> Path:
-        return self.root / "score"
-
-    @property
-    def model(self) -> Path:
-        return self.training / MODEL_FILE
-
-    def section(self, *names: str) -> dict[str, Any]:
-        """Parts of the recipe as plain values, to be named among a stage's inputs."""
-        return {name: json.loads(json.dumps(asdict(getattr(self.recipe, name)))) for name in names}
-
-    @property
-    def parts(self) -> Parts:
-        """Which parts serve for what, as the corpus stage settled it."""
-        fingerprint(self.manifests)
-        return read_parts(self.manifests)
-
-    def texts(self, parts: Sequence[str]) -> list[str]:
-        """Normalised transcripts."""
-        return [text for _, text in transcripts(self.manifests, parts)]
 
 
 def corpus(experiment: Experiment) -> None:
@@ -337,36 +249,6 @@ def score(experiment: Experiment) -> None:
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
 
 
-def package_model(experiment: Experiment, output: Path) -> None:
-    """The trained model as one folder (see `augmem.streaming.package`)."""
-    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
-    graph = experiment.graphs / "HLG.pt"
-    card = model_card(experiment)
-    write_package(output, experiment.model, experiment.lang, graph, scales, card, LICENCE, provenance())
-
-
-def model_card(experiment: Experiment) -> str:
-    """What the model is, what it was trained on, and how well it does."""
-    recipe, parts = experiment.recipe, experiment.parts
-    model = AcousticModel.load(experiment.model, experiment.lang)
-    encoder, size = model.encoder, sum(parameter.numel() for parameter in model.parameters())
-    wer = experiment.scores / "wer.txt"
-    table = wer.read_text(encoding="utf-8").splitlines() if wer.exists() else ["not scored"]
-    return f"""\
-# {experiment.root.name}
-
-- encoder: {recipe.encoder.type}, {size:,} parameters, look-ahead {encoder.look_ahead:.2f} s, average latency
-  {encoder.average_latency:.2f} s
-- hears {recipe.features.sampling_rate} Hz, scores {model.description.num_units} units ({recipe.lang.units})
-- trained on {", ".join(parts.train)} of corpus {recipe.corpus.recipe}, tuned on {", ".join(parts.dev)}
-- further text: {", ".join(recipe.lm.extra_text) or "none"}
-
-Word error rates, with 95 % bootstrap intervals, decoded offline:
-
-{chr(10).join(f"    {line}" for line in table)}
-"""
-
-
 def report(experiment: Experiment) -> None:
     """One page about the experiment."""
     stages = [experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding]
@@ -399,64 +281,3 @@ def skipped_utterances(experiment: Experiment) -> list[Skipped]:
     ]
     lists = [(name, folder / SKIPPED) for name, folder in [*parts, ("training", experiment.training)]]
     return [item for name, path in lists if path.exists() for item in read_skipped(path, name)]
-
-
-def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Picture]:
-    """What the last segment of the longest dev utterance attends to; none for encoders without a memory."""
-    model = AcousticModel.load(experiment.model, experiment.lang)
-    if experiment.recipe.encoder.type != "augmented_memory":
-        return []
-    cut = max(load_cuts(experiment.features, parts, in_memory=False), key=lambda c: (c.duration, c.id))
-    seen = segment_attention(model, torch.from_numpy(cut.load_features()))
-    picture = plot_attention(seen.layers, seen.groups, model.frame_shift)
-    return [Picture(picture, f"Segment {seen.segment + 1} of {cut.id} (dev), all layers")]
-
-
-class SegmentAttention(NamedTuple):
-    """Attention of one segment: its number from 0, weights (H, Q, columns) per layer, and groups of columns."""
-
-    segment: int
-    layers: list[Any]
-    groups: list[tuple[str, int]]
-
-
-def segment_attention(model: AcousticModel, features: Tensor, segment: int | None = None) -> SegmentAttention:
-    """What one segment (none: the last) of an utterance (T, F) attends to in every layer.
-
-    Raises:
-        ValueError: the utterance has no such segment, or the encoder no such attention.
-    """
-    maps = attention_maps(model.encoder, model.normalise(features))
-    last = max(item.segment for item in maps)
-    wanted = last if segment is None else segment
-    shown = [item for item in maps if item.segment == wanted]
-    if not shown:
-        raise ValueError(f"segment {wanted + 1}: the utterance has segments 1 to {last + 1}")
-    groups = [(name, getattr(shown[0], name)) for name in ("memory", "left", "centre", "right")]
-    return SegmentAttention(wanted, [item.weights.numpy() for item in shown], groups)
-
-
-def source_digest(source: str | None) -> str:
-    """Names, sizes and times of a corpus on disk; empty for one that is fetched."""
-    if source is None:
-        return ""
-    root = Path(source)
-    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-    return sha256_json([(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files])
-
-
-def file_digests(paths: Sequence[str]) -> list[str]:
-    """Content of files that the recipe names.
-
-    Raises:
-        FileNotFoundError: one is not there.
-    """
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{missing[0]}: no such file; name an existing one or take it out of the recipe")
-    return [sha256_file(Path(path)) for path in paths]
-
-
-def manifest_digest(folder: Path) -> str:
-    """Content of one part's manifests, whatever the compression says of its date."""
-    return sha256_json([gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))])

@@ -16,9 +16,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file, and print what a step takes and gives."""
+    from augmem.experiment import Experiment
     from augmem.export import export_step, facts_file
     from augmem.model import AcousticModel
-    from augmem.stages import Experiment
 
     experiment = Experiment.load(arguments.exp)
     model = AcousticModel.load(experiment.model, experiment.lang)

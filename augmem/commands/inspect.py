@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from augmem.experiment import Experiment
     from augmem.features import FeatureConfig
-    from augmem.stages import Experiment
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,10 +25,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the picture; print where it lies and how attention is shared in each layer."""
+    from augmem.experiment import Experiment
     from augmem.files import atomic_path
     from augmem.model import AcousticModel
+    from augmem.pictures import segment_attention
     from augmem.scoring import group_shares, plot_heads
-    from augmem.stages import Experiment, segment_attention
 
     experiment = Experiment.load(arguments.exp)
     model = AcousticModel.load(experiment.model, experiment.lang)

@@ -15,8 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stream, score, compare."""
+    from augmem.experiment import Experiment
     from augmem.live import stream
-    from augmem.stages import Experiment
 
     stream(Experiment.load(arguments.exp), arguments.nj)
     return 0
