@@ -111,7 +111,8 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
 
     caption = (
         "Wrong speech sounds (or subword units) in speech the training never saw, before any lexicon or "
-        "language model helps."
+        "language model helps. LF-MMI leaves part of the decision to these: under it this rate may rise while "
+        "the words get better."
     )
     return Chart("Unit error rate", caption, _svg("errors", draw, "%"))
 

@@ -187,14 +187,15 @@ class Trainer:
 
     def _end_epoch(self, began: float) -> None:
         """Validate, keep the weights, and say how it goes."""
-        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, self.config.batches.max_duration)
+        duration, weight = self.config.batches.max_duration, ctc_weight(self.config, self.at.epoch + 1)
+        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, duration, weight)
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         minutes = (time.time() - began) / 60
         self.log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
         self.model.save(self._epoch_file(self.at.epoch), epoch=self.at.epoch, step=self.at.step)
         self._save()
         logger.info(
-            "epoch %d of %d: dev CTC loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
+            "epoch %d of %d: dev loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
             self.at.epoch, self.config.epochs, figures["dev_loss"], 100 * figures["dev_unit_error_rate"], minutes,
             0 if self._finished() else minutes * (self.config.epochs - self.at.epoch),
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a model makes of the dev set: CTC loss per frame, and errors of the best unit at each frame."""
+"""What a model makes of the dev set: loss per frame, and errors of the best unit at each frame."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SILENT = ("SIL",)
 
 
 def validate(
-    model: AcousticModel, cuts: CutSet, objective: Objective, lang: Lang, max_duration: float
+    model: AcousticModel, cuts: CutSet, objective: Objective, lang: Lang, max_duration: float, ctc_weight: float
 ) -> dict[str, float]:
-    """Loss and unit error rate of the best path without any LM, against each word's first pronunciation.
+    """The loss in force, and the unit error rate of the best path without any LM, against first pronunciations.
 
     The rate follows CTC's progress well. LF-MMI leaves part of the decision to the graph, so under it the rate may
     rise while the words get better: the decoder has the last word.
@@ -31,7 +31,7 @@ def validate(
     with torch.no_grad():
         for batch in evaluation_batches(cuts, max_duration):
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
-            _, _, part = objective(log_probs, lengths, batch.texts, ctc_weight=1.0)
+            _, _, part = objective(log_probs, lengths, batch.texts, ctc_weight)
             sums += part
             for row, length, text in zip(log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True):
                 reference = reference_units(lang, text)
