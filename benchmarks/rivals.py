@@ -54,7 +54,7 @@ def options() -> argparse.Namespace:
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
     """One experiment, from corpus to scores, by run.sh."""
     exp = experiment(args.folder, name, seed)
-    place = ["--config", args.config, "--train", args.train, "--exp", str(exp), "--nj", "1"]
+    place = ["--config", args.config, "--train", args.train, "--exp", str(exp), "--nj", "2"]
     stages = ["--stage", "corpus", "--stop-stage", "score"]
     subprocess.run(
         [str(ROOT / "run.sh"), *place, *stages, "--training.seed", str(seed), *RIVALS[name]],
