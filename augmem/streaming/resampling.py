@@ -52,17 +52,18 @@ class Resampler:
         if blocks == 0:
             return np.zeros(0, dtype=np.float32)
         windows = np.lib.stride_tricks.sliding_window_view(self.pending, self.taps.shape[1])[:: self.block][:blocks]
-        resampled = (windows @ self.taps.T).ravel()
+        # In double precision, so that the sums do not depend on how many are made at once.
+        resampled = (windows @ self.taps.T).ravel().astype(np.float32)
         self.pending = self.pending[blocks * self.block :]
         self.given += len(resampled)
         return resampled
 
 
-def sinc_filters(block: int, outputs: int) -> tuple[Samples, int]:
+def sinc_filters(block: int, outputs: int) -> tuple[NDArray[np.float64], int]:
     """Filters (outputs, 2 * width + block) for each place in a block, and the input samples they need before it."""
     cutoff = min(block, outputs) * _ROLL_OFF
     width = math.ceil(_ZERO_CROSSINGS * block / cutoff)
     place = np.arange(-width, width + block) / block - np.arange(outputs)[:, None] / outputs
     angle = np.clip(place * cutoff, -_ZERO_CROSSINGS, _ZERO_CROSSINGS)
     window = np.cos(angle * math.pi / _ZERO_CROSSINGS / 2) ** 2
-    return (np.sinc(angle) * window * cutoff / block).astype(np.float32), width
+    return np.sinc(angle) * window * cutoff / block, width

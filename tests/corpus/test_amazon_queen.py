@@ -55,9 +55,9 @@ def test_held_out_lines_and_characters_are_not_in_training() -> None:
 
 
 def test_from_package_to_manifests(package: Path, tmp_path: Path) -> None:
-    prepare_corpus(CorpusConfig(source=str(package)), tmp_path / "download", tmp_path / "out")
+    prepare_corpus(CorpusConfig(source=str(package), train=("digest",)), tmp_path / "download", tmp_path / "out")
     parts = read_parts(tmp_path / "out")
-    assert parts == Parts(("full",), ("dev_joe", "dev_cast"), ("test_joe", "test_cast"))
+    assert parts == Parts(("digest",), ("dev_joe", "dev_cast"), ("test_joe", "test_cast"))
     for part in parts.all():
         expected = lines(part)[:2]
         found = SupervisionSet.from_file(tmp_path / "out" / part / "supervisions.jsonl.gz")
@@ -65,9 +65,13 @@ def test_from_package_to_manifests(package: Path, tmp_path: Path) -> None:
         assert [line.text for line in expected] == [s.custom["original_text"] for s in found]
         assert [line.speaker for line in expected] == [supervision.speaker for supervision in found]
         assert all(s.duration == pytest.approx(line.seconds, abs=0.1) for line, s in zip(expected, found, strict=True))
-    skips = SkipList.read(tmp_path / "out" / "full" / "skipped.tsv")
+    skips = SkipList.read(tmp_path / "out" / "digest" / "skipped.tsv")
     assert skips.counts() == {"missing audio": 2428, "wrong duration": 1}
     assert next(skip for skip in skips if skip.reason == "wrong duration").id == lines("digest")[2].id
+
+
+def test_all_training_lines_are_the_default(tmp_path: Path) -> None:
+    assert AmazonQueen(tmp_path).defaults() == Parts(("full",), ("dev_joe", "dev_cast"), ("test_joe", "test_cast"))
 
 
 def test_audio_is_extracted_once(package: Path, tmp_path: Path) -> None:

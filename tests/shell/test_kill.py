@@ -89,7 +89,7 @@ def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
 def test_features(folder: Path) -> None:
     redo_with_kills("features", folder, folder / "data" / "features" / FeatureConfig().name / PART, seed=1)
     before, after = (
-        {cut.id: cut.load_features() for cut in load_cuts(root / "features", [PART])}
+        {cut.id: cut.load_features() for cut in load_cuts(root / "features" / FeatureConfig().name, [PART])}
         for root in (folder / "before" / "data", folder / "data")
     )
     assert before.keys() == after.keys() and len(after) == 29
