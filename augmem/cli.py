@@ -28,6 +28,7 @@ STAGES = {
 PARALLEL = ("features", "decode")
 
 TOOLS = {
+    "align": "when each word and sound of a known transcript was said: CTM and TextGrid",
     "compare": "is one experiment better than another, or lucky?",
     "doctor": "versions, a self test, what is wrong and what mends it",
     "export": "the streaming step as TorchScript or ONNX",

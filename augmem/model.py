@@ -92,6 +92,14 @@ class AcousticModel(nn.Module):
         """Seconds between output frames."""
         return self.description.frame_shift * self.encoder.subsampling
 
+    def time_of(self, frame: int) -> float:
+        """Seconds at which what output frame `frame` tells of begins: earlier than the frame, by the front end's delay.
+
+        The first frames have no such past; they share the time there is, so that time never stands still.
+        """
+        shift, delay = self.frame_shift, self.encoder.frontend_delay
+        return round(max(frame * shift - delay, frame * shift / 4), 3)
+
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Score whole utterances.
 

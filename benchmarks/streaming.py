@@ -1,25 +1,34 @@
-"""How late words come: `python -m benchmarks.streaming --package DIR FILES...`, each file streamed in real order.
+"""How late words come: `python -m benchmarks.streaming --exp EXP [EXP ...]`, dev utterances streamed in real order.
 
 The clock is the audio's: a packet of a tenth of a second arrives when it has been spoken, and computing takes as long
-as it takes here. Word delay is measured from the end of a word, as the final result times it, to the partial result in
-which it first stands and from which on it stays.
+as it takes here. Word delay runs from a word's end in the forced alignment of the transcript to the partial (or final)
+result in which it first stands to stay; words that were not recognised have none.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
-import soundfile
+import kaldialign
+import numpy as np
 import torch
 
+from augmem.commands.align import part_of
+from augmem.corpus import load_cuts
+from augmem.decoding import Timed
+from augmem.experiment import Experiment
+from augmem.live import package_model
 from augmem.streaming import Event, Recognizer, RecognizerOptions
 
 PACKET = 0.1  # seconds
+NO_WORD = "*"
 
 
 @dataclass
@@ -27,38 +36,61 @@ class Delays:
     """Seconds, one value an utterance or a word."""
 
     first_partial: list[float] = field(default_factory=list)
-    final: list[float] = field(default_factory=list)
     words: list[float] = field(default_factory=list)
+    final: list[float] = field(default_factory=list)
     audio: float = 0.0
     computing: float = 0.0
 
 
 def main() -> None:
-    """Stream all files and print the delays."""
+    """Stream some of each experiment's dev parts and print a line of the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--package", type=Path, required=True)
+    parser.add_argument("--exp", type=Path, required=True, nargs="+")
+    parser.add_argument("--every", type=int, default=6, help="take every N-th utterance (%(default)s)")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("files", nargs="+", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    recogniser = Recognizer.load(args.package, RecognizerOptions(rules=(), max_segment=float("inf")))
-    delays = Delays()
-    stream_file(recogniser, args.files[0], Delays())  # warm-up
-    for path in args.files:
-        stream_file(recogniser, path, delays)
-    encoder = recogniser.model.encoder
-    print(f"{len(args.files)} files, {delays.audio:.0f} s of audio, {args.threads} thread(s)")
-    print(f"algorithmic: look-ahead {encoder.look_ahead:.2f} s, on average {encoder.average_latency:.2f} s")
-    print(f"real-time factor {delays.computing / delays.audio:.3f}")
-    for name in ("first_partial", "words", "final"):
-        show(name.replace("_", " "), getattr(delays, name))
+    print(f"median (95th percentile), seconds; {args.threads} thread(s)\n")
+    print("| experiment | L / C / R | average latency by design | real-time factor | first partial | word | final |")
+    print("|---|---|---|---|---|---|---|")
+    for exp in args.exp:
+        print(row(exp, args.every), flush=True)
 
 
-def stream_file(recogniser: Recognizer, path: Path, delays: Delays) -> None:
-    """One file; what its clock shows goes to `delays`."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    samples, size = samples.mean(axis=1), int(rate * PACKET)
-    stream, clock, seen = recogniser.stream(), 0.0, []
+def row(exp: Path, every: int) -> str:
+    """One experiment's line."""
+    experiment, delays = Experiment.load(exp), Delays()
+    with tempfile.TemporaryDirectory() as folder:
+        package_model(experiment, Path(folder) / "package")
+        recogniser = Recognizer.load(Path(folder) / "package", RecognizerOptions(rules=(), max_segment=float("inf")))
+    for number, (samples, rate, aligned) in enumerate(aligned_utterances(exp, experiment.parts.dev, every)):
+        if number == 0:
+            stream_once(recogniser, samples, rate, aligned, Delays())  # warm-up
+        stream_once(recogniser, samples, rate, aligned, delays)
+    encoder = experiment.recipe.encoder
+    contexts = f"{encoder.left_context:g} / {encoder.centre:g} / {encoder.right_context:g}"
+    figures = [both(values) for values in (delays.first_partial, delays.words, delays.final)]
+    latency = f"{recogniser.latency:.2f}"
+    return f"| {' | '.join([exp.name, contexts, latency, f'{delays.computing / delays.audio:.3f}', *figures])} |"
+
+
+def aligned_utterances(exp: Path, parts: Sequence[str], every: int) -> Iterator[tuple[np.ndarray, int, list[Timed]]]:
+    """Samples, Hz and aligned words of every N-th utterance whose transcript can be aligned."""
+    for part in parts:
+        cuts = {cut.id: cut for cut in load_cuts(Experiment.load(exp).features, [part], in_memory=False)}
+        aligner, tasks = part_of(exp, part)
+        for task in islice(tasks, 0, None, every):
+            try:
+                words = aligner.align(task.scores, task.text).words
+            except ValueError:
+                continue
+            cut = cuts[task.name]
+            yield cut.load_audio()[0].astype("float32"), cut.sampling_rate, words
+
+
+def stream_once(recogniser: Recognizer, samples: np.ndarray, rate: int, aligned: list[Timed], delays: Delays) -> None:
+    """One utterance; what its clock shows goes to `delays`."""
+    stream, clock, seen, size = recogniser.stream(), 0.0, [], int(rate * PACKET)
     for begin in range(0, len(samples), size):
         packet = samples[begin : begin + size]
         spoken = (begin + len(packet)) / rate
@@ -78,29 +110,35 @@ def stream_file(recogniser: Recognizer, path: Path, delays: Delays) -> None:
     delays.audio += length
     delays.final.append(clock - length)
     delays.first_partial += [at for at, event in seen if event.text][:1]
-    delays.words += word_delays(seen)
+    delays.words += word_delays(seen, aligned)
 
 
-def word_delays(seen: Sequence[tuple[float, Event]]) -> list[float]:
-    """For each word of the final result, how long after its end it stood, to stay."""
+def word_delays(seen: Sequence[tuple[float, Event]], aligned: Sequence[Timed]) -> list[float]:
+    """For each word of the transcript that was recognised, how long after its end it stood, to stay."""
     final = [word.text for word in seen[-1][1].words] if seen else []
-    delays = []
-    for place, word in enumerate(seen[-1][1].words if seen else ()):
-        since = seen[-1][0]
-        for at, event in reversed(seen):
-            if [other.text for other in event.words[: place + 1]] != final[: place + 1]:
-                break
-            since = at
-        delays.append(since - word.end)
+    delays, ours, theirs = [], 0, 0
+    for said, heard in kaldialign.align([word.symbol for word in aligned], final, NO_WORD):
+        if said == heard:
+            delays.append(standing_since(seen, final, ours) - aligned[theirs].end)
+        theirs, ours = theirs + (said != NO_WORD), ours + (heard != NO_WORD)
     return delays
 
 
-def show(name: str, values: Sequence[float]) -> None:
+def standing_since(seen: Sequence[tuple[float, Event]], final: Sequence[str], place: int) -> float:
+    """When the words up to `place` first stood as the final result has them, to stay."""
+    since = seen[-1][0]
+    for at, event in reversed(seen):
+        if [word.text for word in event.words[: place + 1]] != final[: place + 1]:
+            break
+        since = at
+    return since
+
+
+def both(values: Sequence[float]) -> str:
     """Median and 95th percentile."""
-    ordered = sorted(values)
-    high = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))] if ordered else float("nan")
-    middle = statistics.median(ordered) if ordered else float("nan")
-    print(f"{name}: median {middle:.2f} s, 95th percentile {high:.2f} s ({len(ordered)} values)")
+    if not values:
+        return "-"
+    return f"{statistics.median(values):.2f} ({np.percentile(values, 95):.2f})"
 
 
 if __name__ == "__main__":

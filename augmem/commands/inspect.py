@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from augmem.experiment import Experiment
-    from augmem.features import FeatureConfig
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the picture; print where it lies and how attention is shared in each layer."""
+    from augmem.corpus import features_of_file
     from augmem.experiment import Experiment
     from augmem.files import atomic_path
     from augmem.model import AcousticModel
@@ -47,26 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"layer {number}: " + ", ".join(f"{name} {share:.1%}" for (name, _), share in shares))
     print(f"wrote {arguments.output}")
     return 0
-
-
-def features_of_file(path: Path, config: FeatureConfig) -> Tensor:
-    """Features (T, F) of an audio file.
-
-    Raises:
-        ValueError: it cannot be read as audio.
-    """
-    import torch
-    from lhotse import Recording
-    from lhotse.audio import AudioLoadingError
-
-    from augmem.corpus import extractor
-
-    try:
-        recording = Recording.from_file(path).resample(config.sampling_rate)
-        samples = recording.load_audio()[0]
-    except (AudioLoadingError, RuntimeError) as error:
-        raise ValueError(f"{path}: not audio that can be read ({error}); convert it to WAV or FLAC") from error
-    return torch.from_numpy(extractor(config).extract(samples, config.sampling_rate))
 
 
 def features_of_utterance(experiment: Experiment, name: str) -> Tensor:

@@ -16,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-streams", type=int, default=100, help="more are refused (%(default)s)")
     parser.add_argument("--max-message", type=int, default=1 << 20, help="bytes in a message (%(default)s)")
     parser.add_argument("--max-buffered", type=float, default=20.0, help="seconds of audio that may wait (%(default)s)")
+    parser.add_argument("--max-unread", type=int, default=100, help="results a client may leave unread (%(default)s)")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of silence on the wire (%(default)s)")
     parser.add_argument("--token", help="clients must name it")
     parser.add_argument("--certificate", help="PEM file, for TLS")

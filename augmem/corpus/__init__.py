@@ -17,6 +17,7 @@ from augmem.corpus.features import (
     compute_features,
     extractor,
     feature_statistics,
+    features_of_file,
     load_cuts,
     transcripts,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "evaluation_batches",
     "extractor",
     "feature_statistics",
+    "features_of_file",
     "find_texts",
     "load_cuts",
     "num_batches",

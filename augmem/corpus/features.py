@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lhotse import CutSet, Fbank, FbankConfig, LilcomChunkyWriter, RecordingSet, SupervisionSet
+from lhotse import CutSet, Fbank, FbankConfig, LilcomChunkyWriter, Recording, RecordingSet, SupervisionSet
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lhotse.cut import MonoCut
 from lhotse.utils import fastcopy
@@ -159,6 +159,19 @@ def _explain_audio(cut: MonoCut, error: Exception) -> str:
         return f"{path}: less audio than its header promises: truncated; fetch it again"
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return f"{path}: it can't be decoded ({reason}); fetch it again, or convert it to FLAC or WAV"
+
+
+def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
+    """Features (T, F) of the first channel of an audio file.
+
+    Raises:
+        ValueError: it cannot be read as audio.
+    """
+    try:
+        samples = Recording.from_file(path).resample(config.sampling_rate).load_audio()[0]
+    except (AudioLoadingError, RuntimeError, OSError) as error:
+        raise ValueError(f"{path}: not audio that can be read ({error}); convert it to WAV or FLAC") from error
+    return torch.from_numpy(extractor(config).extract(samples, config.sampling_rate))
 
 
 def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = None) -> CutSet:

@@ -4,6 +4,7 @@
 A lattice is a plain array type (`Lattice`); k2 appears only where lattices are made.
 """
 
+from augmem.decoding.alignment import Aligner, Alignment, Timed
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.nbest import best_word_sequences
@@ -16,6 +17,8 @@ __all__ = [
     "FIRST_PASS",
     "RESCORED",
     "Acoustics",
+    "Aligner",
+    "Alignment",
     "Answer",
     "DecodingConfig",
     "DecodingGraph",
@@ -25,6 +28,7 @@ __all__ = [
     "NbestEntry",
     "Scales",
     "Search",
+    "Timed",
     "Utterance",
     "arc_posteriors",
     "best_path",

@@ -56,6 +56,11 @@ class Encoder(nn.Module):
         return self.centre * self.frame_seconds / 2 + self.look_ahead
 
     @property
+    def frontend_delay(self) -> float:
+        """Seconds by which the middle of what the front end sees for an output frame lies before the frame's own."""
+        return self.frontend.delay * self.frame_seconds / self.subsampling
+
+    @property
     def chunk_frames(self) -> int:
         """Feature frames of one segment's centre: the natural size of the chunks given to `step`."""
         return self.centre * self.subsampling

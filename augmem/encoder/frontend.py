@@ -61,6 +61,18 @@ class Frontend(nn.Module):
         self.channels = [1, channels[0], channels[0], channels[1]]
         self.projection = nn.Linear(channels[1] * _half(_half(feature_dim)), dim)
 
+    @property
+    def delay(self) -> float:
+        """Feature frames by which the middle of what an encoder frame's convolutions see lies before its own middle.
+
+        They reach into the past only, so that what frame i tells is about an earlier time.
+        """
+        reach, stride = 0, 1  # feature frames seen before the first of the last group; step of the convolution's input
+        for convolution in self.convolutions:
+            reach += convolution.cache * stride
+            stride *= convolution.time_stride
+        return reach / 2
+
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Encoder frames of `lengths` (B,) feature frames: a last group that is not full counts too."""
         return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")

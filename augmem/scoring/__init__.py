@@ -14,6 +14,7 @@ from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_trn
 from augmem.scoring.provenance import provenance
 from augmem.scoring.report import Picture, ReportInputs, Skipped, read_skipped, write_report
 from augmem.scoring.score import Score, ScoringConfig, score, score_all, wer_table
+from augmem.scoring.textgrid import write_textgrid
 
 __all__ = [
     "Comparison",
@@ -46,5 +47,6 @@ __all__ = [
     "write_errs",
     "write_recogs",
     "write_report",
+    "write_textgrid",
     "write_trn",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -13,18 +14,23 @@ from websockets.asyncio.client import ClientConnection, connect
 
 
 async def recognise(
-    address: str, packets: Iterable[NDArray[Any]], rate: int, real_time: bool = False
+    address: str,
+    packets: Iterable[NDArray[Any]],
+    rate: int,
+    real_time: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[dict[str, Any]]:
     """Send packets of samples, (n,) int16 or float32, and yield events as they come.
 
     Args:
         address: ws://host:port, with ?token=... where the server wants one.
         real_time: send as fast as somebody speaks, not as fast as the network carries.
+        tls: what a wss:// server's certificate is checked with (the system's authorities).
 
     Raises:
         ValueError: the server refused the stream; it says why.
     """
-    async with connect(address) as connection:
+    async with connect(address, ssl=tls) as connection:
         sender = asyncio.create_task(_send(connection, packets, rate, real_time))
         try:
             async for message in connection:

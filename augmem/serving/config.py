@@ -17,6 +17,7 @@ class ServerConfig:
         max_streams: connections at a time; more are refused with status 503.
         max_message: bytes in a message; a longer one closes its connection.
         max_buffered: seconds of a stream's audio that may wait for decoding; beyond that it is not read on.
+        max_unread: results that may wait for a client to read them; beyond that its connection is closed.
         idle: seconds without a message after which a connection is closed.
         token: clients must name it, as ?token=... or "Authorization: Bearer ..."; none: anybody may connect.
         certificate, key: PEM files for TLS; none: no TLS.
@@ -29,13 +30,14 @@ class ServerConfig:
     max_streams: int = 100
     max_message: int = 1 << 20
     max_buffered: float = 20.0
+    max_unread: int = 100
     idle: float = 60.0
     token: str | None = None
     certificate: str | None = None
     key: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "max_streams", "max_message"):
+        for name in ("workers", "threads", "max_streams", "max_message", "max_unread"):
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         for name in ("max_buffered", "idle"):
             self._demand(name, getattr(self, name) > 0, "positive")

@@ -33,7 +33,8 @@ from augmem.streaming import RecognizerOptions
 logger = logging.getLogger(__name__)
 
 FORMATS: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
-_GOING_AWAY, _POLICY, _INTERNAL = 1001, 1008, 1011
+_GOING_AWAY, _POLICY = 1001, 1008
+_PATIENCE = 2.0  # seconds for a client that is being refused to take note of it
 
 
 class Refusal(Exception):  # noqa: N818 - it ends a conversation, not a program
@@ -202,6 +203,8 @@ class RecognitionServer:
                 return
             if len(message) % kind.itemsize:
                 raise Refusal(f"a packet of {len(message)} bytes is no whole number of {kind.name} samples")
+            if session.inbox.qsize() > self.config.max_unread:
+                raise Refusal("results are not being read")
             samples = np.frombuffer(message, kind)
             session.waiting += len(samples) / rate
             self.workers[session.worker].send((number, "audio", (samples, rate)))
@@ -235,8 +238,10 @@ class RecognitionServer:
     async def _close(self, session: Session, reason: str) -> None:
         self.metrics.refused.labels("stream").inc()
         try:
-            await session.connection.send(json.dumps({"error": reason}))
+            await asyncio.wait_for(session.connection.send(json.dumps({"error": reason})), _PATIENCE)
             await session.connection.close(_POLICY, reason[:100])
+        except asyncio.TimeoutError:  # it reads nothing, so it cannot be told either
+            session.connection.transport.abort()
         except ConnectionClosed:
             pass
 

@@ -38,7 +38,7 @@ from augmem.decoding import (
 )
 from augmem.decoding.lattice import backward_best
 from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
-from augmem.decoding.posteriors import posteriors, word_confidences
+from augmem.decoding.posteriors import confidences_in_place, posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import WordFrames, path_of_words, word_frames
 from augmem.encoder import select_streams, stack_states
@@ -205,7 +205,7 @@ class Recognizer:
         if lattice.is_empty:
             return
         words = word_frames(lattice, best_path(lattice), self.silent)
-        stream.tell(self._event("partial", stream, [(word, 0.0) for word in words], lattice.num_frames))
+        self._tell_partial(stream, lattice, words)
         length = lattice.num_frames * self.model.frame_shift
         heard = words[-1].end if words else 0
         silence = (lattice.num_frames - heard) * self.model.frame_shift
@@ -215,6 +215,12 @@ class Recognizer:
             self._close(stream, found[0].lattice)
         elif length >= self.options.max_segment:
             self._cut(stream, boundary(words, lattice.num_frames))
+
+    def _tell_partial(self, stream: Stream, lattice: Lattice, words: Sequence[WordFrames]) -> None:
+        """Tell the words of the best path, if they are others than before."""
+        if stream.would_tell(" ".join(self.lang.word_of[word.word] for word in words)):
+            sure = confidences_in_place(lattice, words, self.scales.posterior_scale)
+            stream.tell(self._event("partial", stream, list(zip(words, sure, strict=True)), lattice.num_frames))
 
     def _close(self, stream: Stream, lattice: Lattice) -> None:
         """End the segment with the best words of its lattice, and begin the next."""
@@ -250,17 +256,17 @@ class Recognizer:
     def _event(
         self, kind: Literal["partial", "final"], stream: Stream, found: Sequence[tuple[WordFrames, float]], frames: int
     ) -> Event:
-        shift, begin = self.model.frame_shift, stream.segment_begin
+        time_of, begin = self.model.time_of, stream.segment_begin
         words = tuple(
             Word(
                 self.lang.word_of[word.word],
-                round((begin + word.begin) * shift, 3),
-                round((begin + word.end) * shift, 3),
+                time_of(begin + word.begin),
+                time_of(begin + word.end),
                 round(confidence, 4),
             )
             for word, confidence in found
         )
-        return Event(kind, stream.segment, words, round((begin + frames) * shift, 3))
+        return Event(kind, stream.segment, words, time_of(begin + frames))
 
 
 def score(total: float, graph: float, words: int, scales: Scales, config: DecodingConfig) -> float:

@@ -60,10 +60,12 @@ class Stream:
         events, self._events = self._events, []
         return events
 
+    def would_tell(self, text: str) -> bool:
+        """Whether a partial result would be news."""
+        return text != self.partial_text
+
     def tell(self, event: Event) -> None:
-        """Note an event; a partial one only if its text is new."""
-        if event.kind == "partial" and event.text == self.partial_text:
-            return
+        """Note an event."""
         self.partial_text = event.text if event.kind == "partial" else ""
         self._events.append(event)
 

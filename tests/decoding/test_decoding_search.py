@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.nbest import best_word_sequences
+from augmem.decoding.posteriors import LEAST_DOUBT, REACH, confidences_in_place
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
+from augmem.decoding.times import word_frames
 
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -74,6 +76,29 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
     fsa.scores = torch.from_numpy(scale * lattice.scores).float()
     expected = k2.create_fsa_vec([fsa]).get_arc_post(use_double_scores=True, log_semiring=True).exp().numpy()
     assert np.allclose(posteriors, expected, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=10)
+@given(seeds, st.floats(0.2, 2.0))
+def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there(seed: int, scale: float) -> None:
+    lattice = lattice_of(toys.random_scores(seed, 6))
+    words = word_frames(lattice, best_path(lattice), {0})
+    paths = [(float(np.exp(scale * lattice.scores[path].sum())), path) for path in all_paths(lattice)]
+    total = sum(weight for weight, _ in paths)
+    for word, confidence in zip(words, confidences_in_place(lattice, words, scale), strict=True):
+        having = 0.0
+        for weight, path in paths:
+            near = [a for a in path if abs(lattice.frame[a] - word.begin) <= REACH and word.word in lattice.words[a]]
+            having += weight * len(near)
+        assert confidence == pytest.approx(min(max(having / total, LEAST_DOUBT), 1 - LEAST_DOUBT))
+
+
+def all_paths(lattice: Lattice, state: int = 0) -> list[list[int]]:
+    """Every path from a state to the end, as arcs."""
+    if state == lattice.num_states - 1:
+        return [[]]
+    leaving = np.flatnonzero(lattice.source == state)
+    return [[int(arc), *rest] for arc in leaving for rest in all_paths(lattice, int(lattice.target[arc]))]
 
 
 def test_lattice_states_are_in_order_of_time() -> None:

@@ -42,6 +42,10 @@ class ToyLang:
         self.words["#0"] = len(self.words)
         return count
 
+    @property
+    def unit_of(self) -> dict[int, str]:
+        return {index: unit for unit, index in self.tokens.items()}
+
     def word_ids(self, text: str) -> list[int]:
         return [self.words.get(word, self.words[self.oov_word]) for word in text.split()]
 

@@ -6,6 +6,9 @@ import asyncio
 import json
 import os
 import signal
+import socket
+import ssl
+import subprocess
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -181,6 +184,48 @@ def test_nobody_is_read_faster_than_decoded(package: Path) -> None:
         assert 1.9 < most <= 2.0 + 0.2
 
     served(package, visit, max_buffered=2.0)
+
+
+def test_a_client_that_does_not_read_is_cut_off_and_others_go_on(package: Path) -> None:
+    """Real sockets with small buffers, so that a few results fill them."""
+
+    async def main() -> None:
+        recognition = RecognitionServer(package, ServerConfig(port=0, max_unread=3), OPTIONS)
+        server = await recognition.start()
+        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        address = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        deaf = socket.socket()
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(server.sockets[0].getsockname()[:2])
+        async with connect(address, sock=deaf, max_queue=1) as connection:
+            await connection.send(HELLO)
+            with pytest.raises(ConnectionClosed):
+                while True:  # speaks for ever and reads nothing
+                    await connection.send(noise(1.0, 1).tobytes())
+        assert await heard(address, noise(1.0, 1))
+        assert 'augmem_refused_total{reason="stream"} 1.0' in (await asyncio.to_thread(get, address, "/metrics"))[0]
+        await recognition.stop(server)
+
+    asyncio.run(asyncio.wait_for(main(), 120))
+
+
+def test_tls(package: Path, tmp_path: Path) -> None:
+    certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    trusting = ssl.create_default_context(cafile=certificate)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        secure = address.replace("ws://", "wss://")
+        events = [event async for event in recognise(secure, packets(noise(1.0, 1)), RATE, tls=trusting)]
+        assert events[-1]["kind"] == "final" and events[-1]["text"]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await refusal(secure)
+
+    served(package, visit, certificate=certificate, key=key)
+    with pytest.raises(ValueError, match="not a certificate and its key"):
+        served(package, visit, certificate=certificate, key=certificate)
 
 
 def test_a_shutdown_lets_streams_finish(package: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
+from statistics import median
 
 import pytest
+from praatio.textgrid import openTextgrid
 
+from augmem.corpus import load_cuts
+from augmem.experiment import Experiment
+from augmem.lang import Lang
+from augmem.scoring import TimedWord, read_ctm
+from benchmarks.alignment import Sphinx
 from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
 
 Road = tuple[Path, list[str | Path]]
@@ -85,6 +93,49 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == len(speech)
+
+
+def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
+    """Against PocketSphinx, which shares nothing with this project but the pronunciations."""
+    folder, _ = road
+    options = ["--exp", str(folder / "exp"), "--part", PART, "--output", str(tmp_path)]
+    result = subprocess.run([AUGMEM, "align", *options], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert f"aligned 29 utterances, {fixture_words()} words" in result.stdout
+    mine: dict[str, list[TimedWord]] = {}
+    for word in read_ctm(tmp_path / "words.ctm"):
+        mine.setdefault(word.recording, []).append(word)
+    sphinx, gaps = Sphinx(Lang.load(folder / "exp" / "lang")), []
+    experiment = Experiment.load(folder / "exp")
+    for cut in load_cuts(experiment.features, [PART], in_memory=False):
+        words = mine[cut.id]
+        theirs = sphinx.align(cut.resample(16000).load_audio()[0], " ".join(word.word for word in words))
+        if len(theirs) == len(words):
+            gaps += [abs(word.start - begin) for word, (begin, _) in zip(words, theirs, strict=True)]
+        grid = openTextgrid(str(tmp_path / f"{cut.id}.TextGrid"), includeEmptyIntervals=False)
+        assert [entry.label for entry in grid.getTier("words").entries] == [word.word for word in words]
+    assert len(gaps) > fixture_words() / 2
+    assert median(gaps) < 0.1
+
+
+def test_a_file_is_aligned_with_the_text_beside_it(road: Road, tmp_path: Path) -> None:
+    folder, _ = road
+    package, speech = tmp_path / "package", tmp_path / "jfk.flac"
+    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+    shutil.copy(SPEECH / "flac" / "jfk.flac", speech)
+    command = [AUGMEM, "align", "--package", str(package), "--output", str(tmp_path / "out"), str(speech)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "jfk.txt: no such file; it must hold the transcript" in result.stderr
+    speech.with_suffix(".txt").write_text("And so, my fellow Americans: ask not what your country can do for you!")
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    words = " ".join(word.word for word in read_ctm(tmp_path / "out" / "words.ctm"))
+    assert words == "AND SO MY FELLOW AMERICANS ASK NOT WHAT YOUR COUNTRY CAN DO FOR YOU"
+    speech.with_suffix(".txt").write_text("word " * 500)
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "500 words do not fit into" in (tmp_path / "out" / "skipped.tsv").read_text()
 
 
 def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
