@@ -1,3 +1,7 @@
 """Augmem: a streaming hybrid speech recogniser built on the augmented-memory transformer (arXiv 2005.08042)."""
 
+from augmem.machine import prepare_libraries
+
+prepare_libraries()  # before anything imports torch or numpy
+
 __version__ = "0.1.0"

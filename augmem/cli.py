@@ -9,10 +9,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from augmem.machine import prefer_fast_mkl
-
-prefer_fast_mkl()  # before anything imports torch
-
 STAGES = {
     "corpus": "audio and transcripts to Lhotse manifests",
     "features": "log-mel features on disk",

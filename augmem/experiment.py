@@ -74,6 +74,10 @@ class Experiment:
         return self.root / "score"
 
     @property
+    def streaming(self) -> Path:
+        return self.root / "streaming"
+
+    @property
     def model(self) -> Path:
         return self.training / MODEL_FILE
 

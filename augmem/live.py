@@ -33,7 +33,7 @@ _PACKET = 0.1  # seconds
 def stream(experiment: Experiment, jobs: int) -> None:
     """Word error rates of every dev and test part, streamed, and how they differ from offline decoding's."""
     parts = tuple(dict.fromkeys((*experiment.parts.dev, *experiment.parts.test)))
-    output = experiment.root / STREAMING
+    output = experiment.streaming
     inputs = {"decode": fingerprint(experiment.decoding)}
 
     def action(folder: Path) -> None:

@@ -34,10 +34,13 @@ from augmem.pictures import attention_pictures
 from augmem.pipeline import DONE, fingerprint, run_resumable_stage, run_stage
 from augmem.recipe import RECIPE_FILE
 from augmem.scoring import (
+    Comparison,
     ReportInputs,
     Skipped,
     Utterance,
+    compare,
     provenance,
+    read_recogs,
     read_skipped,
     score_all,
     write_report,
@@ -250,10 +253,13 @@ def score(experiment: Experiment) -> None:
 
 
 def report(experiment: Experiment) -> None:
-    """One page about the experiment."""
+    """One page about the experiment, and about live recognition if that has been scored."""
     stages = [experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding]
     done = [read_json(folder / DONE) for folder in stages if (folder / DONE).exists()]
+    live = (experiment.streaming / DONE).exists()
     inputs = {"score": fingerprint(experiment.scores), "model": sha256_file(experiment.model), "stages": done}
+    if live:
+        inputs["streaming"] = fingerprint(experiment.streaming)
 
     def action(output: Path) -> None:
         write_report(
@@ -261,8 +267,10 @@ def report(experiment: Experiment) -> None:
             ReportInputs(
                 title=experiment.root.name,
                 summary=experiment.scores / "summary.json",
+                live=experiment.streaming / "summary.json" if live else None,
                 training_log=experiment.training / "log.jsonl",
                 tuned=experiment.decoding / TUNED_FILE,
+                comparisons=live_comparisons(experiment) if live else (),
                 attention=attention_pictures(experiment, experiment.parts.dev),
                 skipped=skipped_utterances(experiment),
                 config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
@@ -272,6 +280,23 @@ def report(experiment: Experiment) -> None:
         )
 
     run_stage("report", experiment.root / "report", inputs, action)
+
+
+def live_comparisons(experiment: Experiment) -> list[tuple[str, Comparison]]:
+    """Live recognition against the first pass offline, part by part."""
+    parts = dict.fromkeys((*experiment.parts.dev, *experiment.parts.test))
+    return [
+        (
+            part,
+            compare(
+                read_recogs(experiment.scores / f"recogs-{part}-{FIRST_PASS}.txt"),
+                read_recogs(experiment.streaming / f"recogs-{part}-streaming.txt"),
+                FIRST_PASS,
+                "streaming",
+            ),
+        )
+        for part in parts
+    ]
 
 
 def skipped_utterances(experiment: Experiment) -> list[Skipped]:

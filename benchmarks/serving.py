@@ -3,6 +3,7 @@
 Real clients over loopback speak files in real time, one after another, beginning at different moments. Without
 --minutes the number of clients rises until the 95th percentile of the final latency (from the end of audio to the last
 words) passes a second; with it, --streams clients speak for so long, and memory is told every minute: a soak.
+Further options, such as --max-active, go to the server.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ def main() -> None:
     parser.add_argument("--streams", type=int, nargs="+", default=[2, 4, 6, 8, 10, 12, 14, 16])
     parser.add_argument("--seconds", type=float, default=40, help="of each load (%(default)s)")
     parser.add_argument("--minutes", type=float, help="soak that long with the first number of streams")
-    args = parser.parse_args()
+    args, rest = parser.parse_known_args()  # the rest is for augmem serve
     speech = [read(path) for path in args.audio]
-    server = Server(args.package, args.workers)
+    server = Server(args.package, args.workers, rest)
     print("| minute | streams | files | median s | 95 % s | server CPU, cores | server memory, MiB | faults |")
     print("|---|---|---|---|---|---|---|---|")
     try:
@@ -125,9 +126,9 @@ def show(minute: str, streams: int, tally: Tally, server: Server, cores: float) 
 class Server:
     """`augmem serve` in processes of its own."""
 
-    def __init__(self, package: Path, workers: int) -> None:
+    def __init__(self, package: Path, workers: int, more: Sequence[str]) -> None:
         options = ["--package", str(package), "--port", "0", "--workers", str(workers), "--max-streams", "1000"]
-        command = [sys.executable, "-m", "augmem.cli", "serve", *options]
+        command = [sys.executable, "-m", "augmem.cli", "serve", *options, *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ)
         assert self.process.stdout is not None
         for line in self.process.stdout:

@@ -1,0 +1,1 @@
+import augmem  # noqa: F401 - before torch and numpy, see augmem.machine

@@ -1,11 +1,7 @@
 """What all tests share: fast matrix products, one torch thread, quiet and reproducible hypothesis."""
 
-from augmem.machine import prefer_fast_mkl
-
-prefer_fast_mkl()  # before torch is imported anywhere
-
-import torch  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
+import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 settings.register_profile(

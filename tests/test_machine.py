@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,17 @@ def test_no_cpuinfo_means_no_switch(tmp_path: Path) -> None:
 
 
 def test_the_switch_is_decided_before_torch_is_loaded() -> None:
-    script = "import augmem.cli, sys; assert 'torch' not in sys.modules"
+    script = "import augmem.cli, sys; assert not {'torch', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("3", "3")])
+def test_numpys_threads_do_not_spin_unless_wanted(given: str | None, kept: str) -> None:
+    others = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    environment = others if given is None else others | {"OPENBLAS_NUM_THREADS": given}
+    script = "import augmem, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    result = subprocess.run([sys.executable, "-c", script], check=True, env=environment, capture_output=True, text=True)
+    assert result.stdout.strip() == kept
 
 
 def test_k2_agrees_with_torch() -> None:

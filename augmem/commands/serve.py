@@ -18,6 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-buffered", type=float, default=20.0, help="seconds of audio that may wait (%(default)s)")
     parser.add_argument("--max-unread", type=int, default=100, help="results a client may leave unread (%(default)s)")
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of silence on the wire (%(default)s)")
+    parser.add_argument("--search-beam", type=float, default=20.0, help="nats; narrower is faster (%(default)s)")
+    parser.add_argument("--max-active", type=int, default=10000, help="graph states; fewer is faster (%(default)s)")
     parser.add_argument("--token", help="clients must name it")
     parser.add_argument("--certificate", help="PEM file, for TLS")
     parser.add_argument("--key", help="PEM file of the certificate's key")
@@ -28,10 +30,12 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
     from dataclasses import fields
 
+    from augmem.decoding import DecodingConfig
     from augmem.serving import RecognitionServer, ServerConfig
-    from augmem.streaming import open_package
+    from augmem.streaming import RecognizerOptions, open_package
 
     open_package(arguments.package)  # a fault of the package is said here, before any process is started
     config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in fields(ServerConfig)})
-    asyncio.run(RecognitionServer(arguments.package, config).run())
+    decoding = DecodingConfig(search_beam=arguments.search_beam, max_active=arguments.max_active)
+    asyncio.run(RecognitionServer(arguments.package, config, RecognizerOptions(decoding=decoding)).run())
     return 0

@@ -1,4 +1,4 @@
-"""Score live recognition: stream the held-out parts from their audio, and compare with offline decoding."""
+"""Score live recognition: stream the held-out parts from their audio, compare with offline decoding, report both."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Stream, score, compare."""
     from augmem.experiment import Experiment
     from augmem.live import stream
+    from augmem.stages import report
 
-    stream(Experiment.load(arguments.exp), arguments.nj)
+    experiment = Experiment.load(arguments.exp)
+    stream(experiment, arguments.nj)
+    report(experiment)
     return 0

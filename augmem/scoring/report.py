@@ -81,6 +81,7 @@ class ReportInputs:
     Args:
         title: name of the experiment
         summary: summary.json of the scoring stage
+        live: the same of live recognition
         description: one or two sentences about the experiment
         headline: part and system of the large figure; none: the last system on the first part named test...
         facts: short facts beside it, e.g. {"Parameters": "1.7 million"}
@@ -96,6 +97,7 @@ class ReportInputs:
 
     title: str
     summary: Path
+    live: Path | None = None
     description: str = ""
     headline: tuple[str, str] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -136,6 +138,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     log = read_log(inputs.training_log) if inputs.training_log else []
     tuned = read_json(inputs.tuned) if inputs.tuned else {}
     headline = _headline(scores, inputs.headline, inputs.summary)
+    scores = scores + (read_json(inputs.live)["scores"] if inputs.live else [])
     best = _of_system(scores, headline["system"])
     return {
         "inputs": inputs,

@@ -20,10 +20,11 @@ logger = logging.getLogger(__name__)
 
 Message = tuple[int, str, Any]
 _READY = -1  # stream number under which a worker reports that it has loaded its model
+_AT_ONCE = 4  # streams in a step: more would gain little and keep a stream that is ending waiting
 
 
 def work(connection: Connection, package: Path, options: RecognizerOptions, threads: int) -> None:
-    """The worker's life: read what there is, advance all streams in lockstep, tell what happened."""
+    """The worker's life: read what there is, advance some streams in lockstep, tell what happened."""
     import torch
 
     torch.set_num_threads(threads)
@@ -49,8 +50,7 @@ class Desk:
     @property
     def busy(self) -> bool:
         """Whether a step would do something."""
-        size = self.recogniser.chunk_frames
-        return any(stream.is_ready(size) for stream in self.streams.values())
+        return bool(self._ready())
 
     def take(self, message: Message) -> None:
         """Deal with one message; a stream that sends what cannot be heard is told and forgotten."""
@@ -72,15 +72,22 @@ class Desk:
             self.send((number, "error", str(error)))
 
     def advance(self) -> None:
-        """One step of all streams, and its events."""
-        self.recogniser.step(list(self.streams.values()))
-        for number, stream in list(self.streams.items()):
+        """One step of a few streams, and its events: first of those whose last words are waited for."""
+        turn = sorted(self._ready(), key=lambda number: (not self.streams[number].finishing, -self.unheard[number]))
+        chosen = {number: self.streams[number] for number in turn[:_AT_ONCE]}
+        self.recogniser.step(list(chosen.values()))
+        for number, stream in chosen.items():
             self._report(number)
             if events := stream.events():
                 self.send((number, "events", [event.to_json() for event in events]))
             if stream.is_done:
                 self._forget(number)
                 self.send((number, "done", None))
+
+    def _ready(self) -> list[int]:
+        """Streams that a step would advance."""
+        size = self.recogniser.chunk_frames
+        return [number for number, stream in self.streams.items() if stream.is_ready(size)]
 
     def _report(self, number: int) -> None:
         """Tell how much of a stream's audio has been heard: all but the frames of the segment that is not full yet."""

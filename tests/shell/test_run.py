@@ -95,6 +95,18 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     assert len(result.stdout.splitlines()) == len(speech)
 
 
+def test_live_recognition_is_scored_beside_offline_decoding(road: Road) -> None:
+    folder, _ = road
+    command = [AUGMEM, "stream", "--exp", str(folder / "exp"), "--nj", "2"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (streamed,) = json.loads((folder / "exp" / "streaming" / "summary.json").read_text())["scores"]
+    offline = json.loads((folder / "exp" / "score" / "summary.json").read_text())["scores"][0]
+    assert streamed["words"] == offline["words"] and abs(streamed["wer"] - offline["wer"]) < 0.02
+    page = (folder / "exp" / "report" / "report.html").read_text()
+    assert "<b>streaming against first pass</b>" in page and "<td>streaming</td>" in page
+
+
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
     """Against PocketSphinx, which shares nothing with this project but the pronunciations."""
     folder, _ = road
