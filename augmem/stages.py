@@ -20,7 +20,7 @@ from augmem.corpus import (
     prepare_corpus,
 )
 from augmem.corpus.skips import SKIPPED
-from augmem.decoding import FIRST_PASS, RESCORED, hypotheses, load_scales, tune
+from augmem.decoding import FIRST_PASS, SUMMARY_FILE, Answer, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
@@ -37,12 +37,14 @@ from augmem.scoring import (
     Comparison,
     ReportInputs,
     Skipped,
+    TimedWord,
     Utterance,
     compare,
     provenance,
     read_recogs,
     read_skipped,
     score_all,
+    write_ctm,
     write_report,
 )
 from augmem.training import Trainer
@@ -188,6 +190,10 @@ class ModelScores:
         lengths = torch.tensor([len(matrix) for matrix in matrices])
         return self.network(pad_sequence(matrices, batch_first=True), lengths)
 
+    def time_of(self, frame: int) -> float:
+        """Seconds at which a frame of scores begins."""
+        return self.network.time_of(frame)
+
     @cached_property
     def network(self) -> AcousticModel:
         return AcousticModel.load(self.model, self.lang)
@@ -202,23 +208,28 @@ def decode(experiment: Experiment, jobs: int) -> None:
     config, parts = experiment.recipe.decoding, experiment.parts
     if not (experiment.training / DONE).exists():
         logger.warning("decode: training is not finished; decoding with the model so far")
-    held_out = tuple(dict.fromkeys((*parts.dev, *parts.test)))
+    parts_in_use = held_out(experiment)
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
         "graphs": fingerprint(experiment.graphs),
-        "features": {part: fingerprint(experiment.features / part) for part in held_out},
+        "features": {part: fingerprint(experiment.features / part) for part in parts_in_use},
     }
 
     def action(output: Path) -> None:
-        scores = ModelScores(experiment.model, experiment.lang, experiment.features, held_out)
-        utterances = {part: list(decoding_utterances(experiment, part)) for part in held_out}
+        scores = ModelScores(experiment.model, experiment.lang, experiment.features, parts_in_use)
+        utterances = {part: list(decoding_utterances(experiment, part)) for part in parts_in_use}
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
-            rescoring_lm=experiment.lm / "rescoring.arpa", jobs=jobs,
+            rescoring_lm=experiment.lm / "rescoring.arpa", jobs=jobs, time_of=scores.time_of,
         )  # fmt: skip
         tune(output, parts.dev, config)
 
     run_stage("decode", experiment.decoding, inputs, action)
+
+
+def held_out(experiment: Experiment) -> tuple[str, ...]:
+    """Dev and test parts, each once."""
+    return tuple(dict.fromkeys((*experiment.parts.dev, *experiment.parts.test)))
 
 
 def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
@@ -229,27 +240,39 @@ def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingU
 
 
 def score(experiment: Experiment) -> None:
-    """Word error rates of both passes."""
-    decoded, parts = experiment.decoding, experiment.parts
+    """Word error rates of all systems, and their words with times and confidences."""
+    decoded = experiment.decoding
     scales = load_scales(decoded / TUNED_FILE)
     inputs = {"decode": fingerprint(decoded)}
 
     def action(output: Path) -> None:
+        answers = {
+            part: {system: hypotheses(decoded, part, system, scales[system]) for system in scales}
+            for part in held_out(experiment)
+        }
         results = {
             part: {
-                system: [
-                    Utterance(answer.id, answer.speaker, answer.reference, answer.words)
-                    for answer in hypotheses(decoded, part, system, scales[system])
-                ]
-                for system in (FIRST_PASS, RESCORED)
+                system: [Utterance(a.id, a.speaker, a.reference, a.words) for a in found]
+                for system, found in by_system.items()
             }
-            for part in dict.fromkeys((*parts.dev, *parts.test))
+            for part, by_system in answers.items()
         }
         score_all(results, output)
+        for part, by_system in answers.items():
+            for system, found in by_system.items():
+                write_ctm(
+                    output / f"hyp-{part}-{system}.ctm", [word for answer in found for word in timed_words(answer)]
+                )
 
     run_stage("score", experiment.scores, inputs, action)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
+
+
+def timed_words(answer: Answer) -> list[TimedWord]:
+    """An answer's words as rows of a CTM file."""
+    rows = zip(answer.words, answer.times, answer.confidences, strict=True)
+    return [TimedWord(answer.id, begin, end - begin, word, sure) for word, (begin, end), sure in rows]
 
 
 def report(experiment: Experiment) -> None:
@@ -270,6 +293,7 @@ def report(experiment: Experiment) -> None:
                 live=experiment.streaming / "summary.json" if live else None,
                 training_log=experiment.training / "log.jsonl",
                 tuned=experiment.decoding / TUNED_FILE,
+                searches={part: experiment.decoding / part / SUMMARY_FILE for part in held_out(experiment)},
                 comparisons=live_comparisons(experiment) if live else (),
                 attention=attention_pictures(experiment, experiment.parts.dev),
                 skipped=skipped_utterances(experiment),
@@ -284,7 +308,6 @@ def report(experiment: Experiment) -> None:
 
 def live_comparisons(experiment: Experiment) -> list[tuple[str, Comparison]]:
     """Live recognition against the first pass offline, part by part."""
-    parts = dict.fromkeys((*experiment.parts.dev, *experiment.parts.test))
     return [
         (
             part,
@@ -295,7 +318,7 @@ def live_comparisons(experiment: Experiment) -> list[tuple[str, Comparison]]:
                 "streaming",
             ),
         )
-        for part in parts
+        for part in held_out(experiment)
     ]
 
 

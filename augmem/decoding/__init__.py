@@ -8,14 +8,16 @@ from augmem.decoding.alignment import Aligner, Alignment, Timed
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.offline import Acoustics, decode
-from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
+from augmem.decoding.offline import SUMMARY_FILE, Acoustics, decode
+from augmem.decoding.records import FIRST_PASS, RESCORED, Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
-from augmem.decoding.tuning import FIRST_PASS, RESCORED, Answer, Scales, hypotheses, load_scales, tune
+from augmem.decoding.tuning import MBR, Answer, Scales, hypotheses, load_scales, tune
 
 __all__ = [
     "FIRST_PASS",
+    "MBR",
     "RESCORED",
+    "SUMMARY_FILE",
     "Acoustics",
     "Aligner",
     "Alignment",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,10 @@ class DecodingConfig:
         nbest: different word sequences kept for each utterance.
         nbest_beam: word sequences worse than the best by more than this are not listed.
         nbest_tokens: partial word sequences followed at each frame while listing.
+        rescoring: what the larger language model reads: whole "lattice"s, or "nbest" lists.
+        rescoring_beam: paths worse than the lattice's best by more than this are dropped before it is rescored.
+        rescoring_arcs: arcs of a rescored lattice at most; where there would be more, its n-best list must do (logged).
+        write_lattices: keep all lattices, in Kaldi's text form.
         retries: how often an utterance without any complete path is searched again, each time with beams
             1.5 times as wide and 4 times the states; then the graph may end anywhere.
         max_duration: seconds of speech searched at a time; less needs less memory.
@@ -36,17 +41,22 @@ class DecodingConfig:
     nbest: int = 100
     nbest_beam: float = 10.0
     nbest_tokens: int = 2000
+    rescoring: Literal["lattice", "nbest"] = "lattice"
+    rescoring_beam: float = 8.0
+    rescoring_arcs: int = 300_000
+    write_lattices: bool = False
     retries: int = 2
     max_duration: float = 40.0
     lm_scales: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
     insertion_penalties: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
     def __post_init__(self) -> None:
-        for name in ("search_beam", "output_beam", "acoustic_scale", "nbest_beam", "max_duration"):
+        for name in ("search_beam", "output_beam", "acoustic_scale", "nbest_beam", "rescoring_beam", "max_duration"):
             self._require(name, getattr(self, name) > 0, "must be above 0")
-        for name in ("max_active", "nbest", "nbest_tokens"):
+        for name in ("max_active", "nbest", "nbest_tokens", "rescoring_arcs"):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
         self._require("min_active", 0 <= self.min_active <= self.max_active, "must lie in 0..max_active")
+        self._require("rescoring", self.rescoring in ("lattice", "nbest"), "must be lattice or nbest")
         self._require("retries", self.retries >= 0, "must not be negative")
         self._require("lm_scales", bool(self.lm_scales), "must name at least one scale")
         self._require("lm_scales", min(self.lm_scales, default=0) >= 0, "must not be negative")

@@ -10,7 +10,7 @@ the end.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -106,6 +106,44 @@ def backward_best(lattice: Lattice) -> Floats:
     return best
 
 
+def forward_best(lattice: Lattice) -> Floats:
+    """(Q,) score of the best path from the start to each state."""
+    best = np.full(lattice.num_states, -np.inf)
+    best[:1] = 0.0
+    for frame in lattice.frames():
+        arcs = lattice.arcs_of(frame)
+        target = lattice.target[arcs]
+        order = np.argsort(target, kind="stable")
+        first = np.flatnonzero(np.diff(target[order], prepend=-1))
+        if len(first):
+            reached = (best[lattice.source[arcs]] + lattice.scores[arcs])[order]
+            best[target[order][first]] = np.maximum.reduceat(reached, first)
+    return best
+
+
+def pruned(lattice: Lattice, beam: float) -> Lattice:
+    """The lattice of those arcs whose best path is worse than the lattice's best by no more than `beam`.
+
+    So no arc that stays has lost the way to the start or the end, as may happen with a threshold on summed posteriors.
+    """
+    if lattice.is_empty:
+        return lattice
+    before, after = forward_best(lattice), backward_best(lattice)
+    through = before[lattice.source] + lattice.scores + after[lattice.target]
+    kept = np.flatnonzero(through >= after[0] - beam)
+    states = np.unique(np.concatenate([lattice.source[kept], lattice.target[kept]]))
+    return replace(
+        lattice,
+        source=np.searchsorted(states, lattice.source[kept]),
+        target=np.searchsorted(states, lattice.target[kept]),
+        frame=lattice.frame[kept],
+        unit=lattice.unit[kept],
+        words=lattice.words[kept],
+        acoustic=lattice.acoustic[kept],
+        graph=lattice.graph[kept],
+    )
+
+
 def best_path(lattice: Lattice) -> Ints:
     """Indexes of the arcs on the best path, from the start to the end.
 
@@ -178,3 +216,16 @@ def ranges(first: Ints, count: Ints) -> Ints:
     """`count` numbers from `first` on, for every row, one after the other."""
     begin = np.cumsum(count) - count
     return np.repeat(first - begin, count) + np.arange(int(count.sum()))
+
+
+def arc_frames(source: Ints, target: Ints) -> Ints:
+    """(A,) frame of each arc of a frame-synchronous lattice, its arcs sorted by source: the depth of its source."""
+    source, target = source.astype(np.int64), target.astype(np.int64)
+    frames = np.zeros(len(source), dtype=np.int64)
+    splits = np.searchsorted(source, np.arange(int(target.max(initial=-1)) + 2))
+    states, frame = np.zeros(1, dtype=np.int64), 0
+    while len(states) and len(source):
+        leaving = ranges(splits[states], splits[states + 1] - splits[states])
+        frames[leaving] = frame
+        states, frame = np.unique(target[leaving]), frame + 1
+    return frames

@@ -10,11 +10,13 @@ alignments includes both ways, which adds at most a few tenths of a nat for each
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
+from augmem.decoding.times import WordFrames, sounding
 
 
 @dataclass(frozen=True)
@@ -26,30 +28,38 @@ class Path:
         total: log-sum over its alignments of scaled acoustic plus graph scores.
         best: the same of its best alignment alone.
         graph: graph score of that best alignment.
+        times: when each word was said, on that best alignment.
     """
 
     words: tuple[int, ...]
     total: float
     best: float
     graph: float
+    times: tuple[WordFrames, ...] = ()
 
 
 @dataclass
 class Tokens:
-    """Partial word sequences of one frame: N rows of (state, history), scored as in `Path`."""
+    """Partial word sequences of one frame: N rows of (state, history), scored as in `Path`.
+
+    `timing` is when the words were said (see `Timings`), `sound` the frame after the last one in which the last of them
+    was heard; both of the best alignment.
+    """
 
     state: Ints
     history: Ints
     total: Floats
     best: Floats
     graph: Floats
+    timing: Ints
+    sound: Ints
 
     def __len__(self) -> int:
         return len(self.state)
 
     def take(self, rows: Ints) -> Tokens:
         """Some of the rows."""
-        return Tokens(self.state[rows], self.history[rows], self.total[rows], self.best[rows], self.graph[rows])
+        return Tokens(*(column[rows] for column in vars(self).values()))
 
 
 class Histories:
@@ -85,53 +95,107 @@ class Histories:
         return tuple(reversed(words))
 
 
-def best_word_sequences(lattice: Lattice, num_paths: int, beam: float, max_tokens: int) -> list[Path]:
+class Timings:
+    """When words were said, as a tree: number 0 is before the first word, every other is a parent, the frame at which a
+    word begins, and the frame at which the word before it ended.
+    """
+
+    def __init__(self) -> None:
+        self.size = 1
+        self.nodes: list[Ints] = [np.zeros((1, 3), dtype=np.int64)]
+
+    def begin(self, parents: Ints, frame: int, ends: Ints) -> Ints:
+        """Numbers of each parent followed by a word that begins at `frame`."""
+        self.nodes.append(np.stack([parents, np.full_like(parents, frame), ends], axis=1))
+        numbers = np.arange(self.size, self.size + len(parents))
+        self.size += len(parents)
+        return numbers
+
+    def spans(self, numbers: Ints, ends: Ints) -> list[list[tuple[int, int]]]:
+        """(begin, end) of every word of some sequences, whose last words end at `ends`."""
+        nodes = np.concatenate(self.nodes).tolist()
+        found = []
+        for number, end in zip(numbers.tolist(), ends.tolist(), strict=True):
+            spans = []
+            while number:
+                number, begin, before = nodes[number]
+                spans.append((begin, end))
+                end = before
+            found.append(spans[::-1])
+        return found
+
+
+def best_word_sequences(
+    lattice: Lattice, num_paths: int, beam: float, max_tokens: int, silent: Collection[int] = (0,)
+) -> list[Path]:
     """The `num_paths` best word sequences, best (by `total`) first; none for an empty lattice.
 
     Args:
         beam: alignments worse than the lattice's best path by more than this are ignored.
         max_tokens: partial sequences followed at each frame; fewer is faster, and may lose the tail of the
             list.
+        silent: units that are no sound: blank and silence.
     """
     if lattice.is_empty:
         return []
-    ahead = backward_best(lattice)
-    histories = Histories()
+    listing = Listing(lattice, beam, silent)
     tokens = start()
     for frame in lattice.frames():
-        tokens = advance(lattice, tokens, histories, ahead, beam)
+        tokens = listing.advance(tokens, frame)
         if frame < lattice.num_frames:
-            tokens = strongest(tokens, ahead, max_tokens)
-    paths = [
-        Path(histories.words(int(history)), float(total), float(best), float(graph))
-        for history, total, best, graph in zip(tokens.history, tokens.total, tokens.best, tokens.graph, strict=True)
-    ]
-    return sorted(paths, key=lambda path: (-path.total, path.words))[:num_paths]
+            tokens = strongest(tokens, listing.ahead, max_tokens)
+    return sorted(listing.paths(tokens), key=lambda path: (-path.total, path.words))[:num_paths]
 
 
 def start() -> Tokens:
     """The empty sequence in the start state."""
-    zero = np.zeros(1)
-    return Tokens(np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64), zero, zero, zero)
+    none, zero = np.zeros(1, dtype=np.int64), np.zeros(1)
+    return Tokens(none, none, zero, zero, zero, none, none)
 
 
-def advance(lattice: Lattice, tokens: Tokens, histories: Histories, ahead: Floats, beam: float) -> Tokens:
-    """Follow every token over every arc that leaves its state, and join those that meet."""
-    row, arc = leaving_arcs(lattice, tokens.state)
-    best = tokens.best[row] + lattice.scores[arc]
-    kept = best + ahead[lattice.target[arc]] >= ahead[0] - beam
-    row, arc, best = row[kept], arc[kept], best[kept]
-    history = tokens.history[row]
-    for words in lattice.words[arc].T:
-        history = histories.extend(history, words)
-    moved = Tokens(
-        state=lattice.target[arc],
-        history=history,
-        total=tokens.total[row] + lattice.scores[arc],
-        best=best,
-        graph=tokens.graph[row] + lattice.graph[arc],
-    )
-    return joined(moved)
+class Listing:
+    """The walk through one lattice: what its tokens share."""
+
+    def __init__(self, lattice: Lattice, beam: float, silent: Collection[int]) -> None:
+        self.lattice, self.beam = lattice, beam
+        self.ahead = backward_best(lattice)
+        self.sounding = sounding(lattice, silent)
+        self.histories, self.timings = Histories(), Timings()
+
+    def advance(self, tokens: Tokens, frame: int) -> Tokens:
+        """Follow every token over every arc that leaves its state, and join those that meet."""
+        lattice = self.lattice
+        row, arc = leaving_arcs(lattice, tokens.state)
+        best = tokens.best[row] + lattice.scores[arc]
+        kept = best + self.ahead[lattice.target[arc]] >= self.ahead[0] - self.beam
+        row, arc, best = row[kept], arc[kept], best[kept]
+        history, timing, sound = tokens.history[row], tokens.timing[row], tokens.sound[row]
+        for words in lattice.words[arc].T:
+            history = self.histories.extend(history, words)
+            said = np.flatnonzero(words)
+            timing[said] = self.timings.begin(timing[said], frame, sound[said])
+            sound[said] = frame + 1
+        sound[self.sounding[arc] & (timing > 0)] = frame + 1
+        moved = Tokens(
+            state=lattice.target[arc],
+            history=history,
+            total=tokens.total[row] + lattice.scores[arc],
+            best=best,
+            graph=tokens.graph[row] + lattice.graph[arc],
+            timing=timing,
+            sound=sound,
+        )
+        return joined(moved)
+
+    def paths(self, tokens: Tokens) -> list[Path]:
+        """The sequences of the tokens that have reached the end."""
+        found = []
+        for row, spans in enumerate(self.timings.spans(tokens.timing, tokens.sound)):
+            words = self.histories.words(int(tokens.history[row]))
+            times = tuple(WordFrames(word, *span) for word, span in zip(words, spans, strict=True))
+            total, best, graph = float(tokens.total[row]), float(tokens.best[row]), float(tokens.graph[row])
+            found.append(Path(words, total, best, graph, times))
+        return found
 
 
 def leaving_arcs(lattice: Lattice, states: Ints) -> tuple[Ints, Ints]:

@@ -6,30 +6,44 @@ import logging
 import multiprocessing
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-import k2
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from augmem.decoding.config import DecodingConfig
+from augmem.decoding.kaldi import as_kaldi_text
+from augmem.decoding.lattice import Lattice, pruned
 from augmem.decoding.nbest import Path as WordPath
 from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, write_nbest
-from augmem.decoding.rescoring import rescore_parts
-from augmem.decoding.search import DecodingGraph, Search, find_lattices
+from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
+from augmem.decoding.records import (
+    FIRST_PASS,
+    RESCORED,
+    Hypothesis,
+    NbestEntry,
+    Utterance,
+    write_nbest,
+    write_text_gz,
+)
+from augmem.decoding.rescoring import NgramModel, TooLarge, rescored
+from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
+from augmem.lang.lexicon import SILENCE
+from augmem.lang.symbols import read_symbols
 
 logger = logging.getLogger(__name__)
 
 GRAPH_FILE = "HLG.pt"
 SUMMARY_FILE = "summary.json"
+LATTICE_FILE = "lattices.txt.gz"
+NO_WORD = -2  # id of a reference's word that is not in the vocabulary: no arc has it
 
 
 class Acoustics(Protocol):
@@ -40,13 +54,42 @@ class Acoustics(Protocol):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a worker found out about one utterance."""
+class Room:
+    """What a worker process is furnished with.
 
-    utterance: Utterance
-    search: Search
-    density: float
-    paths: list[WordPath]
+    Args:
+        config: beams and limits.
+        acoustics: gives the scores of some utterances.
+        words: word id -> word.
+        graph: HLG.pt.
+        rescoring_lm: ARPA file of the larger language model; None: no rescoring.
+        silent: units that are no sound: blank and silence.
+        time_of: seconds at which a frame of scores begins.
+    """
+
+    config: DecodingConfig
+    acoustics: Acoustics
+    words: Mapping[int, str]
+    graph: Path
+    rescoring_lm: Path | None
+    silent: tuple[int, ...]
+    time_of: Callable[[int], float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a worker found out about one utterance.
+
+    Args:
+        too_large: why its lattice could not be rescored; empty if it was, or was not to be.
+        unseen: its words that the larger language model does not know.
+        lattice: in Kaldi's text form, if lattices are to be kept.
+    """
+
+    entry: NbestEntry
+    too_large: str = ""
+    unseen: frozenset[str] = frozenset()
+    lattice: str = ""
 
 
 def decode(
@@ -58,48 +101,63 @@ def decode(
     output: Path,
     rescoring_lm: Path | None = None,
     jobs: int = 1,
+    time_of: Callable[[int], float] = float,
 ) -> None:
-    """Make output/<part>/nbest.jsonl.gz and summary.json for every part.
+    """Make output/<part>/nbest.jsonl.gz and summary.json for every part; and lattices.txt.gz, if they are to be kept.
 
     The result does not depend on `jobs`.
 
     Args:
         acoustics: gives the scores of some utterances; called in the worker processes.
         parts: name -> utterances.
-        lang_dir: holds words.txt.
+        lang_dir: holds words.txt and tokens.txt.
         graph_dir: holds HLG.pt.
-        rescoring_lm: ARPA file of the larger language model; without it there is no lm_rescore.
+        rescoring_lm: ARPA file of the larger language model; without it nothing is rescored. Each worker process
+            reads it.
         jobs: worker processes; with 1 everything happens in this one.
+        time_of: seconds at which a frame of scores begins; picklable. By default times are frames.
     """
-    symbols = k2.SymbolTable.from_file(str(lang_dir / "words.txt"))
-    with Workers(config, acoustics, graph_dir / GRAPH_FILE, jobs) as workers:
+    words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
+    silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
+    silent = (0,) if silence is None else (0, silence)
+    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, rescoring_lm, silent, time_of)
+    with Workers(room, jobs) as workers:
         for part, utterances in parts.items():
             started = time.time()
-            answers = {answer.utterance.id: answer for answer in workers.decode(part, utterances)}
-            entries = [entry(answers[u.id], symbols, config.acoustic_scale) for u in utterances]
-            write_nbest(output / part, entries)
-            summary = summarise(entries, time.time() - started)
-            write_json(output / part / SUMMARY_FILE, summary)
-            report(part, summary)
-    if rescoring_lm is not None:
-        rescore_parts(output, list(parts), rescoring_lm)
+            answers = {answer.entry.utterance.id: answer for answer in workers.decode(part, utterances)}
+            write_part(output / part, [answers[u.id] for u in utterances], time.time() - started)
+
+
+def write_part(folder: Path, answers: Sequence[Answer], seconds: float) -> None:
+    """Write one part's files, and say how it went."""
+    entries = [answer.entry for answer in answers]
+    write_nbest(folder, entries)
+    if any(answer.lattice for answer in answers):
+        write_text_gz(folder / LATTICE_FILE, [answer.lattice for answer in answers])
+    summary = summarise(entries, seconds)
+    write_json(folder / SUMMARY_FILE, summary)
+    report(folder.name, summary)
+    for answer in answers:
+        if answer.too_large:
+            logger.warning("%s: n-best list rescored, not the lattice: %s", answer.entry.utterance.id, answer.too_large)
+    if unseen := sorted(set().union(*(answer.unseen for answer in answers))):
+        logger.warning("the rescoring LM lacks %d words of the hypotheses: %s", len(unseen), ", ".join(unseen[:10]))
 
 
 class Workers:
     """A pool of decoders, or one in this process; `decode` hands it batch after batch."""
 
-    def __init__(self, config: DecodingConfig, acoustics: Acoustics, graph: Path, jobs: int) -> None:
-        if not graph.exists():
-            raise FileNotFoundError(f"{graph}: no decoding graph; run the graphs stage first")
-        self.config = config
+    def __init__(self, room: Room, jobs: int) -> None:
+        if not room.graph.exists():
+            raise FileNotFoundError(f"{room.graph}: no decoding graph; run the graphs stage first")
+        self.config = room.config
         self.pool: ProcessPoolExecutor | None = None
         if jobs > 1:
             # spawn: a fork would inherit torch's and k2's thread pools in whatever state they are
             context = multiprocessing.get_context("spawn")
-            setup = (config, acoustics, graph)
-            self.pool = ProcessPoolExecutor(jobs, context, initializer=set_up_worker, initargs=setup)
+            self.pool = ProcessPoolExecutor(jobs, context, initializer=set_up_worker, initargs=(room,))
         else:
-            self.worker = Worker(config, acoustics, graph)
+            self.worker = Worker(room)
 
     def __enter__(self) -> Workers:
         return self
@@ -134,31 +192,80 @@ class Workers:
 class Worker:
     """Scores in, n-best lists out."""
 
-    def __init__(self, config: DecodingConfig, acoustics: Acoustics, graph: Path) -> None:
-        self.config = config
-        self.acoustics = acoustics
-        self.graph = DecodingGraph.load(graph)
+    def __init__(self, room: Room) -> None:
+        self.room, self.config = room, room.config
+        self.graph = DecodingGraph.load(room.graph)
+        self.model = NgramModel(room.rescoring_lm) if room.rescoring_lm else None
+        self.numbers = {word: index for index, word in room.words.items()}
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[Answer]:
         with torch.no_grad():
-            log_probs, lengths = self.acoustics(utterances)
+            log_probs, lengths = self.room.acoustics(utterances)
         found = find_lattices(log_probs, lengths, self.graph, self.config, [u.id for u in utterances])
-        limits = (self.config.nbest, self.config.nbest_beam, self.config.nbest_tokens)
-        return [
-            Answer(utterance, result.search, result.lattice.density, best_word_sequences(result.lattice, *limits))
-            for utterance, result in zip(utterances, found, strict=True)
-        ]
+        return [self.answer(utterance, result) for utterance, result in zip(utterances, found, strict=True)]
+
+    def answer(self, utterance: Utterance, found: Found) -> Answer:
+        """One utterance's lists, and what else is to be known about its lattice."""
+        lattice = found.lattice
+        lists, too_large, unseen = {FIRST_PASS: self.first_pass(lattice)}, "", frozenset[str]()
+        if self.model:
+            self.model.unseen.clear()
+            lists[RESCORED], too_large = self.rescored(lattice, lists[FIRST_PASS], self.model)
+            unseen = frozenset(self.model.unseen)
+        errors = lattice_oracle_errors(lattice, [self.numbers.get(word, NO_WORD) for word in utterance.reference])
+        entry = NbestEntry(utterance, found.search.value, lattice.density, errors, lists)
+        text = as_kaldi_text(utterance.id, lattice, self.room.words) if self.config.write_lattices else ""
+        return Answer(entry, too_large, unseen, text)
+
+    def first_pass(self, lattice: Lattice) -> tuple[Hypothesis, ...]:
+        """The decoding graph's list."""
+        scale = self.config.acoustic_scale
+        return tuple(self.spelt(path, (path.total - path.graph) / scale) for path in self.paths(lattice))
+
+    def rescored(
+        self, lattice: Lattice, first: Sequence[Hypothesis], model: NgramModel
+    ) -> tuple[tuple[Hypothesis, ...], str]:
+        """The larger model's list of the whole lattice; or, and then why, its scores of the first pass's list.
+
+        Of the rescored lattice the best alignments count, not their sum: the ambiguity of a back-off grammar (see
+        `nbest.py`) has left copies of paths in the lattice, which under the larger model weigh the same.
+        """
+        if self.config.rescoring == "lattice" and not lattice.is_empty:
+            try:
+                narrow = pruned(lattice, self.config.rescoring_beam)
+                larger = rescored(narrow, model, self.room.words, self.config.rescoring_arcs)
+            except TooLarge as reason:
+                return self.rescored_list(first, model), str(reason)
+            scale = self.config.acoustic_scale
+            return tuple(self.spelt(path, (path.best - path.graph) / scale) for path in self.paths(larger)), ""
+        return self.rescored_list(first, model), ""
+
+    def rescored_list(self, first: Sequence[Hypothesis], model: NgramModel) -> tuple[Hypothesis, ...]:
+        """The first pass's list with the larger model's scores."""
+        return tuple(replace(hypothesis, lm=round(model.sentence(hypothesis.words), 4)) for hypothesis in first)
+
+    def paths(self, lattice: Lattice) -> list[WordPath]:
+        """The best word sequences, within the configured limits."""
+        config = self.config
+        limits = (config.nbest, config.nbest_beam, config.nbest_tokens)
+        return best_word_sequences(lattice, *limits, self.room.silent)
+
+    def spelt(self, path: WordPath, am: float) -> Hypothesis:
+        """A path in words and seconds."""
+        words = tuple(self.room.words[word] for word in path.words)
+        times = tuple((self.room.time_of(time.begin), self.room.time_of(time.end)) for time in path.times)
+        return Hypothesis(words, round(am, 4), round(path.graph, 4), times)
 
 
 _worker: Worker | None = None  # of this process; the pool's initialiser sets it
 
 
-def set_up_worker(config: DecodingConfig, acoustics: Acoustics, graph: Path) -> None:
+def set_up_worker(room: Room) -> None:
     """Prepare a worker process; one thread, since there is a process for every core."""
     global _worker
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _worker = Worker(config, acoustics, graph)
+    _worker = Worker(room)
 
 
 def decode_in_worker(utterances: Sequence[Utterance]) -> list[Answer]:
@@ -182,27 +289,20 @@ def make_batches(utterances: Sequence[Utterance], max_duration: float) -> list[l
     return batches
 
 
-def entry(answer: Answer, symbols: k2.SymbolTable, acoustic_scale: float) -> NbestEntry:
-    """Spell the words out and take the scores apart."""
-    hypotheses = []
-    for path in answer.paths:
-        words = tuple(symbols[word] for word in path.words)
-        am = (path.total - path.graph) / acoustic_scale
-        hypotheses.append(Hypothesis(words, round(am, 4), round(path.graph, 4)))
-    return NbestEntry(answer.utterance, answer.search.value, answer.density, tuple(hypotheses))
-
-
 def summarise(entries: Sequence[NbestEntry], seconds: float) -> dict[str, object]:
     """Figures of one part: speed, density of the lattices, and how many searches needed a rescue."""
     speech = sum(e.utterance.duration for e in entries)
-    count = max(1, len(entries))
+    count, words = max(1, len(entries)), max(1, sum(len(e.utterance.reference) for e in entries))
+    listed = (nbest_oracle_errors([h.words for h in e.lists[FIRST_PASS]], e.utterance.reference) for e in entries)
     return {
         "utterances": len(entries),
         "speech_seconds": round(speech, 2),
         "wall_seconds": round(seconds, 2),
         "real_time_factor": round(seconds / max(speech, 1e-9), 4),
         "mean_density": round(sum(e.density for e in entries) / count, 1),
-        "mean_hypotheses": round(sum(len(e.hypotheses) for e in entries) / count, 1),
+        "mean_hypotheses": round(sum(len(e.lists[FIRST_PASS]) for e in entries) / count, 1),
+        "lattice_oracle_wer": round(sum(e.oracle_errors for e in entries) / words, 4),
+        "nbest_oracle_wer": round(sum(listed) / words, 4),
         "searches": dict(Counter(e.search for e in entries)),
         "rescued": [e.utterance.id for e in entries if e.search not in (Search.NORMAL, Search.FAILED)],
         "failed": [e.utterance.id for e in entries if e.search == Search.FAILED],
@@ -212,10 +312,12 @@ def summarise(entries: Sequence[NbestEntry], seconds: float) -> dict[str, object
 def report(part: str, summary: Mapping[str, object]) -> None:
     """Say how it went; failures are named, never swallowed."""
     logger.info(
-        "%s: %s utterances, %s s of speech in %s s (RTF %s), %s arcs per frame, %s hypotheses each",
+        "%s: %s utterances, %s s of speech in %s s (RTF %s), %s arcs per frame, %s hypotheses each; "
+        "a perfect choice: WER %.2f %% from the lattices, %.2f %% from the lists",
         part,
         *(summary[key] for key in ("utterances", "speech_seconds", "wall_seconds", "real_time_factor")),
         *(summary[key] for key in ("mean_density", "mean_hypotheses")),
+        *(100 * float(str(summary[key])) for key in ("lattice_oracle_wer", "nbest_oracle_wer")),
     )
     for key, meaning in {"rescued": "needed a second search", "failed": "have no hypothesis at all"}.items():
         ids = summary[key]

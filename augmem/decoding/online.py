@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from augmem.decoding.config import DecodingConfig
-from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice, ranges
+from augmem.decoding.lattice import FINAL, Floats, Lattice, arc_frames
 from augmem.decoding.search import DecodingGraph, prepared, split_lattices, with_open_ends
 
 PAUSE_PENALTY = -1e6
@@ -106,7 +106,7 @@ class OnlineSearch:
         arcs = lattices.arcs.values().numpy()
         shape = lattices.arcs.shape()
         splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
-        frames = [arc_frames(arcs[begin:end]) for begin, end in pairwise(splits)]
+        frames = [arc_frames(arcs[begin:end, 0], arcs[begin:end, 1]) for begin, end in pairwise(splits)]
         lattices.frame = torch.from_numpy(np.concatenate(frames).astype(np.int32))
         complete = (arcs[:, 2] == FINAL) & (lattices.opened.numpy() == 0)
         split = split_lattices(lattices, scores, self.config.acoustic_scale)
@@ -114,16 +114,3 @@ class OnlineSearch:
             Growing(lattice, complete[begin:end])
             for lattice, begin, end in zip(split, splits, splits[1:], strict=False)
         ]
-
-
-def arc_frames(arcs: Ints) -> Ints:
-    """(A,) frame of each arc (source, target, ...) of one frame-synchronous lattice: the depth of its source."""
-    source, target = arcs[:, 0].astype(np.int64), arcs[:, 1].astype(np.int64)
-    frames = np.zeros(len(arcs), dtype=np.int64)
-    splits = np.searchsorted(source, np.arange(int(target.max(initial=-1)) + 2))
-    states, frame = np.zeros(1, dtype=np.int64), 0
-    while len(states) and len(arcs):
-        leaving = ranges(splits[states], splits[states + 1] - splits[states])
-        frames[leaving] = frame
-        states, frame = np.unique(target[leaving]), frame + 1
-    return frames

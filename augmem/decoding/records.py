@@ -12,6 +12,7 @@ from typing import Any
 from augmem.files import atomic_path
 
 NBEST_FILE = "nbest.jsonl.gz"
+FIRST_PASS, RESCORED = "first_pass", "rescored"
 
 
 @dataclass(frozen=True)
@@ -37,15 +38,16 @@ class Hypothesis:
 
     Args:
         words: the words.
-        am: acoustic score, summed over all alignments in the lattice.
-        lm_first: the decoding graph's score on the best alignment: first-pass LM, pronunciations and silence.
-        lm_rescore: the rescoring LM's log-probability of the sentence; None if there was no such LM.
+        am: acoustic score; in the first pass summed over all alignments in the lattice, else of the best one.
+        lm: in the first pass the decoding graph's score on the best alignment (language model, pronunciations and
+            silence), in rescored lists the larger language model's log-probability of the sentence.
+        times: begin and end of each word in seconds, on the best alignment.
     """
 
     words: tuple[str, ...]
     am: float
-    lm_first: float
-    lm_rescore: float | None = None
+    lm: float
+    times: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,39 +58,58 @@ class NbestEntry:
         utterance: what was decoded.
         search: how its lattice was found (`augmem.decoding.search.Search`).
         density: arcs of the lattice per frame.
-        hypotheses: the first pass's best first; empty only if the search failed altogether.
+        oracle_errors: word errors of the lattice's path nearest to the reference.
+        lists: FIRST_PASS's hypotheses, and RESCORED's if there is a larger language model; the best first, none only if
+            the search failed altogether.
     """
 
     utterance: Utterance
     search: str
     density: float
-    hypotheses: tuple[Hypothesis, ...]
+    oracle_errors: int
+    lists: dict[str, tuple[Hypothesis, ...]]
 
     def to_json(self) -> str:
         """One line, words joined by blanks."""
         value = {**asdict(self.utterance), "search": self.search, "density": round(self.density, 1)}
+        value["oracle_errors"] = self.oracle_errors
         value["ref"] = " ".join(value.pop("reference"))
-        value["hypotheses"] = [{**asdict(h), "words": " ".join(h.words)} for h in self.hypotheses]
+        value["lists"] = {
+            system: [{**vars(h), "words": " ".join(h.words)} for h in listed] for system, listed in self.lists.items()
+        }
         return json.dumps(value, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str) -> NbestEntry:
         """The inverse of `to_json`; KeyError or TypeError on a line of another kind."""
         value: dict[str, Any] = json.loads(text)
-        listed = [Hypothesis(**{**h, "words": tuple(h["words"].split())}) for h in value["hypotheses"]]
+        lists = {
+            system: tuple(Hypothesis(tuple(h["words"].split()), h["am"], h["lm"], pairs(h["times"])) for h in listed)
+            for system, listed in value["lists"].items()
+        }
         utterance = Utterance(value["id"], tuple(value["ref"].split()), value["speaker"], value["duration"])
-        return NbestEntry(utterance, value["search"], value["density"], tuple(listed))
+        return NbestEntry(utterance, value["search"], value["density"], value["oracle_errors"], lists)
+
+
+def pairs(times: list[list[float]]) -> tuple[tuple[float, float], ...]:
+    """JSON knows no tuples."""
+    return tuple((begin, end) for begin, end in times)
 
 
 def write_nbest(folder: Path, entries: Iterable[NbestEntry]) -> None:
-    """Write a part's n-best file; equal entries give equal bytes (no time stamp inside)."""
+    """Write a part's n-best file."""
+    write_text_gz(folder / NBEST_FILE, (entry.to_json() + "\n" for entry in entries))
+
+
+def write_text_gz(path: Path, texts: Iterable[str]) -> None:
+    """Write texts, one after the other; equal ones give equal bytes (no time stamp inside)."""
     with (
-        atomic_path(folder / NBEST_FILE) as temporary,
+        atomic_path(path) as temporary,
         temporary.open("wb") as raw,
         gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
     ):
-        for entry in entries:
-            packed.write((entry.to_json() + "\n").encode())
+        for text in texts:
+            packed.write(text.encode())
 
 
 def read_nbest(folder: Path) -> Iterator[NbestEntry]:

@@ -1,76 +1,138 @@
-"""A second opinion on n-best lists: the exact score of every hypothesis under a larger n-gram model.
+"""A second opinion: the exact scores of a larger n-gram model, on whole lattices and on single sentences.
 
-Only the n-grams that the lists can ask for are read into memory, so the size of the model does not matter.
+The lattice is walked frame by frame with the model's state beside its own (Ljolje et al. 1999, on-the-fly composition):
+each pair of both becomes a state of the new lattice. KenLM knows the smallest state that matters, so paths
+join as early as they can, and back-off is walked as the model means it, without the ambiguity of epsilon arcs.
+
+Letters: A arcs, N states alive at a frame.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
-from augmem.decoding.records import NbestEntry, read_nbest, write_nbest
-from augmem.lang.arpa import END, START, ArpaModel, arpa_order, needed_ngrams, read_arpa
+import kenlm
+import numpy as np
 
-logger = logging.getLogger(__name__)
+from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice, ranges
 
 UNSEEN = -7.0  # log10 of a word the model has no score for at all, and no word for the unknown either
+END = "</s>"
 
 
-class SentenceScorer:
-    """Natural log-probabilities of whole sentences, their end included, by the true back-off walk."""
-
-    def __init__(self, model: ArpaModel) -> None:
-        self.model = model
-        self.unseen: Counter[str] = Counter()
-        self.history = model.order - 1
-        self.logprob = lru_cache(maxsize=1_000_000)(self._logprob)
-
-    def score(self, words: Sequence[str]) -> float:
-        """log p(words, end); words the model lacks are scored as its word for the unknown."""
-        known = [START, *(self.known(word) for word in words), END]
-        total = sum(self.logprob(known[n], tuple(known[max(0, n - self.history) : n])) for n in range(1, len(known)))
-        return total * math.log(10)
-
-    def known(self, word: str) -> str:
-        """The word, or what the model has for words it does not know."""
-        if (word,) in self.model.ngrams:
-            return word
-        self.unseen[word] += 1
-        return self.model.unknown_word or word
-
-    def _logprob(self, word: str, history: tuple[str, ...]) -> float:
-        return self.model.logprob(word, history) if (word,) in self.model.ngrams else UNSEEN
+class TooLarge(ValueError):  # noqa: N818 - a fact about a lattice, not a mistake
+    """A lattice has more arcs under the larger model than are allowed."""
 
 
-def rescore_parts(decode_dir: Path, parts: Sequence[str], arpa: Path) -> None:
-    """Fill in lm_rescore of every hypothesis in the parts' n-best files.
+class NgramModel:
+    """An n-gram model in ARPA form, its states as numbers; scores are natural logarithms.
+
+    Args:
+        arpa: the file, or KenLM's binary form of it.
 
     Raises:
-        FileNotFoundError, ValueError: the model cannot be read; the message names file and line.
+        ValueError: it is no n-gram model.
     """
-    entries = {part: list(read_nbest(decode_dir / part)) for part in parts}
-    order = arpa_order(arpa)
-    logger.info("rescoring with %s (order %d)", arpa, order)
-    needed = needed_ngrams(sentences(entry for listed in entries.values() for entry in listed), order)
-    scorer = SentenceScorer(read_arpa(arpa, needed))
-    for part, listed in entries.items():
-        write_nbest(decode_dir / part, [rescored(entry, scorer) for entry in listed])
-    if scorer.unseen:
-        examples = ", ".join(word for word, _ in scorer.unseen.most_common(10))
-        logger.warning("%s lacks %d words of the hypotheses: %s", arpa, len(scorer.unseen), examples)
+
+    def __init__(self, arpa: Path) -> None:
+        settings = kenlm.Config()
+        settings.show_progress, settings.arpa_complain = False, kenlm.ARPALoadComplain.NONE
+        try:
+            self.model = kenlm.Model(str(arpa), settings)
+        except (OSError, RuntimeError) as error:
+            raise ValueError(f"{arpa}: not an n-gram model ({error}); run the lm stage again") from error
+        beginning = kenlm.State()
+        self.model.BeginSentenceWrite(beginning)
+        self.states = [beginning]
+        self.numbers = {beginning: 0}
+        self.known: dict[tuple[int, str], tuple[int, float]] = {}
+        self.unseen: Counter[str] = Counter()
+
+    def extend(self, state: int, word: str) -> tuple[int, float]:
+        """The state after one more word, and log p(word | state). State 0 is the sentence's beginning."""
+        if (state, word) not in self.known:
+            after = kenlm.State()
+            score = self.model.BaseScore(self.states[state], word, after)
+            number = self.numbers.setdefault(after, len(self.states))
+            if number == len(self.states):
+                self.states.append(after)
+            if word not in self.model:
+                self.unseen[word] += 1
+            self.known[state, word] = number, max(score, UNSEEN) * math.log(10)
+        return self.known[state, word]
+
+    def sentence(self, words: Sequence[str]) -> float:
+        """log p(words, end of sentence)."""
+        state, total = 0, 0.0
+        for word in (*words, END):
+            state, score = self.extend(state, word)
+            total += score
+        return total
 
 
-def rescored(entry: NbestEntry, scorer: SentenceScorer) -> NbestEntry:
-    """The same list with the model's scores."""
-    listed = [replace(h, lm_rescore=round(scorer.score(h.words), 4)) for h in entry.hypotheses]
-    return replace(entry, hypotheses=tuple(listed))
+def rescored(lattice: Lattice, model: NgramModel, words: Mapping[int, str], max_arcs: int) -> Lattice:
+    """The lattice's paths with the model's score as `graph`; whatever the decoding graph said is left out.
+
+    Args:
+        words: word id -> word.
+        max_arcs: arcs of the new lattice at most.
+
+    Raises:
+        TooLarge: there would be more.
+    """
+    arcs, sources, targets, graph = [], [], [], []
+    state, context = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)  # (N,) lattice's and model's
+    first = count = 0  # number of the first state alive, and arcs so far
+    for frame in lattice.frames():
+        leaving = lattice.arc_splits[state + 1] - lattice.arc_splits[state]
+        arc, row = ranges(lattice.arc_splits[state], leaving), np.repeat(np.arange(len(state)), leaving)
+        count += len(arc)
+        if count > max_arcs:
+            raise TooLarge(f"more than {max_arcs} arcs after {frame} of {lattice.num_frames} frames")
+        reached, scores = follow(model, words, context[row], lattice.words[arc], lattice.unit[arc] == FINAL)
+        pairs, target = np.unique(np.stack([lattice.target[arc], reached], axis=1), axis=0, return_inverse=True)
+        arcs.append(arc)
+        sources.append(first + row)
+        first += len(state)
+        targets.append(first + target.ravel())
+        graph.append(scores)
+        state, context = pairs[:, 0], pairs[:, 1]
+    kept = np.concatenate(arcs)
+    return replace(
+        lattice,
+        source=np.concatenate(sources),
+        target=np.concatenate(targets),
+        frame=lattice.frame[kept],
+        unit=lattice.unit[kept],
+        words=lattice.words[kept],
+        acoustic=lattice.acoustic[kept],
+        graph=np.concatenate(graph),
+    )
 
 
-def sentences(entries: Iterable[NbestEntry]) -> Iterable[str]:
-    """The hypotheses as texts."""
-    return (" ".join(hypothesis.words) for entry in entries for hypothesis in entry.hypotheses)
+def follow(
+    model: NgramModel, spelling: Mapping[int, str], contexts: Ints, words: Ints, final: np.ndarray
+) -> tuple[Ints, Floats]:
+    """The model's states (A,) after each arc's words (A, K), or after the sentence's end; and the scores (A,)."""
+    contexts, scores = contexts.copy(), np.zeros(len(contexts))
+    for column in words.T:
+        step(model, spelling, contexts, scores, np.flatnonzero(column), column)
+    step(model, {FINAL: END}, contexts, scores, np.flatnonzero(final), np.full(len(contexts), FINAL))
+    contexts[final] = 0  # all that has ended is one state
+    return contexts, scores
+
+
+def step(
+    model: NgramModel, spelling: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
+) -> None:
+    """Extend the contexts of some rows by their words, in place."""
+    if len(rows) == 0:
+        return
+    pairs, place = np.unique(np.stack([contexts[rows], words[rows]], axis=1), axis=0, return_inverse=True)
+    found = [model.extend(int(context), spelling[int(word)]) for context, word in pairs]
+    contexts[rows] = np.array([number for number, _ in found], dtype=np.int64)[place.ravel()]
+    scores[rows] += np.array([score for _, score in found])[place.ravel()]

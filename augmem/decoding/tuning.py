@@ -4,12 +4,16 @@ Two systems are tuned: `first_pass` weighs the decoding graph's score, `rescored
     model's instead:
 
     score(words) = am + lm_scale * lm + insertion_penalty * number of words
+
+A third, `mbr`, turns the scores of `rescored` into probabilities and takes the hypothesis with the least expected word
+errors (minimum Bayes risk) in place of the most probable one. Only the ratio of acoustic to language model scores
+counts for the choice, so sweeping `lm_scale` sweeps the acoustic scale.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -21,13 +25,15 @@ import numpy as np
 from augmem.decoding.calibration import Judged, calibrate
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Floats
-from augmem.decoding.records import Hypothesis, NbestEntry, read_nbest
+from augmem.decoding.posteriors import minimum_bayes_risk, posteriors, word_confidences
+from augmem.decoding.records import FIRST_PASS, RESCORED, Hypothesis, NbestEntry, read_nbest
 from augmem.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
-FIRST_PASS, RESCORED = "first_pass", "rescored"
+MBR = "mbr"
 TUNED_FILE = "tuned.json"
+MOST_RISKS = 50  # hypotheses at most among which the risk is weighed; the work grows with their square
 GRIDS = {"lm_scale": "lm_scales", "insertion_penalty": "insertion_penalties"}
 
 
@@ -54,12 +60,16 @@ class Answer:
         id, speaker, reference: as in the utterance.
         words: what the system understood; empty if it heard no word, or found no path (logged, and in
             summary.json).
+        times: begin and end of each word, seconds.
+        confidences: probability that each word is right.
     """
 
     id: str
     speaker: str
     reference: tuple[str, ...]
     words: tuple[str, ...]
+    times: tuple[tuple[float, float], ...] = ()
+    confidences: tuple[float, ...] = ()
 
 
 def tune(decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, output: Path | None = None) -> Path:
@@ -80,15 +90,14 @@ def tune(decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, out
     if not dev_parts:
         raise ValueError("no dev part to tune on: name one in the recipe's corpus.dev")
     entries = [entry for part in dev_parts for entry in read_nbest(decode_dir / part)]
-    table = Table(entries)
-    if table.words == 0:
+    words = sum(len(entry.utterance.reference) for entry in entries)
+    if words == 0:
         raise ValueError(f"{decode_dir}: the transcripts of {', '.join(dev_parts)} hold no word to tune on")
-    result = {
-        "parts": list(dev_parts),
-        "words": table.words,
-        "oracle_wer": table.oracle_errors() / table.words,
-        "systems": {system: tuned(system, table, config) for system in table.systems()},
-    }
+    systems = {system: tuned(system, Table(entries, system), config) for system in entries[0].lists}
+    if RESCORED in systems:
+        systems[MBR] = risk_tuned(entries, words, systems[RESCORED])
+    oracle = Table(entries, FIRST_PASS).oracle_errors() / words
+    result = {"parts": list(dev_parts), "words": words, "oracle_wer": oracle, "systems": systems}
     path = output or decode_dir / TUNED_FILE
     write_json(path, result)
     return path
@@ -99,7 +108,7 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
     sweep = []
     for lm_scale, penalty in product(config.lm_scales, config.insertion_penalties):
         scales = Scales(lm_scale, penalty)
-        wer = table.errors_at(system, scales) / table.words
+        wer = table.errors_at(scales) / table.words
         sweep.append({"lm_scale": lm_scale, "insertion_penalty": penalty, "wer": wer})
     best = min(sweep, key=lambda p: (p["wer"], abs(p["lm_scale"] - 1) + abs(p["insertion_penalty"])))
     logger.info(
@@ -110,16 +119,28 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
     )
     warn_at_edge(system, "lm_scale", best["lm_scale"], config.lm_scales)
     warn_at_edge(system, "insertion_penalty", best["insertion_penalty"], config.insertion_penalties)
-    calibrated = calibrate(judged(table, system, Scales(best["lm_scale"], best["insertion_penalty"])))
+    calibrated = calibrate(judged(table, Scales(best["lm_scale"], best["insertion_penalty"])))
     return {**best, **calibrated, "sweep": sweep}
 
 
-def judged(table: Table, system: str, scales: Scales) -> Iterator[Judged]:
+def risk_tuned(entries: Sequence[NbestEntry], words: int, base: Mapping[str, Any]) -> dict[str, Any]:
+    """The system `mbr`: scales and probabilities of `rescored`, and the WER they lead to."""
+    scales = Scales(base["lm_scale"], base["insertion_penalty"], base["posterior_scale"])
+    errors = 0
+    for entry in entries:
+        answer = answered(entry, MBR, scales)
+        errors += kaldialign.edit_distance(list(answer.reference), list(answer.words))["total"]
+    logger.info(
+        "%s: dev WER %.2f %% at the same scales, posterior scale %g", MBR, 100 * errors / words, scales.posterior_scale
+    )
+    return {**vars(scales), "wer": errors / words}
+
+
+def judged(table: Table, scales: Scales) -> Iterator[Judged]:
     """Each utterance's list as `calibrate` wants it."""
-    for entry, scores in zip(table.entries, table.scores(system, scales), strict=True):
-        if entry.hypotheses:
-            found = [hypothesis.words for hypothesis in entry.hypotheses]
-            yield Judged(found, scores[: len(found)], entry.utterance.reference)
+    for entry, scores in zip(table.entries, table.scores(scales), strict=True):
+        if listed := entry.lists[table.system]:
+            yield Judged([hypothesis.words for hypothesis in listed], scores[: len(listed)], entry.utterance.reference)
 
 
 def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) -> None:
@@ -135,44 +156,37 @@ def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) ->
 
 
 class Table:
-    """N-best lists as matrices, so that a point of the grid costs one pass over them.
+    """One system's n-best lists as matrices, so that a point of the grid costs one pass over them.
 
     Rows are utterances, columns hypotheses; short lists are padded with hypotheses that never win. An empty
     list counts as one hypothesis without words.
     """
 
-    def __init__(self, entries: Sequence[NbestEntry]) -> None:
-        self.entries = entries
+    def __init__(self, entries: Sequence[NbestEntry], system: str) -> None:
+        self.entries, self.system = entries, system
         self.words = sum(len(e.utterance.reference) for e in entries)
-        width = max((len(e.hypotheses) for e in entries), default=0) or 1
-        self.am, self.first, self.large, self.length, self.errors = (np.zeros((len(entries), width)) for _ in range(5))
+        width = max((len(e.lists[system]) for e in entries), default=0) or 1
+        self.am, self.lm, self.length, self.errors = (np.zeros((len(entries), width)) for _ in range(4))
         self.am[:, 1:] = -np.inf
         for row, entry in enumerate(entries):
             self.errors[row, 0] = len(entry.utterance.reference)
-            for column, hypothesis in enumerate(entry.hypotheses):
+            for column, hypothesis in enumerate(entry.lists[system]):
                 self.fill(row, column, hypothesis, entry.utterance.reference)
-        self.has_large = any(e.hypotheses and e.hypotheses[0].lm_rescore is not None for e in entries)
 
     def fill(self, row: int, column: int, hypothesis: Hypothesis, reference: tuple[str, ...]) -> None:
         """Enter one hypothesis; its errors are counted here, once for the whole grid."""
         self.am[row, column] = hypothesis.am
-        self.first[row, column] = hypothesis.lm_first
-        self.large[row, column] = hypothesis.lm_rescore or 0.0
+        self.lm[row, column] = hypothesis.lm
         self.length[row, column] = len(hypothesis.words)
         self.errors[row, column] = kaldialign.edit_distance(list(reference), list(hypothesis.words))["total"]
 
-    def systems(self) -> list[str]:
-        """Those whose scores the lists hold."""
-        return [FIRST_PASS, RESCORED] if self.has_large else [FIRST_PASS]
+    def scores(self, scales: Scales) -> Floats:
+        """(utterances, hypotheses) what hypotheses are ranked by."""
+        return self.am + scales.lm_scale * self.lm + scales.insertion_penalty * self.length
 
-    def scores(self, system: str, scales: Scales) -> Floats:
-        """(utterances, hypotheses) scores of one system."""
-        lm = self.first if system == FIRST_PASS else self.large
-        return self.am + scales.lm_scale * lm + scales.insertion_penalty * self.length
-
-    def errors_at(self, system: str, scales: Scales) -> int:
+    def errors_at(self, scales: Scales) -> int:
         """Word errors of the hypotheses that win."""
-        winners = self.scores(system, scales).argmax(axis=1)
+        winners = self.scores(scales).argmax(axis=1)
         return int(self.errors[np.arange(len(winners)), winners].sum())
 
     def oracle_errors(self) -> int:
@@ -194,20 +208,19 @@ def load_scales(tuned_file: Path) -> dict[str, Scales]:
 
 def hypotheses(decode_dir: Path, part: str, system: str, scales: Scales) -> list[Answer]:
     """The answers of one system to every utterance of a part."""
-    return [
-        Answer(
-            entry.utterance.id,
-            entry.utterance.speaker,
-            entry.utterance.reference,
-            winner(entry, system, scales),
-        )
-        for entry in read_nbest(decode_dir / part)
-    ]
+    return [answered(entry, system, scales) for entry in read_nbest(decode_dir / part)]
 
 
-def winner(entry: NbestEntry, system: str, scales: Scales) -> tuple[str, ...]:
-    """The words of the best hypothesis under these scales."""
-    if not entry.hypotheses:
-        return ()
-    scores = Table([entry]).scores(system, scales)[0]
-    return entry.hypotheses[int(scores.argmax())].words
+def answered(entry: NbestEntry, system: str, scales: Scales) -> Answer:
+    """One system's answer to one utterance; what was said plays no part in it."""
+    about = (entry.utterance.id, entry.utterance.speaker, entry.utterance.reference)
+    listed = entry.lists[RESCORED if system == MBR else system]
+    if not listed:
+        return Answer(*about, ())
+    scores = np.array([h.am + scales.lm_scale * h.lm + scales.insertion_penalty * len(h.words) for h in listed])
+    ranked = np.argsort(-scores, kind="stable")[:MOST_RISKS]
+    words = [listed[n].words for n in ranked]
+    probabilities = posteriors(scores[ranked], scales.posterior_scale)
+    place = minimum_bayes_risk(words, probabilities) if system == MBR else 0
+    sure = word_confidences(words[place], words, probabilities)
+    return Answer(*about, words[place], listed[ranked[place]].times, tuple(sure))

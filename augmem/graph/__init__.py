@@ -1,14 +1,14 @@
 """Graphs: topologies H, lexicon L, phone LM P, grammar G, and what is composed of them.
 
 For training: numerators (one small graph a transcript) and the denominator, with exact total scores and
-gradients. For decoding: HLG and the larger G for rescoring. One topology, chosen by name, serves all of them.
+gradients. For decoding: HLG. One topology, chosen by name, serves all of them.
 """
 
 from augmem.graph.config import TOPOLOGIES, GraphConfig
 from augmem.graph.denominator import Denominator
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import load_fsa, save_fsa
-from augmem.graph.hlg import SizeLog, build_hlg, build_rescoring_grammar, read_grammar
+from augmem.graph.hlg import SizeLog, build_hlg, read_grammar
 from augmem.graph.k2_score import k2_score
 from augmem.graph.numerator import NumeratorCompiler
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
@@ -27,7 +27,6 @@ __all__ = [
     "PhoneLm",
     "SizeLog",
     "build_hlg",
-    "build_rescoring_grammar",
     "build_topology",
     "estimate_phone_lm",
     "frame_graph",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+BYTES_PER_ARC = 1000  # TODO
+
 
 class SizeLog:
     """Runs the steps of building a graph; logs and remembers each result's size and time."""
@@ -75,6 +77,7 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
     lexicon = log("L_disambig", lambda: k2.arc_sort(lang.L_disambig()))
     grammar = log("G", lambda: k2.arc_sort(grammar))
     graph = log("LG composed", lambda: k2.connect(k2.compose(lexicon, grammar)))
+    warn_of_memory(graph.num_arcs, available_memory())
     graph = log("LG determinised", lambda: k2.connect(k2.determinize(graph)))
     _remove_disambiguation(graph, lang)
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
@@ -92,12 +95,20 @@ def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
     values[values >= lang.words["#0"]] = 0
 
 
-def build_rescoring_grammar(lang: Lang, grammar: k2.Fsa) -> k2.Fsa:
-    """The larger G as an acceptor for rescoring lattices: back-off arcs are epsilons, `lm_scores` kept."""
-    acceptor = k2.Fsa(grammar.arcs.values().clone())  # setting labels writes into the arcs
-    labels = acceptor.labels.clone()
-    labels[labels >= lang.words["#0"]] = 0
-    acceptor.labels = labels
-    acceptor.scores = grammar.scores.clone()
-    acceptor.lm_scores = grammar.scores.clone()
-    return k2.arc_sort(acceptor)
+def warn_of_memory(composed_arcs: int, available: float) -> None:
+    """Say beforehand if building HLG is likely to need more memory than there is, in bytes."""
+    needed = BYTES_PER_ARC * composed_arcs
+    if needed > available:
+        _LOG.warning(
+            "HLG will need about %.1f GB of memory and %.1f GB are free: prune the first-pass language model more "
+            "(lm.first_pass_pruning), or lower lm.first_pass_order",
+            needed / 1e9, available / 1e9,
+        )  # fmt: skip
+
+
+def available_memory() -> float:
+    """Bytes that may still be had; without limit where the system does not tell."""
+    meminfo = Path("/proc/meminfo")
+    lines = meminfo.read_text().splitlines() if meminfo.exists() else []
+    found = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return found[0] if found else float("inf")

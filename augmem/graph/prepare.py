@@ -11,7 +11,7 @@ from augmem.files import write_json
 from augmem.graph.config import GraphConfig
 from augmem.graph.denominator import denominator_fsa
 from augmem.graph.fsa import save_fsa
-from augmem.graph.hlg import SizeLog, build_hlg, build_rescoring_grammar, read_grammar
+from augmem.graph.hlg import SizeLog, build_hlg, read_grammar
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
 from augmem.lang.lang import Lang
 
@@ -20,11 +20,11 @@ SILENCE = "SIL"
 
 
 def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path) -> None:
-    """Write P.pt, HLG.pt, G_rescoring.pt and sizes.json (states, arcs, seconds of each step) to `output`.
+    """Write P.pt, HLG.pt and sizes.json (states, arcs, seconds of each step) to `output`.
 
     Args:
         lang_dir: the lang folder.
-        lm_dir: holds first_pass.fst.txt and rescoring.fst.txt.
+        lm_dir: holds first_pass.fst.txt.
         train_texts: normalised transcripts, from which P is estimated.
 
     Raises:
@@ -36,8 +36,6 @@ def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_text
     save_fsa(phone_lm, output / "P.pt")
     log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
     save_fsa(build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt")
-    larger = read_grammar(lm_dir / "rescoring.fst.txt")
-    save_fsa(log("G for rescoring", lambda: build_rescoring_grammar(lang, larger)), output / "G_rescoring.pt")
     write_json(output / "sizes.json", log.sizes)
 
 

@@ -37,10 +37,10 @@ class Source(NamedTuple):
 def prepare_language_models(
     config: LmConfig, train_texts: Sequence[str], dev_texts: DevTexts, lang_dir: Path, output: Path
 ) -> None:
-    """Write `first_pass` and `rescoring` as .arpa and .fst.txt, and their fit to dev as summary.json.
+    """Write `first_pass` and `rescoring` as .arpa, and their fit to dev as summary.json.
 
-    Both have exactly the lang folder's words and <UNK>. The FST text has the ids of its words.txt, and #0 on
-    back-off arcs.
+    Both have exactly the lang folder's words and <UNK>. `first_pass`, which goes into the decoding graph, also comes
+    as .fst.txt, with the ids of words.txt, and #0 on back-off arcs.
 
     Args:
         train_texts: normalised training sentences.
@@ -61,7 +61,7 @@ def prepare_language_models(
             else:
                 train(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, arpa)
                 _prune(arpa, getattr(config, f"{name}_pruning"), name)
-        _write_fst(output / f"{name}.arpa", lang_dir / "words.txt", output / f"{name}.fst.txt")
+    _write_fst(output / f"{MODELS[0]}.arpa", lang_dir / "words.txt", output / f"{MODELS[0]}.fst.txt")
     summary = {name: evaluate(output / f"{name}.arpa", dev_texts) for name in MODELS}
     write_json(output / "summary.json", summary)
     log.info("language models\n%s", format_table(summary))

@@ -1,4 +1,4 @@
-"""Training curves as small SVG pictures that take their ink from the page: right in light and in dark."""
+"""Curves as small SVG pictures that take their ink from the page: right in light and in dark."""
 
 from __future__ import annotations
 
@@ -202,8 +202,28 @@ def _limit_to_bulk(axes: Axes, series: Sequence[Points]) -> None:
     axes.set_ylim(low - margin, high + 6 * margin)  # the legend stands in the room above
 
 
-def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
-    """Draw over training steps; `name` keeps the identifiers of several pictures on one page apart."""
+def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
+    """Confidence against accuracy on dev, for every system in a tuned.json that was calibrated."""
+    systems = {name: s["reliability"] for name, s in tuned.get("systems", {}).items() if s.get("reliability")}
+    if not systems:
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 100], [0, 100], color=INK, alpha=0.4, linewidth=0.8, linestyle="--", label="honest")
+        for colour, (name, bins) in zip((BLUE, ORANGE, GREEN, VIOLET), systems.items(), strict=False):
+            told, right = ([100 * point[key] for point in bins] for key in ("confidence", "accuracy"))
+            axes.plot(told, right, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
+        axes.set_ylim(0, 135)
+
+    words = ", ".join(f"{name.replace('_', ' ')} {sum(p['words'] for p in bins):,}" for name, bins in systems.items())
+    caption = f"Of the words given 80 % confidence, 80 % should be right. Words on dev: {words}."
+    return Chart("Are confidences honest?", caption, _svg("reliability", draw, "% right", "% confidence", "upper left"))
+
+
+def _svg(
+    name: str, draw: Callable[[Axes], None], unit: str, across: str = "training step", legend: str = "upper right"
+) -> str:
+    """Draw; `name` keeps the identifiers of several pictures on one page apart."""
     import matplotlib  # two seconds of imports, needed only here
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -216,14 +236,14 @@ def _svg(name: str, draw: Callable[[Axes], None], unit: str) -> str:
         figure = Figure(figsize=(4.6, 2.9), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
-        axes.set_xlabel("training step")
+        axes.set_xlabel(across)
         axes.set_ylabel(unit)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         axes.grid(color=INK, alpha=0.13, linewidth=0.7)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.legend(frameon=False, loc="upper right", fontsize=8.5)
+        axes.legend(frameon=False, loc=legend, fontsize=8.5)
         return to_svg(figure)
 
 

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from augmem.files import read_json, write_text
 from augmem.scoring.alignment import Utterance
 from augmem.scoring.compare import Comparison
-from augmem.scoring.figures import read_log, training_charts
+from augmem.scoring.figures import read_log, reliability_chart, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 SHOWN_SKIPPED = 200
@@ -87,6 +87,7 @@ class ReportInputs:
         facts: short facts beside it, e.g. {"Parameters": "1.7 million"}
         training_log: log.jsonl of the training
         tuned: tuned.json of the decoding
+        searches: part -> summary.json of its decoding
         attention: pictures of what the memory attends to
         comparisons: paired tests between systems, with the part they were made on
         skipped: utterances left out
@@ -103,6 +104,7 @@ class ReportInputs:
     facts: Mapping[str, str] = field(default_factory=dict)
     training_log: Path | None = None
     tuned: Path | None = None
+    searches: Mapping[str, Path] = field(default_factory=dict)
     attention: Sequence[Picture] = ()
     comparisons: Sequence[tuple[str, Comparison]] = ()
     skipped: Sequence[Skipped] = ()
@@ -153,6 +155,8 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "charts": [(chart, Markup(chart.svg)) for chart in training_charts(log)],
         "tuned": tuned,
         "sweeps": sweep_tables(tuned),
+        "reliability": (chart, Markup(chart.svg)) if (chart := reliability_chart(tuned)) else None,
+        "searches": {part: read_json(path) for part, path in inputs.searches.items()},
         "few_speakers": sum(len(score["speakers"]) for score in best) <= SHOWN_SPEAKERS,
         "reasons": Counter((skipped.part, skipped.reason) for skipped in inputs.skipped).most_common(),
         "shown_skipped": inputs.skipped[:SHOWN_SKIPPED],

@@ -34,13 +34,12 @@ from augmem.decoding import (
     best_path,
     best_word_sequences,
     find_lattices,
-    words_on,
 )
-from augmem.decoding.lattice import backward_best
+from augmem.decoding.lattice import backward_best, forward_best
 from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
 from augmem.decoding.posteriors import confidences_in_place, posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph
-from augmem.decoding.times import WordFrames, path_of_words, word_frames
+from augmem.decoding.times import WordFrames, word_frames
 from augmem.encoder import select_streams, stack_states
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
 from augmem.streaming.events import Event, Word
@@ -241,17 +240,15 @@ class Recognizer:
     def _answer(self, lattice: Lattice) -> list[tuple[WordFrames, float]]:
         """The words that offline decoding would choose from this lattice, with their probabilities."""
         config = self.options.decoding
-        paths = best_word_sequences(lattice, config.nbest, config.nbest_beam, config.nbest_tokens)
+        limits = (config.nbest, config.nbest_beam, config.nbest_tokens)
+        paths = best_word_sequences(lattice, *limits, self.silent)
         if not paths:
             return []
         scores = np.array([score(path.total, path.graph, len(path.words), self.scales, config) for path in paths])
         winner = paths[int(scores.argmax())]
         spelt = [tuple(self.lang.word_of[word] for word in path.words) for path in paths]
         sure = word_confidences(spelt[int(scores.argmax())], spelt, posteriors(scores, self.scales.posterior_scale))
-        path = best_path(lattice)
-        if tuple(words_on(lattice, path)) != winner.words:
-            path = path_of_words(lattice, winner.words, config.nbest_beam)
-        return list(zip(word_frames(lattice, path, self.silent), sure, strict=True))
+        return list(zip(winner.times, sure, strict=True))
 
     def _event(
         self, kind: Literal["partial", "final"], stream: Stream, found: Sequence[tuple[WordFrames, float]], frames: int
@@ -281,18 +278,8 @@ def relative_cost(growing: Growing) -> float:
     ends = np.flatnonzero(growing.complete)
     if len(ends) == 0:
         return float("inf")
-    reversed_best = forward_best(lattice)
-    return float(ahead[0] - (reversed_best[lattice.source[ends]] + lattice.scores[ends]).max())
-
-
-def forward_best(lattice: Lattice) -> NDArray[np.float64]:
-    """(Q,) score of the best path from the start to each state."""
-    best = np.full(lattice.num_states, -np.inf)
-    best[0] = 0.0
-    for frame in lattice.frames():
-        arcs = lattice.arcs_of(frame)
-        np.maximum.at(best, lattice.target[arcs], best[lattice.source[arcs]] + lattice.scores[arcs])
-    return best
+    reached = forward_best(lattice)
+    return float(ahead[0] - (reached[lattice.source[ends]] + lattice.scores[ends]).max())
 
 
 def boundary(words: Sequence[WordFrames], frames: int) -> int:

@@ -13,8 +13,11 @@ from collections import defaultdict
 from functools import lru_cache
 
 import k2
+import numpy as np
 import torch
 from torch import Tensor
+
+from augmem.decoding.lattice import Lattice
 
 NUM_UNITS = 4
 DISAMBIGUATION = 9  # marks back-off, so that it can happen between words only and each path exists once
@@ -112,6 +115,14 @@ def all_sentences(log_probs: Tensor, acoustic_scale: float = 1.0) -> dict[tuple[
         for units, scores in alignments.items()
         for words in parses(units)
     }
+
+
+def all_paths(lattice: Lattice, state: int = 0) -> list[list[int]]:
+    """Every path from a state to the end, as arcs."""
+    if state == lattice.num_states - 1:
+        return [[]]
+    leaving = np.flatnonzero(lattice.source == state)
+    return [[int(arc), *rest] for arc in leaving for rest in all_paths(lattice, int(lattice.target[arc]))]
 
 
 def log_sum(values: list[float]) -> float:

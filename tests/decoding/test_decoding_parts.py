@@ -16,7 +16,8 @@ import jiwer
 import pytest
 import torch
 
-from augmem.decoding import DecodingConfig, decode, hypotheses, load_scales, tune
+from augmem.decoding import DecodingConfig, best_word_sequences, decode, hypotheses, load_scales, tune
+from augmem.decoding.kaldi import read_kaldi_text
 from augmem.decoding.offline import make_batches
 from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
 from augmem.decoding.tuning import Scales
@@ -46,6 +47,7 @@ def graph(tmp_path: Path) -> Path:
     """A folder with the toy's words.txt and HLG.pt."""
     lines = [f"{word} {number}" for number, word in enumerate(WORDS)]
     (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
+    (tmp_path / "tokens.txt").write_text("<eps> 0\nA 1\nB 2\nC 3\n")
     torch.save(toys.toy_graph().as_dict(), tmp_path / "HLG.pt")
     return tmp_path
 
@@ -54,16 +56,17 @@ def toy_utterances(first: int, count: int) -> list[Utterance]:
     return [Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100) for n in range(first, first + count)]
 
 
-# log10 of each word; a unigram model, so that a sentence's score is the sum of its words' and its end's
+# log10 of each word; a unigram model in effect, so that a sentence's score is the sum of its words' and its end's
 UNIGRAMS = {"</s>": -0.3, "ONE": -0.5, "TWO": -0.9, "TO": -1.1, "TOO": -1.3}
 
 
 def large_model(folder: Path) -> Path:
     """An ARPA file of UNIGRAMS."""
     lines = [f"{score}\t{word}" for word, score in UNIGRAMS.items()]
-    head = ["\\data\\", f"ngram 1={len(lines) + 1}", "", "\\1-grams:", "-99\t<s>"]
+    head = ["\\data\\", f"ngram 1={len(lines) + 1}", "ngram 2=1", "", "\\1-grams:", "-99\t<s>\t0"]
+    bigram = ["", "\\2-grams:", f"{UNIGRAMS['TO']}\tONE TO"]  # KenLM reads no file without one
     path = folder / "large.arpa"
-    path.write_text("\n".join([*head, *lines, "", "\\end\\", ""]))
+    path.write_text("\n".join([*head, *(f"{line}\t0" for line in lines), *bigram, "", "\\end\\", ""]))
     return path
 
 
@@ -81,24 +84,71 @@ def test_result_does_not_depend_on_the_number_of_jobs(graph: Path) -> None:
         assert alone.read_bytes() == together.read_bytes()
     entries = list(read_nbest(graph / "alone" / "dev"))
     assert [e.utterance for e in entries] == parts["dev"]
-    assert all(1 <= len(e.hypotheses) <= 8 for e in entries)
+    assert all(1 <= len(listed) <= 8 for e in entries for listed in e.lists.values())
     summary = json.loads((graph / "alone" / "dev" / "summary.json").read_text())
     assert summary["utterances"] == 9 and summary["searches"] == {"normal": 9} and summary["real_time_factor"] > 0
 
 
+WIDE = replace(
+    CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, rescoring_beam=1000, acoustic_scale=0.5, nbest=1000
+)
+
+
 def test_scores_are_taken_apart(graph: Path) -> None:
-    """am + lm_first is the log-sum over all alignments; lm_rescore is the larger model's."""
-    wide = replace(CONFIG, search_beam=1000, output_beam=1000, nbest_beam=1000, acoustic_scale=0.5, nbest=1000)
+    """In the first pass am + lm is the log-sum over all alignments; rescored, the best alignment's and the model's."""
     utterance = Utterance("3", (), "S", 0.06)
-    decode(wide, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", large_model(graph))
+    decode(WIDE, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", large_model(graph))
     (entry,) = read_nbest(graph / "out" / "dev")
     truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
-    assert len(entry.hypotheses) == len(truth)
-    for hypothesis in entry.hypotheses:
-        words = tuple(WORDS.index(word) for word in hypothesis.words)
-        assert 0.5 * hypothesis.am + hypothesis.lm_first == pytest.approx(truth[words][0], abs=1e-3)
-        assert hypothesis.lm_first == pytest.approx(max(toys.grammar_paths(words)), abs=1e-3)
-        assert hypothesis.lm_rescore == pytest.approx(large_score(hypothesis.words), abs=1e-3)
+    assert set(entry.lists) == {"first_pass", "rescored"}
+    for system, listed in entry.lists.items():
+        assert len(listed) == len(truth)
+        for hypothesis in listed:
+            words = tuple(WORDS.index(word) for word in hypothesis.words)
+            total, best = truth[words]
+            grammar = max(toys.grammar_paths(words))
+            assert len(hypothesis.times) == len(words)
+            if system == "first_pass":
+                assert 0.5 * hypothesis.am + hypothesis.lm == pytest.approx(total, abs=1e-3)
+                assert hypothesis.lm == pytest.approx(grammar, abs=1e-3)
+            else:
+                assert 0.5 * hypothesis.am == pytest.approx(best - grammar, abs=1e-3)
+                assert hypothesis.lm == pytest.approx(large_score(hypothesis.words), abs=1e-3)
+
+
+def test_a_lattice_too_large_to_rescore_leaves_the_list(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        decode(
+            replace(WIDE, rescoring_arcs=20), ToyAcoustics(), {"dev": [Utterance("3", ("ONE",), "S", 0.06)]}, graph,
+            graph, graph / "out", large_model(graph),
+        )  # fmt: skip
+    assert "3: n-best list rescored, not the lattice: more than 20 arcs" in caplog.text
+    (entry,) = read_nbest(graph / "out" / "dev")
+    assert [h.words for h in entry.lists["rescored"]] == [h.words for h in entry.lists["first_pass"]]
+    assert all(h.lm == pytest.approx(large_score(h.words), abs=1e-3) for h in entry.lists["rescored"])
+
+
+def test_words_that_the_larger_model_lacks_are_told(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arpa = large_model(graph)
+    arpa.write_text(arpa.read_text().replace("\tTOO\t", "\tELSE\t"))
+    with caplog.at_level(logging.WARNING):
+        decode(WIDE, ToyAcoustics(), {"dev": [Utterance("3", (), "S", 0.06)]}, graph, graph, graph / "out", arpa)
+    assert "the rescoring LM lacks 1 words of the hypotheses: TOO" in caplog.text
+
+
+def test_lattices_are_kept_in_kaldis_form_and_read_back(graph: Path) -> None:
+    keeping = replace(CONFIG, write_lattices=True)
+    utterances = toy_utterances(1, 3)
+    decode(keeping, ToyAcoustics(), {"dev": utterances}, graph, graph, graph / "out")
+    with gzip.open(graph / "out" / "dev" / "lattices.txt.gz", "rt") as lines:
+        found = dict(read_kaldi_text(lines, {word: n for n, word in enumerate(WORDS)}))
+    assert list(found) == [u.id for u in utterances]
+    entries = {entry.utterance.id: entry for entry in read_nbest(graph / "out" / "dev")}
+    for name, lattice in found.items():
+        best = best_word_sequences(lattice, 1, 10.0, 2000)[0]
+        first = entries[name].lists["first_pass"][0]
+        assert tuple(WORDS[word] for word in best.words) == first.words
+        assert best.total == pytest.approx(first.am + first.lm, abs=1e-2)
 
 
 def test_an_utterance_that_fails_is_named(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -153,7 +203,14 @@ def lists(folder: Path, *entries: tuple[str, list[tuple[str, float, float, float
                 Utterance(str(n), tuple(reference.split()), "S", 1.0),
                 "normal",
                 1.0,
-                tuple(Hypothesis(tuple(words.split()), *scores) for words, *scores in listed),
+                0,
+                {
+                    system: tuple(
+                        Hypothesis(tuple(words.split()), am, scores[place], tuple((0.0, 1.0) for _ in words.split()))
+                        for words, am, *scores in listed
+                    )
+                    for place, system in enumerate(("first_pass", "rescored"))
+                },
             )
             for n, (reference, listed) in enumerate(entries)
         ],
@@ -180,12 +237,10 @@ def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
             for entry in entries:
                 scored = [
                     (
-                        h.am
-                        + point["lm_scale"] * (h.lm_first if system == "first_pass" else h.lm_rescore or 0)
-                        + point["insertion_penalty"] * len(h.words),
+                        h.am + point["lm_scale"] * h.lm + point["insertion_penalty"] * len(h.words),
                         " ".join(h.words),
                     )
-                    for h in entry.hypotheses
+                    for h in entry.lists[system]
                 ]
                 winners.append(max(scored)[1] if scored else "")
             assert point["wer"] == pytest.approx(jiwer.wer([reference for reference, _ in DEV], winners))
@@ -196,8 +251,12 @@ def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
     scales = load_scales(tmp_path / "tuned.json")
     answers = hypotheses(tmp_path, "dev", "rescored", scales["rescored"])
     assert [" ".join(answer.words) for answer in answers][2] == "" and answers[0].reference == ("A", "B")
-    errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(answer.words) for answer in answers])
-    assert errors == pytest.approx(result["systems"]["rescored"]["wer"])
+    for system in ("first_pass", "rescored", "mbr"):
+        answers = hypotheses(tmp_path, "dev", system, scales[system])
+        errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(answer.words) for answer in answers])
+        assert errors == pytest.approx(result["systems"][system]["wer"])
+        for answer in answers:
+            assert len(answer.times) == len(answer.confidences) == len(answer.words)
 
 
 def test_tuning_opens_dev_alone(tmp_path: Path) -> None:
@@ -207,7 +266,7 @@ def test_tuning_opens_dev_alone(tmp_path: Path) -> None:
     (tmp_path / "test" / "nbest.jsonl.gz").write_bytes(b"not to be touched")
     (tmp_path / "test" / "nbest.jsonl.gz").chmod(0)
     tuned = json.loads(tune(tmp_path, ["dev"], DecodingConfig()).read_text())
-    assert tuned["parts"] == ["dev"] and set(tuned["systems"]) == {"first_pass", "rescored"}
+    assert tuned["parts"] == ["dev"] and set(tuned["systems"]) == {"first_pass", "rescored", "mbr"}
 
 
 def test_what_tuning_refuses(tmp_path: Path) -> None:

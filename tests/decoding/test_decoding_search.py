@@ -7,7 +7,6 @@ import logging
 import decoding_toys as toys
 import k2
 import kaldi_decoder
-import kaldifst
 import numpy as np
 import pytest
 import torch
@@ -20,9 +19,12 @@ from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.posteriors import LEAST_DOUBT, REACH, confidences_in_place
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from augmem.decoding.times import word_frames
+from benchmarks.decoding import kaldi_best, openfst
 
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
 GRAPH = DecodingGraph(toys.toy_graph())
+
+EXACT = kaldi_decoder.FasterDecoderOptions(beam=1000, min_active=0)
 
 seeds = st.integers(0, 10**6)
 
@@ -83,7 +85,7 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
 def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there(seed: int, scale: float) -> None:
     lattice = lattice_of(toys.random_scores(seed, 6))
     words = word_frames(lattice, best_path(lattice), {0})
-    paths = [(float(np.exp(scale * lattice.scores[path].sum())), path) for path in all_paths(lattice)]
+    paths = [(float(np.exp(scale * lattice.scores[path].sum())), path) for path in toys.all_paths(lattice)]
     total = sum(weight for weight, _ in paths)
     for word, confidence in zip(words, confidences_in_place(lattice, words, scale), strict=True):
         having = 0.0
@@ -91,14 +93,6 @@ def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there
             near = [a for a in path if abs(lattice.frame[a] - word.begin) <= REACH and word.word in lattice.words[a]]
             having += weight * len(near)
         assert confidence == pytest.approx(min(max(having / total, LEAST_DOUBT), 1 - LEAST_DOUBT))
-
-
-def all_paths(lattice: Lattice, state: int = 0) -> list[list[int]]:
-    """Every path from a state to the end, as arcs."""
-    if state == lattice.num_states - 1:
-        return [[]]
-    leaving = np.flatnonzero(lattice.source == state)
-    return [[int(arc), *rest] for arc in leaving for rest in all_paths(lattice, int(lattice.target[arc]))]
 
 
 def test_lattice_states_are_in_order_of_time() -> None:
@@ -110,40 +104,13 @@ def test_lattice_states_are_in_order_of_time() -> None:
     assert lattice.density == lattice.num_arcs / 8
 
 
-def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:
-    """The graph for kaldi-decoder: units raised by one (0 is epsilon there), final weights on states."""
-    fst = kaldifst.StdVectorFst()
-    for _ in range(graph.shape[0]):
-        fst.add_state()
-    fst.start = 0
-    arcs, words, scores = graph.arcs.values().tolist(), graph.aux_labels.tolist(), graph.scores.tolist()
-    for (source, target, unit, _), out, score in zip(arcs, words, scores, strict=True):
-        if unit == -1:
-            fst.set_final(source, -score)
-        else:
-            assert len(out) <= 1
-            fst.add_arc(source, kaldifst.StdArc(unit + 1, sum(out), -score, target))
-    return fst
-
-
-def kaldi_best(fst: kaldifst.StdVectorFst, log_probs: torch.Tensor) -> tuple[float, list[int]]:
-    """Score and words of kaldi-decoder's best path for (T, V) scores."""
-    options = kaldi_decoder.FasterDecoderOptions(beam=1000, min_active=0)
-    decoder = kaldi_decoder.FasterDecoder(fst, options)
-    decoder.decode(kaldi_decoder.DecodableCtc(log_probs.numpy()))
-    found, path = decoder.get_best_path()
-    assert found
-    _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
-    return -(weight.value1 + weight.value2), words
-
-
 @settings(deadline=None, max_examples=15)
 @given(seeds, st.integers(3, 40))
 def test_best_path_equals_kaldi_decoder(seed: int, frames: int) -> None:
     log_probs = toys.random_scores(seed, frames, sharpness=4.0)
     lattice = lattice_of(log_probs)
     path = best_path(lattice)
-    score, words = kaldi_best(openfst(GRAPH.fsa[0]), log_probs[0])
+    score, words = kaldi_best(openfst(GRAPH.fsa[0]), log_probs[0], EXACT)
     assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-3)
     assert words_on(lattice, path) == words
 

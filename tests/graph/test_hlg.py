@@ -16,12 +16,12 @@ from augmem.graph import (
     TOPOLOGIES,
     SizeLog,
     build_hlg,
-    build_rescoring_grammar,
     load_fsa,
     num_outputs,
     read_grammar,
     save_fsa,
 )
+from augmem.graph.hlg import available_memory, warn_of_memory
 from tests.graph.brute_force import Units, total_score
 from tests.graph.toy_lang import ToyLang
 
@@ -139,17 +139,12 @@ def test_graphs_survive_the_disk(grammar_file: Path, tmp_path: Path) -> None:
     assert torch.equal(again.aux_labels.values, hlg.aux_labels.values)
 
 
-def test_rescoring_grammar_backs_off_over_epsilons(grammar_file: Path) -> None:
-    first = read_grammar(grammar_file)
-    grammar = build_rescoring_grammar(LANG, first)
-    assert first.labels.max() == LANG.words["#0"]
-    assert set(grammar.labels.tolist()) == {-1, 0, *(LANG.words[word] for word in WORDS)}
-    assert torch.equal(grammar.lm_scores, grammar.scores)
-    for words in itertools.product(WORDS, repeat=2):
-        sentence = k2.linear_fsa([LANG.words[word] for word in words])
-        lattice = k2.intersect(sentence, grammar, treat_epsilons_specially=True)
-        best = k2.create_fsa_vec([lattice]).get_tot_scores(use_double_scores=True, log_semiring=False)
-        assert best.item() == pytest.approx(math.log(grammar_probability(words)), abs=1e-4)
+def test_want_of_memory_is_told_beforehand(caplog: pytest.LogCaptureFixture) -> None:
+    assert 0 < available_memory() < float("inf")
+    warn_of_memory(1000, 1e12)
+    assert not caplog.text
+    warn_of_memory(10**9, 1e9)
+    assert "prune the first-pass language model more" in caplog.text
 
 
 def test_files_at_fault_are_named(tmp_path: Path) -> None:

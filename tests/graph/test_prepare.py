@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmem.graph import Denominator, GraphConfig, NumeratorCompiler, load_fsa, prepare_graphs
+from augmem.graph import TOPOLOGIES, Denominator, GraphConfig, NumeratorCompiler, load_fsa, num_outputs, prepare_graphs
 from augmem.graph.prepare import train_phone_lm, unit_sequences
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
@@ -30,23 +30,22 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
     words = Lang.load(root / "lang").words
     (root / "lm").mkdir()
-    for name in ("first_pass", "rescoring"):
-        loops = "".join(f"0 0 {words[w]} {words[w]} {math.log(5)}\n" for w in ("TOO", "TWO", "AT", "CAT"))
-        (root / "lm" / f"{name}.fst.txt").write_text(f"{loops}0 {math.log(5)}\n")
+    loops = "".join(f"0 0 {words[w]} {words[w]} {math.log(5)}\n" for w in ("TOO", "TWO", "AT", "CAT"))
+    (root / "lm" / "first_pass.fst.txt").write_text(f"{loops}0 {math.log(5)}\n")
     return root / "lang", root / "lm"
 
 
-@pytest.mark.parametrize("topology", ["ctc", "modified_ctc", "hmm"])
+@pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_stage_writes_graphs_that_train(topology: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
     prepare_graphs(GraphConfig(topology=topology), *folders, TEXTS, tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"P.pt", "HLG.pt", "G_rescoring.pt", "sizes.json"}
+    assert files == {"P.pt", "HLG.pt", "sizes.json"}
     sizes = json.loads((tmp_path / "sizes.json").read_text())
     assert sizes["HLG"]["arcs"] == load_fsa(tmp_path / "HLG.pt").num_arcs
     lang, phone_lm = Lang.load(folders[0]), load_fsa(tmp_path / "P.pt")
     denominator = Denominator(phone_lm, topology, lang.num_units)
     mmi = LatticeFreeMmi(NumeratorCompiler(lang, topology, phone_lm), denominator)
-    log_probs = torch.zeros(2, 20, lang.num_units).log_softmax(2)
+    log_probs = torch.zeros(2, 20, num_outputs(topology, lang.num_units)).log_softmax(2)
     scores = mmi(log_probs, torch.tensor([20, 15]), ["CAT AT UNHEARD", "TWO"])
     assert scores.valid.all()
     assert bool((scores.numerator < scores.denominator).all())

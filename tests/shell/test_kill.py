@@ -99,7 +99,7 @@ def test_features(folder: Path) -> None:
 
 def test_graphs(folder: Path) -> None:
     redo_with_kills("graphs", folder, folder / "exp" / "graphs", seed=2)
-    for name in ("P.pt", "HLG.pt", "G_rescoring.pt"):
+    for name in ("P.pt", "HLG.pt"):
         before, after = (torch.load(root / "exp" / "graphs" / name) for root in (folder / "before", folder))
         assert before.keys() == after.keys()
         for key, value in before.items():

@@ -1,0 +1,180 @@
+"""Speed of the first pass: `python -m benchmarks.decoding --exp EXP`, some dev utterances, one process, one thread.
+
+For each beam the same scores are searched on the same HLG by this project (k2, a lattice) and by kaldi-decoder's
+FasterDecoder (OpenFst, the best path alone), with the same beam and the same most states. WER is the best path's, at
+scale 1; the n-best list comes on top of the search. Memory is the process's highest so far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import k2
+import kaldi_decoder
+import kaldialign
+import kaldifst
+import torch
+from torch import Tensor
+
+from augmem.decoding import (
+    DecodingConfig,
+    DecodingGraph,
+    Lattice,
+    Utterance,
+    best_path,
+    best_word_sequences,
+    find_lattices,
+    words_on,
+)
+from augmem.experiment import Experiment
+from augmem.lang import Lang
+from augmem.stages import ModelScores, decoding_utterances
+
+T = TypeVar("T")
+BEAMS = ((10.0, 6.0, 3000), (14.0, 8.0, 7000), (20.0, 10.0, 10000))  # search, output, most active states
+
+
+@dataclass(frozen=True)
+class Item:
+    """An utterance to search: its scores (T, V), its reference's word ids, and seconds."""
+
+    scores: Tensor
+    reference: list[int]
+    seconds: float
+
+
+def main() -> None:
+    """Print a line of the table for each beam and decoder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp", type=Path, required=True)
+    parser.add_argument("--every", type=int, default=6, help="take every N-th utterance of dev (%(default)s)")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    experiment = Experiment.load(args.exp)
+    lang = Lang.load(experiment.lang)
+    items = [item for part in experiment.parts.dev for item in scored(experiment, part, lang, args.every)]
+    graph = DecodingGraph.load(experiment.graphs / "HLG.pt")
+    fst = openfst(graph.fsa[0])
+    seconds = sum(item.seconds for item in items)
+    print(f"{len(items)} utterances, {seconds:.0f} s; HLG of {graph.fsa.num_arcs:,} arcs\n")
+    print(
+        "| beam / lattice beam / states | decoder | WER % | RTF | n-best on top | arcs a frame | memory, MiB | ratio |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for search, output, active in BEAMS:
+        config = replace(DecodingConfig(), search_beam=search, output_beam=output, max_active=active)
+        options = kaldi_decoder.FasterDecoderOptions(beam=search, min_active=config.min_active, max_active=active)
+        theirs = [timed(partial(kaldi_words, fst, item.scores, options)) for item in items]
+        mine = [timed(partial(lattice_of, graph, item.scores, config)) for item in items]
+        listing = [timed(partial(list_of, lattice, config)) for lattice, _ in mine]
+        name = f"{search:g} / {output:g} / {active}"
+        found = [[] if lattice.is_empty else words_on(lattice, best_path(lattice)) for lattice, _ in mine]
+        density = statistics.mean(lattice.density for lattice, _ in mine)
+        ratio = total(mine) / total(theirs)
+        more = (f"{total(listing) / seconds:.3f}", f"{density:.1f}", f"{memory():.0f}", f"{ratio:.2f}")
+        show(name, "this project", found, items, total(mine) / seconds, more)
+        show(name, "kaldi-decoder", [words for words, _ in theirs], items, total(theirs) / seconds, ("", "", "", ""))
+
+
+def scored(experiment: Experiment, part: str, lang: Lang, every: int) -> list[Item]:
+    """Every N-th utterance of a part, scored by the model."""
+    scores = ModelScores(experiment.model, experiment.lang, experiment.features, [part])
+
+    def item(utterance: Utterance) -> Item:
+        with torch.no_grad():
+            log_probs, lengths = scores([utterance])
+        return Item(log_probs[0, : lengths[0]], lang.word_ids(" ".join(utterance.reference)), utterance.duration)
+
+    return [item(utterance) for utterance in islice(decoding_utterances(experiment, part), 0, None, every)]
+
+
+def timed(action: Callable[[], T]) -> tuple[T, float]:
+    """What an action gives, and the seconds it takes."""
+    started = time.perf_counter()
+    return action(), time.perf_counter() - started
+
+
+def total(rows: Sequence[tuple[object, float]]) -> float:
+    """Seconds of all."""
+    return sum(seconds for _, seconds in rows)
+
+
+def lattice_of(graph: DecodingGraph, scores: Tensor, config: DecodingConfig) -> Lattice:
+    """The first pass's lattice; no second attempts, so that both decoders do the same work."""
+    return find_lattices(scores[None], torch.tensor([len(scores)]), graph, replace(config, retries=0))[0].lattice
+
+
+def list_of(lattice: Lattice, config: DecodingConfig) -> object:
+    """The n-best list."""
+    return best_word_sequences(lattice, config.nbest, config.nbest_beam, config.nbest_tokens)
+
+
+def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:
+    """A decoding graph for kaldi-decoder: units raised by one (0 is epsilon there), final weights on states.
+
+    An arc of several words becomes a chain, whose further arcs have no unit.
+    """
+    fst = kaldifst.StdVectorFst()
+    for _ in range(graph.shape[0]):
+        fst.add_state()
+    fst.start = 0
+    arcs, words, scores = graph.arcs.values().tolist(), graph.aux_labels.tolist(), graph.scores.tolist()
+    for (source, target, unit, _), out, score in zip(arcs, words, scores, strict=True):
+        if unit == -1:
+            fst.set_final(source, -score)
+            continue
+        spelt = out if isinstance(out, list) else [out]
+        inner = [fst.add_state() for _ in spelt[1:]]
+        states, label, cost = [source, *inner, target], unit + 1, -score
+        for place, word in enumerate(spelt or [0]):
+            end = target if place + 1 >= len(spelt) else states[place + 1]
+            fst.add_arc(states[place], kaldifst.StdArc(label, word, cost, end))
+            label, cost = 0, 0.0
+    return fst
+
+
+def kaldi_best(
+    fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions
+) -> tuple[float, list[int]]:
+    """Score and words of kaldi-decoder's best path for (T, V) scores; nothing if there is none."""
+    decoder = kaldi_decoder.FasterDecoder(fst, options)
+    decoder.decode(kaldi_decoder.DecodableCtc(scores.numpy()))
+    found, path = decoder.get_best_path()
+    if not found:
+        return float("-inf"), []
+    _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
+    return -(weight.value1 + weight.value2), [word for word in words if word]
+
+
+def kaldi_words(fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions) -> list[int]:
+    """Its words alone."""
+    return kaldi_best(fst, scores, options)[1]
+
+
+def show(
+    beams: str, decoder: str, found: Sequence[list[int]], items: Sequence[Item], rtf: float, more: tuple[str, ...]
+) -> None:
+    """A line of the table."""
+    errors = sum(
+        kaldialign.edit_distance(item.reference, words)["total"] for item, words in zip(items, found, strict=True)
+    )
+    wer = 100 * errors / sum(len(item.reference) for item in items)
+    print(f"| {' | '.join((beams, decoder, f'{wer:.2f}', f'{rtf:.3f}', *more))} |", flush=True)
+
+
+def memory() -> float:
+    """Highest resident memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    main()
