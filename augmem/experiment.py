@@ -58,6 +58,11 @@ class Experiment:
         return self.root / "lm"
 
     @property
+    def neural_lm(self) -> Path:
+        """Apart from the n-gram models, since graphs and training do not depend on it."""
+        return self.root / "neural_lm"
+
+    @property
     def graphs(self) -> Path:
         return self.root / "graphs"
 

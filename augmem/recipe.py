@@ -14,7 +14,7 @@ from augmem.encoder import EncoderConfig
 from augmem.features import FeatureConfig
 from augmem.files import write_text
 from augmem.graph import GraphConfig
-from augmem.lang import LangConfig, LmConfig
+from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
 from augmem.training import TrainingConfig
 
 RECIPE_FILE = "recipe.yaml"
@@ -32,6 +32,7 @@ class Recipe:
         features: what the model hears.
         lang: units, lexicon and words.
         lm: n-gram language models.
+        neural_lm: a recurrent language model for n-best lists, if wanted.
         graph: topology, phone language model and decoding graph.
         encoder: the acoustic encoder.
         training: objective, schedule and batches.
@@ -43,6 +44,7 @@ class Recipe:
     features: FeatureConfig = field(default_factory=FeatureConfig)
     lang: LangConfig = field(default_factory=LangConfig)
     lm: LmConfig = field(default_factory=LmConfig)
+    neural_lm: NeuralLmConfig = field(default_factory=NeuralLmConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -28,7 +28,7 @@ from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json
 from augmem.graph import num_outputs
 from augmem.graph import prepare_graphs as make_graphs
-from augmem.lang import Lang, prepare_lang, prepare_language_models, validate_lang
+from augmem.lang import NEURAL_FILE, Lang, prepare_lang, prepare_language_models, prepare_neural_lm, validate_lang
 from augmem.model import AcousticModel, ModelDescription
 from augmem.pictures import attention_pictures
 from augmem.pipeline import DONE, fingerprint, run_resumable_stage, run_stage
@@ -106,29 +106,36 @@ def lang(experiment: Experiment) -> None:
 
 
 def lm(experiment: Experiment) -> None:
-    """N-gram language models, their perplexity and OOV rate on dev."""
+    """Language models, their perplexity and OOV rate on dev."""
     texts = experiment.texts(experiment.parts.train)
     dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
     extra = find_texts(experiment.recipe.lm.extra_text, experiment.data / "texts")
     config = replace(experiment.recipe.lm, extra_text=extra)
     given = [path for path in (config.first_pass_arpa, config.rescoring_arpa) if path]
-    inputs = experiment.section("lm") | {
+    learnt_from = {
         "train texts": sha256_json(texts),
         "dev texts": sha256_json(dev),
         "lang": fingerprint(experiment.lang),
         "extra text": file_digests(extra),
-        "given models": file_digests(given),
     }
+    inputs = experiment.section("lm") | learnt_from | {"given models": file_digests(given)}
     run_stage(
         "lm",
         experiment.lm,
         inputs,
         lambda output: prepare_language_models(config, texts, dev, experiment.lang, output),
     )
+    if (neural := experiment.recipe.neural_lm).epochs:
+        run_stage(
+            "neural lm",
+            experiment.neural_lm,
+            experiment.section("neural_lm") | learnt_from,
+            lambda output: prepare_neural_lm(neural, config, texts, dev, experiment.lang, output),
+        )
 
 
 def graphs(experiment: Experiment) -> None:
-    """Phone LM, denominator size, HLG and the rescoring grammar."""
+    """Phone LM, denominator size and HLG."""
     texts = experiment.texts(experiment.parts.train)
     inputs = experiment.section("graph") | {
         "train texts": sha256_json(texts),
@@ -214,13 +221,17 @@ def decode(experiment: Experiment, jobs: int) -> None:
         "graphs": fingerprint(experiment.graphs),
         "features": {part: fingerprint(experiment.features / part) for part in parts_in_use},
     }
+    neural = experiment.neural_lm / NEURAL_FILE if experiment.recipe.neural_lm.epochs else None
+    if neural:
+        inputs["neural lm"] = fingerprint(experiment.neural_lm)
 
     def action(output: Path) -> None:
         scores = ModelScores(experiment.model, experiment.lang, experiment.features, parts_in_use)
         utterances = {part: list(decoding_utterances(experiment, part)) for part in parts_in_use}
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
-            rescoring_lm=experiment.lm / "rescoring.arpa", jobs=jobs, time_of=scores.time_of,
+            rescoring_lm=experiment.lm / "rescoring.arpa", neural_lm=neural, jobs=jobs,
+            time_of=scores.time_of,
         )  # fmt: skip
         tune(output, parts.dev, config)
 

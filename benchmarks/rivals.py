@@ -26,6 +26,15 @@ RIVALS = {
     "full_context": ["--encoder.type", "full_context"],
     "no_memory": ["--encoder.memory_slots", "0"],
     "summary_without_bank": ["--encoder.summary_sees_memory", "false"],
+    "half_contexts": ["--encoder.left_context", "0.32", "--encoder.centre", "0.64", "--encoder.right_context", "0.16"],
+    "double_contexts": [
+        "--encoder.left_context",
+        "1.28",
+        "--encoder.centre",
+        "2.56",
+        "--encoder.right_context",
+        "0.64",
+    ],
 }
 
 

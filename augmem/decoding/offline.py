@@ -25,6 +25,7 @@ from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
 from augmem.decoding.records import (
     FIRST_PASS,
+    NEURAL,
     RESCORED,
     Hypothesis,
     NbestEntry,
@@ -36,6 +37,7 @@ from augmem.decoding.rescoring import NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
 from augmem.lang.lexicon import SILENCE
+from augmem.lang.neural import NeuralLm
 from augmem.lang.symbols import read_symbols
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class Room:
         words: word id -> word.
         graph: HLG.pt.
         rescoring_lm: ARPA file of the larger language model; None: no rescoring.
+        neural_lm: a neural model for the rescored lists.
         silent: units that are no sound: blank and silence.
         time_of: seconds at which a frame of scores begins.
     """
@@ -72,6 +75,7 @@ class Room:
     words: Mapping[int, str]
     graph: Path
     rescoring_lm: Path | None
+    neural_lm: Path | None
     silent: tuple[int, ...]
     time_of: Callable[[int], float]
 
@@ -102,6 +106,7 @@ def decode(
     rescoring_lm: Path | None = None,
     jobs: int = 1,
     time_of: Callable[[int], float] = float,
+    neural_lm: Path | None = None,
 ) -> None:
     """Make output/<part>/nbest.jsonl.gz and summary.json for every part; and lattices.txt.gz, if they are to be kept.
 
@@ -116,11 +121,12 @@ def decode(
             reads it.
         jobs: worker processes; with 1 everything happens in this one.
         time_of: seconds at which a frame of scores begins; picklable. By default times are frames.
+        neural_lm: a neural language model whose opinion of the rescored lists is averaged with the larger model's.
     """
     words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
     silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
     silent = (0,) if silence is None else (0, silence)
-    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, rescoring_lm, silent, time_of)
+    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, rescoring_lm, neural_lm, silent, time_of)
     with Workers(room, jobs) as workers:
         for part, utterances in parts.items():
             started = time.time()
@@ -196,6 +202,7 @@ class Worker:
         self.room, self.config = room, room.config
         self.graph = DecodingGraph.load(room.graph)
         self.model = NgramModel(room.rescoring_lm) if room.rescoring_lm else None
+        self.neural = NeuralLm.load(room.neural_lm) if room.neural_lm else None
         self.numbers = {word: index for index, word in room.words.items()}
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[Answer]:
@@ -212,6 +219,8 @@ class Worker:
             self.model.unseen.clear()
             lists[RESCORED], too_large = self.rescored(lattice, lists[FIRST_PASS], self.model)
             unseen = frozenset(self.model.unseen)
+        if self.model and self.neural:
+            lists[NEURAL] = averaged(lists[RESCORED], self.neural)
         errors = lattice_oracle_errors(lattice, [self.numbers.get(word, NO_WORD) for word in utterance.reference])
         entry = NbestEntry(utterance, found.search.value, lattice.density, errors, lists)
         text = as_kaldi_text(utterance.id, lattice, self.room.words) if self.config.write_lattices else ""
@@ -255,6 +264,12 @@ class Worker:
         words = tuple(self.room.words[word] for word in path.words)
         times = tuple((self.room.time_of(time.begin), self.room.time_of(time.end)) for time in path.times)
         return Hypothesis(words, round(am, 4), round(path.graph, 4), times)
+
+
+def averaged(listed: Sequence[Hypothesis], model: NeuralLm) -> tuple[Hypothesis, ...]:
+    """A rescored list with the mean of both models' log-probabilities."""
+    scores = model.log_probabilities([hypothesis.words for hypothesis in listed])
+    return tuple(replace(h, lm=round((h.lm + score) / 2, 4)) for h, score in zip(listed, scores, strict=True))
 
 
 _worker: Worker | None = None  # of this process; the pool's initialiser sets it

@@ -12,7 +12,7 @@ from typing import Any
 from augmem.files import atomic_path
 
 NBEST_FILE = "nbest.jsonl.gz"
-FIRST_PASS, RESCORED = "first_pass", "rescored"
+FIRST_PASS, RESCORED, NEURAL = "first_pass", "rescored", "neural"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Hypothesis:
         words: the words.
         am: acoustic score; in the first pass summed over all alignments in the lattice, else of the best one.
         lm: in the first pass the decoding graph's score on the best alignment (language model, pronunciations and
-            silence), in rescored lists the larger language model's log-probability of the sentence.
+            silence), in rescored lists the larger language model's log-probability of the sentence, in neural ones
+            its mean with the neural model's.
         times: begin and end of each word in seconds, on the best alignment.
     """
 
@@ -59,8 +60,8 @@ class NbestEntry:
         search: how its lattice was found (`augmem.decoding.search.Search`).
         density: arcs of the lattice per frame.
         oracle_errors: word errors of the lattice's path nearest to the reference.
-        lists: FIRST_PASS's hypotheses, and RESCORED's if there is a larger language model; the best first, none only if
-            the search failed altogether.
+        lists: FIRST_PASS's hypotheses, RESCORED's if there is a larger language model, then NEURAL's if there is one of
+            those too; the best first, none only if the search failed altogether.
     """
 
     utterance: Utterance

@@ -1,13 +1,13 @@
 """Scales chosen on dev, frozen to a file, applied to test.
 
-Two systems are tuned: `first_pass` weighs the decoding graph's score, `rescored` the larger language
-    model's instead:
+These systems are tuned: `first_pass` weighs the decoding graph's score, `rescored` the larger language model's instead,
+`neural`, where there is a neural model, the mean of both models':
 
     score(words) = am + lm_scale * lm + insertion_penalty * number of words
 
-A third, `mbr`, turns the scores of `rescored` into probabilities and takes the hypothesis with the least expected word
-errors (minimum Bayes risk) in place of the most probable one. Only the ratio of acoustic to language model scores
-counts for the choice, so sweeping `lm_scale` sweeps the acoustic scale.
+One more, `mbr`, turns the scores of the last of them into probabilities and takes the hypothesis with the least
+expected word errors (minimum Bayes risk) in place of the most probable one. Only the ratio of acoustic to language
+model scores counts for the choice, so sweeping `lm_scale` sweeps the acoustic scale.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def tune(decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, out
         raise ValueError(f"{decode_dir}: the transcripts of {', '.join(dev_parts)} hold no word to tune on")
     systems = {system: tuned(system, Table(entries, system), config) for system in entries[0].lists}
     if RESCORED in systems:
-        systems[MBR] = risk_tuned(entries, words, systems[RESCORED])
+        systems[MBR] = risk_tuned(entries, words, systems[list(systems)[-1]])
     oracle = Table(entries, FIRST_PASS).oracle_errors() / words
     result = {"parts": list(dev_parts), "words": words, "oracle_wer": oracle, "systems": systems}
     path = output or decode_dir / TUNED_FILE
@@ -124,7 +124,7 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
 
 
 def risk_tuned(entries: Sequence[NbestEntry], words: int, base: Mapping[str, Any]) -> dict[str, Any]:
-    """The system `mbr`: scales and probabilities of `rescored`, and the WER they lead to."""
+    """The system `mbr`: scales and probabilities of the last tuned one, and the WER they lead to."""
     scales = Scales(base["lm_scale"], base["insertion_penalty"], base["posterior_scale"])
     errors = 0
     for entry in entries:
@@ -214,7 +214,7 @@ def hypotheses(decode_dir: Path, part: str, system: str, scales: Scales) -> list
 def answered(entry: NbestEntry, system: str, scales: Scales) -> Answer:
     """One system's answer to one utterance; what was said plays no part in it."""
     about = (entry.utterance.id, entry.utterance.speaker, entry.utterance.reference)
-    listed = entry.lists[RESCORED if system == MBR else system]
+    listed = list(entry.lists.values())[-1] if system == MBR else entry.lists[system]
     if not listed:
         return Answer(*about, ())
     scores = np.array([h.am + scales.lm_scale * h.lm + scales.insertion_penalty * len(h.words) for h in listed])

@@ -5,21 +5,25 @@ format, so they can be exchanged with it.
 """
 
 from augmem.lang.arpa import ArpaModel, Perplexity, read_arpa
-from augmem.lang.config import LangConfig, LmConfig
+from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.lang import Lang, content_hash
 from augmem.lang.lexicon import OOV_WORD, load_cmudict, read_lexicon
+from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
 from augmem.lang.ngram import prepare_language_models
 from augmem.lang.prepare import prepare_lang
 from augmem.lang.text import normalise_text
 from augmem.lang.validate import validate_lang
 
 __all__ = [
+    "NEURAL_FILE",
     "OOV_WORD",
     "ArpaModel",
     "Lang",
     "LangConfig",
     "LmConfig",
+    "NeuralLm",
+    "NeuralLmConfig",
     "Perplexity",
     "content_hash",
     "fortune_sentences",
@@ -27,6 +31,7 @@ __all__ = [
     "normalise_text",
     "prepare_lang",
     "prepare_language_models",
+    "prepare_neural_lm",
     "read_arpa",
     "read_lexicon",
     "validate_lang",

@@ -81,6 +81,34 @@ class LmConfig:
             _require(self, name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
 
 
+@dataclass(frozen=True)
+class NeuralLmConfig:
+    """A recurrent language model for n-best lists, beside the n-gram models and of the same texts.
+
+    Args:
+        epochs: passes over all text; 0 trains none, and nothing is rescored with it.
+        dim: size of embeddings and hidden states.
+        layers: LSTM layers.
+        dropout: share of embeddings and hidden states left out while training.
+        learning_rate: the highest, after a tenth of the updates.
+        seed: of everything random.
+    """
+
+    epochs: int = 0
+    dim: int = 256
+    layers: int = 2
+    dropout: float = 0.3
+    learning_rate: float = 0.003
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        _require(self, "epochs", self.epochs >= 0, "must be 0 (none) or more")
+        for name in ("dim", "layers"):
+            _require(self, name, getattr(self, name) >= 1, "must be at least 1")
+        _require(self, "dropout", 0 <= self.dropout < 1, "must be in [0, 1)")
+        _require(self, "learning_rate", self.learning_rate > 0, "must be above 0")
+
+
 def _require(config: Any, field: str, holds: bool, rule: str) -> None:
     if not holds:
         raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)!r}: it {rule}")

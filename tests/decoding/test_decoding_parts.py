@@ -21,6 +21,8 @@ from augmem.decoding.kaldi import read_kaldi_text
 from augmem.decoding.offline import make_batches
 from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
 from augmem.decoding.tuning import Scales
+from augmem.lang import NeuralLmConfig
+from augmem.lang.neural import train_neural
 
 CONFIG = DecodingConfig(nbest=8, max_duration=3.0)
 WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
@@ -126,6 +128,22 @@ def test_a_lattice_too_large_to_rescore_leaves_the_list(graph: Path, caplog: pyt
     (entry,) = read_nbest(graph / "out" / "dev")
     assert [h.words for h in entry.lists["rescored"]] == [h.words for h in entry.lists["first_pass"]]
     assert all(h.lm == pytest.approx(large_score(h.words), abs=1e-3) for h in entry.lists["rescored"])
+
+
+def test_a_neural_model_adds_a_list_with_the_mean_of_both_opinions(graph: Path) -> None:
+    neural = train_neural(NeuralLmConfig(epochs=1, dim=8), ["ONE TO", "TWO"], [], ["<UNK>", *WORDS[1:]])
+    neural.save(graph / "neural.pt")
+    parts = {"dev": [Utterance("3", ("ONE",), "S", 0.06)]}
+    decode(WIDE, ToyAcoustics(), parts, graph, graph, graph / "out", large_model(graph), neural_lm=graph / "neural.pt")
+    (entry,) = read_nbest(graph / "out" / "dev")
+    assert list(entry.lists) == ["first_pass", "rescored", "neural"]
+    for hypothesis, rescored in zip(entry.lists["neural"], entry.lists["rescored"], strict=True):
+        (score,) = neural.log_probabilities([hypothesis.words])
+        assert replace(hypothesis, lm=rescored.lm) == rescored
+        assert hypothesis.lm == pytest.approx((large_score(hypothesis.words) + score) / 2, abs=1e-3)
+    tuned = tune(graph / "out", ["dev"], WIDE)
+    assert list(load_scales(tuned)) == ["first_pass", "rescored", "neural", "mbr"]
+    assert load_scales(tuned)["mbr"] == load_scales(tuned)["neural"]
 
 
 def test_words_that_the_larger_model_lacks_are_told(graph: Path, caplog: pytest.LogCaptureFixture) -> None:

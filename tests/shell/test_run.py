@@ -8,14 +8,17 @@ import subprocess
 from pathlib import Path
 from statistics import median
 
+import kaldi_decoder
 import pytest
 from praatio.textgrid import openTextgrid
 
 from augmem.corpus import load_cuts
+from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
 from benchmarks.alignment import Sphinx
+from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
 from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
 
 Road = tuple[Path, list[str | Path]]
@@ -58,6 +61,34 @@ def test_a_second_run_does_nothing_again(road: Road) -> None:
     assert result.returncode == 0, result.stderr[-4000:]
     assert result.stdout.count("up to date") == 10
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
+
+
+def test_the_best_path_is_kaldis(road: Road) -> None:
+    """The trained model's scores on the real HLG: kaldi-decoder finds a path of the same cost and words."""
+    folder, _ = road
+    experiment = Experiment.load(folder / "exp")
+    graph = DecodingGraph.load(experiment.graphs / "HLG.pt")
+    fst = openfst(graph.fsa[0])
+    options = kaldi_decoder.FasterDecoderOptions(beam=20, max_active=10000)
+    for item in scored(experiment, PART, Lang.load(experiment.lang), every=4):
+        score, words = kaldi_best(fst, item.scores, options)
+        lattice = lattice_of(graph, item.scores, DecodingConfig())
+        path = best_path(lattice)
+        assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
+        assert words_on(lattice, path) == words == item.reference
+
+
+@pytest.mark.parametrize("topology", ["modified_ctc", "hmm", "chain"])
+def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: str) -> None:
+    """The same topology in numerator, denominator and decoding; a neural language model has the last word."""
+    _, options = road
+    options = [*options, "--exp", tmp_path / "exp", "--graph.topology", topology, "--neural_lm.epochs", "1"]
+    result = run(*options, "--training.epochs", "3", "--training.ctc_epochs", "1", "--stop-stage", "score")
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    scores = json.loads((tmp_path / "exp" / "score" / "summary.json").read_text())["scores"]
+    assert [row["system"] for row in scores] == ["first_pass", "rescored", "neural", "mbr"]
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "exp" / "train" / "log.jsonl").read_text().splitlines()]
+    assert losses
 
 
 def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
