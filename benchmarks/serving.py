@@ -87,6 +87,8 @@ async def soak(server: Server, speech: Sequence[tuple[np.ndarray, int]], streams
         show(str(minute), streams, tally, server, (server.cpu_seconds() - cpu) / 60)
         tally.latencies.clear()
     await clients
+    for fault in dict.fromkeys(tally.faults):
+        print(f"fault: {fault}")
 
 
 async def load(

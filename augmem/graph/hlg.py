@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-BYTES_PER_ARC = 1000  # TODO
+BYTES_PER_ARC = 450  # of LG composed; 410 measured for 10.2 million arcs (benchmarks/graph.py, RESULTS.md)
 
 
 class SizeLog:
