@@ -106,8 +106,10 @@ class Batch:
     lengths: Tensor
 
 
-def training_batches(cuts: CutSet, config: BatchConfig, epoch: int, skip: int = 0) -> Iterator[Batch]:
-    """The batches of one epoch from number `skip` on; those before it are not loaded.
+def training_batches(
+    cuts: CutSet, config: BatchConfig, epoch: int, numbers: Sequence[int] | None = None
+) -> Iterator[Batch]:
+    """The batches of one epoch; with `numbers` only these, in this order, and no others are loaded.
 
     The global random states of this process are neither read nor changed.
 
@@ -115,10 +117,10 @@ def training_batches(cuts: CutSet, config: BatchConfig, epoch: int, skip: int = 
         cuts: with features and one supervision each, not empty.
         config: how to batch and augment.
         epoch: any two differ in order and masks.
-        skip: how many leading batches have been dealt with already.
+        numbers: of the batches wanted, from 0.
     """
     dataset = _Batches(_plan(cuts, config, epoch), config, epoch)
-    numbers = range(skip, len(dataset))
+    numbers = range(len(dataset)) if numbers is None else numbers
     if config.workers == 0:
         yield from map(dataset.__getitem__, numbers)
         return

@@ -16,6 +16,9 @@ class TrainingConfig:
         epochs: passes over the training data.
         max_steps: stop after this many updates, whatever the epochs; null: never. For dry runs.
         batches: how utterances are grouped and augmented.
+        accumulate: batches of an update, over all processes; a multiple of their number. However many processes share
+            them, the update is the same.
+        precision: "bfloat16" has the encoder compute in it where that is safe; the objective is always in float32.
         learning_rate: peak of the schedule.
         schedule: what follows the warm-up: "cosine" falls to `final_learning_rate` at the last step; "noam" falls
             with the inverse square root of the step.
@@ -40,6 +43,8 @@ class TrainingConfig:
     epochs: int = 20
     max_steps: int | None = None
     batches: BatchConfig = field(default_factory=BatchConfig)
+    accumulate: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "noam"] = "cosine"
     warmup_steps: int = 300
@@ -60,7 +65,7 @@ class TrainingConfig:
     max_nonfinite: int = 10
 
     def __post_init__(self) -> None:
-        for name in ["epochs", "average_last", "checkpoint_every", "keep_checkpoints", "log_every"]:
+        for name in ["epochs", "accumulate", "average_last", "checkpoint_every", "keep_checkpoints", "log_every"]:
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         for name in ["warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite"]:
             self._demand(name, getattr(self, name) >= 0, "not negative")
@@ -68,6 +73,7 @@ class TrainingConfig:
             self._demand(name, getattr(self, name) > 0, "positive")
         for name in ("final_learning_rate", "ctc_floor"):
             self._demand(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        self._demand("precision", self.precision in ("float32", "bfloat16"), "float32 or bfloat16")
         self._demand("max_steps", self.max_steps is None or self.max_steps >= 1, "null or at least 1")
 
     def _demand(self, name: str, holds: bool, rule: str) -> None:

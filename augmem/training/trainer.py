@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lhotse import CutSet
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ from augmem.training.config import TrainingConfig
 from augmem.training.metrics import Log, Stopwatch, Sums
 from augmem.training.objective import Objective
 from augmem.training.schedule import ctc_weight, learning_rate
+from augmem.training.team import Team
 from augmem.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,10 @@ class Position:
 
 
 class Trainer:
-    """One run, begun or resumed.
+    """One run, begun or resumed, by one process or by several that torchrun started.
+
+    Batch n of an epoch is computed by process n mod (number of processes), with random numbers that depend on epoch and
+    n alone, and an update adds up `accumulate` batches: neither the number of processes nor a resume changes the run.
 
     Args:
         config: objective, schedule, batches.
@@ -49,6 +55,7 @@ class Trainer:
         lang_dir, graph_dir: units and phone LM; the lang folder must be the description's.
         train_cuts, dev_cuts: with features and one supervision each.
         output: the run's folder: checkpoints, epoch-N.pt, log.jsonl, skipped.tsv and, at the end, model.pt.
+        team: the processes.
     """
 
     def __init__(
@@ -60,13 +67,16 @@ class Trainer:
         train_cuts: CutSet,
         dev_cuts: CutSet,
         output: Path,
+        team: Team | None = None,
     ) -> None:
+        self.team = team or Team.join(config.device)
+        check_team(config, self.team)
         check_lang(description.lang_hash, lang_dir, output)
         self.config, self.output = config, output
         self.train_cuts, self.dev_cuts = train_cuts, dev_cuts
         self.lang = Lang.load(lang_dir)
         self.objective = Objective(self.lang, graph_dir, description.topology, config.den_scale)
-        self.device = choose_device(config.device)
+        self.device = self.team.device
         torch.manual_seed(config.seed)
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
         self.optimiser = make_optimiser(self.model, config)
@@ -74,7 +84,7 @@ class Trainer:
         self.skips = SkipList()
         self.nonfinite = 0
         self._resume()
-        self.log = Log(output, self.at.step)
+        self.log = Log(output, self.at.step) if self.team.leads else None
 
     def run(self, max_minutes: float | None = None) -> bool:
         """Train to the end, or until the time is up; say whether the end was reached.
@@ -90,15 +100,16 @@ class Trainer:
         while not self._finished() and time.time() < deadline:
             self._epoch(deadline)
         self._save()
-        self._write_model()
-        self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
-        self.log.close()
+        if self.log:
+            self._write_model()
+            self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
+            self.log.close()
         return self._finished()
 
     @property
     def total_steps(self) -> int:
         """Updates of the whole run."""
-        planned = sum(self.batches_per_epoch)
+        planned = sum(-(-batches // self.config.accumulate) for batches in self.batches_per_epoch)
         return min(planned, self.config.max_steps or planned)
 
     def _finished(self) -> bool:
@@ -109,56 +120,83 @@ class Trainer:
         began, watch, sums = time.time(), Stopwatch(), Sums()
         self.model.train()
         planned = self.batches_per_epoch[self.at.epoch]
-        with tqdm(total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5) as bar:
-            for batch in timed(
-                training_batches(self.train_cuts, self.config.batches, self.at.epoch, self.at.batch), watch
-            ):
-                sums += self._update(batch, watch)
+        updates = [
+            range(first, min(first + self.config.accumulate, planned))
+            for first in range(self.at.batch, planned, self.config.accumulate)
+        ]
+        mine = [number for update in updates for number in update if self._is_mine(number)]
+        batches = timed(training_batches(self.train_cuts, self.config.batches, self.at.epoch, mine), watch)
+        with tqdm(
+            total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5,
+            disable=not self.team.leads,
+        ) as bar:  # fmt: skip
+            for numbers in updates:
+                sums += self._update(batches, numbers, watch)
                 self.at.step += 1
-                self.at.batch += 1
-                bar.update()
+                self.at.batch += len(numbers)
+                bar.update(len(numbers))
                 if self.at.step % self.config.log_every == 0:
                     self._log_step(sums, watch)
                     sums = Sums()
                 if self.at.step % self.config.checkpoint_every == 0:
                     self._save()
-                if self._finished() or time.time() >= deadline:
+                if self._finished() or self.team.any(time.time() >= deadline):
                     break
         if self.at.batch >= planned or self._finished():
             self._end_epoch(began)
 
-    def _update(self, batch: Batch, watch: Stopwatch) -> Sums:
-        """Forward, backward, update."""
+    def _is_mine(self, number: int) -> bool:
+        """Whether a batch is this process's to compute."""
+        return number % self.team.size == self.team.rank
+
+    def _update(self, batches: Iterator[Batch], numbers: Sequence[int], watch: Stopwatch) -> Sums:
+        """Forward and backward of each of its batches, then one update with the mean over all frames."""
         rate = learning_rate(self.config, self.at.step, self.total_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with watch.part("encoder"):
-            log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths.to(self.device))
         self.ctc_weight = self._ctc_weight()
+        self.optimiser.zero_grad(set_to_none=True)
+        sums, batch = Sums(), None
+        for number in filter(self._is_mine, numbers):
+            batch = next(batches)
+            sums += self._backward(batch, number, watch)
+        with watch.part("exchange"):
+            sums = Sums.from_tensor(self.team.total(sums.to_tensor()))
+            self.team.add_gradients(self.model.parameters())
+        with watch.part("optimiser"):
+            for parameter in self.model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad /= max(1.0, sums.frames)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+            self._step_if_finite(sums.loss, norm, batch)
+        self.gradient_norm = float(norm)
+        return sums
+
+    def _backward(self, batch: Batch, number: int, watch: Stopwatch) -> Sums:
+        """Add one batch's gradient, summed over its frames."""
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.at.epoch, number]).generate_state(1)[0]))
+        mixed = self.config.precision == "bfloat16"
+        with watch.part("encoder"), torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths.to(self.device))
         with watch.part("objective"):
-            loss, valid, sums = self.objective(log_probs, lengths, batch.texts, self.ctc_weight)
+            loss, valid, sums = self.objective(log_probs.float(), lengths, batch.texts, self.ctc_weight)
         self._note_skipped(batch, valid)
         with watch.part("backward"):
-            self.optimiser.zero_grad(set_to_none=True)
-            (loss / max(1.0, sums.frames)).backward()
-        with watch.part("optimiser"):
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self._step_if_finite(loss, norm, batch)
-        self.gradient_norm = float(norm)
+            loss.backward()
         sums.input_frames = float(batch.lengths.sum())
         return sums
 
-    def _step_if_finite(self, loss: Tensor, norm: Tensor, batch: Batch) -> None:
+    def _step_if_finite(self, loss: float, norm: Tensor, batch: Batch | None) -> None:
         """A step that is not finite is left out and counted; many in a row end the run, with the batch on disk."""
-        if bool(torch.isfinite(loss)) and bool(torch.isfinite(norm)):
+        if math.isfinite(loss) and bool(torch.isfinite(norm)):
             self.optimiser.step()
             self.nonfinite = 0
             return
         self.nonfinite += 1
-        logger.warning("update %d: loss %s, gradient norm %s: left out", self.at.step, float(loss), float(norm))
+        logger.warning("update %d: loss %s, gradient norm %s: left out", self.at.step, loss, float(norm))
         if self.nonfinite > self.config.max_nonfinite:
-            dump = self.output / "nonfinite-batch.pt"
-            save_tensors({"ids": batch.ids, "texts": batch.texts, "features": batch.features}, dump)
+            dump = self.output / f"nonfinite-batch-{self.team.rank}.pt"
+            save_tensors(vars(batch) if batch else {}, dump)
             raise ArithmeticError(f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}")
 
     def _ctc_weight(self) -> float:
@@ -171,9 +209,10 @@ class Trainer:
         for name, text, took_part in zip(batch.ids, batch.texts, valid.tolist(), strict=True):
             if not took_part and name not in known:
                 self.skips.add(name, "too short for its transcript", text)
-                self.skips.write(self.output / SKIPPED)
 
     def _log_step(self, sums: Sums, watch: Stopwatch) -> None:
+        if not self.log:
+            return
         figures = sums.means() | {
             "epoch": self.at.epoch + 1,
             "learning_rate": self.optimiser.param_groups[0]["lr"],
@@ -186,14 +225,19 @@ class Trainer:
         watch.restart()
 
     def _end_epoch(self, began: float) -> None:
-        """Validate, keep the weights, and say how it goes."""
-        duration, weight = self.config.batches.max_duration, ctc_weight(self.config, self.at.epoch + 1)
-        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, duration, weight)
+        """Validate, keep the weights, and say how it goes; the leader does."""
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-        minutes = (time.time() - began) / 60
-        self.log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
-        self.model.save(self._epoch_file(self.at.epoch), epoch=self.at.epoch, step=self.at.step)
+        if self.log:
+            self._judge_epoch(began, self.log)
         self._save()
+
+    def _judge_epoch(self, began: float, log: Log) -> None:
+        """The epoch that has just ended."""
+        duration, weight = self.config.batches.max_duration, ctc_weight(self.config, self.at.epoch)
+        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, duration, weight)
+        minutes = (time.time() - began) / 60
+        log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
+        self.model.save(self._epoch_file(self.at.epoch), epoch=self.at.epoch, step=self.at.step)
         logger.info(
             "epoch %d of %d: dev loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
             self.at.epoch, self.config.epochs, figures["dev_loss"], 100 * figures["dev_unit_error_rate"], minutes,
@@ -201,14 +245,16 @@ class Trainer:
         )  # fmt: skip
 
     def _announce(self) -> None:
+        if not self.team.leads:
+            return
         size = sum(parameter.numel() for parameter in self.model.parameters())
         if self.at.step == 0:
             self.model.save(self._epoch_file(0), epoch=0, step=0)  # untrained: what the graph alone can do
         logger.info(
-            "%d parameters, look-ahead %.2f s, average latency %.2f s; %s update %d of %d, epoch %d of %d",
+            "%d parameters, look-ahead %.2f s, average latency %.2f s; %s update %d of %d, epoch %d of %d%s",
             size, self.model.encoder.look_ahead, self.model.encoder.average_latency,
             "goes on at" if self.at.step else "begins at", self.at.step, self.total_steps, self.at.epoch + 1,
-            self.config.epochs,
+            self.config.epochs, f", {self.team.size} processes" if self.team.size > 1 else "",
         )  # fmt: skip
 
     def _write_model(self) -> None:
@@ -222,12 +268,18 @@ class Trainer:
         return self.output / f"epoch-{epoch}.pt"
 
     def _save(self) -> None:
+        """A checkpoint with what all processes know; the leader writes it."""
+        skips = {skip.id: skip for listed in self.team.gather(list(self.skips)) for skip in listed}
+        self.skips = SkipList(list(skips.values()))
+        if not self.team.leads:
+            return
+        if skips:
+            self.skips.write(self.output / SKIPPED)
         state = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "position": vars(self.at),
             "skipped": [tuple(skip) for skip in self.skips],
-            "random": torch.get_rng_state(),
             "lang_hash": self.model.description.lang_hash,
         }
         save_checkpoint(self.output, self.at.step, state, self.config.keep_checkpoints)
@@ -243,7 +295,6 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.at = Position(**state["position"])
         self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
-        torch.set_rng_state(state["random"])
 
 
 def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
@@ -264,9 +315,17 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     return torch.optim.AdamW(groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay)
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is a GPU if there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+def check_team(config: TrainingConfig, team: Team) -> None:
+    """Every process must have a batch in every update.
+
+    Raises:
+        ValueError: the batches of an update cannot be shared out evenly.
+    """
+    if config.accumulate % team.size:
+        raise ValueError(
+            f"training.accumulate is {config.accumulate}, which {team.size} processes cannot share evenly: "
+            f"make it a multiple of {team.size}"
+        )
 
 
 def average_models(paths: Sequence[Path], output: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_run_that_diverges_ends_with_its_batch_on_disk(folders: tuple[Path, Pa
     run = trainer(folders, tmp_path, epochs=50, learning_rate=1e30, clip=1e30, max_nonfinite=3)
     with pytest.raises(ArithmeticError, match="4 updates in a row were not finite; the last batch is in"):
         run.run()
-    dump = torch.load(tmp_path / "nonfinite-batch.pt")
+    dump = torch.load(tmp_path / "nonfinite-batch-0.pt")
     assert set(dump["ids"]) <= {item.id for item in CUTS} and len(dump["texts"]) == len(dump["features"])
 
 

@@ -1,0 +1,85 @@
+"""The processes that train one model together: torchrun starts them, gloo or NCCL adds up what they found.
+
+Sums over all utterances are what is exchanged, never means, so that the result does not depend on how utterances were
+shared out. Every process must make the same calls in the same order.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among its fellows; by default it is alone.
+
+    Args:
+        rank: its number; 0 leads: it validates, logs and saves.
+        size: how many there are.
+        device: where it computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
+
+    @classmethod
+    def join(cls, device: str) -> Team:
+        """Take the place torchrun gave this process, or be alone.
+
+        Args:
+            device: "auto" is a GPU if there is one, each process on its machine its own.
+        """
+        rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        if size > 1 and name == "cuda":
+            name = f"cuda:{os.environ['LOCAL_RANK']}"
+        if size > 1 and not distributed.is_initialized():
+            distributed.init_process_group("nccl" if name.startswith("cuda") else "gloo")
+        return cls(rank, size, torch.device(name))
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process does what only one may do."""
+        return self.rank == 0
+
+    def total(self, values: Tensor) -> Tensor:
+        """Element by element, the sum over all processes."""
+        if self.size == 1:
+            return values
+        values = values.to(self.device)
+        distributed.all_reduce(values)
+        return values.cpu()
+
+    def any(self, fact: bool) -> bool:
+        """Whether it holds for any of the processes."""
+        return bool(self.total(torch.tensor([float(fact)])) > 0)
+
+    def gather(self, value: Any) -> list[Any]:
+        """Everybody's value, in the order of ranks."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+    def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace each gradient by the sum over all processes, in one exchange.
+
+        This takes the place of DistributedDataParallel, which gives means and hangs when one process has no batch.
+        """
+        if self.size == 1:
+            return
+        listed = list(parameters)
+        found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in listed]
+        flat = torch.cat([gradient.flatten() for gradient in found])
+        distributed.all_reduce(flat)
+        for parameter, part in zip(listed, flat.split([p.numel() for p in listed]), strict=True):
+            parameter.grad = part.view_as(parameter)
