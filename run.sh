@@ -17,6 +17,7 @@ test=
 data=                # audio, manifests, features; empty: data/<corpus>
 exp=                 # everything else; empty: exp/<corpus>-<config>
 nj=$(nproc)          # worker processes for features and decoding
+processes=1          # processes that train together, one a GPU
 max_minutes=         # training stops after that many minutes, to go on at the next run
 dry_run=false        # all stages, but one training step
 overrides=()         # --training.epochs 3 and the like
@@ -51,6 +52,7 @@ Options (default):
   --data DIR           where audio, manifests and features go (data/<corpus>)
   --exp DIR            where the experiment goes (exp/<corpus>-<config>)
   --nj N               worker processes ($nj)
+  --processes N        processes that train together, by torchrun: one a GPU, or one a core ($processes)
   --resume             go on with a training that was stopped; this is the default
   --max-minutes N      stop training after N minutes, to go on at the next run (none: train to the end)
   --dry-run            run every stage, but train for one step on ten seconds only, in <exp>-dry
@@ -67,7 +69,7 @@ while (( $# )); do
     --resume) shift ;;
     --dry-run) dry_run=true; shift ;;
     --*.*) (( $# > 1 )) || fail "$1 wants a value"; overrides+=("$1" "$2"); shift 2 ;;
-    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--max-minutes)
+    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--processes|--max-minutes)
       (( $# > 1 )) || fail "$1 wants a value"
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
@@ -99,6 +101,12 @@ fi
 wanted() { (( stage <= $1 && $1 <= stop_stage )); }
 say() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
 augmem() { .venv/bin/augmem "$@"; }
+# Processes that train one model; when one dies, all are started again from the newest checkpoint.
+team() {
+  .venv/bin/python -m augmem.training.launch --rdzv_backend c10d --rdzv_endpoint localhost:0 \
+    --nproc_per_node "$1" --max_restarts 3 -m augmem.cli "${@:2}"
+  [[ -e $exp/train/.done ]] || exit 3  # the time was up
+}
 parts() { [[ -z $2 ]] || printf '%s\n' "--corpus.$1" "[$2]"; }
 
 if wanted 0; then
@@ -139,7 +147,12 @@ fi
 
 if wanted 6; then
   say 6 "acoustic model: CTC, then lattice-free MMI"
-  augmem train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"}
+  training=(train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"})
+  if (( processes == 1 )); then
+    augmem "${training[@]}"
+  else
+    team "$processes" "${training[@]}"
+  fi
 fi
 
 if wanted 7; then

@@ -39,7 +39,8 @@ TOOLS = {
 def main() -> int:
     """Run one subcommand; a fault of the user's data ends in one line, not in a traceback."""
     arguments, rest = command_parser().parse_known_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; the others tell faults only
+    logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s", stream=sys.stdout)
     try:
         return run(arguments, rest)
     except (ValueError, OSError) as error:
@@ -83,7 +84,8 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
     experiment = Experiment.load(arguments.exp)
     if arguments.command == "train":
-        return 0 if stages.train(experiment, arguments.max_minutes) else 3
+        finished = stages.train(experiment, arguments.max_minutes)
+        return 0 if finished or "WORLD_SIZE" in os.environ else 3  # torchrun would start a process again that says 3
     options = [arguments.nj] if arguments.command in PARALLEL else []
     getattr(stages, arguments.command)(experiment, *options)
     return 0

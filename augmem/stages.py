@@ -31,7 +31,7 @@ from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import NEURAL_FILE, Lang, prepare_lang, prepare_language_models, prepare_neural_lm, validate_lang
 from augmem.model import AcousticModel, ModelDescription
 from augmem.pictures import attention_pictures
-from augmem.pipeline import DONE, fingerprint, run_resumable_stage, run_stage
+from augmem.pipeline import DONE, fingerprint, is_done, run_resumable_stage, run_stage
 from augmem.recipe import RECIPE_FILE
 from augmem.scoring import (
     Comparison,
@@ -47,7 +47,7 @@ from augmem.scoring import (
     write_ctm,
     write_report,
 )
-from augmem.training import Trainer
+from augmem.training import Team, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,11 @@ def graphs(experiment: Experiment) -> None:
 
 
 def train(experiment: Experiment, max_minutes: float | None) -> bool:
-    """Train, or go on training; False if the time was up before the end."""
+    """Train, or go on training, alone or as one of the processes that torchrun started.
+
+    Returns:
+        whether the end was reached before the time was up.
+    """
     recipe, parts = experiment.recipe, experiment.parts
     inputs = experiment.section("training", "encoder", "features") | {
         "lang": fingerprint(experiment.lang),
@@ -161,15 +165,20 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
 
+    team = Team.join(recipe.training.device)
+
     def action(output: Path) -> bool:
         cuts = partial(load_cuts, experiment.features)
         trainer = Trainer(
             recipe.training, description(experiment), experiment.lang, experiment.graphs,
-            cuts(parts.train), cuts(parts.dev), output,
+            cuts(parts.train), cuts(parts.dev), output, team,
         )  # fmt: skip
         return trainer.run(max_minutes)
 
-    return run_resumable_stage("train", experiment.training, inputs, action)
+    done = team.leaders(is_done(experiment.training, inputs))
+    if team.leads:
+        return run_resumable_stage("train", experiment.training, inputs, action)
+    return done or action(experiment.training)
 
 
 def description(experiment: Experiment) -> ModelDescription:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.frontend import Frontend
+from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
 
 
@@ -41,8 +42,8 @@ class Encoder(nn.Module):
         self.right = config.frames("right_context", frame_shift)
         self.frontend = Frontend(feature_dim, config.frontend_channels, config.subsampling, config.dim)
         self.dropout = Dropout(config.dropout)
-        self.tap_norms = nn.ModuleDict({str(n): nn.LayerNorm(config.dim) for n in config.iterated_loss_layers})
-        self.norm = nn.LayerNorm(config.dim)
+        self.tap_norms = nn.ModuleDict({str(n): LayerNorm(config.dim) for n in config.iterated_loss_layers})
+        self.norm = LayerNorm(config.dim)
 
     @property
     def look_ahead(self) -> float:

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from augmem.encoder.attention import AugmentedMemoryAttention, BlockIndex, MemoryIndex, index_blocks
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
+from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
 from augmem.encoder.segments import Blocks, Cells
 
@@ -126,13 +127,13 @@ class AugmentedMemoryLayer(nn.Module):
         super().__init__()
         dim = config.dim
         self.convolves = config.convolution_kernel > 0
-        self.convolution_norm = nn.LayerNorm(dim) if self.convolves else nn.Identity()
+        self.convolution_norm = LayerNorm(dim) if self.convolves else nn.Identity()
         self.convolution = BlockConvolution(dim, config.convolution_kernel) if self.convolves else None
-        self.attention_norm = nn.LayerNorm(dim)
+        self.attention_norm = LayerNorm(dim)
         self.attention = AugmentedMemoryAttention(config)
-        self.feedforward_norm = nn.LayerNorm(dim)
+        self.feedforward_norm = LayerNorm(dim)
         self.feedforward = FeedForward(config)
-        self.output_norm = nn.LayerNorm(dim) if config.third_layer_norm else nn.Identity()
+        self.output_norm = LayerNorm(dim) if config.third_layer_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, index: LayerIndex, memory: MemoryIndex) -> Tensor:

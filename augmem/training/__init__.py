@@ -6,6 +6,8 @@ with the very weights it would have had undisturbed.
 
 from augmem.training.config import TrainingConfig
 from augmem.training.metrics import read_log
-from augmem.training.trainer import MODEL_FILE, Trainer, average_models
+from augmem.training.team import Team
+from augmem.training.trainer import MODEL_FILE, Trainer
+from augmem.training.weights import average_models
 
-__all__ = ["MODEL_FILE", "Trainer", "TrainingConfig", "average_models", "read_log"]
+__all__ = ["MODEL_FILE", "Team", "Trainer", "TrainingConfig", "average_models", "read_log"]

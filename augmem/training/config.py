@@ -18,7 +18,8 @@ class TrainingConfig:
         batches: how utterances are grouped and augmented.
         accumulate: batches of an update, over all processes; a multiple of their number. However many processes share
             them, the update is the same.
-        precision: "bfloat16" has the encoder compute in it where that is safe; the objective is always in float32.
+        precision: the encoder computes in it where that is safe: "bfloat16", or on GPUs "float16" with a scaled loss;
+            the objective is always in float32.
         learning_rate: peak of the schedule.
         schedule: what follows the warm-up: "cosine" falls to `final_learning_rate` at the last step; "noam" falls
             with the inverse square root of the step.
@@ -31,7 +32,11 @@ class TrainingConfig:
         hand_over_epochs: epochs over which the weight moves smoothly from CTC to LF-MMI.
         ctc_floor: share of CTC that stays in the loss after the hand-over; 1 trains with CTC alone.
         den_scale: weight of the LF-MMI denominator.
-        average_last: `model.pt` is the mean of this many last epochs.
+        weights: what `model.pt` is: the mean of the "last" epochs, of the "best" by dev loss (since the mixture of
+            objectives stands still), or the "running" average over all updates.
+        average_epochs: how many epochs such a mean takes in.
+        running_average: what one update keeps of the running average.
+        patience: stop when so many epochs in a row have not improved the dev loss; null: never.
         seed: of weights and dropout (batches have their own).
         device: "auto" takes a GPU if there is one.
         checkpoint_every: updates between checkpoints (there is one at each epoch's end too).
@@ -44,7 +49,7 @@ class TrainingConfig:
     max_steps: int | None = None
     batches: BatchConfig = field(default_factory=BatchConfig)
     accumulate: int = 1
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "noam"] = "cosine"
     warmup_steps: int = 300
@@ -56,7 +61,10 @@ class TrainingConfig:
     hand_over_epochs: float = 1.0
     ctc_floor: float = 0.0
     den_scale: float = 1.0
-    average_last: int = 5
+    weights: Literal["last", "best", "running"] = "last"
+    average_epochs: int = 5
+    running_average: float = 0.999
+    patience: int | None = None
     seed: int = 1
     device: str = "auto"
     checkpoint_every: int = 200
@@ -65,17 +73,26 @@ class TrainingConfig:
     max_nonfinite: int = 10
 
     def __post_init__(self) -> None:
-        for name in ["epochs", "accumulate", "average_last", "checkpoint_every", "keep_checkpoints", "log_every"]:
+        for name in ["epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every"]:
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         for name in ["warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite"]:
             self._demand(name, getattr(self, name) >= 0, "not negative")
         for name in ("learning_rate", "clip", "den_scale"):
             self._demand(name, getattr(self, name) > 0, "positive")
-        for name in ("final_learning_rate", "ctc_floor"):
+        for name in ("final_learning_rate", "ctc_floor", "running_average"):
             self._demand(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
-        self._demand("precision", self.precision in ("float32", "bfloat16"), "float32 or bfloat16")
-        self._demand("max_steps", self.max_steps is None or self.max_steps >= 1, "null or at least 1")
+        for name, choices in _CHOICES.items():
+            self._demand(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
+        for name in ("max_steps", "patience"):
+            self._demand(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
 
     def _demand(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise ValueError(f"training.{name} is {getattr(self, name)}; it must be {rule}")
+
+
+_CHOICES = {
+    "precision": ("float32", "bfloat16", "float16"),
+    "schedule": ("cosine", "noam"),
+    "weights": ("last", "best", "running"),
+}

@@ -41,6 +41,7 @@ class Team:
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if size > 1 and name == "cuda":
             name = f"cuda:{os.environ['LOCAL_RANK']}"
+            torch.cuda.set_device(name)
         if size > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if name.startswith("cuda") else "gloo")
         return cls(rank, size, torch.device(name))
@@ -69,6 +70,10 @@ class Team:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
         return values
+
+    def leaders(self, value: Any) -> Any:
+        """What the leader has in the place of `value`."""
+        return self.gather(value)[0]
 
     def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replace each gradient by the sum over all processes, in one exchange.

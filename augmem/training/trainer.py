@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from augmem.training.objective import Objective
 from augmem.training.schedule import ctc_weight, learning_rate
 from augmem.training.team import Team
 from augmem.training.validation import validate
+from augmem.training.weights import RunningAverage, average_models, best_epochs, stalled
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,10 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
         self.optimiser = make_optimiser(self.model, config)
+        self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
+        self.running = RunningAverage(self.model, config.running_average) if config.weights == "running" else None
         self.at = Position()
+        self.dev_losses: dict[int, float] = {}
         self.skips = SkipList()
         self.nonfinite = 0
         self._resume()
@@ -97,7 +101,7 @@ class Trainer:
             num_batches(self.train_cuts, self.config.batches, epoch) for epoch in range(self.config.epochs)
         ]
         self._announce()
-        while not self._finished() and time.time() < deadline:
+        while not self._finished() and not self.team.any(time.time() >= deadline):
             self._epoch(deadline)
         self._save()
         if self.log:
@@ -113,7 +117,7 @@ class Trainer:
         return min(planned, self.config.max_steps or planned)
 
     def _finished(self) -> bool:
-        return self.at.step >= self.total_steps
+        return self.at.step >= self.total_steps or stalled(self.dev_losses, self.config.patience)
 
     def _epoch(self, deadline: float) -> None:
         """The rest of the current epoch, or as much of it as time and steps allow."""
@@ -167,6 +171,7 @@ class Trainer:
             for parameter in self.model.parameters():
                 if parameter.grad is not None:
                     parameter.grad /= max(1.0, sums.frames)
+            self.scaler.unscale_(self.optimiser)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
             self._step_if_finite(sums.loss, norm, batch)
         self.gradient_norm = float(norm)
@@ -175,25 +180,33 @@ class Trainer:
     def _backward(self, batch: Batch, number: int, watch: Stopwatch) -> Sums:
         """Add one batch's gradient, summed over its frames."""
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.at.epoch, number]).generate_state(1)[0]))
-        mixed = self.config.precision == "bfloat16"
-        with watch.part("encoder"), torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+        precision = getattr(torch, self.config.precision)
+        mixed = precision != torch.float32
+        with watch.part("encoder"), torch.autocast(self.device.type, precision if mixed else None, enabled=mixed):
             log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths.to(self.device))
         with watch.part("objective"):
             loss, valid, sums = self.objective(log_probs.float(), lengths, batch.texts, self.ctc_weight)
-        self._note_skipped(batch, valid)
+        self._note(batch, (~valid).tolist(), "too short for its transcript")
+        if not math.isfinite(sums.loss):
+            self._note(batch, not_finite(batch.features, log_probs), "not finite")
         with watch.part("backward"):
-            loss.backward()
+            self.scaler.scale(loss).backward()
         sums.input_frames = float(batch.lengths.sum())
         return sums
 
     def _step_if_finite(self, loss: float, norm: Tensor, batch: Batch | None) -> None:
         """A step that is not finite is left out and counted; many in a row end the run, with the batch on disk."""
         if math.isfinite(loss) and bool(torch.isfinite(norm)):
-            self.optimiser.step()
+            self.scaler.step(self.optimiser)
             self.nonfinite = 0
-            return
-        self.nonfinite += 1
-        logger.warning("update %d: loss %s, gradient norm %s: left out", self.at.step, loss, float(norm))
+            if self.running:
+                self.running.update(self.model)
+        else:
+            self.nonfinite += 1
+            names = ", ".join(batch.ids[:5]) if batch else "none"
+            text = "update %d: loss %s, gradient norm %s: left out; its last batch: %s"
+            logger.warning(text, self.at.step, loss, float(norm), names)
+        self.scaler.update()
         if self.nonfinite > self.config.max_nonfinite:
             dump = self.output / f"nonfinite-batch-{self.team.rank}.pt"
             save_tensors(vars(batch) if batch else {}, dump)
@@ -203,12 +216,12 @@ class Trainer:
         done = self.at.epoch + self.at.batch / max(1, self.batches_per_epoch[self.at.epoch])
         return ctc_weight(self.config, done)
 
-    def _note_skipped(self, batch: Batch, valid: Tensor) -> None:
-        """Utterances whose transcript cannot be said in their frames take no part; skipped.tsv lists them."""
+    def _note(self, batch: Batch, faulty: Iterable[bool], reason: str) -> None:
+        """Utterances at fault go to skipped.tsv, once."""
         known = {skip.id for skip in self.skips}
-        for name, text, took_part in zip(batch.ids, batch.texts, valid.tolist(), strict=True):
-            if not took_part and name not in known:
-                self.skips.add(name, "too short for its transcript", text)
+        for name, text, at_fault in zip(batch.ids, batch.texts, faulty, strict=True):
+            if at_fault and name not in known:
+                self.skips.add(name, reason, text)
 
     def _log_step(self, sums: Sums, watch: Stopwatch) -> None:
         if not self.log:
@@ -229,6 +242,7 @@ class Trainer:
         self.at.epoch, self.at.batch = self.at.epoch + 1, 0
         if self.log:
             self._judge_epoch(began, self.log)
+        self.dev_losses = self.team.leaders(self.dev_losses)
         self._save()
 
     def _judge_epoch(self, began: float, log: Log) -> None:
@@ -237,6 +251,8 @@ class Trainer:
         figures = validate(self.model, self.dev_cuts, self.objective, self.lang, duration, weight)
         minutes = (time.time() - began) / 60
         log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
+        if weight == ctc_weight(self.config, self.config.epochs):  # losses of another mixture cannot be compared
+            self.dev_losses[self.at.epoch] = figures["dev_loss"]
         self.model.save(self._epoch_file(self.at.epoch), epoch=self.at.epoch, step=self.at.step)
         logger.info(
             "epoch %d of %d: dev loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
@@ -258,9 +274,15 @@ class Trainer:
         )  # fmt: skip
 
     def _write_model(self) -> None:
-        """model.pt: the mean of the last epochs there are."""
-        epochs = range(max(1, self.at.epoch - self.config.average_last + 1), self.at.epoch + 1)
-        if epochs:
+        """model.pt, from what there is so far."""
+        last = list(range(max(1, self.at.epoch - self.config.average_epochs + 1), self.at.epoch + 1))
+        epochs = best_epochs(self.dev_losses, self.config.average_epochs) if self.config.weights == "best" else last
+        if self.running:
+            average = AcousticModel(self.model.description)
+            average.load_state_dict(self.running.weights)
+            average.save(self.output / MODEL_FILE, running_average=self.config.running_average, step=self.at.step)
+            logger.info("model.pt: running average over %d updates", self.running.updates)
+        elif epochs := epochs or last:
             average_models([self._epoch_file(epoch) for epoch in epochs], self.output / MODEL_FILE)
             logger.info("model.pt: mean of epochs %s", ", ".join(map(str, epochs)))
 
@@ -278,7 +300,10 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "running": self.running.state() if self.running else None,
             "position": vars(self.at),
+            "dev_losses": self.dev_losses,
             "skipped": [tuple(skip) for skip in self.skips],
             "lang_hash": self.model.description.lang_hash,
         }
@@ -293,8 +318,17 @@ class Trainer:
         logger.info("resuming from %s", path)
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.at = Position(**state["position"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.running:
+            self.running.restore(state["running"])
+        self.at, self.dev_losses = Position(**state["position"]), state["dev_losses"]
         self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
+
+
+def not_finite(features: Tensor, log_probs: Tensor) -> list[bool]:
+    """Which utterances have features that are not finite numbers; if none has, whose outputs are not."""
+    heard, said = (~x.isfinite().flatten(1).all(1) for x in (features, log_probs))
+    return list((heard if heard.any() else said).tolist())
 
 
 def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
@@ -316,25 +350,15 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 
 
 def check_team(config: TrainingConfig, team: Team) -> None:
-    """Every process must have a batch in every update.
+    """Every process must have a batch in every update, and a device that can do what is asked of it.
 
     Raises:
-        ValueError: the batches of an update cannot be shared out evenly.
+        ValueError: the batches of an update cannot be shared out evenly, or float16 is wanted of a CPU.
     """
+    if config.precision == "float16" and team.device.type != "cuda":
+        raise ValueError("training.precision is float16, which needs a GPU; bfloat16 works on CPUs too")
     if config.accumulate % team.size:
         raise ValueError(
             f"training.accumulate is {config.accumulate}, which {team.size} processes cannot share evenly: "
             f"make it a multiple of {team.size}"
         )
-
-
-def average_models(paths: Sequence[Path], output: Path) -> None:
-    """Write the model whose weights are the mean of the models in `paths`, summed in float64."""
-    models = [AcousticModel.load(path) for path in paths]
-    states = [model.state_dict() for model in models]
-    mean = {
-        name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
-        for name, value in states[0].items()
-    }
-    models[-1].load_state_dict(mean)
-    models[-1].save(output, averaged=len(paths))

@@ -11,14 +11,17 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lhotse import CutSet, Features, MonoCut, SupervisionSegment
 from lhotse.features.io import MemoryRawWriter
 
 from augmem.corpus import BatchConfig, SpecAugmentConfig
 from augmem.encoder import EncoderConfig
 from augmem.lang import Lang
-from augmem.model import ModelDescription
+from augmem.model import AcousticModel, ModelDescription
 from augmem.training import Trainer, TrainingConfig
+from augmem.training.weights import RunningAverage, best_epochs
 from tests.tiny import TEXTS, make_lang_and_graphs
 
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=1, frontend_channels=(2, 2), centre=0.32)
@@ -53,7 +56,7 @@ def trainer(folders: tuple[Path, Path], output: Path, **changes: object) -> Trai
     units = Lang.load(lang)
     description = ModelDescription(ENCODER, 20, 0.01, units.num_units, units.content_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
-    config = TrainingConfig(**(settings | {"batches": BATCHES, "average_last": 1} | changes))
+    config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
     return Trainer(config, description, lang, graphs, CUTS, CUTS, output)
 
 
@@ -126,3 +129,61 @@ def test_a_run_in_pieces_equals_a_run_at_once(folders: tuple[Path, Path], tmp_pa
     assert rest.at.step == 4 and rest.run()
     for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("weights", ["best", "running"])
+def test_a_model_of_other_weights_survives_a_kill(folders: tuple[Path, Path], tmp_path: Path, weights: str) -> None:
+    """What model.pt is made of comes through a resume."""
+    changes: dict = {"weights": weights, "epochs": 3, "ctc_epochs": 0, "hand_over_epochs": 0, "learning_rate": 0.01}
+    assert trainer(folders, tmp_path / "whole", **changes).run()
+    with pytest.raises(Killed):
+        killed_after(6, trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes)).run()
+    assert trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes).run()
+    whole, pieces = (AcousticModel.load(tmp_path / name / "model.pt").state_dict() for name in ("whole", "pieces"))
+    assert all(torch.equal(value, pieces[name]) for name, value in whole.items())
+    last = AcousticModel.load(tmp_path / "whole" / "epoch-3.pt").state_dict()
+    assert weights == "best" or any(not torch.equal(value, last[name]) for name, value in whole.items())
+
+
+def test_a_run_that_no_longer_improves_stops_early(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0, learning_rate=1e-12, patience=2)
+    assert run.run() and run.at.epoch < 50
+    assert trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0).at.epoch == run.at.epoch
+
+
+def test_bfloat16_follows_float32(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """A lower precision of the encoder changes the losses a little, never their kind."""
+    for precision in ("float32", "bfloat16"):
+        assert trainer(folders, tmp_path / precision, precision=precision, learning_rate=0.01).run()
+    exact, rough = ([line["loss"] for line in steps(tmp_path / name)] for name in ("float32", "bfloat16"))
+    assert exact != rough and rough == pytest.approx(exact, rel=0.05)
+
+
+def test_utterances_that_spoil_an_update_are_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = trainer(folders, tmp_path)
+    bad = cut("bad", "ONE", np.full((100, 20), math.nan, np.float32))
+    run.train_cuts = CutSet.from_cuts([*CUTS, bad])
+    assert run.run()
+    assert (tmp_path / "skipped.tsv").read_text().splitlines()[1:] == ["bad\tnot finite\tONE"]
+
+
+@given(st.dictionaries(st.integers(1, 30), st.floats(0, 5), min_size=1), st.integers(1, 5))
+def test_the_best_epochs_are_no_worse_than_the_others(losses: dict[int, float], count: int) -> None:
+    best = best_epochs(losses, count)
+    assert best == sorted(best) and len(best) == min(count, len(losses))
+    others = [loss for epoch, loss in losses.items() if epoch not in best]
+    assert max(losses[epoch] for epoch in best) <= min(others, default=math.inf)
+
+
+def test_the_running_average_is_the_weighted_sum_of_all_weights() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    history = [1.0, 4.0, -2.0, 8.0]
+    model.weight.data.fill_(history[0])
+    average = RunningAverage(model, decay=0.2)
+    for value in history[1:]:
+        model.weight.data.fill_(value)
+        average.update(model)
+    keep = [0.1, 2 / 11, 0.2]  # n / (n + 9), at most the decay
+    shares = [math.prod(keep)] + [(1 - keep[n]) * math.prod(keep[n + 1 :]) for n in range(3)]
+    assert sum(shares) == pytest.approx(1)
+    assert float(average.weights["weight"]) == pytest.approx(sum(s * v for s, v in zip(shares, history, strict=True)))

@@ -17,6 +17,7 @@ from augmem.encoder.base import initialise, unpack
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.layer import AugmentedMemoryLayer
+from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
 from augmem.encoder.segments import Blocks, Cells, consecutive, plan_segments
 from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
@@ -27,7 +28,7 @@ class BlockLstmLayer(nn.Module):
 
     def __init__(self, dim: int, cells: int, dropout: float) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = LayerNorm(dim)
         self.ahead = nn.LSTM(dim, cells, batch_first=True)
         self.back = nn.LSTM(dim, cells, batch_first=True)
         self.output = nn.Linear(2 * cells, dim)
