@@ -19,7 +19,6 @@ rows, J memory columns (the newest last), A utterances alive at a segment.
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -72,18 +71,29 @@ class MemoryIndex(NamedTuple):
     """Index tables of the memory bank in the parallel form.
 
     alive: utterances alive at each segment.
+    written: utterances whose slot of each segment is read by somebody.
     slots: (2, S, H, J) key and value vectors in a (slots * 2 * H, d) view.
     bias: (S, 1, J) 0 for columns that hold a slot, -inf for others.
+    older_bias: (A, 1, 1, J0) the same for slots handed down, utterances as ranked; no columns if there are none.
     """
 
     alive: list[int]
+    written: list[int]
     slots: Tensor
     bias: Tensor
+    older_bias: Tensor
 
 
-def index_memory(plan: Plan, heads: int, like: Tensor) -> MemoryIndex:
-    """Tables for the memory of a plan of segments."""
-    return MemoryIndex(plan.alive, head_rows(plan.slots, heads, 2), additive(plan.seen[:, None], like))
+def index_memory(plan: Plan, heads: int, like: Tensor, handed_down: Tensor | None = None) -> MemoryIndex:
+    """Tables for the memory of a plan of segments, and of slots handed down to utterances (B, J0), if any."""
+    older = torch.zeros_like(plan.order, dtype=torch.bool)[:, None][:, :0] if handed_down is None else handed_down
+    return MemoryIndex(
+        plan.alive,
+        plan.written,
+        head_rows(plan.slots, heads, 2),
+        additive(plan.seen[:, None], like),
+        additive(older[plan.order][:, None, None], like),
+    )
 
 
 class Block(NamedTuple):
@@ -140,12 +150,27 @@ class AugmentedMemoryAttention(nn.Module):
     def forward(self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
         """Parallel form: query rows (R, D) attend within their blocks of `rows` (P, D) and to memory: (R,
         D)."""
+        return self.hand_on(queries, rows, index, memory, None)[0]
+
+    def hand_on(
+        self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward`, after other utterances.
+
+        Args:
+            older: (2, A, H, J0, d) keys and values handed down, utterances as ranked, newest last.
+
+        Returns:
+            outputs (R, D), and all slots (slots, 2 * D) as the plan numbers them.
+        """
         block = self.project(queries, rows, index)
         if memory.slots.size(-1) == 0:
-            return self.attend(block, index, None, index.bias)
-        slots = self._all_slots(block, self._mean(queries, index), index, memory)
+            return self.attend(block, index, None, index.bias), rows.new_zeros(0, 2 * rows.size(1))
+        slots = self._all_slots(block, self._mean(queries, index), index, memory, older)
+        if older is not None:
+            slots = torch.cat([slots, older.permute(1, 3, 0, 2, 4).reshape(-1, slots.size(1))])
         keys_values = gather(slots.view(-1, self.head_dim), memory.slots)
-        return self.attend(block, index, keys_values, torch.cat([memory.bias, index.bias], -1))
+        return self.attend(block, index, keys_values, torch.cat([memory.bias, index.bias], -1)), slots
 
     def step(
         self, queries: Tensor, rows: Tensor, index: BlockIndex, bank: Tensor, seen: Tensor
@@ -203,34 +228,52 @@ class AugmentedMemoryAttention(nn.Module):
         """Contents (S, D) of the slots of blocks whose summary queries see their own blocks only."""
         return self._slot(block, self.local_scores(block, index), None, self._mean(queries, index))
 
-    def _all_slots(self, block: Block, mean: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
+    def _all_slots(
+        self, block: Block, mean: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
+    ) -> Tensor:
         """Keys and values (slots, 2 * D) of every slot that somebody reads, in the order of the segments."""
         local = self.local_scores(block, index)
         if self.summary_sees_memory and not self.slot_is_mean:
-            return torch.cat([slot.flatten(1) for slot in self._scan(block, local, mean, memory.alive)])
+            return torch.cat([slot.flatten(1) for slot in self._scan(block, local, mean, memory, older)])
         slot = self._slot(block, local, None, mean)
         written, begin = [], 0
-        for here, readers in _writers(memory.alive):
+        for here, readers in zip(memory.alive, memory.written, strict=False):
             written.append(slot[begin : begin + readers])
             begin += here
         return self.key_value(torch.cat(written))
 
-    def _scan(self, block: Block, local: Tensor, mean: Tensor, alive: list[int]) -> list[Tensor]:
+    def _scan(
+        self, block: Block, local: Tensor, mean: Tensor, memory: MemoryIndex, older: Tensor | None
+    ) -> list[Tensor]:
         """Write slots segment after segment: for each a (readers, 2, H, d) tensor of keys and values."""
         slots: list[Tensor] = []
         begin = 0
-        for here, readers in _writers(alive):
+        for here, readers in zip(memory.alive, memory.written, strict=False):
             end = begin + readers
             part = Block(block.queries, block.keys, block.values[begin:end], block.summary[begin:end])
-            seen = slots if self.memory_slots < 0 else slots[-self.memory_slots :]
-            older = None
-            if seen:
-                bank = torch.stack([slot[:readers] for slot in seen], 3).transpose(0, 1)
-                older = (bank, torch.matmul(part.summary, bank[0].transpose(-1, -2)) * self.scale)
-            slot = self._slot(part, local[begin:end], older, mean[begin:end])
+            bank = self._bank(slots, part.summary, memory, older)
+            slot = self._slot(part, local[begin:end], bank, mean[begin:end])
             slots.append(self.remember(slot).squeeze(3).transpose(0, 1))
             begin += here
         return slots
+
+    def _bank(
+        self, slots: list[Tensor], summary: Tensor, memory: MemoryIndex, older: Tensor | None
+    ) -> tuple[Tensor, Tensor] | None:
+        """What the summary queries (A, H, 1, d) of one segment see of memory: keys and values (2, A, H, J, d), and
+        the scores (A, H, 1, J) on them; none if there is nothing yet."""
+        bound = max(self.memory_slots, 0)  # zero takes all: [-0:]
+        recent = [slot[: summary.size(0)] for slot in slots[-bound:]]
+        parts = [torch.stack(recent, 3).transpose(0, 1)] if recent else []
+        if older is not None:
+            parts.insert(0, older[:, : summary.size(0)])
+        if not parts:
+            return None
+        bank = torch.cat(parts, 3) if len(parts) > 1 else parts[0]
+        scores = torch.matmul(summary, bank[0].transpose(-1, -2)) * self.scale
+        if older is not None:
+            scores = scores + torch.nn.functional.pad(memory.older_bias[: summary.size(0)], (0, len(recent)))
+        return bank[..., -bound:, :], scores[..., -bound:]
 
     def _slot(self, block: Block, local: Tensor, older: tuple[Tensor, Tensor] | None, mean: Tensor) -> Tensor:
         """Contents (A, D) of the slots that blocks write.
@@ -260,9 +303,3 @@ class AugmentedMemoryAttention(nn.Module):
         """Scaled, masked scores (S, H, Q, columns) of queries (S, H, Q, d) on keys (S, H, columns, d)."""
         scores = torch.matmul(queries, keys.transpose(-1, -2))
         return torch.add(bias[:, None], scores, alpha=self.scale)
-
-
-def _writers(alive: list[int]) -> list[tuple[int, int]]:
-    """For each segment but the last: utterances that have it, and those among them that read its slot
-    later."""
-    return list(pairwise(alive))

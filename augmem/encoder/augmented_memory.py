@@ -10,16 +10,30 @@ columns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from augmem.encoder.attention import index_memory
-from augmem.encoder.base import initialise, unpack
+from augmem.encoder.base import Encoded, initialise, unpack
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers, recomputed
-from augmem.encoder.rows import additive, gather
+from augmem.encoder.rows import additive, gather, head_rows
 from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
+
+
+class Memory(NamedTuple):
+    """What B utterances hand on to those that follow them.
+
+    slots: (B, layers, 2, H, J, d) keys and values of each layer's slots, newest last.
+    filled: (B, J) which of them hold something.
+    """
+
+    slots: Tensor
+    filled: Tensor
 
 
 class AugmentedMemoryEncoder(SegmentEncoder):
@@ -35,27 +49,69 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         self.layers = nn.ModuleList([AugmentedMemoryLayer(config) for _ in range(config.layers)])
         initialise(self, config.layers)
 
-    def _plan(self, lengths: Tensor) -> Plan:
-        return plan_segments(lengths, self.left, self.centre, self.right, self.config.memory_slots)
+    def _plan(self, lengths: Tensor, handed_down: Tensor | None = None) -> Plan:
+        slots = self.config.memory_slots
+        return plan_segments(lengths, self.left, self.centre, self.right, slots, handed_down)
+
+    def no_memory(self, batch: int) -> Memory:
+        """What is handed down to the first of `batch` successions of utterances."""
+        like = self.norm.weight
+        filled = torch.zeros(batch, 0, dtype=torch.bool, device=like.device)
+        return Memory(like.new_zeros(batch, *memory_shape(self.config, 0)), filled)
+
+    def encode_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Encoded, Memory]:
+        """As `encode`, with the memory of what each utterance follows: consecutive utterances of a recording.
+
+        Gradients end where memory was handed down, so that training looks back on any length at the cost of one
+        utterance: back-propagation truncated at utterances (the idea of UIO-LLMs, arXiv 2406.18173, for banks of
+        attended memory).
+
+        Raises:
+            ValueError: the configuration drops layers, which would leave holes in the memory.
+        """
+        if self.config.layer_drop:
+            raise ValueError("encoder.layer_drop must be 0 where memory is handed from utterance to utterance")
+        frames, out_lengths = self._frames(features, lengths)
+        hidden, taps, memory = self._encode_after(frames, out_lengths, memory)
+        return Encoded(hidden, out_lengths, taps), memory
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = self._plan(lengths)
+        return self._encode_after(frames, lengths, None)[:2]
+
+    def _encode_after(
+        self, frames: Tensor, lengths: Tensor, memory: Memory | None
+    ) -> tuple[Tensor, list[Tensor], Memory]:
+        plan = self._plan(lengths, memory.filled if memory else None)
         lower, last = index_layers(plan.blocks, self.config, frames)
-        memory = index_memory(plan, self.config.heads, frames)
+        bank = index_memory(plan, self.config.heads, frames, memory.filled if memory else None)
         x = gather(frames, plan.blocks.source)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
         taps: list[Tensor] = []
+        slots: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             top = number == len(self.layers)
             if not self._dropped():
-                index = last if top else lower
-                x = recomputed(layer, x, index, memory) if recompute else layer(x, index, memory)
+                older = memory.slots[plan.order, number - 1].transpose(0, 1) if memory else None
+                inputs = (x, last if top else lower, bank, older)
+                x, written = recomputed(layer.hand_on, *inputs) if recompute else layer.hand_on(*inputs)
+                slots.append(written)
             elif top:
                 x = gather(x, last.query_rows)
             if str(number) in self.tap_norms:
                 centre = x if top else gather(x, plan.blocks.centre_rows)
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
-        return unpack(self.norm(x), plan.frame_of_output), taps
+        return unpack(self.norm(x), plan.frame_of_output), taps, self._left_over(plan, slots)
+
+    def _left_over(self, plan: Plan, slots: Sequence[Tensor]) -> Memory:
+        """The newest slots of each layer, without their history of gradients; nothing if nothing is handed on."""
+        if plan.left_over is None:
+            return self.no_memory(0)
+        place, filled = plan.left_over
+        width = self.config.dim // self.config.heads
+        rows = head_rows(place, self.config.heads, 2)
+        kept = torch.stack([gather(written.detach().view(-1, width), rows) for written in slots])
+        back = torch.argsort(plan.order)
+        return Memory(kept.permute(2, 0, 1, 3, 4, 5)[back], filled[back])
 
     def _init_recurrent(self, batch: int) -> Recurrent:
         config = self.config

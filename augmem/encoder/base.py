@@ -81,11 +81,14 @@ class Encoder(nn.Module):
 
     def encode(self, features: Tensor, lengths: Tensor) -> Encoded:
         """As `forward`, with the outputs of the iterated-loss layers as well."""
-        check_batch(features, lengths, self.frontend.feature_dim)
-        frames = self.dropout(self.frontend(features, lengths))
-        out_lengths = self.frontend.output_lengths(lengths)
+        frames, out_lengths = self._frames(features, lengths)
         hidden, taps = self._encode(frames, out_lengths)
         return Encoded(hidden, out_lengths, taps)
+
+    def _frames(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed encoder frames (sum of T', D) of a batch, and their lengths (B,)."""
+        check_batch(features, lengths, self.frontend.feature_dim)
+        return self.dropout(self.frontend(features, lengths)), self.frontend.output_lengths(lengths)
 
     def init_state(self, batch: int) -> dict[str, Tensor]:
         """State of `batch` new streams: a flat dict of tensors, batch first, all zero."""

@@ -65,7 +65,7 @@ def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
     return spaced, places
 
 
-def recomputed(function: Callable[..., Tensor], *inputs: Any) -> Tensor:
+def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
     """`function(*inputs)`, whose inner values are computed again for the gradient, with the same dropout."""
     return checkpoint(function, *inputs, use_reentrant=False)
 
@@ -138,10 +138,15 @@ class AugmentedMemoryLayer(nn.Module):
 
     def forward(self, x: Tensor, index: LayerIndex, memory: MemoryIndex) -> Tensor:
         """Parallel form: block rows (P, D) -> the query rows' outputs (R, D)."""
+        return self.hand_on(x, index, memory, None)[0]
+
+    def hand_on(self, x: Tensor, index: LayerIndex, memory: MemoryIndex, older: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `forward`, after other utterances; see `AugmentedMemoryAttention.hand_on`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        return self._finish(x, self.attention(q, h, index.attention, memory))
+        z, slots = self.attention.hand_on(q, h, index.attention, memory, older)
+        return self._finish(x, z), slots
 
     def step(self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Streaming form; see `AugmentedMemoryAttention.step`."""

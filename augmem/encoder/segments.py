@@ -58,17 +58,25 @@ class Plan(NamedTuple):
 
     blocks: the S blocks.
     alive: for each n, the number of utterances that have a segment n.
+    written: for each n, the number of utterances whose slot of segment n somebody reads: an utterance's last slot is
+        read only if memory is handed on.
     slots: (S, J) memory slot in each memory column, newest last; slots are numbered like the segments that
-        write them, leaving out each utterance's last segment, whose slot nobody reads.
+        write them, and behind them stand those handed down, utterance by utterance as ranked.
     seen: (S, J) whether a memory column holds a slot.
     frame_of_output: (B, T) centre row of each output frame; padding points to row K, one behind the last.
+    order: (B,) the utterances as ranked.
+    left_over: (B, J) slots, and whether they hold anything: what a segment behind each utterance's last would see;
+        none if nothing is handed on.
     """
 
     blocks: Blocks
     alive: list[int]
+    written: list[int]
     slots: Tensor
     seen: Tensor
     frame_of_output: Tensor
+    order: Tensor
+    left_over: tuple[Tensor, Tensor] | None
 
 
 def consecutive(counts: Tensor) -> Cells:
@@ -92,8 +100,15 @@ def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Bl
     return Blocks(source, cells, consecutive(centre), centre_rows, pooling[:, None])
 
 
-def plan_segments(lengths: Tensor, left: int, centre: int, right: int, memory_slots: int | None) -> Plan:
-    """Cut utterances of `lengths` (B,) frames, packed in this order, with contexts in frames."""
+def plan_segments(
+    lengths: Tensor, left: int, centre: int, right: int, memory_slots: int | None, handed_down: Tensor | None = None
+) -> Plan:
+    """Cut utterances of `lengths` (B,) frames, packed in this order, with contexts in frames.
+
+    Args:
+        handed_down: (B, J) which of J slots that came before the utterance hold something, newest last; none: memory
+            begins with each utterance, and nothing is handed on.
+    """
     count = (lengths + centre - 1).div(centre, rounding_mode="floor")
     order = torch.argsort(count, descending=True, stable=True)
     longest = int(count.max())
@@ -108,23 +123,35 @@ def plan_segments(lengths: Tensor, left: int, centre: int, right: int, memory_sl
     offset = lengths.cumsum(0) - lengths
     blocks = cut_blocks(offset[utterance] + begin - n_left, n_left, n_centre, n_right)
     alive = exists.sum(1)
-    slots, seen = _memory_columns(alive, segment, rank, longest, memory_slots)
+    written = alive[1:] if handed_down is None else alive
+    older = exists.new_zeros(lengths.numel(), 0) if handed_down is None else handed_down[order]
+    slots, seen = _memory_columns(written, older, segment, rank, memory_slots)
+    everyone = torch.arange(lengths.numel(), device=lengths.device)
+    left_over = None if handed_down is None else _memory_columns(written, older, count[order], everyone, memory_slots)
     frames = _output_frames(lengths, utterance, begin, n_centre)
-    return Plan(blocks, alive.tolist(), slots, seen, frames)
+    return Plan(blocks, alive.tolist(), written.tolist(), slots, seen, frames, order, left_over)
 
 
 def _memory_columns(
-    alive: Tensor, segment: Tensor, rank: Tensor, longest: int, memory_slots: int | None
+    written: Tensor, older: Tensor, segment: Tensor, rank: Tensor, memory_slots: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Slots that segment number `segment` (S,) of the `rank`-th (S,) utterance may read: (S, J) and a
-    mask."""
-    columns = longest - 1 if memory_slots is None else min(longest - 1, memory_slots)
-    writers = torch.cat([alive[1:], alive.new_zeros(1)])
-    first_slot = writers.cumsum(0) - writers
-    writer = segment[:, None] - columns + torch.arange(columns, device=segment.device)
-    seen = writer >= 0
-    slots = first_slot[writer.clamp(min=0)] + rank[:, None]
-    return torch.where(seen, slots, 0), seen
+    """Slots that segment number `segment` (S,) of the `rank`-th (S,) utterance may read: (S, J) and a mask.
+
+    Args:
+        written: (N,) utterances whose slot of segment n is written.
+        older: (B, J0) which slots handed down hold something, by rank.
+    """
+    ranks = torch.arange(older.size(0), device=segment.device)
+    before = torch.arange(older.size(1), device=segment.device)
+    handed = written.sum() + ranks * older.size(1) + before[:, None]
+    own = (written.cumsum(0) - written)[:, None] + ranks
+    place = torch.cat([handed, own])  # (J0 + N, B) slot of each moment and rank
+    holds = torch.cat([older.t(), torch.ones_like(own, dtype=torch.bool)])
+    columns = place.size(0) if memory_slots is None else min(place.size(0), memory_slots)
+    moment = (segment + older.size(1) - columns)[:, None] + torch.arange(columns, device=segment.device)
+    moment, seen, rank = moment.clamp(min=0), moment >= 0, rank[:, None]
+    seen = seen & holds[moment, rank]
+    return torch.where(seen, place[moment, rank], 0), seen
 
 
 def _output_frames(lengths: Tensor, utterance: Tensor, begin: Tensor, count: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class FullContextEncoder(AugmentedMemoryEncoder):
     def average_latency(self) -> float:
         return math.inf
 
-    def _plan(self, lengths: Tensor) -> Plan:
+    def _plan(self, lengths: Tensor, handed_down: Tensor | None = None) -> Plan:
         return plan_segments(lengths, 0, int(lengths.max()), 0, 0)
 
     # What the interface says of encoders that cannot stream.

@@ -143,7 +143,7 @@ class TimeRestrictedEncoder(Encoder):
 
 def _no_memory(like: Tensor) -> MemoryIndex:
     nothing = torch.zeros(2, 1, 1, 0, dtype=torch.int64, device=like.device)
-    return MemoryIndex([], nothing, like.new_zeros(1, 1, 0))
+    return MemoryIndex([], [], nothing, like.new_zeros(1, 1, 0), like.new_zeros(1, 1, 1, 0))
 
 
 def _in_frame_order(blocks: Blocks) -> Tensor:
