@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder import EncoderConfig, build_encoder
+from augmem.encoder import AugmentedMemoryEncoder, EncoderConfig, Memory, build_encoder
 from augmem.files import atomic_path
 from augmem.tensors import save_tensors
 
@@ -112,6 +112,13 @@ class AcousticModel(nn.Module):
         self._check(features)
         hidden, lengths = self.encoder(self.normalise(features), lengths)
         return self.score(hidden), lengths
+
+    def forward_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
+        """As `forward`, with the memory of what each utterance follows, and what it hands on in turn."""
+        self._check(features)
+        assert isinstance(self.encoder, AugmentedMemoryEncoder)
+        encoded, memory = self.encoder.encode_after(self.normalise(features), lengths, memory)
+        return self.score(encoded.hidden), encoded.lengths, memory
 
     def init_state(self, batch: int) -> Any:
         """The state before the first chunk of `batch` streams (see the encoder)."""

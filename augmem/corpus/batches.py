@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
+from augmem.corpus.sessions import Turn, plan_sessions
+
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
@@ -70,6 +72,9 @@ class BatchConfig:
         max_duration: seconds in a batch, padding included; a longer utterance makes a batch of its own.
         num_buckets: groups of like duration from which batches are drawn; more: less padding, less mixing.
         seed: of the order and the masks.
+        session_cuts: with more than 1, so many consecutive utterances of a recording (or of a speaker, where each is a
+            recording) form a session, in which an augmented-memory encoder keeps its memory from one to the next; a
+            batch then holds one utterance of each of several sessions, `max_duration` long on average.
         workers: processes that load batches ahead of training; 0: none, each is loaded when it is asked for.
         spec_augment: masks over time and frequency.
     """
@@ -77,6 +82,7 @@ class BatchConfig:
     max_duration: float = 60.0
     num_buckets: int = 10
     seed: int = 0
+    session_cuts: int = 1
     workers: int = 1
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
@@ -85,6 +91,8 @@ class BatchConfig:
             raise ValueError(f"batches.max_duration={self.max_duration}: must be positive")
         if self.num_buckets < 1:
             raise ValueError(f"batches.num_buckets={self.num_buckets}: must be at least 1")
+        if self.session_cuts < 1:
+            raise ValueError(f"batches.session_cuts={self.session_cuts}: must be at least 1")
         if self.workers < 0:
             raise ValueError(f"batches.workers={self.workers}: must not be negative")
 
@@ -98,12 +106,16 @@ class Batch:
         texts: normalised transcripts.
         features: (B, T, F) float32, padded with zeros.
         lengths: (B,) int64, frames.
+        lanes: (B,) int64, the lane of each utterance, and
+        begins: (B,) bool, whether a session begins with it; none where utterances are on their own.
     """
 
     ids: list[str]
     texts: list[str]
     features: Tensor
     lengths: Tensor
+    lanes: Tensor | None = None
+    begins: Tensor | None = None
 
 
 def training_batches(
@@ -152,10 +164,12 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
         yield collate(list(batch), [_load(cut) for cut in batch])
 
 
-def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
+def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]] | list[list[Turn]]:
     """All batches of an epoch, nothing loaded yet."""
     listed = list(cuts)  # as a plain list: samplers warn of a CutSet in memory
     order, sampling, _ = _words(config.seed, epoch)  # Lhotse's seed + epoch would have (0, 1) equal (1, 0)
+    if config.session_cuts > 1:
+        return plan_sessions(listed, config.session_cuts, config.max_duration, order)
     options = {"max_duration": config.max_duration, "shuffle": True, "seed": sampling, "world_size": 1, "rank": 0}
     buckets = min(config.num_buckets, len(listed))
     sampler = (
@@ -173,14 +187,16 @@ def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]]:
 class _Batches(Dataset):
     """Batch by number; each draws its masks from a random state of its own."""
 
-    def __init__(self, plan: list[list[Cut]], config: BatchConfig, epoch: int) -> None:
+    def __init__(self, plan: list[list[Cut]] | list[list[Turn]], config: BatchConfig, epoch: int) -> None:
         self.plan, self.config, self.epoch = plan, config, epoch
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, number: int) -> Batch:
-        cuts = self.plan[number]
+        planned = self.plan[number]
+        turns = [item for item in planned if isinstance(item, Turn)]
+        cuts = [turn.cut for turn in turns] or planned
         features = [_load(cut) for cut in cuts]
         if self.config.spec_augment.enabled:
             with random_state(self.config.seed, self.epoch, number):
@@ -188,7 +204,7 @@ class _Batches(Dataset):
                     augment(matrix, self.config.spec_augment, cut.features.frame_shift)
                     for matrix, cut in zip(features, cuts, strict=True)
                 ]
-        return collate(cuts, features)
+        return collate(cuts, features, turns)
 
 
 def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> Tensor:
@@ -244,7 +260,7 @@ def _words(*seeds: int) -> list[int]:
     return [int(word) for word in np.random.SeedSequence([seed % 2**64 for seed in seeds]).generate_state(3)]
 
 
-def collate(cuts: Sequence[Cut], features: Sequence[Tensor]) -> Batch:
+def collate(cuts: Sequence[Cut], features: Sequence[Tensor], turns: Sequence[Turn] = ()) -> Batch:
     """Sort by decreasing length and pad."""
     order = sorted(range(len(cuts)), key=lambda i: (-len(features[i]), cuts[i].id))
     return Batch(
@@ -252,6 +268,8 @@ def collate(cuts: Sequence[Cut], features: Sequence[Tensor]) -> Batch:
         texts=[cuts[i].supervisions[0].text for i in order],
         features=pad_sequence([features[i] for i in order], batch_first=True),
         lengths=torch.tensor([len(features[i]) for i in order]),
+        lanes=torch.tensor([turns[i].lane for i in order]) if turns else None,
+        begins=torch.tensor([turns[i].begins for i in order]) if turns else None,
     )
 
 

@@ -6,6 +6,7 @@ outputs
 are the same. Pure torch: knows nothing of files, graphs or corpora.
 """
 
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
 from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.build import build_encoder
 from augmem.encoder.config import EncoderConfig
@@ -15,9 +16,11 @@ from augmem.encoder.streaming import reset_streams, select_streams, stack_states
 
 __all__ = [
     "AttentionMap",
+    "AugmentedMemoryEncoder",
     "Encoded",
     "Encoder",
     "EncoderConfig",
+    "Memory",
     "StaticStep",
     "attention_maps",
     "build_encoder",

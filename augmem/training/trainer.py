@@ -18,11 +18,13 @@ from tqdm import tqdm
 
 from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, training_batches
 from augmem.corpus.skips import SKIPPED, Skip
+from augmem.encoder import AugmentedMemoryEncoder, Memory
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription, check_lang
 from augmem.tensors import save_tensors
 from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
+from augmem.training.memory import LaneMemory
 from augmem.training.metrics import Log, Stopwatch, Sums
 from augmem.training.objective import Objective
 from augmem.training.schedule import ctc_weight, learning_rate
@@ -83,6 +85,7 @@ class Trainer:
         self.optimiser = make_optimiser(self.model, config)
         self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
         self.running = RunningAverage(self.model, config.running_average) if config.weights == "running" else None
+        self.lanes = lane_memory(self.model, config)
         self.at = Position()
         self.dev_losses: dict[int, float] = {}
         self.skips = SkipList()
@@ -183,7 +186,7 @@ class Trainer:
         precision = getattr(torch, self.config.precision)
         mixed = precision != torch.float32
         with watch.part("encoder"), torch.autocast(self.device.type, precision if mixed else None, enabled=mixed):
-            log_probs, lengths = self.model(batch.features.to(self.device), batch.lengths.to(self.device))
+            log_probs, lengths = self._score(batch)
         with watch.part("objective"):
             loss, valid, sums = self.objective(log_probs.float(), lengths, batch.texts, self.ctc_weight)
         self._note(batch, (~valid).tolist(), "too short for its transcript")
@@ -193,6 +196,16 @@ class Trainer:
             self.scaler.scale(loss).backward()
         sums.input_frames = float(batch.lengths.sum())
         return sums
+
+    def _score(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and lengths; where a batch goes on with sessions, with the memory of what came before."""
+        features, lengths = batch.features.to(self.device), batch.lengths.to(self.device)
+        if self.lanes is None or batch.lanes is None or batch.begins is None:
+            return self.model(features, lengths)
+        lanes, begins = batch.lanes.to(self.device), batch.begins.to(self.device)
+        log_probs, lengths, memory = self.model.forward_after(features, lengths, self.lanes.take(lanes, begins))
+        self.lanes.put(lanes, memory)
+        return log_probs, lengths
 
     def _step_if_finite(self, loss: float, norm: Tensor, batch: Batch | None) -> None:
         """A step that is not finite is left out and counted; many in a row end the run, with the batch on disk."""
@@ -302,6 +315,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "running": self.running.state() if self.running else None,
+            "lanes": self.lanes.memory if self.lanes else None,
             "position": vars(self.at),
             "dev_losses": self.dev_losses,
             "skipped": [tuple(skip) for skip in self.skips],
@@ -321,6 +335,8 @@ class Trainer:
         self.scaler.load_state_dict(state["scaler"])
         if self.running:
             self.running.restore(state["running"])
+        if self.lanes:
+            self.lanes.memory = Memory(*(part.to(self.device) for part in state["lanes"]))
         self.at, self.dev_losses = Position(**state["position"]), state["dev_losses"]
         self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
 
@@ -347,6 +363,23 @@ def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay)
+
+
+def lane_memory(model: AcousticModel, config: TrainingConfig) -> LaneMemory | None:
+    """The memory that goes from update to update, if the batches are sessions.
+
+    Raises:
+        ValueError: the encoder has no memory to hand on, or an update takes in several batches.
+    """
+    if config.batches.session_cuts == 1:
+        return None
+    encoder = model.encoder
+    if type(encoder) is not AugmentedMemoryEncoder or encoder.config.layer_drop or config.accumulate > 1:
+        raise ValueError(
+            f"training.batches.session_cuts is {config.batches.session_cuts}: sessions need encoder.type "
+            f"augmented_memory, encoder.layer_drop 0 and training.accumulate 1"
+        )
+    return LaneMemory(encoder.no_memory(0))
 
 
 def check_team(config: TrainingConfig, team: Team) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -165,6 +166,29 @@ def test_utterances_that_spoil_an_update_are_listed(folders: tuple[Path, Path], 
     run.train_cuts = CutSet.from_cuts([*CUTS, bad])
     assert run.run()
     assert (tmp_path / "skipped.tsv").read_text().splitlines()[1:] == ["bad\tnot finite\tONE"]
+
+
+SESSIONS = replace(BATCHES, session_cuts=3)
+
+
+def test_memory_goes_from_update_to_update_through_a_kill(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, and otherwise than without memory of what came before."""
+    whole = trainer(folders, tmp_path / "whole", batches=SESSIONS)
+    assert whole.run()
+    with pytest.raises(Killed):
+        killed_after(5, trainer(folders, tmp_path / "pieces", batches=SESSIONS, checkpoint_every=1)).run()
+    assert trainer(folders, tmp_path / "pieces", batches=SESSIONS, checkpoint_every=1).run()
+    forgetful = trainer(folders, tmp_path / "forgetful", batches=SESSIONS)
+    forgetful.lanes = None
+    assert forgetful.run()
+    losses = {name: [line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces", "forgetful")}
+    assert losses["whole"] == losses["pieces"]
+    assert losses["whole"][0] == losses["forgetful"][0] and losses["whole"][1:] != losses["forgetful"][1:]
+
+
+def test_sessions_need_an_encoder_with_memory(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"session_cuts is 3: sessions need encoder.type augmented_memory"):
+        trainer(folders, tmp_path, batches=SESSIONS, accumulate=2)
 
 
 @given(st.dictionaries(st.integers(1, 30), st.floats(0, 5), min_size=1), st.integers(1, 5))
