@@ -22,6 +22,7 @@ from augmem.corpus.features import (
     transcripts,
 )
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
+from augmem.corpus.sessions import sessions
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.texts import find_texts
@@ -43,6 +44,7 @@ __all__ = [
     "num_batches",
     "prepare_corpus",
     "read_parts",
+    "sessions",
     "training_batches",
     "transcripts",
 ]

@@ -1,0 +1,104 @@
+"""Does memory help beyond an utterance? `python -m benchmarks.longform --exp SHORT --other LONG`, on held-out parts.
+
+Every utterance is scored alone, and as part of a long recording: up to --most consecutive utterances of its speaker
+(or recording) encoded as one, as live recognition does that goes on from one utterance to the next. The second
+experiment is one that was trained in sessions (training.batches.session_cuts), where memory was handed on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from lhotse.cut import Cut
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from augmem.corpus import load_cuts, sessions
+from augmem.decoding import FIRST_PASS, decode, hypotheses, load_scales
+from augmem.decoding import Utterance as DecodingUtterance
+from augmem.experiment import TUNED_FILE, Experiment
+from augmem.model import AcousticModel
+from augmem.scoring import Utterance, compare
+from augmem.stages import decoding_utterances
+
+
+class Given:
+    """Log-probabilities computed beforehand, by utterance."""
+
+    def __init__(self, scores: dict[str, Tensor]) -> None:
+        self.scores = scores
+
+    def __call__(self, utterances: Sequence[DecodingUtterance]) -> tuple[Tensor, Tensor]:
+        found = [self.scores[utterance.id] for utterance in utterances]
+        return pad_sequence(found, batch_first=True), torch.tensor([len(scores) for scores in found])
+
+
+def main() -> None:
+    """Four systems a part, tested pair by pair."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exp", type=Path, required=True, nargs="+", help="trained on utterances; one a seed")
+    parser.add_argument("--other", type=Path, required=True, nargs="+", help="trained in sessions; one a seed")
+    parser.add_argument("--most", type=int, default=20, help="utterances of a recording (%(default)s)")
+    args = parser.parse_args()
+    print("| part | trained on | scored | WER % by seed | against alone | p |")
+    print("|---|---|---|---|---|---|")
+    for part in Experiment.load(args.exp[0]).parts.test:
+        for name, exps in (("utterances", args.exp), ("sessions", args.other)):
+            runs = [heard(Experiment.load(exp), part, args.most) for exp in exps]
+            alone, joined = (pooled([run[place] for run in runs]) for place in (0, 1))
+            test = compare(joined, alone, "joined", "alone")
+            difference = f"{100 * (test.wer_a - test.wer_b):+.2f}"
+            print(f"| {part} | {name} | alone | {rates([run[0] for run in runs])} | | |")
+            print(f"| {part} | {name} | joined | {rates([run[1] for run in runs])} | {difference} "
+                  f"| {test.bootstrap.p_value:.3f} |", flush=True)  # fmt: skip
+
+
+def heard(experiment: Experiment, part: str, most: int) -> tuple[list[Utterance], list[Utterance]]:
+    """What is made of each utterance alone, and within its recording."""
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    cuts = list(load_cuts(experiment.features, [part]))
+    with torch.no_grad():
+        alone = dict(pair for cut in cuts for pair in scored(model, [cut]))
+        joined = dict(pair for session in sessions(cuts, most) for pair in scored(model, session))
+    return decoded(experiment, part, alone), decoded(experiment, part, joined)
+
+
+def scored(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Tensor]]:
+    """Log-probabilities (T', V) of each cut, all encoded as one recording."""
+    group = model.encoder.subsampling
+    features = [torch.from_numpy(cut.load_features()) for cut in cuts]
+    whole = [torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features]  # no frame of two utterances
+    scores, _ = model(torch.cat(whole)[None], torch.tensor([sum(map(len, whole))]))
+    parts = scores[0].split([len(x) // group for x in whole])
+    yield from ((cut.id, part) for cut, part in zip(cuts, parts, strict=True))
+
+
+def decoded(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> list[Utterance]:
+    """First pass at the scales that the experiment tuned."""
+    utterances = list(decoding_utterances(experiment, part))
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder)
+        decode(
+            experiment.recipe.decoding, Given(scores), {part: utterances}, experiment.lang, experiment.graphs, output
+        )
+        scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+        answers = hypotheses(output, part, FIRST_PASS, scales)
+    return [Utterance(a.id, a.speaker, a.reference, a.words) for a in answers]
+
+
+def pooled(runs: Sequence[Sequence[Utterance]]) -> list[Utterance]:
+    """The runs of all seeds, each utterance under a name of its own."""
+    return [Utterance(f"{n}-{u.id}", u.speaker, u.ref, u.hyp) for n, run in enumerate(runs) for u in run]
+
+
+def rates(runs: Sequence[Sequence[Utterance]]) -> str:
+    """WER of each run."""
+    return ", ".join(f"{100 * compare(run, run, 'a', 'b').wer_a:.2f}" for run in runs)
+
+
+if __name__ == "__main__":
+    main()
