@@ -89,6 +89,28 @@ def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: st
     assert [row["system"] for row in scores] == ["first_pass", "rescored", "neural", "mbr"]
 
 
+def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
+    """A run whose time is up says so, and the next one goes on."""
+    _, options = road
+    options = [
+        *options,
+        "--exp",
+        tmp_path / "exp",
+        "--processes",
+        "2",
+        "--training.accumulate",
+        "2",
+        "--stop-stage",
+        "train",
+    ]
+    options += ["--training.epochs", "2", "--training.ctc_epochs", "1"]
+    stopped = run(*options, "--max-minutes", "0.0001")
+    assert stopped.returncode == 3 and "stopped before its end" in stopped.stdout, stopped.stderr[-4000:]
+    result = run(*options)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    assert result.stdout.count("2 processes") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
+
+
 def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     folder, _ = road
     speech = SPEECH / "flac" / "jfk.flac"
