@@ -223,7 +223,7 @@ class Worker:
             lists[NEURAL] = averaged(lists[RESCORED], self.neural)
         errors = lattice_oracle_errors(lattice, [self.numbers.get(word, NO_WORD) for word in utterance.reference])
         entry = NbestEntry(utterance, found.search.value, lattice.density, errors, lists)
-        text = as_kaldi_text(utterance.id, lattice, self.room.words) if self.config.write_lattices else ""
+        text = as_kaldi_text(utterance.id, lattice) if self.config.write_lattices else ""
         return Answer(entry, too_large, unseen, text)
 
     def first_pass(self, lattice: Lattice) -> tuple[Hypothesis, ...]:
