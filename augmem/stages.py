@@ -26,7 +26,7 @@ from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json
-from augmem.graph import num_outputs
+from augmem.graph import Origin, num_outputs
 from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import NEURAL_FILE, Lang, prepare_lang, prepare_language_models, prepare_neural_lm, validate_lang
 from augmem.model import AcousticModel, ModelDescription
@@ -201,6 +201,12 @@ class ModelScores:
         """Seconds at which a frame of scores begins."""
         return self.network.time_of(frame)
 
+    @property
+    def origin(self) -> Origin:
+        """What a decoding graph must be made of to fit the model."""
+        described = self.network.description
+        return Origin(described.lang_hash, described.topology)
+
     @cached_property
     def network(self) -> AcousticModel:
         return AcousticModel.load(self.model, self.lang)
@@ -231,7 +237,7 @@ def decode(experiment: Experiment, jobs: int) -> None:
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
             rescoring_lm=experiment.lm / "rescoring.arpa", neural_lm=neural, jobs=jobs,
-            time_of=scores.time_of,
+            time_of=scores.time_of, origin=scores.origin,
         )  # fmt: skip
         tune(output, parts.dev, config)
 
