@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-BYTES_PER_ARC = 450  # of LG composed; 410 measured for 10.2 million arcs (benchmarks/graph.py, RESULTS.md)
+BYTES_PER_ARC = 500  # of LG composed; 490 measured for 9.4 million arcs, 410 for 10.2 (benchmarks/graph.py, RESULTS.md)
 
 
 class Origin(NamedTuple):
