@@ -1,10 +1,10 @@
 """Speed of the first pass: `python -m benchmarks.decoding --exp EXP`, some dev utterances, one process, one thread.
 
-For each beam the same scores are searched on the same HLG by this project (k2) and by kaldi-decoder (OpenFst), utterance
-by utterance in turn: by its LatticeSimpleDecoder, which makes a lattice as this project does but knows no limit of
-states, and by its FasterDecoder, which has the limit but finds the best path alone. Seconds are the processor's, so that
-other work on the machine does not show. The ratio is this project's over the other's. WER is the best path's, at scale
-1; the n-best list comes on top of the search. Memory is the process's highest so far.
+For each beam the same scores are searched on the same HLG by this project (k2) and by kaldi-decoder (OpenFst), in turn
+for every utterance: by its LatticeSimpleDecoder, which makes a lattice as this project does but knows no limit of
+states, and by its FasterDecoder, which has the limit but finds the best path alone. Seconds are the processor's, so
+that other work on the machine does not show. The ratio is this project's seconds over the other's. WER is the best
+path's, at scale 1; the n-best list comes on top of the search. Memory is the process's highest so far.
 """
 
 from __future__ import annotations
