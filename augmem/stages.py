@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from augmem.corpus import (
     compute_features,
     find_texts,
     load_cuts,
+    normalised_texts,
     prepare_corpus,
 )
 from augmem.corpus.skips import SKIPPED
@@ -25,10 +26,18 @@ from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.features import FeatureConfig
-from augmem.files import read_json, sha256_file, sha256_json
-from augmem.graph import num_outputs
+from augmem.files import read_json, sha256_file, sha256_json, write_text
+from augmem.graph import Origin, num_outputs
 from augmem.graph import prepare_graphs as make_graphs
-from augmem.lang import NEURAL_FILE, Lang, prepare_lang, prepare_language_models, prepare_neural_lm, validate_lang
+from augmem.lang import (
+    NEURAL_FILE,
+    NORMALISATION,
+    Lang,
+    prepare_lang,
+    prepare_language_models,
+    prepare_neural_lm,
+    validate_lang,
+)
 from augmem.model import AcousticModel, ModelDescription
 from augmem.pictures import attention_pictures
 from augmem.pipeline import DONE, fingerprint, is_done, run_resumable_stage, run_stage
@@ -50,6 +59,8 @@ from augmem.scoring import (
 from augmem.training import Team, Trainer
 
 logger = logging.getLogger(__name__)
+
+NORMALISED_FILE = "normalisation.tsv"
 
 
 def corpus(experiment: Experiment) -> None:
@@ -210,6 +221,12 @@ class ModelScores:
         """Seconds at which a frame of scores begins."""
         return self.network.time_of(frame)
 
+    @property
+    def origin(self) -> Origin:
+        """What a decoding graph must be made of to fit the model."""
+        described = self.network.description
+        return Origin(described.lang_hash, described.topology)
+
     @cached_property
     def network(self) -> AcousticModel:
         return AcousticModel.load(self.model, self.lang)
@@ -240,7 +257,7 @@ def decode(experiment: Experiment, jobs: int) -> None:
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
             rescoring_lm=experiment.lm / "rescoring.arpa", neural_lm=neural, jobs=jobs,
-            time_of=scores.time_of,
+            time_of=scores.time_of, origin=scores.origin,
         )  # fmt: skip
         tune(output, parts.dev, config)
 
@@ -278,6 +295,8 @@ def score(experiment: Experiment) -> None:
             for part, by_system in answers.items()
         }
         score_all(results, output)
+        rows = normalised_texts(experiment.manifests, held_out(experiment))
+        write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
         for part, by_system in answers.items():
             for system, found in by_system.items():
                 write_ctm(
@@ -285,8 +304,24 @@ def score(experiment: Experiment) -> None:
                 )
 
     run_stage("score", experiment.scores, inputs, action)
+    logger.info("references: %s (%s)", NORMALISATION, experiment.scores / NORMALISED_FILE)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
+
+
+def tab_separated(rows: Iterable[Sequence[str]]) -> str:
+    """Rows of a table; white space inside a field becomes a blank."""
+    return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
+
+
+def telling_examples(rows: Iterable[tuple[str, str, str]], number: int = 12) -> list[tuple[str, str]]:
+    """Texts as written and as scored; those whose letters change come first."""
+
+    def letters(text: str) -> str:
+        return "".join(filter(str.isalpha, text.upper()))
+
+    pairs = {(written, scored): letters(written) == letters(scored) for _, written, scored in rows if written != scored}
+    return sorted(pairs, key=lambda pair: pairs[pair])[:number]
 
 
 def timed_words(answer: Answer) -> list[TimedWord]:
@@ -314,6 +349,8 @@ def report(experiment: Experiment) -> None:
                 training_log=experiment.training / "log.jsonl",
                 tuned=experiment.decoding / TUNED_FILE,
                 searches={part: experiment.decoding / part / SUMMARY_FILE for part in held_out(experiment)},
+                normalisation=NORMALISATION,
+                normalised=telling_examples(normalised_texts(experiment.manifests, held_out(experiment))),
                 comparisons=live_comparisons(experiment) if live else (),
                 attention=attention_pictures(experiment, experiment.parts.dev),
                 skipped=skipped_utterances(experiment),

@@ -19,6 +19,7 @@ from augmem.corpus.features import (
     feature_statistics,
     features_of_file,
     load_cuts,
+    normalised_texts,
     transcripts,
 )
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
@@ -41,6 +42,7 @@ __all__ = [
     "features_of_file",
     "find_texts",
     "load_cuts",
+    "normalised_texts",
     "num_batches",
     "prepare_corpus",
     "read_parts",

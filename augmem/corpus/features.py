@@ -210,6 +210,15 @@ def transcripts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
+def normalised_texts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(id, text as written, normalised text) of every utterance of several parts, from their manifests."""
+    return [
+        (supervision.id, (supervision.custom or {}).get("original_text", supervision.text), supervision.text)
+        for part in parts
+        for supervision in SupervisionSet.from_file(manifests / part / SUPERVISIONS)
+    ]
+
+
 def feature_statistics(cuts: CutSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each bin over all frames: two float64 tensors (F,)."""
     statistics = cuts.compute_global_feature_stats()

@@ -1,4 +1,4 @@
-"""Lattices in Kaldi's text form, written and read back: an archive that lattice-copy ark,t: understands.
+"""Lattices in Kaldi's text form, written and read back: an archive for lattice-copy ark,t: and its like.
 
     utterance
     source target unit word graph,acoustic
@@ -6,25 +6,26 @@
     state graph,acoustic          (a final state)
                                   (an empty line ends the lattice)
 
-Scores become costs: unscaled and negated. Input symbols are the model's outputs plus one (0 is Kaldi's epsilon), output
-symbols are words. An arc of several words becomes a chain, whose further arcs have no unit.
+Kaldi reads numbers alone. Input symbols are the model's outputs plus one (0 is its epsilon), output symbols the numbers
+of words.txt. Scores become costs: unscaled and negated. An arc of several words becomes a chain, whose further arcs
+have no unit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from augmem.decoding.lattice import FINAL, Lattice, arc_frames
 
-EPSILON = "<eps>"
+EPSILON = 0
 END = 2**62  # a state beyond all others
 
 ArcFields = tuple[int, int, int, list[int], float, float]  # source, target, unit, words, graph, acoustic
 
 
-def as_kaldi_text(name: str, lattice: Lattice, words: Mapping[int, str]) -> str:
+def as_kaldi_text(name: str, lattice: Lattice) -> str:
     """One utterance's lattice; a lattice without arcs is a name and nothing else."""
     lines, fresh = [name], lattice.num_states - 1  # Kaldi has no end state: its number is free
     for arc in range(lattice.num_arcs):
@@ -33,7 +34,7 @@ def as_kaldi_text(name: str, lattice: Lattice, words: Mapping[int, str]) -> str:
         if unit == FINAL:
             lines.append(f"{source} {costs}")
             continue
-        spelt = [words[int(word)] for word in lattice.words[arc] if word > 0] or [EPSILON]
+        spelt = [int(word) for word in lattice.words[arc] if word > 0] or [EPSILON]
         states = [source, *range(fresh, fresh + len(spelt) - 1), target]
         fresh += len(spelt) - 1
         for place, word in enumerate(spelt):
@@ -47,7 +48,7 @@ def cost(score: float) -> str:
     return f"{-score + 0.0:.9g}"
 
 
-def read_kaldi_text(lines: Iterable[str], words: Mapping[str, int]) -> Iterator[tuple[str, Lattice]]:
+def read_kaldi_text(lines: Iterable[str]) -> Iterator[tuple[str, Lattice]]:
     """Names and lattices of an archive that `as_kaldi_text` made.
 
     Raises:
@@ -59,11 +60,11 @@ def read_kaldi_text(lines: Iterable[str], words: Mapping[str, int]) -> Iterator[
         fields = line.split()
         if not fields:
             if name:
-                yield name, assembled(rows, words)
+                yield name, assembled(rows)
             name, rows = "", []
         elif not name:
             name = fields[0]
-        elif len(fields) in (2, 5) and fields[-1].count(",") == 1:
+        elif len(fields) in (2, 5) and all(map(str.isdigit, fields[:-1])) and fields[-1].count(",") == 1:
             rows.append(fields)
         else:
             raise ValueError(
@@ -73,7 +74,7 @@ def read_kaldi_text(lines: Iterable[str], words: Mapping[str, int]) -> Iterator[
         raise ValueError(f"the lattice of {name} is cut short: no empty line ends it")
 
 
-def assembled(rows: list[list[str]], words: Mapping[str, int]) -> Lattice:
+def assembled(rows: list[list[str]]) -> Lattice:
     """A lattice from the fields of its lines."""
     inner = {row[0]: row for row in rows if row[2:3] == ["0"]}  # the further arcs of chains, by source
     arcs: list[ArcFields] = []
@@ -84,10 +85,10 @@ def assembled(rows: list[list[str]], words: Mapping[str, int]) -> Lattice:
         if len(row) == 2:
             arcs.append((int(row[0]), END, FINAL, [], graph, acoustic))
             continue
-        target, spelt = row[1], [row[3]]
+        target, spelt = row[1], [int(row[3])]
         while target in inner:
-            target, spelt = inner[target][1], [*spelt, inner[target][3]]
-        ids = [words[word] for word in spelt if word != EPSILON]
+            target, spelt = inner[target][1], [*spelt, int(inner[target][3])]
+        ids = [word for word in spelt if word != EPSILON]
         arcs.append((int(row[0]), int(target), int(row[2]) - 1, ids, graph, acoustic))
     return from_arcs(arcs)
 

@@ -36,6 +36,7 @@ from augmem.decoding.records import (
 from augmem.decoding.rescoring import NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
+from augmem.graph import Origin
 from augmem.lang.lexicon import SILENCE
 from augmem.lang.neural import NeuralLm
 from augmem.lang.symbols import read_symbols
@@ -64,6 +65,7 @@ class Room:
         acoustics: gives the scores of some utterances.
         words: word id -> word.
         graph: HLG.pt.
+        origin: the model's lang folder and topology, which must be the graph's.
         rescoring_lm: ARPA file of the larger language model; None: no rescoring.
         neural_lm: a neural model for the rescored lists.
         silent: units that are no sound: blank and silence.
@@ -74,6 +76,7 @@ class Room:
     acoustics: Acoustics
     words: Mapping[int, str]
     graph: Path
+    origin: Origin | None
     rescoring_lm: Path | None
     neural_lm: Path | None
     silent: tuple[int, ...]
@@ -107,6 +110,7 @@ def decode(
     jobs: int = 1,
     time_of: Callable[[int], float] = float,
     neural_lm: Path | None = None,
+    origin: Origin | None = None,
 ) -> None:
     """Make output/<part>/nbest.jsonl.gz and summary.json for every part; and lattices.txt.gz, if they are to be kept.
 
@@ -122,11 +126,12 @@ def decode(
         jobs: worker processes; with 1 everything happens in this one.
         time_of: seconds at which a frame of scores begins; picklable. By default times are frames.
         neural_lm: a neural language model whose opinion of the rescored lists is averaged with the larger model's.
+        origin: the model's lang folder and topology; a graph of another origin is refused.
     """
     words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
     silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
     silent = (0,) if silence is None else (0, silence)
-    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, rescoring_lm, neural_lm, silent, time_of)
+    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, origin, rescoring_lm, neural_lm, silent, time_of)
     with Workers(room, jobs) as workers:
         for part, utterances in parts.items():
             started = time.time()
@@ -200,7 +205,7 @@ class Worker:
 
     def __init__(self, room: Room) -> None:
         self.room, self.config = room, room.config
-        self.graph = DecodingGraph.load(room.graph)
+        self.graph = DecodingGraph.load(room.graph, room.origin)
         self.model = NgramModel(room.rescoring_lm) if room.rescoring_lm else None
         self.neural = NeuralLm.load(room.neural_lm) if room.neural_lm else None
         self.numbers = {word: index for index, word in room.words.items()}
@@ -223,7 +228,7 @@ class Worker:
             lists[NEURAL] = averaged(lists[RESCORED], self.neural)
         errors = lattice_oracle_errors(lattice, [self.numbers.get(word, NO_WORD) for word in utterance.reference])
         entry = NbestEntry(utterance, found.search.value, lattice.density, errors, lists)
-        text = as_kaldi_text(utterance.id, lattice, self.room.words) if self.config.write_lattices else ""
+        text = as_kaldi_text(utterance.id, lattice) if self.config.write_lattices else ""
         return Answer(entry, too_large, unseen, text)
 
     def first_pass(self, lattice: Lattice) -> tuple[Hypothesis, ...]:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice
+from augmem.graph import Origin, check_origin, load_fsa
 
 logger = logging.getLogger(__name__)
 
@@ -59,15 +60,20 @@ class DecodingGraph:
         self.fsa = prepared(hlg)
 
     @classmethod
-    def load(cls, path: Path) -> DecodingGraph:
-        """Read HLG.pt as `Fsa.as_dict` wrote it (icefall's format).
+    def load(cls, path: Path, origin: Origin | None = None) -> DecodingGraph:
+        """Read HLG.pt, ours or icefall's.
+
+        Args:
+            origin: the model's lang folder and topology, if the graph is to be held against them.
 
         Raises:
             FileNotFoundError: there is none.
+            ValueError: it is no graph, or one of another origin.
         """
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no decoding graph; run the graphs stage first")
-        return cls(k2.Fsa.from_dict(torch.load(path, map_location="cpu")))
+        graph = load_fsa(path)
+        if origin:
+            check_origin(graph, origin, path)
+        return cls(graph)
 
     def check_units(self, num_units: int) -> None:
         """Refuse a model that scores fewer units than the graph uses; k2 would read beyond its scores.

@@ -8,7 +8,7 @@ from augmem.graph.config import TOPOLOGIES, GraphConfig
 from augmem.graph.denominator import Denominator
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import load_fsa, save_fsa
-from augmem.graph.hlg import SizeLog, build_hlg, read_grammar
+from augmem.graph.hlg import Origin, SizeLog, build_hlg, check_origin, read_grammar
 from augmem.graph.k2_score import k2_score
 from augmem.graph.numerator import NumeratorCompiler
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
@@ -24,10 +24,12 @@ __all__ = [
     "FrameGraphs",
     "GraphConfig",
     "NumeratorCompiler",
+    "Origin",
     "PhoneLm",
     "SizeLog",
     "build_hlg",
     "build_topology",
+    "check_origin",
     "estimate_phone_lm",
     "frame_graph",
     "graphs_score",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import k2
 
@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-BYTES_PER_ARC = 450  # of LG composed; 410 measured for 10.2 million arcs (benchmarks/graph.py, RESULTS.md)
+BYTES_PER_ARC = 500  # of LG composed; 490 measured for 9.4 million arcs, 410 for 10.2 (benchmarks/graph.py, RESULTS.md)
+
+
+class Origin(NamedTuple):
+    """What a decoding graph was made of, and keeps as attributes; a model must be of the same to be decoded with it.
+
+    Args:
+        lang_hash: content hash of the lang folder.
+        topology: name of H.
+    """
+
+    lang_hash: str
+    topology: str
 
 
 class SizeLog:
@@ -84,6 +96,32 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
     graph = k2.arc_sort(graph)
     return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph))))
+
+
+def mark_origin(graph: k2.Fsa, origin: Origin) -> k2.Fsa:
+    """The graph, with its origin as attributes `lang_hash` and `topology`."""
+    for name, value in origin._asdict().items():
+        setattr(graph, name, value)
+    return graph
+
+
+def check_origin(graph: k2.Fsa, origin: Origin, path: Path) -> None:
+    """Refuse a graph of another lang folder or topology than the model's. Graphs made elsewhere say nothing of theirs.
+
+    Args:
+        graph: as read from `path`.
+        origin: the model's.
+
+    Raises:
+        ValueError: naming both origins, and the remedy.
+    """
+    for name, wanted in origin._asdict().items():
+        found = getattr(graph, name, wanted)
+        if found != wanted:
+            raise ValueError(
+                f"{path}: the graph's {name} is {found}, the model's {wanted}: its words would come out wrong; "
+                "run the graphs stage of the model's own experiment"
+            )
 
 
 def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:

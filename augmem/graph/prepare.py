@@ -11,7 +11,7 @@ from augmem.files import write_json
 from augmem.graph.config import GraphConfig
 from augmem.graph.denominator import denominator_fsa
 from augmem.graph.fsa import save_fsa
-from augmem.graph.hlg import SizeLog, build_hlg, read_grammar
+from augmem.graph.hlg import Origin, SizeLog, build_hlg, mark_origin, read_grammar
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
 from augmem.lang.lang import Lang
 
@@ -35,7 +35,8 @@ def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_text
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
     save_fsa(phone_lm, output / "P.pt")
     log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
-    save_fsa(build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log), output / "HLG.pt")
+    hlg = build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log)
+    save_fsa(mark_origin(hlg, Origin(lang.content_hash, config.topology)), output / "HLG.pt")
     write_json(output / "sizes.json", log.sizes)
 
 

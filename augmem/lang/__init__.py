@@ -12,11 +12,12 @@ from augmem.lang.lexicon import OOV_WORD, load_cmudict, read_lexicon
 from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
 from augmem.lang.ngram import prepare_language_models
 from augmem.lang.prepare import prepare_lang
-from augmem.lang.text import normalise_text
+from augmem.lang.text import NORMALISATION, normalise_text
 from augmem.lang.validate import validate_lang
 
 __all__ = [
     "NEURAL_FILE",
+    "NORMALISATION",
     "OOV_WORD",
     "ArpaModel",
     "Lang",

@@ -8,6 +8,11 @@ from collections.abc import Callable
 
 from num2words import num2words
 
+NORMALISATION = (  # in words, for people who read scores
+    "upper case, A to Z and apostrophes alone; numbers, money, times, % and & read out; Mr, Mrs, Dr, vs and Jr spelt "
+    "out; accents removed; whatever stands in <>, (), [] or {} dropped; all other marks are spaces"
+)
+
 _LETTERS = str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'", "`": "'", "\u00b4": "'",
     "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",

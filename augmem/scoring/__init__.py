@@ -10,7 +10,7 @@ from augmem.scoring.attention import group_shares, plot_attention, plot_heads
 from augmem.scoring.compare import Comparison, compare, comparison_text
 from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
-from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_trn
+from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.provenance import provenance
 from augmem.scoring.report import Picture, ReportInputs, Skipped, read_skipped, write_report
 from augmem.scoring.score import Score, ScoringConfig, score, score_all, wer_table
@@ -45,6 +45,7 @@ __all__ = [
     "wer_table",
     "write_ctm",
     "write_errs",
+    "write_kaldi_text",
     "write_recogs",
     "write_report",
     "write_textgrid",

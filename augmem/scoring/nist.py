@@ -1,4 +1,4 @@
-"""trn and ctm files, as NIST's sclite reads them."""
+"""trn and ctm files, as NIST's sclite reads them, and Kaldi's text files."""
 
 from __future__ import annotations
 
@@ -42,6 +42,13 @@ def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", 
         speaker = _name(utterance.speaker).replace("-", "_")
         words = utterance.ref if side == "ref" else utterance.hyp
         lines.append(" ".join([*words, f"({speaker}-{_name(utterance.id)})"]) + "\n")
+    write_text(path, "".join(lines))
+
+
+def write_kaldi_text(path: Path, utterances: Iterable[Utterance], side: Literal["ref", "hyp"]) -> None:
+    """Write "utterance words" lines, sorted by utterance in bytes' order as Kaldi wants them."""
+    texts = {utterance.id: utterance.ref if side == "ref" else utterance.hyp for utterance in utterances}
+    lines = [" ".join([name, *texts[name]]) + "\n" for name in sorted(texts, key=str.encode)]
     write_text(path, "".join(lines))
 
 

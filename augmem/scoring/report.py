@@ -89,6 +89,8 @@ class ReportInputs:
         tuned: tuned.json of the decoding
         searches: part -> summary.json of its decoding
         attention: pictures of what the memory attends to
+        normalisation: what is done to text before words are compared, in words
+        normalised: examples of it from the transcripts: as written, as scored
         comparisons: paired tests between systems, with the part they were made on
         skipped: utterances left out
         config: the recipe, as YAML text
@@ -106,6 +108,8 @@ class ReportInputs:
     tuned: Path | None = None
     searches: Mapping[str, Path] = field(default_factory=dict)
     attention: Sequence[Picture] = ()
+    normalisation: str = ""
+    normalised: Sequence[tuple[str, str]] = ()
     comparisons: Sequence[tuple[str, Comparison]] = ()
     skipped: Sequence[Skipped] = ()
     config: str = ""

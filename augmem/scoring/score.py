@@ -14,7 +14,7 @@ from augmem.files import write_json, write_text
 from augmem.scoring.alignment import Counts, Utterance, as_characters, readable, total
 from augmem.scoring.icefall import confusions, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, Resample, wer_interval
-from augmem.scoring.nist import write_trn
+from augmem.scoring.nist import write_kaldi_text, write_trn
 from augmem.scoring.tables import percent, text_table
 
 Results = Mapping[str, Mapping[str, Sequence[Utterance]]]
@@ -121,7 +121,8 @@ def score_all(results: Results, output: Path, config: ScoringConfig | None = Non
 
     Args:
         results: results[part][system], in the order in which tables shall show them
-        output: folder for recogs-, errs-, align-, per-utt-, per-spk- and trn files, wer.txt and summary.json
+        output: folder for recogs-, errs-, align-, per-utt- and per-spk- files, trn and Kaldi's text files,
+            wer.txt and summary.json
 
     Returns:
         One score per part and system, in that order.
@@ -145,8 +146,9 @@ def write_files(result: Score, output: Path) -> None:
     utterances = result.utterances
     write_recogs(output / f"recogs-{result.name}.txt", utterances)
     write_errs(output / f"errs-{result.name}.txt", utterances)
-    write_trn(output / f"ref-{result.name}.trn", utterances, "ref")
-    write_trn(output / f"hyp-{result.name}.trn", utterances, "hyp")
+    for side in ("ref", "hyp"):
+        write_trn(output / f"{side}-{result.name}.trn", utterances, side)
+        write_kaldi_text(output / f"{side}-{result.name}.text", utterances, side)
     ranked = result.worst(len(utterances))
     write_text(output / f"align-{result.name}.txt", "".join(readable(u) + "\n\n" for u in ranked))
     rows = [(f"{u.id}\t{u.speaker}", u.counts) for u in utterances]

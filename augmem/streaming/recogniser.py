@@ -41,6 +41,7 @@ from augmem.decoding.posteriors import confidences_in_place, posteriors, word_co
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import WordFrames, word_frames
 from augmem.encoder import select_streams, stack_states
+from augmem.graph import Origin
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
@@ -81,8 +82,9 @@ class Recognizer:
         content = open_package(package)
         self.model, self.lang, self.scales = content.model, content.lang, content.scales
         self.feature_config = content.features
-        self.graph = DecodingGraph.load(content.graph)
-        self.graph.check_units(self.model.description.num_units)
+        described = self.model.description
+        self.graph = DecodingGraph.load(content.graph, Origin(described.lang_hash, described.topology))
+        self.graph.check_units(described.num_units)
         self.search = OnlineSearch(self.graph, self.options.decoding)
         self.silent = {0} | {index for unit, index in self.lang.tokens.items() if unit == "SIL"}
 

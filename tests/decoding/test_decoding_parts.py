@@ -21,6 +21,7 @@ from augmem.decoding.kaldi import read_kaldi_text
 from augmem.decoding.offline import make_batches
 from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
 from augmem.decoding.tuning import Scales
+from augmem.graph import Origin
 from augmem.lang import NeuralLmConfig
 from augmem.lang.neural import train_neural
 
@@ -159,7 +160,7 @@ def test_lattices_are_kept_in_kaldis_form_and_read_back(graph: Path) -> None:
     utterances = toy_utterances(1, 3)
     decode(keeping, ToyAcoustics(), {"dev": utterances}, graph, graph, graph / "out")
     with gzip.open(graph / "out" / "dev" / "lattices.txt.gz", "rt") as lines:
-        found = dict(read_kaldi_text(lines, {word: n for n, word in enumerate(WORDS)}))
+        found = dict(read_kaldi_text(lines))
     assert list(found) == [u.id for u in utterances]
     entries = {entry.utterance.id: entry for entry in read_nbest(graph / "out" / "dev")}
     for name, lattice in found.items():
@@ -192,13 +193,16 @@ def test_a_killed_worker_is_reported(graph: Path) -> None:
         )
 
 
-def test_missing_graph_and_other_units_are_named(graph: Path) -> None:
+def test_missing_graph_other_units_and_other_origins_are_named(graph: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.pt: no decoding graph"):
         decode(CONFIG, ToyAcoustics(), {}, graph, graph / "nowhere", graph / "out")
 
     def few_units(utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(utterances), 5, 3), torch.full((len(utterances),), 5)
 
+    torch.save(toys.toy_graph().as_dict() | {"lang_hash": "ours", "topology": "ctc"}, graph / "HLG.pt")
+    with pytest.raises(ValueError, match=r"HLG\.pt: the graph's topology is ctc, the model's hmm: its words"):
+        decode(CONFIG, few_units, {}, graph, graph, graph / "out", origin=Origin("ours", "hmm"))
     with pytest.raises(ValueError, match="uses 4 units but the model scores 3"):
         decode(CONFIG, few_units, {"dev": toy_utterances(1, 1)}, graph, graph, graph / "out")
 

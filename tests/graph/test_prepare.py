@@ -12,7 +12,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmem.graph import TOPOLOGIES, Denominator, GraphConfig, NumeratorCompiler, load_fsa, num_outputs, prepare_graphs
+from augmem.graph import (
+    TOPOLOGIES,
+    Denominator,
+    GraphConfig,
+    NumeratorCompiler,
+    Origin,
+    build_hlg,
+    check_origin,
+    load_fsa,
+    num_outputs,
+    prepare_graphs,
+    read_grammar,
+)
 from augmem.graph.prepare import train_phone_lm, unit_sequences
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
@@ -49,6 +61,17 @@ def test_stage_writes_graphs_that_train(topology: str, folders: tuple[Path, Path
     scores = mmi(log_probs, torch.tensor([20, 15]), ["CAT AT UNHEARD", "TWO"])
     assert scores.valid.all()
     assert bool((scores.numerator < scores.denominator).all())
+
+
+def test_the_graph_knows_what_it_is_made_of(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """As many units and words as another, but another lang or topology: no size tells, and all words would be wrong."""
+    prepare_graphs(GraphConfig(topology="hmm"), *folders, TEXTS, tmp_path)
+    path, lang_hash = tmp_path / "HLG.pt", Lang.load(folders[0]).content_hash
+    check_origin(load_fsa(path), Origin(lang_hash, "hmm"), path)
+    for other in (Origin(lang_hash, "ctc"), Origin("0" * 64, "hmm")):
+        with pytest.raises(ValueError, match=r"HLG\.pt: the graph's (topology is hmm|lang_hash is .*), the model's"):
+            check_origin(load_fsa(path), other, path)
+    check_origin(build_hlg(Lang.load(folders[0]), "hmm", read_grammar(folders[1] / "first_pass.fst.txt")), other, path)
 
 
 def test_silence_comes_as_often_as_asked(folders: tuple[Path, Path]) -> None:

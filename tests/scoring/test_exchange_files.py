@@ -13,6 +13,7 @@ from augmem.scoring import (
     read_recogs,
     write_ctm,
     write_errs,
+    write_kaldi_text,
     write_recogs,
     write_trn,
 )
@@ -116,6 +117,14 @@ def test_trn_names_survive_sclites_rules(tmp_path: Path) -> None:
     write_trn(tmp_path / "y.trn", [Utterance("a-1", "JOE", ["HI"], [])], "hyp")
     assert (tmp_path / "x.trn").read_text() == "HI (OLD_JOE-a-1_[b])\n"
     assert (tmp_path / "y.trn").read_text() == "(JOE-a-1)\n"
+
+
+def test_kaldis_text_is_sorted_by_bytes(tmp_path: Path) -> None:
+    utterances = [Utterance("b", "JOE", ["HI"], []), Utterance("B", "JOE", ["GO", "ON"], ["GONE"])]
+    write_kaldi_text(tmp_path / "ref", utterances, "ref")
+    write_kaldi_text(tmp_path / "hyp", utterances, "hyp")
+    assert (tmp_path / "ref").read_text() == "B GO ON\nb HI\n"
+    assert (tmp_path / "hyp").read_text() == "B GONE\nb\n"
 
 
 def test_ctm_is_sorted_and_read_back(tmp_path: Path) -> None:

@@ -101,6 +101,8 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
         attention=[Picture(b"\x89PNG not really", "Layer 3 looks back")],
         comparisons=[("test_joe", compare(a, b, "untrained", "first_pass", QUICK))],
         skipped=[Skipped("digest", "d7", "too short", "3 frames")] * 3,
+        normalisation="numbers read out",
+        normalised=[("7 QUEENS!", "SEVEN QUEENS")],
         config="encoder:\n  dim: 144",
         provenance={"commit": "abc1234"},
         seconds={"train": 754.0, "decode": 12.0},
@@ -113,7 +115,7 @@ def test_every_section_shows_its_figures(tmp_path: Path, summary: Path) -> None:
     for expected in (
         "queen digest", "25.0 %", "100.00", "1.7 million", "43.2 %", "5.7 %", "15.0", "Layer 3 looks back",
         "first pass against untrained", "\u221275.00 points", "3 of digest: too short", "3 frames",
-        "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z",
+        "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z", "numbers read out", "7 QUEENS! SEVEN QUEENS",
     ):  # fmt: skip
         assert expected in found.text, expected
     assert found.tags.count("svg") == 3  # loss, unit error rate, learning rate: no LF-MMI in this log
@@ -143,7 +145,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     inputs = ReportInputs(
         title=EVIL, summary=tmp_path / "s" / "summary.json", description=EVIL, facts={EVIL: EVIL},
         attention=[Picture(b"", '"><script>')], skipped=[Skipped(EVIL, EVIL, EVIL, EVIL)],
-        config=EVIL, provenance={EVIL: EVIL}, seconds={EVIL: 1.0},
+        config=EVIL, provenance={EVIL: EVIL}, seconds={EVIL: 1.0}, normalisation=EVIL, normalised=[(EVIL, EVIL)],
     )  # fmt: skip
     found = page(inputs, tmp_path / "report.html")
     assert "script" not in found.tags and not found.open

@@ -48,7 +48,9 @@ def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
         assert (row["part"], row["utterances"], row["words"]) == (PART, 29, fixture_words())
         assert row["wer"] < 0.05, "29 utterances learnt by heart"
     page = (folder / "exp" / "report" / "report.html").read_text()
-    assert PART in page
+    assert PART in page and "What counts as a word" in page
+    normalised = (folder / "exp" / "score" / "normalisation.tsv").read_text().splitlines()
+    assert len(normalised) == 1 + 29 and all(line.count("\t") == 2 for line in normalised)
     assert len(list((folder / "exp" / "score").glob("recogs-*.txt"))) == 3, "first_pass, rescored, mbr"
 
 
