@@ -106,7 +106,11 @@ class Block(NamedTuple):
 
 
 class AttentionWeights(nn.Module):
-    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137).
+    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137):
+
+        w      = softmax(scores)
+        weak   = w < mean(w) - gamma * deviation(w)     over the columns that are there, deviation with n - 1
+        result = softmax of the scores that are not weak
 
     A module of its own so that a forward hook can watch what is attended to.
     """
@@ -120,11 +124,13 @@ class AttentionWeights(nn.Module):
         if self.suppression is None:
             return weights
         present = scores > float("-inf")
-        count = present.sum(-1, keepdim=True)
-        mean = 1.0 / count
-        variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / count
+        count = present.sum(-1, keepdim=True).to(weights.dtype)
+        mean = 1 / count
+        variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / (count - 1).clamp(min=1)
         # A comparison has no gradient: the surviving weights alone carry it.
         weak = weights < mean - self.suppression * variance.sqrt()
+        # Where all are equal, rounding may put them all below their mean; the strongest is never weak.
+        weak = weak & (weights < weights.amax(-1, keepdim=True))
         return scores.masked_fill(weak, float("-inf")).softmax(-1)
 
 
