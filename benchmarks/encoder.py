@@ -2,7 +2,8 @@
 minutes).
 
 Everything is one size (`--dim`, `--layers`), median and spread (quartiles) over `--repeats` interleaved
-repetitions, so that a machine that slows down slows both sides of a ratio.
+repetitions, so that a machine that slows down slows both sides of a ratio. With `--threads 1` the clock is the
+process' own, so that what else the machine does counts for little.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from augmem.encoder import Encoder, EncoderConfig, build_encoder
 
@@ -70,10 +71,11 @@ def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
         "paper": config,
         "full": replace(config, type="full_context"),
         "cached": replace(config, type="emformer"),
+        "bare": replace(config, left_context=0.0, right_context=0.0),
     }
     encoders = {name: build_encoder(kind, BINS, SHIFT) for name, kind in kinds.items()}
     steps = [train(encoder, partial(whole, encoder, features)) for encoder in encoders.values()]
-    paper, full, cached = interleave(steps, repeats)
+    paper, full, cached, bare = interleave(steps, repeats)
     segments = -(-375 // encoders["paper"].centre)
     centre = encoders["paper"].centre
     rows = sum(
@@ -83,7 +85,8 @@ def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
     print(f"\ntraining step of 15 s utterances; {rows} rows computed for 375 frames ({rows / 375:.2f}x)")
     show("  paper / full context", paper, full)
     show("  paper / full context, per computed frame", [t * 375 / rows for t in paper], full)
-    show("  paper / cached left context (Emformer, another model)", paper, cached)
+    show("  paper / the same without L and R: what recomputing them costs", paper, bare)
+    show("  cached left context (Emformer, another model) / paper: what that leaves of it", cached, paper)
 
 
 def step_against_share(config: EncoderConfig, repeats: int) -> None:
@@ -92,8 +95,19 @@ def step_against_share(config: EncoderConfig, repeats: int) -> None:
     features = torch.randn(1, 2000, BINS)
     with torch.no_grad():
         times = interleave([partial(segmental, encoder, features), partial(whole, encoder, features)], 2 * repeats)
+        products = interleave([partial(linears, encoder, n) for n in (True, False)], 2 * repeats)
     print("\nforward at batch 1, streaming steps / parallel")
     show("  20 s", *times)
+    show("  the layers' linear maps alone, block after block / all rows at once", *products)
+
+
+def linears(encoder: Encoder, apart: bool) -> None:
+    """The products with weights that 16 full blocks take in all layers, a block at a time or all together."""
+    rows = torch.zeros(16 * (encoder.left + encoder.centre + encoder.right), encoder.output_dim)
+    maps = [part for layer in encoder.layers for part in layer.modules() if isinstance(part, nn.Linear)]
+    for block in rows.chunk(16 if apart else 1):
+        for part in maps:
+            part(block.new_zeros(block.size(0), part.in_features))
 
 
 def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
@@ -105,9 +119,9 @@ def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
     costs = []
     with torch.no_grad():
         for _ in range(int(minutes * 60 / audio)):
-            begin = time.perf_counter()
+            begin = clock()
             _, state = encoder.step(chunk, state)
-            costs.append((time.perf_counter() - begin) / audio)
+            costs.append((clock() - begin) / audio)
     size = sum(value.numel() * value.element_size() for value in state.values())
     print("\nstreaming, 16 slots: seconds of computing per second of audio")
     print(f"  state {size / 1024:.0f} KiB throughout")
@@ -199,6 +213,11 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
+def clock() -> float:
+    """Seconds: of this process if it has one thread, else of the wall."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
 def interleave(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
     """Seconds of each run, taking turns, after one warm-up each."""
     for run in runs:
@@ -206,9 +225,9 @@ def interleave(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[
     times: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
         for run, taken in zip(runs, times, strict=True):
-            begin = time.perf_counter()
+            begin = clock()
             run()
-            taken.append(time.perf_counter() - begin)
+            taken.append(clock() - begin)
     return times
 
 

@@ -106,7 +106,11 @@ class Block(NamedTuple):
 
 
 class AttentionWeights(nn.Module):
-    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137).
+    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137):
+
+        w      = softmax(scores)
+        weak   = w < mean(w) - gamma * deviation(w)     over the columns that are there, deviation with n - 1
+        result = softmax of the scores that are not weak
 
     A module of its own so that a forward hook can watch what is attended to.
     """
@@ -120,11 +124,13 @@ class AttentionWeights(nn.Module):
         if self.suppression is None:
             return weights
         present = scores > float("-inf")
-        count = present.sum(-1, keepdim=True)
-        mean = 1.0 / count
-        variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / count
+        count = present.sum(-1, keepdim=True).to(weights.dtype)
+        mean = 1 / count
+        variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / (count - 1).clamp(min=1)
         # A comparison has no gradient: the surviving weights alone carry it.
         weak = weights < mean - self.suppression * variance.sqrt()
+        # Where all are equal, rounding may put them all below their mean; the strongest is never weak.
+        weak = weak & (weights < weights.amax(-1, keepdim=True))
         return scores.masked_fill(weak, float("-inf")).softmax(-1)
 
 
@@ -185,13 +191,14 @@ class AugmentedMemoryAttention(nn.Module):
             outputs (R, D) of the query rows, and the new slot's key and value (2, S, H, 1, d).
         """
         block = self.project(queries, rows, index)
-        output = self.attend(block, index, bank, torch.cat([seen, index.bias], -1))
+        bias = torch.cat([seen, index.bias], -1)
         if self.memory_slots == 0:
-            return output, bank[:, :, :, :0]
-        sees = self.summary_sees_memory
-        local = self.local_scores(block, index)
-        older = (bank, self._scores(block.summary, bank[0], seen)) if sees else None
-        slot = self._slot(block, local, older, self._mean(queries, index))
+            return self.attend(block, index, bank, bias), bank[:, :, :, :0]
+        if self.summary_sees_memory and not self.slot_is_mean:
+            output, slot = self._attend_with_summary(block, index, bank, bias)
+        else:
+            output = self.attend(block, index, bank, bias)
+            slot = self.slots(block, queries, index)
         return output, self.remember(slot)
 
     def project(self, queries: Tensor, rows: Tensor, index: BlockIndex) -> Block:
@@ -208,12 +215,26 @@ class AugmentedMemoryAttention(nn.Module):
             bank: (2, S, H, J, d) keys and values of the memory in front of the block, if there is any.
             bias: (S, 1, J + W).
         """
+        z = self._read(block.queries, block, bank, bias)
+        heads = gather(z.view(-1, self.head_dim), index.outputs)
+        return self.output(heads.flatten(1))
+
+    def _attend_with_summary(
+        self, block: Block, index: BlockIndex, bank: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """As `attend`, and the slots (S, D): a summary query that sees what the others see is one more of them."""
+        z = self._read(torch.cat([block.queries, block.summary], 2), block, bank, bias)
+        frames, summary = z[:, :, :-1].reshape(-1, self.head_dim), z[:, :, -1].flatten(1)
+        heads = gather(frames, index.outputs).flatten(1)
+        output, slot = self.output(torch.cat([heads, summary])).split([heads.size(0), summary.size(0)])
+        return output, slot.tanh() if self.squash else slot
+
+    def _read(self, queries: Tensor, block: Block, bank: Tensor | None, bias: Tensor) -> Tensor:
+        """What queries (S, H, Q, d) read from memory and block: (S, H, Q, d); arguments as in `attend`."""
         keys, values = block.keys, block.values
         if bank is not None:
             keys, values = torch.cat([bank[0], keys], 2), torch.cat([bank[1], values], 2)
-        z = torch.matmul(self.weights(self._scores(block.queries, keys, bias)), values)
-        heads = gather(z.view(-1, self.head_dim), index.outputs)
-        return self.output(heads.flatten(1))
+        return torch.matmul(self.weights(self._scores(queries, keys, bias)), values)
 
     def local_scores(self, block: Block, index: BlockIndex) -> Tensor:
         """Scores of the summary queries on their own blocks: (S, H, 1, W)."""

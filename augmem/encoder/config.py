@@ -110,8 +110,6 @@ class EncoderConfig:
         for field in ("dropout", "layer_drop"):
             self._require(field, 0 <= getattr(self, field) < 1, "must be at least 0 and less than 1")
         gamma = self.weak_attention_suppression
-        # The largest weight of a row is never below the mean, so gamma >= 0 always leaves something to attend
-        # to.
         self._require("weak_attention_suppression", gamma is None or gamma >= 0, "must be null or at least 0")
 
     def _check_contexts(self) -> None:

@@ -100,7 +100,7 @@ class Frontend(nn.Module):
             "feature_frames": torch.zeros(batch, dtype=torch.int64, device=like.device),
         }
         for i, convolution in enumerate(self.convolutions):
-            state[f"convolution_{i}"] = like.new_zeros(batch, convolution.cache, self.channels[i], self.bins[i])
+            state[f"convolution_{i}"] = like.new_zeros(batch, convolution.cache, self.bins[i], self.channels[i])
         return state
 
     def step(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -114,15 +114,15 @@ class Frontend(nn.Module):
             "features": torch.cat([state["features"], chunk], 1)[:, chunk.size(1) :],
             "feature_frames": state["feature_frames"] + chunk.size(1),
         }
-        x = groups[:, None]
+        # Channels last, as in `forward`; time second, like everything that is cut elsewhere in each stream.
+        x = groups[:, :, :, None]
         n = count * self.subsampling
         for i, convolution in enumerate(self.convolutions):
-            # Caches have time second, like everything else that is cut at a different place in each stream.
-            past = torch.cat([state[f"convolution_{i}"], x.transpose(1, 2)], 1)
+            past = torch.cat([state[f"convolution_{i}"], x], 1)
             new[f"convolution_{i}"] = take(past, n, convolution.cache)
             n = n.div(convolution.time_stride, rounding_mode="floor")
-            x = self._convolve(convolution, past.transpose(1, 2))
-        return self.projection(x.permute(0, 2, 3, 1).flatten(2)), count, new
+            x = self._convolve(convolution, past.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.projection(x.flatten(2)), count, new
 
     def _group(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor]:
         """Left-over and new frames as whole groups (B, groups * subsampling, F), and each stream's groups
