@@ -26,7 +26,7 @@ from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json
-from augmem.graph import num_outputs
+from augmem.graph import BIPHONES_FILE, num_outputs, read_biphones
 from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import NEURAL_FILE, Lang, prepare_lang, prepare_language_models, prepare_neural_lm, validate_lang
 from augmem.model import AcousticModel, ModelDescription
@@ -184,14 +184,16 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
 def description(experiment: Experiment) -> ModelDescription:
     """What the experiment's model is."""
     recipe, units = experiment.recipe, Lang.load(experiment.lang)
+    biphones = read_biphones(experiment.graphs / BIPHONES_FILE, units.tokens)
     return ModelDescription(
         encoder=recipe.encoder,
         feature_dim=recipe.features.num_mel_bins,
         frame_shift=recipe.features.frame_shift,
-        num_units=num_outputs(recipe.graph.topology, units.num_units),
+        num_units=num_outputs(recipe.graph.topology, units.num_units, biphones),
         lang_hash=units.content_hash,
         topology=recipe.graph.topology,
         features=asdict(recipe.features),
+        biphones=biphones,
     )
 
 
