@@ -38,6 +38,8 @@ class ModelDescription:
         lang_hash: content hash of the lang folder whose units the outputs are.
         topology: name of the H topology the model was trained with; decoding must use the same.
         features: the feature extractor's settings, so that audio can be treated as in training.
+        biphones: the (left unit, unit) pairs that have outputs of their own, in the order of their outputs; see
+            `augmem.graph.context`.
         training: where the weights come from (epoch, step, ...); informative only.
     """
 
@@ -49,6 +51,7 @@ class ModelDescription:
     topology: str = "ctc"
     features: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    biphones: tuple[tuple[int, int], ...] = ()
 
     def to_json(self) -> str:
         """One line of JSON; floats keep their exact value."""
@@ -61,7 +64,8 @@ class ModelDescription:
         encoder: dict[str, Any] = {
             name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()
         }
-        return ModelDescription(encoder=EncoderConfig(**encoder), **values)
+        pairs = tuple((left, unit) for left, unit in values.pop("biphones", ()))
+        return ModelDescription(encoder=EncoderConfig(**encoder), biphones=pairs, **values)
 
 
 class AcousticModel(nn.Module):

@@ -27,7 +27,7 @@ from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json, write_text
-from augmem.graph import Origin, num_outputs
+from augmem.graph import BIPHONES_FILE, Origin, context_hash, num_outputs, read_biphones
 from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import (
     NEURAL_FILE,
@@ -195,14 +195,16 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
 def description(experiment: Experiment) -> ModelDescription:
     """What the experiment's model is."""
     recipe, units = experiment.recipe, Lang.load(experiment.lang)
+    biphones = read_biphones(experiment.graphs / BIPHONES_FILE, units.tokens)
     return ModelDescription(
         encoder=recipe.encoder,
         feature_dim=recipe.features.num_mel_bins,
         frame_shift=recipe.features.frame_shift,
-        num_units=num_outputs(recipe.graph.topology, units.num_units),
+        num_units=num_outputs(recipe.graph.topology, units.num_units, biphones),
         lang_hash=units.content_hash,
         topology=recipe.graph.topology,
         features=asdict(recipe.features),
+        biphones=biphones,
     )
 
 
@@ -225,7 +227,7 @@ class ModelScores:
     def origin(self) -> Origin:
         """What a decoding graph must be made of to fit the model."""
         described = self.network.description
-        return Origin(described.lang_hash, described.topology)
+        return Origin(described.lang_hash, described.topology, context_hash(described.biphones))
 
     @cached_property
     def network(self) -> AcousticModel:

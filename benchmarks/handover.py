@@ -27,9 +27,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     logs = {exp.name: steps(exp) for exp in args.exp}
-    print(
-        "| experiment | hand-over, updates | gradient norm: rise | LF-MMI loss a frame after it, at the end |"
-    )
+    print("| experiment | hand-over, updates | gradient norm: rise | LF-MMI loss a frame after it, at the end |")
     print("|---|---|---|---|")
     for name, log in logs.items():
         print(row(name, log))

@@ -58,7 +58,8 @@ def part_of(folder: Path, part: str) -> tuple[Aligner, Iterator[Task]]:
     if part not in experiment.parts.all():
         raise ValueError(f"no part {part}: the experiment has {', '.join(experiment.parts.all())}")
     model = AcousticModel.load(experiment.model, experiment.lang)
-    aligner = Aligner(Lang.load(experiment.lang), model.description.topology, model.time_of)
+    described = model.description
+    aligner = Aligner(Lang.load(experiment.lang), described.topology, model.time_of, biphones=described.biphones)
     return aligner, utterances(experiment, part)
 
 
@@ -78,7 +79,8 @@ def given(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[Task]]:
     from augmem.streaming.package import open_package
 
     package = open_package(arguments.package)
-    aligner = Aligner(package.lang, package.model.description.topology, package.model.time_of)
+    described, time_of = package.model.description, package.model.time_of
+    aligner = Aligner(package.lang, described.topology, time_of, biphones=described.biphones)
     return aligner, (scored(package, path) for path in arguments.files)
 
 

@@ -18,7 +18,7 @@ import k2
 import torch
 from torch import Tensor
 
-from augmem.graph import NumeratorCompiler, build_topology
+from augmem.graph import Biphones, NumeratorCompiler, build_topology
 from augmem.lang import Lang
 from augmem.lang.lexicon import SILENCE
 
@@ -61,12 +61,15 @@ class Aligner:
         topology: name of the model's topology.
         time_of: seconds at which a frame of scores begins (see `AcousticModel.time_of`).
         hold: frames of blank, at most, that belong to the last unit of a word.
+        biphones: of the model's description.
     """
 
-    def __init__(self, lang: Lang, topology: str, time_of: Callable[[int], float], hold: int = 2) -> None:
+    def __init__(
+        self, lang: Lang, topology: str, time_of: Callable[[int], float], hold: int = 2, biphones: Biphones = ()
+    ) -> None:
         self.lang, self.time_of, self.hold = lang, time_of, hold
-        self.topology = build_topology(topology, lang.num_units)
-        self.compiler = NumeratorCompiler(lang, topology)
+        self.topology = build_topology(topology, lang.num_units, biphones)
+        self.compiler = NumeratorCompiler(lang, topology, biphones=biphones)
 
     def align(self, log_probs: Tensor, text: str) -> Alignment:
         """Align one utterance.

@@ -10,7 +10,7 @@ from torch import Tensor
 from augmem.graph.frames import frame_graph
 from augmem.graph.fsa import size_of, without_outputs
 from augmem.graph.k2_score import k2_score
-from augmem.graph.topology import build_topology
+from augmem.graph.topology import Biphones, build_topology
 from augmem.graph.total_score import DenseGraph
 
 _LOG = logging.getLogger(__name__)
@@ -26,12 +26,19 @@ class Denominator:
         max_states: largest graph summed as a dense matrix; larger ones go through k2, which is exact up to
             `beam` but many times slower.
         beam: k2's output beam, in nats.
+        biphones: context of H.
     """
 
     def __init__(
-        self, phone_lm: k2.Fsa, topology: str, num_units: int, max_states: int = 2000, beam: float = 20.0
+        self,
+        phone_lm: k2.Fsa,
+        topology: str,
+        num_units: int,
+        max_states: int = 2000,
+        beam: float = 20.0,
+        biphones: Biphones = (),
     ) -> None:
-        self.fsa = denominator_fsa(phone_lm, topology, num_units)
+        self.fsa = denominator_fsa(phone_lm, topology, num_units, biphones)
         self.topology = topology
         self.beam = beam
         graph = frame_graph(self.fsa)
@@ -49,7 +56,7 @@ class Denominator:
         return k2_score(log_probs, lengths, self.fsa, self.beam)
 
 
-def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int) -> k2.Fsa:
+def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
     """H o P as a sorted acceptor over the model's outputs."""
-    composed = k2.connect(k2.compose(build_topology(topology, num_units), phone_lm))
+    composed = k2.connect(k2.compose(build_topology(topology, num_units, biphones), phone_lm))
     return k2.arc_sort(without_outputs(composed))

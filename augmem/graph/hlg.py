@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import k2
 
 from augmem.graph.fsa import size_of
-from augmem.graph.topology import build_topology
+from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
     from augmem.lang.lang import Lang
@@ -27,10 +27,12 @@ class Origin(NamedTuple):
     Args:
         lang_hash: content hash of the lang folder.
         topology: name of H.
+        context: of its classes (`context_hash`).
     """
 
     lang_hash: str
     topology: str
+    context: str = ""
 
 
 class SizeLog:
@@ -73,13 +75,16 @@ def read_grammar(path: Path) -> k2.Fsa:
     return grammar
 
 
-def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = None) -> k2.Fsa:
+def build_hlg(
+    lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = None, biphones: Biphones = ()
+) -> k2.Fsa:
     """Compose and determinise H o L o G; disambiguation symbols are used and removed on the way.
 
     Args:
         lang: L_disambig and its symbols.
         topology: name of H.
         grammar: G with back-off label #0, as `read_grammar` gives it.
+        biphones: context of H.
 
     Returns:
         A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar
@@ -95,18 +100,19 @@ def build_hlg(lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = 
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
     graph = k2.arc_sort(graph)
-    return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(build_topology(topology, lang.num_units), graph))))
+    frames = build_topology(topology, lang.num_units, biphones)
+    return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(frames, graph))))
 
 
 def mark_origin(graph: k2.Fsa, origin: Origin) -> k2.Fsa:
-    """The graph, with its origin as attributes `lang_hash` and `topology`."""
+    """The graph, with its origin as attributes `lang_hash`, `topology` and `context`."""
     for name, value in origin._asdict().items():
         setattr(graph, name, value)
     return graph
 
 
 def check_origin(graph: k2.Fsa, origin: Origin, path: Path) -> None:
-    """Refuse a graph of another lang folder or topology than the model's. Graphs made elsewhere say nothing of theirs.
+    """Refuse a graph of another origin than the model's. Graphs made elsewhere say nothing of theirs.
 
     Args:
         graph: as read from `path`.

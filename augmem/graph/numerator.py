@@ -10,7 +10,7 @@ import torch
 
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import fsa_list, without_outputs
-from augmem.graph.topology import build_topology
+from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
     from augmem.lang.lang import Lang
@@ -32,13 +32,19 @@ class NumeratorCompiler:
         topology: name of H.
         phone_lm: P as a sorted, epsilon-free acceptor; None for CTC.
         max_kept_arcs: bound on the arcs of all graphs kept, 20 bytes each.
+        biphones: context of H.
     """
 
     def __init__(
-        self, lang: Lang, topology: str, phone_lm: k2.Fsa | None = None, max_kept_arcs: int = 20_000_000
+        self,
+        lang: Lang,
+        topology: str,
+        phone_lm: k2.Fsa | None = None,
+        max_kept_arcs: int = 20_000_000,
+        biphones: Biphones = (),
     ) -> None:
         self.lang = lang
-        self.topology = build_topology(topology, lang.num_units)
+        self.topology = build_topology(topology, lang.num_units, biphones)
         self.phone_lm = phone_lm
         self._lexicon = k2.arc_sort(lang.L().invert())  # words to units
         self._kept: dict[str, FrameGraph] = {}

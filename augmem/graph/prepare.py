@@ -9,6 +9,7 @@ from pathlib import Path
 
 from augmem.files import write_json
 from augmem.graph.config import GraphConfig
+from augmem.graph.context import BIPHONES_FILE, Biphone, context_hash, frequent_biphones, write_biphones
 from augmem.graph.denominator import denominator_fsa
 from augmem.graph.fsa import save_fsa
 from augmem.graph.hlg import Origin, SizeLog, build_hlg, mark_origin, read_grammar
@@ -20,24 +21,43 @@ SILENCE = "SIL"
 
 
 def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path) -> None:
-    """Write P.pt, HLG.pt and sizes.json (states, arcs, seconds of each step) to `output`.
+    """Write P.pt, HLG.pt and sizes.json (states, arcs, seconds of each step) to `output`; with context, biphones.tsv.
 
     Args:
         lang_dir: the lang folder.
         lm_dir: holds first_pass.fst.txt.
-        train_texts: normalised transcripts, from which P is estimated.
+        train_texts: normalised transcripts, from which P is estimated and biphones are counted.
 
     Raises:
         FileNotFoundError, ValueError: naming the file that is missing or wrong, and the stage that makes it.
     """
     lang = Lang.load(lang_dir)
     log = SizeLog()
+    biphones = choose_biphones(config, lang, train_texts)
+    if biphones:
+        write_biphones(output / BIPHONES_FILE, biphones, lang.unit_of)
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
     save_fsa(phone_lm, output / "P.pt")
-    log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units))
-    hlg = build_hlg(lang, config.topology, read_grammar(lm_dir / "first_pass.fst.txt"), log)
-    save_fsa(mark_origin(hlg, Origin(lang.content_hash, config.topology)), output / "HLG.pt")
+    log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units, tuple(biphones)))
+    grammar = read_grammar(lm_dir / "first_pass.fst.txt")
+    origin = Origin(lang.content_hash, config.topology, context_hash(biphones))
+    hlg = build_hlg(lang, config.topology, grammar, log, tuple(biphones))
+    save_fsa(mark_origin(hlg, origin), output / "HLG.pt")
     write_json(output / "sizes.json", log.sizes)
+
+
+def choose_biphones(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> dict[Biphone, int]:
+    """Biphones that get outputs of their own, with their counts; none without context."""
+    if config.context == "none":
+        return {}
+    sequences = unit_sequences(config, lang, texts)
+    silence = [lang.tokens[SILENCE]] if SILENCE in lang.tokens else []
+    found = frequent_biphones(sequences, config.context_min_count, silence)
+    covered = sum(found.values()) / max(1, sum(map(len, sequences)))
+    _LOG.info(
+        "context: %d biphones beside %d units; %.0f %% of what is said", len(found), len(lang.unit_ids), 100 * covered
+    )
+    return found
 
 
 def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> PhoneLm:

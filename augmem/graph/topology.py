@@ -1,83 +1,127 @@
 """Topologies H: transducers from frames (the model's outputs) to units.
 
 Numerators, denominator and decoding graph are all composed from the transducer this module builds for one
-name, so they cannot differ. Units are numbered 1 .. num_units - 1; 0 is the blank. All states are final, so
-that units may follow one another without end.
+name and one table of biphones, so they cannot differ. Units are numbered 1 .. num_units - 1; 0 is the blank. What the
+model scores are classes of units in context (`graph.context`), without context the units themselves. All places where
+a unit may begin or end are final, so that units may follow one another without end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import k2
 
+from augmem.graph.context import Classes
 from augmem.graph.fsa import Arc, build_fsa
 
+Biphones = Sequence[Sequence[int]]
 
-def num_outputs(name: str, num_units: int) -> int:
-    """Number of outputs the acoustic model needs for `num_units` units, the blank among them.
+
+def num_outputs(name: str, num_units: int, biphones: Biphones = ()) -> int:
+    """Number of outputs the acoustic model needs, the blank among them.
 
     "hmm" and "chain" have no blank: they leave output 0 unused.
     """
-    _check(name, num_units)
-    return 2 * num_units - 1 if name == "chain" else num_units
+    return len(output_units(name, num_units, biphones))
 
 
-def build_topology(name: str, num_units: int) -> k2.Fsa:
+def output_units(name: str, num_units: int, biphones: Biphones = ()) -> list[int]:
+    """The unit that each of the model's outputs tells of; the blank's is 0."""
+    _check(name)
+    classes = Classes(num_units, biphones)
+    return classes.unit_of + (classes.unit_of[1:] if name == "chain" else [])
+
+
+def build_topology(name: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
     """Build H for units 1 .. num_units - 1: labels are the model's outputs, aux_labels units or 0 for none.
 
-    - ctc: blanks between units may be left out except between two equal ones. Deterministic, about
-      num_units^2 arcs.
+    - ctc: blanks between units may be left out except between two of equal class. Deterministic, about
+      num_units^2 arcs, and num_units more for each biphone.
     - modified_ctc: as ctc, but equal units need no blank between them, so a run of frames stands for one unit
       or several, and all readings are summed. About 6 num_units arcs.
     - hmm: modified_ctc without blank: every frame belongs to a unit.
-    - chain: a unit's first frame has output u, its further frames u + num_units - 1. Unambiguous.
+    - chain: the first frame of a unit of class c has output c, its further frames c + (classes beside the blank).
+      Unambiguous.
+
+    Args:
+        biphones: pairs (left, unit) with a class of their own; see `Classes`.
 
     Raises:
-        ValueError: the name is unknown or there is no unit beside the blank.
+        ValueError: the name is unknown, there is no unit beside the blank, or a biphone is not of these units.
     """
-    _check(name, num_units)
-    return k2.arc_sort(build_fsa(_BUILDERS[name](num_units)))
+    _check(name)
+    return k2.arc_sort(build_fsa(_BUILDERS[name](Classes(num_units, biphones))))
 
 
-def _check(name: str, num_units: int) -> None:
+def _check(name: str) -> None:
     if name not in _BUILDERS:
         raise ValueError(f"unknown topology {name!r}; it must be one of {', '.join(_BUILDERS)}")
-    if num_units < 2:
-        raise ValueError(f"a topology needs a unit beside the blank, but num_units is {num_units}")
 
 
-def _ctc(num_units: int) -> Iterator[Arc]:
-    """State u: the last frame was u (0: blank, or nothing yet)."""
-    for last in range(num_units):
-        yield Arc(last, num_units, -1, -1)
-        for now in range(num_units):
-            yield Arc(last, now, now, 0 if now == last else now)
+class _States:
+    """The states of H: first the gaps between units, one for each left unit that matters, then one for each class."""
+
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self.gaps = list(enumerate(classes.lefts))
+        self.final = self.inside(len(classes))
+
+    def inside(self, of_class: int) -> int:
+        """The last frame was of this class."""
+        return len(self.gaps) - 1 + of_class
+
+    def gap_after(self, of_class: int) -> int:
+        """A unit of this class is over."""
+        return self.classes.place(self.classes.unit_of[of_class])
 
 
-def _modified_ctc(num_units: int) -> Iterator[Arc]:
-    yield Arc(0, 0, 0, 0)
-    yield from _loops(num_units, longer=0)
+def _ctc(classes: Classes) -> Iterator[Arc]:
+    """In a gap the last frame was blank, or there was none yet."""
+    states = _States(classes)
+    for gap, left in states.gaps:
+        yield Arc(gap, states.final, -1, -1)
+        yield Arc(gap, gap, 0, 0)
+        for unit in classes.units:
+            yield Arc(gap, states.inside(classes.of(left, unit)), classes.of(left, unit), unit)
+    for last in range(1, len(classes)):
+        yield Arc(states.inside(last), states.final, -1, -1)
+        yield Arc(states.inside(last), states.gap_after(last), 0, 0)
+        yield Arc(states.inside(last), states.inside(last), last, 0)
+        for unit in classes.units:
+            now = classes.of(classes.unit_of[last], unit)
+            if now != last:
+                yield Arc(states.inside(last), states.inside(now), now, unit)
 
 
-def _hmm(num_units: int) -> Iterator[Arc]:
-    return _loops(num_units, longer=0)
+def _modified_ctc(classes: Classes) -> Iterator[Arc]:
+    for gap, _ in _States(classes).gaps:
+        yield Arc(gap, gap, 0, 0)
+    yield from _loops(classes, longer=0)
 
 
-def _chain(num_units: int) -> Iterator[Arc]:
-    return _loops(num_units, longer=num_units - 1)
+def _hmm(classes: Classes) -> Iterator[Arc]:
+    return _loops(classes, longer=0)
 
 
-def _loops(num_units: int, longer: int) -> Iterator[Arc]:
-    """State 0 lies between units, state u within u; frames after a unit's first have output u + `longer`."""
-    yield Arc(0, num_units, -1, -1)
-    for unit in range(1, num_units):
-        yield Arc(0, 0, unit, unit)
-        yield Arc(0, unit, unit, unit)
-        yield Arc(unit, unit, unit + longer, 0)
-        yield Arc(unit, 0, unit + longer, 0)
+def _chain(classes: Classes) -> Iterator[Arc]:
+    return _loops(classes, longer=len(classes) - 1)
 
 
-_BUILDERS: dict[str, Callable[[int], Iterator[Arc]]] = {
+def _loops(classes: Classes, longer: int) -> Iterator[Arc]:
+    """Frames after the first of a unit of class c have output c + `longer`."""
+    states = _States(classes)
+    for gap, left in states.gaps:
+        yield Arc(gap, states.final, -1, -1)
+        for unit in classes.units:
+            now = classes.of(left, unit)
+            yield Arc(gap, states.gap_after(now), now, unit)
+            yield Arc(gap, states.inside(now), now, unit)
+    for now in range(1, len(classes)):
+        yield Arc(states.inside(now), states.inside(now), now + longer, 0)
+        yield Arc(states.inside(now), states.gap_after(now), now + longer, 0)
+
+
+_BUILDERS: dict[str, Callable[[Classes], Iterator[Arc]]] = {
     "ctc": _ctc, "modified_ctc": _modified_ctc, "hmm": _hmm, "chain": _chain,
 }  # fmt: skip

@@ -41,7 +41,7 @@ from augmem.decoding.posteriors import confidences_in_place, posteriors, word_co
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import WordFrames, word_frames
 from augmem.encoder import select_streams, stack_states
-from augmem.graph import Origin
+from augmem.graph import Origin, context_hash
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
@@ -83,7 +83,9 @@ class Recognizer:
         self.model, self.lang, self.scales = content.model, content.lang, content.scales
         self.feature_config = content.features
         described = self.model.description
-        self.graph = DecodingGraph.load(content.graph, Origin(described.lang_hash, described.topology))
+        self.graph = DecodingGraph.load(
+            content.graph, Origin(described.lang_hash, described.topology, context_hash(described.biphones))
+        )
         self.graph.check_units(described.num_units)
         self.search = OnlineSearch(self.graph, self.options.decoding)
         self.silent = {0} | {index for unit, index in self.lang.tokens.items() if unit == "SIL"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from augmem.graph import Denominator, NumeratorCompiler, load_fsa
+from augmem.graph import Biphones, Denominator, NumeratorCompiler, load_fsa, output_units
 from augmem.lang import Lang
 from augmem.objective import LatticeFreeMmi, ctc_scores
 from augmem.training.metrics import Sums
@@ -21,14 +21,16 @@ class Objective:
         graph_dir: holds P.pt.
         topology: name of H.
         den_scale: weight of the denominator.
+        biphones: context of H.
     """
 
-    def __init__(self, lang: Lang, graph_dir: Path, topology: str, den_scale: float) -> None:
+    def __init__(self, lang: Lang, graph_dir: Path, topology: str, den_scale: float, biphones: Biphones = ()) -> None:
         phone_lm = load_fsa(graph_dir / "P.pt")
-        self.ctc = NumeratorCompiler(lang, topology)
+        self.output_units = output_units(topology, lang.num_units, biphones)
+        self.ctc = NumeratorCompiler(lang, topology, biphones=biphones)
         self.mmi = LatticeFreeMmi(
-            NumeratorCompiler(lang, topology, phone_lm),
-            Denominator(phone_lm, topology, lang.num_units),
+            NumeratorCompiler(lang, topology, phone_lm, biphones=biphones),
+            Denominator(phone_lm, topology, lang.num_units, biphones=biphones),
             den_scale,
         )
 

@@ -78,7 +78,7 @@ class Trainer:
         self.config, self.output = config, output
         self.train_cuts, self.dev_cuts = train_cuts, dev_cuts
         self.lang = Lang.load(lang_dir)
-        self.objective = Objective(self.lang, graph_dir, description.topology, config.den_scale)
+        self.objective = Objective(self.lang, graph_dir, description.topology, config.den_scale, description.biphones)
         self.device = self.team.device
         torch.manual_seed(config.seed)
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)

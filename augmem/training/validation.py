@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import kaldialign
@@ -35,7 +36,7 @@ def validate(
             sums += part
             for row, length, text in zip(log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True):
                 reference = reference_units(lang, text)
-                found = best_path_units(lang, row[:length])
+                found = best_path_units(lang, row[:length], objective.output_units)
                 errors += kaldialign.edit_distance(reference, found)["total"]
                 units += len(reference)
     model.train(training)
@@ -48,7 +49,11 @@ def reference_units(lang: Lang, text: str) -> list[int]:
     return [unit for pronunciations in words for unit in pronunciations[0]]
 
 
-def best_path_units(lang: Lang, frames: list[int]) -> list[int]:
-    """CTC's reading of the best unit at each frame: repetitions merged, blanks and silences left out."""
+def best_path_units(lang: Lang, frames: list[int], unit_of: Sequence[int]) -> list[int]:
+    """CTC's reading of the best output at each frame: repetitions merged, blanks and silences left out.
+
+    Args:
+        unit_of: the unit each output tells of.
+    """
     silent = {lang.blank, *(lang.tokens[name] for name in SILENT if name in lang.tokens)}
-    return [unit for unit, _ in groupby(frames) if unit not in silent]
+    return [unit_of[output] for output, _ in groupby(frames) if unit_of[output] not in silent]

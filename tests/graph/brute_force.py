@@ -11,8 +11,23 @@ from torch import Tensor
 Units = tuple[int, ...]
 
 
-def readings(topology: str, frames: Sequence[int], num_units: int) -> list[Units]:
+Biphones = Sequence[tuple[int, int]]
+
+
+def readings(topology: str, frames: Sequence[int], num_units: int, biphones: Biphones = ()) -> list[Units]:
     """All unit sequences that outputs stand for by the topology's definition; some of them twice."""
+    unit_of = [*range(num_units), *(unit for _, unit in biphones)]
+    table = {pair: num_units + n for n, pair in enumerate(biphones)}
+    found = []
+    for classes in readings_in_classes(topology, frames, len(unit_of)):
+        units = tuple(unit_of[c] for c in classes)
+        if classes == tuple(table.get(pair, pair[1]) for pair in zip((0, *units), units, strict=False)):
+            found.append(units)
+    return found
+
+
+def readings_in_classes(topology: str, frames: Sequence[int], num_units: int) -> list[Units]:
+    """The same where every class is a unit that may stand anywhere."""
     if topology == "chain":
         return _chain(frames, num_units)
     runs = [(label, len(list(group))) for label, group in itertools.groupby(frames)]
@@ -39,7 +54,12 @@ def _chain(frames: Sequence[int], num_units: int) -> list[Units]:
 
 
 def total_score(
-    log_probs: Tensor, topology: str, num_units: int, weight: Callable[[Units], float], best: bool = False
+    log_probs: Tensor,
+    topology: str,
+    num_units: int,
+    weight: Callable[[Units], float],
+    best: bool = False,
+    biphones: Biphones = (),
 ) -> float:
     """Log sum (or maximum) over all frame sequences of their probability times their readings' weights.
 
@@ -51,7 +71,8 @@ def total_score(
     scores = []
     for frames in itertools.product(range(V), repeat=T):
         acoustic = sum(table[t][v] for t, v in enumerate(frames))
-        scores += [acoustic + math.log(w) for r in readings(topology, frames, num_units) if (w := weight(r)) > 0]
+        found = readings(topology, frames, num_units, biphones)
+        scores += [acoustic + math.log(w) for r in found if (w := weight(r)) > 0]
     if not scores or best:
         return max(scores, default=-math.inf)
     return max(scores) + math.log(sum(math.exp(s - max(scores)) for s in scores))

@@ -79,20 +79,23 @@ def sentences(most: int) -> dict[Units, tuple[float, tuple[str, ...]]]:
     return best
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_best_path_is_the_best_of_all_sentences(name: str, grammar_file: Path) -> None:
-    hlg = build_hlg(LANG, name, read_grammar(grammar_file))
+BIPHONES = ((LANG.tokens["A"], LANG.tokens["T"]), (LANG.tokens["SIL"], LANG.tokens["A"]))
+
+
+@pytest.mark.parametrize(("name", "biphones"), [*((name, ()) for name in TOPOLOGIES), ("ctc", BIPHONES)])
+def test_best_path_is_the_best_of_all_sentences(name: str, biphones: tuple, grammar_file: Path) -> None:
+    hlg = build_hlg(LANG, name, read_grammar(grammar_file), biphones=biphones)
     T = 4
     known = sentences(T)
     generator = torch.Generator().manual_seed(3)
-    log_probs = (2 * torch.randn(6, T, num_outputs(name, LANG.num_units), generator=generator)).log_softmax(2)
+    log_probs = (2 * torch.randn(6, T, num_outputs(name, LANG.num_units, biphones), generator=generator)).log_softmax(2)
     for frames in log_probs:
-        expected = total_score(frames, name, LANG.num_units, lambda u: known.get(u, (0.0,))[0], best=True)
+        expected = total_score(frames, name, LANG.num_units, lambda u: known.get(u, (0.0,))[0], True, biphones)
         score, words, _ = decode(hlg, frames)
         assert score == pytest.approx(expected, abs=1e-4)
         # The words are right if saying just them reaches the same score.
         said = {u: p for u, (p, w) in known.items() if w == words}
-        again = total_score(frames, name, LANG.num_units, lambda u: said.get(u, 0.0), best=True)  # noqa: B023
+        again = total_score(frames, name, LANG.num_units, lambda u: said.get(u, 0.0), True, biphones)  # noqa: B023
         assert again == pytest.approx(expected, abs=1e-4)
 
 

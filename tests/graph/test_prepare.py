@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from augmem.graph import (
+    BIPHONES_FILE,
     TOPOLOGIES,
     Denominator,
     GraphConfig,
@@ -23,9 +24,11 @@ from augmem.graph import (
     load_fsa,
     num_outputs,
     prepare_graphs,
+    read_biphones,
     read_grammar,
 )
-from augmem.graph.prepare import train_phone_lm, unit_sequences
+from augmem.graph.context import write_biphones
+from augmem.graph.prepare import choose_biphones, train_phone_lm, unit_sequences
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
 from augmem.lang.prepare import prepare_lang
@@ -47,17 +50,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "lang", root / "lm"
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
-def test_stage_writes_graphs_that_train(topology: str, folders: tuple[Path, Path], tmp_path: Path) -> None:
-    prepare_graphs(GraphConfig(topology=topology), *folders, TEXTS, tmp_path)
+@pytest.mark.parametrize(("topology", "context"), [*((name, "none") for name in TOPOLOGIES), ("chain", "left")])
+def test_stage_writes_graphs_that_train(
+    topology: str, context: str, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config = GraphConfig(topology=topology, context=context, context_min_count=10)  # type: ignore[arg-type]
+    prepare_graphs(config, *folders, TEXTS, tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"P.pt", "HLG.pt", "sizes.json"}
+    assert files == {"P.pt", "HLG.pt", "sizes.json"} | ({BIPHONES_FILE} if context == "left" else set())
     sizes = json.loads((tmp_path / "sizes.json").read_text())
     assert sizes["HLG"]["arcs"] == load_fsa(tmp_path / "HLG.pt").num_arcs
     lang, phone_lm = Lang.load(folders[0]), load_fsa(tmp_path / "P.pt")
-    denominator = Denominator(phone_lm, topology, lang.num_units)
-    mmi = LatticeFreeMmi(NumeratorCompiler(lang, topology, phone_lm), denominator)
-    log_probs = torch.zeros(2, 20, num_outputs(topology, lang.num_units)).log_softmax(2)
+    biphones = read_biphones(tmp_path / BIPHONES_FILE, lang.tokens)
+    denominator = Denominator(phone_lm, topology, lang.num_units, biphones=biphones)
+    mmi = LatticeFreeMmi(NumeratorCompiler(lang, topology, phone_lm, biphones=biphones), denominator)
+    log_probs = torch.zeros(2, 20, num_outputs(topology, lang.num_units, biphones)).log_softmax(2)
     scores = mmi(log_probs, torch.tensor([20, 15]), ["CAT AT UNHEARD", "TWO"])
     assert scores.valid.all()
     assert bool((scores.numerator < scores.denominator).all())
@@ -72,6 +79,22 @@ def test_the_graph_knows_what_it_is_made_of(folders: tuple[Path, Path], tmp_path
         with pytest.raises(ValueError, match=r"HLG\.pt: the graph's (topology is hmm|lang_hash is .*), the model's"):
             check_origin(load_fsa(path), other, path)
     check_origin(build_hlg(Lang.load(folders[0]), "hmm", read_grammar(folders[1] / "first_pass.fst.txt")), other, path)
+
+
+def test_frequent_biphones_come_back_from_the_disk(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    lang = Lang.load(folders[0])
+    config = GraphConfig(context="left", context_min_count=10)
+    found = choose_biphones(config, lang, TEXTS)
+    padded = [[0, *units] for units in unit_sequences(config, lang, TEXTS)]
+    counts = Counter(pair for units in padded for pair in pairwise(units))
+    silence = lang.tokens["SIL"]
+    assert found == {pair: n for pair, n in counts.items() if n >= 10 and pair[1] != silence}
+    assert any(pair not in found for pair in counts) and list(found) == sorted(found)
+    write_biphones(tmp_path / "pairs.tsv", found, lang.unit_of)
+    assert read_biphones(tmp_path / "pairs.tsv", lang.tokens) == tuple(found)
+    (tmp_path / "pairs.tsv").write_text("left\tunit\tcount\nT\tXX\t9\n")
+    with pytest.raises(ValueError, match=r"pairs\.tsv:2: .* names no two units"):
+        read_biphones(tmp_path / "pairs.tsv", lang.tokens)
 
 
 def test_silence_comes_as_often_as_asked(folders: tuple[Path, Path]) -> None:
@@ -106,7 +129,14 @@ def test_phone_lm_prefers_what_was_said(folders: tuple[Path, Path], caplog: pyte
 
 @pytest.mark.parametrize(
     "field",
-    [{"topology": "hmn"}, {"phone_lm_order": 5}, {"phone_lm_histories": -1}, {"silence_at_ends": 1.0}],
+    [
+        {"topology": "hmn"},
+        {"context": "right"},
+        {"context_min_count": 0},
+        {"phone_lm_order": 5},
+        {"phone_lm_histories": -1},
+        {"silence_at_ends": 1.0},
+    ],
 )
 def test_config_names_field_value_and_rule(field: dict) -> None:
     with pytest.raises(ValueError, match=rf"graph\.{next(iter(field))} is .*; it must be"):

@@ -9,7 +9,7 @@ import k2
 import pytest
 import torch
 
-from augmem.graph import TOPOLOGIES, build_topology, num_outputs
+from augmem.graph import TOPOLOGIES, build_topology, num_outputs, output_units
 from tests.graph.brute_force import readings
 
 
@@ -27,12 +27,23 @@ def paths(topology: k2.Fsa, frames: list[int]) -> Counter[tuple[int, ...]]:
     return Counter({units: ways for (_, units), ways in found.items()})
 
 
+@pytest.mark.parametrize("biphones", [(), ((1, 2), (2, 2)), ((0, 1), (2, 1))])
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_readings_of_every_short_frame_sequence(name: str) -> None:
+def test_readings_of_every_short_frame_sequence(name: str, biphones: tuple[tuple[int, int], ...]) -> None:
     num_units = 3
-    topology = build_topology(name, num_units)
-    for frames in itertools.product(range(num_outputs(name, num_units)), repeat=4):
-        assert paths(topology, list(frames)) == Counter(readings(name, frames, num_units)), frames
+    topology = build_topology(name, num_units, biphones)
+    for frames in itertools.product(range(num_outputs(name, num_units, biphones)), repeat=4):
+        assert paths(topology, list(frames)) == Counter(readings(name, frames, num_units, biphones)), frames
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_outputs_tell_their_unit(name: str) -> None:
+    """Every arc that begins a unit has an output of that unit."""
+    biphones = ((0, 1), (2, 1), (3, 2))
+    topology, unit_of = build_topology(name, 4, biphones), output_units(name, 4, biphones)
+    pairs = zip(topology.labels.tolist(), topology.aux_labels.tolist(), strict=True)
+    assert all(unit_of[label] == unit for label, unit in pairs if unit > 0)
+    assert len(unit_of) == (13 if name == "chain" else 7)
 
 
 def test_ctc_equals_k2s_own() -> None:
@@ -47,7 +58,7 @@ def test_size_grows_linearly_where_promised() -> None:
     assert build_topology("chain", 100).num_arcs < 600
 
 
-@pytest.mark.parametrize("arguments", [("cct", 5), ("ctc", 1)])
-def test_mistakes_are_named(arguments: tuple[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"'cct'|num_units is 1"):
+@pytest.mark.parametrize("arguments", [("cct", 5), ("ctc", 1), ("ctc", 3, [(1, 3)]), ("ctc", 3, [(1, 2), (1, 2)])])
+def test_mistakes_are_named(arguments: tuple) -> None:
+    with pytest.raises(ValueError, match=r"'cct'|num_units is 1|\[\(1, 3\)\]|one is there twice"):
         build_topology(*arguments)

@@ -44,31 +44,43 @@ def random_log_probs(*shape: int, peaked: float = 2.0) -> Tensor:
     return (peaked * torch.randn(*shape, generator=generator, dtype=torch.float64)).log_softmax(-1)
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_numerator_is_the_sum_over_all_spellings(name: str, lang: ToyLang, phone_lm: PhoneLm) -> None:
+# Plain, and in context: T after A, A after silence, T at the beginning.
+IN_CONTEXT = [*((name, ()) for name in TOPOLOGIES), *((name, ((2, 3), (1, 2), (0, 3))) for name in ("ctc", "chain"))]
+
+
+@pytest.mark.parametrize(("name", "biphones"), IN_CONTEXT)
+def test_numerator_is_the_sum_over_all_spellings(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
     T = 4 if name == "chain" else 5
-    log_probs = random_log_probs(len(TEXTS), T, num_outputs(name, lang.num_units))
+    log_probs = random_log_probs(len(TEXTS), T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T, T, T - 2, T, T - 1])
-    plain = graphs_score(log_probs, lengths, NumeratorCompiler(lang, name).compile(TEXTS))
-    compiler = NumeratorCompiler(lang, name, phone_lm.acceptor())
+    plain = graphs_score(log_probs, lengths, NumeratorCompiler(lang, name, biphones=biphones).compile(TEXTS))
+    compiler = NumeratorCompiler(lang, name, phone_lm.acceptor(), biphones=biphones)
     weighted = graphs_score(log_probs, lengths, compiler.compile(TEXTS))
     for row, text in enumerate(TEXTS):
         allowed = set(spellings([lang.pronunciations[word] for word in text.split()], lang.tokens["SIL"]))
         frames = log_probs[row, : lengths[row]]
-        expected = total_score(frames, name, lang.num_units, lambda u: float(u in allowed))  # noqa: B023
+        expected = total_score(frames, name, lang.num_units, lambda u: float(u in allowed), False, biphones)  # noqa: B023
         assert plain[row].item() == pytest.approx(expected, abs=1e-5)
-        expected = total_score(frames, name, lang.num_units, lambda u: (u in allowed) * prior(phone_lm, u))  # noqa: B023
+        expected = total_score(
+            frames,
+            name,
+            lang.num_units,
+            lambda u: (u in allowed) * prior(phone_lm, u),
+            False,
+            biphones,
+        )
         assert weighted[row].item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", TOPOLOGIES)
-def test_denominator_is_the_sum_over_everything(name: str, lang: ToyLang, phone_lm: PhoneLm) -> None:
+@pytest.mark.parametrize(("name", "biphones"), IN_CONTEXT)
+def test_denominator_is_the_sum_over_everything(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
     T = 4 if name == "chain" else 5
-    log_probs = random_log_probs(2, T, num_outputs(name, lang.num_units))
+    log_probs = random_log_probs(2, T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T - 1, T])
-    scores = Denominator(phone_lm.acceptor(), name, lang.num_units)(log_probs, lengths)
+    scores = Denominator(phone_lm.acceptor(), name, lang.num_units, biphones=biphones)(log_probs, lengths)
     for row, length in enumerate(lengths):
-        expected = total_score(log_probs[row, :length], name, lang.num_units, lambda u: prior(phone_lm, u))
+        frames = log_probs[row, :length]
+        expected = total_score(frames, name, lang.num_units, lambda u: prior(phone_lm, u), False, biphones)
         assert scores[row].item() == pytest.approx(expected, abs=1e-5)
 
 

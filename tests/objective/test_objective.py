@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import ctc_loss
 
-from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, num_outputs
+from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm
 from augmem.objective import LatticeFreeMmi, ctc_scores
 from tests.graph.toy_lang import ToyLang
 
@@ -46,12 +46,16 @@ def project(log_probs: Tensor, valid: Tensor | None = None) -> Tensor:
     return gradient - log_probs.detach().exp() * gradient.sum(2, keepdim=True)
 
 
-@pytest.fixture(scope="module", params=TOPOLOGIES)
+BIPHONES = {"ctc in context": ((1, 2), (2, 3)), "chain in context": ((1, 2), (2, 3))}
+
+
+@pytest.fixture(scope="module", params=[*TOPOLOGIES, *BIPHONES])
 def mmi(request: pytest.FixtureRequest) -> LatticeFreeMmi:
     lang = ToyLang({"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]})
     phone_lm = estimate_phone_lm([[1, 3, 2], [2, 3, 1], [2, 2]], lang.unit_ids, 3, 5).acceptor()
-    denominator = Denominator(phone_lm, request.param, lang.num_units)
-    return LatticeFreeMmi(NumeratorCompiler(lang, request.param, phone_lm), denominator)
+    name, biphones = request.param.split()[0], BIPHONES.get(request.param, ())
+    denominator = Denominator(phone_lm, name, lang.num_units, biphones=biphones)
+    return LatticeFreeMmi(NumeratorCompiler(lang, name, phone_lm, biphones=biphones), denominator)
 
 
 @settings(max_examples=10, deadline=None)
@@ -63,7 +67,7 @@ def test_numerator_never_exceeds_denominator(mmi: LatticeFreeMmi, seed: int, sca
 
 
 def random_batch(mmi: LatticeFreeMmi, seed: int, scale: float) -> tuple[Tensor, Tensor]:
-    outputs = num_outputs(mmi.denominator.topology, 4)
+    outputs = int(mmi.denominator.fsa.labels.max()) + 1
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(3, 12, outputs, generator=generator)
     return logits.log_softmax(2), torch.tensor([12, 8, 10])

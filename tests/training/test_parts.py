@@ -79,7 +79,7 @@ def test_best_path_merges_repetitions_and_drops_the_silent() -> None:
         blank = 0
         tokens = {"<eps>": 0, "SIL": 1, "AA": 2, "B": 3}  # noqa: RUF012
 
-    assert best_path_units(Units(), [0, 1, 2, 2, 0, 2, 3, 1, 1, 3, 0]) == [2, 2, 3, 3]  # type: ignore[arg-type]
+    assert best_path_units(Units(), [0, 1, 2, 2, 0, 5, 3, 4, 4, 3, 0], [0, 1, 2, 3, 1, 2]) == [2, 2, 3, 3]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
