@@ -5,6 +5,7 @@ counted, and listed in a skipped.tsv. Batches are a pure function of their confi
 resume exactly.
 """
 
+from augmem.corpus.augmentation import NoiseConfig, ReverbConfig
 from augmem.corpus.batches import (
     Batch,
     BatchConfig,
@@ -30,7 +31,9 @@ __all__ = [
     "Batch",
     "BatchConfig",
     "CorpusConfig",
+    "NoiseConfig",
     "Parts",
+    "ReverbConfig",
     "SkipList",
     "SpecAugmentConfig",
     "compute_features",
