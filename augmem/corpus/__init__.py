@@ -22,15 +22,19 @@ from augmem.corpus.features import (
     load_cuts,
     transcripts,
 )
+from augmem.corpus.kaldi import write_kaldi
+from augmem.corpus.limits import Limits
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.texts import find_texts
+from augmem.corpus.validation import validate_corpus
 
 __all__ = [
     "Batch",
     "BatchConfig",
     "CorpusConfig",
+    "Limits",
     "NoiseConfig",
     "Parts",
     "ReverbConfig",
@@ -48,4 +52,6 @@ __all__ = [
     "read_parts",
     "training_batches",
     "transcripts",
+    "validate_corpus",
+    "write_kaldi",
 ]
