@@ -29,9 +29,11 @@ TOOLS = {
     "doctor": "versions, a self test, what is wrong and what mends it",
     "export": "the streaming step as TorchScript or ONNX",
     "inspect": "a picture of what each layer and head attends to",
+    "kaldi": "manifests as Kaldi data directories",
     "package": "a trained model as one folder, for transcribe and for programs",
     "serve": "live recognition over websockets, with a page to speak into",
     "stream": "word error rates of live recognition, beside offline decoding",
+    "validate": "all that is wrong with a corpus: file, line, fault and remedy",
     "transcribe": "write down what is said, while it is being said",
 }
 

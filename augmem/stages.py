@@ -175,6 +175,10 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
         "train features": [fingerprint(experiment.features / part) for part in parts.train],
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
+    batches = recipe.training.batches
+    for name, source in (("noise", batches.noise.source), ("rooms", batches.reverb.source)):
+        if source:
+            inputs[name] = source_digest(source)
 
     team = Team.join(recipe.training.device)
 

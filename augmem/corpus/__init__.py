@@ -5,6 +5,7 @@ counted, and listed in a skipped.tsv. Batches are a pure function of their confi
 resume exactly.
 """
 
+from augmem.corpus.augmentation import NoiseConfig, ReverbConfig
 from augmem.corpus.batches import (
     Batch,
     BatchConfig,
@@ -22,17 +23,23 @@ from augmem.corpus.features import (
     normalised_texts,
     transcripts,
 )
+from augmem.corpus.kaldi import write_kaldi
+from augmem.corpus.limits import Limits
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.sessions import sessions
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.texts import find_texts
+from augmem.corpus.validation import validate_corpus
 
 __all__ = [
     "Batch",
     "BatchConfig",
     "CorpusConfig",
+    "Limits",
+    "NoiseConfig",
     "Parts",
+    "ReverbConfig",
     "SkipList",
     "SpecAugmentConfig",
     "compute_features",
@@ -49,4 +56,6 @@ __all__ = [
     "sessions",
     "training_batches",
     "transcripts",
+    "validate_corpus",
+    "write_kaldi",
 ]

@@ -1,8 +1,8 @@
 """Batches for training and evaluation, through Lhotse's samplers.
 
 The batches of an epoch are a pure function of the cuts, the configuration and the epoch: which utterances
-meet, in which order, and what SpecAugment masks. No state survives from one batch to the next, so a run that
-resumes at batch n sees exactly what it would have seen, however many workers load the data.
+meet, in which order, what noise is mixed in and what SpecAugment masks. No state survives from one batch to the
+next, so a run that resumes at batch n sees exactly what it would have seen, however many workers load the data.
 
 Shapes: B batch, T frames, F mel bins.
 """
@@ -24,6 +24,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
+from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, with_noise, with_reverberation
+from augmem.corpus.features import extractor, read_samples
 from augmem.corpus.sessions import Turn, plan_sessions
 
 
@@ -76,6 +78,10 @@ class BatchConfig:
             recording) form a session, in which an augmented-memory encoder keeps its memory from one to the next; a
             batch then holds one utterance of each of several sessions, `max_duration` long on average.
         workers: processes that load batches ahead of training; 0: none, each is loaded when it is asked for.
+        from_audio: compute the features of every utterance from its audio; otherwise stored ones are used for all that
+            neither noise nor reverberation changes.
+        reverb: rooms to speak in.
+        noise: noise to be mixed in.
         spec_augment: masks over time and frequency.
     """
 
@@ -84,6 +90,9 @@ class BatchConfig:
     seed: int = 0
     session_cuts: int = 1
     workers: int = 1
+    from_audio: bool = False
+    reverb: ReverbConfig = field(default_factory=ReverbConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:
@@ -185,7 +194,7 @@ def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]] | li
 
 
 class _Batches(Dataset):
-    """Batch by number; each draws its masks from a random state of its own."""
+    """Batch by number; each draws its rooms, noise and masks from random states of its own."""
 
     def __init__(self, plan: list[list[Cut]] | list[list[Turn]], config: BatchConfig, epoch: int) -> None:
         self.plan, self.config, self.epoch = plan, config, epoch
@@ -197,7 +206,8 @@ class _Batches(Dataset):
         planned = self.plan[number]
         turns = [item for item in planned if isinstance(item, Turn)]
         cuts = [turn.cut for turn in turns] or planned
-        features = [_load(cut) for cut in cuts]
+        with random_state(self.config.seed, self.epoch, number, 1):
+            features = [load_features(cut, self.config) for cut in cuts]
         if self.config.spec_augment.enabled:
             with random_state(self.config.seed, self.epoch, number):
                 features = [
@@ -205,6 +215,34 @@ class _Batches(Dataset):
                     for matrix, cut in zip(features, cuts, strict=True)
                 ]
         return collate(cuts, features, turns)
+
+
+def load_features(cut: Cut, config: BatchConfig) -> Tensor:
+    """Features (T, F) of a cut as it sounds in some room and with some noise, if it is to; else the stored ones.
+
+    Reverberation comes first: the noise is taken to be recorded where it is heard.
+
+    Args:
+        cut: with stored features; for anything else also with audio, and loaded by `load_cuts`.
+        config: how to augment; draws from the global random states.
+
+    Raises:
+        ValueError: its audio cannot be decoded; names the file.
+    """
+    reverb, noise = chance(config.reverb.probability), chance(config.noise.probability if config.noise.source else 0)
+    if not (reverb or noise or config.from_audio):
+        return _load(cut)
+    samples = read_samples(cut)
+    if reverb:
+        samples = with_reverberation(samples, cut.sampling_rate, config.reverb)
+    if noise:
+        samples = with_noise(samples, cut.sampling_rate, config.noise)
+    return torch.from_numpy(extractor(cut.feature_config).extract(samples, cut.sampling_rate))
+
+
+def chance(probability: float) -> bool:
+    """Whether it happens, by Python's global random state."""
+    return random.random() < probability
 
 
 def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> Tensor:

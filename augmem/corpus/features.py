@@ -7,6 +7,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.features import FeatureConfig
-from augmem.files import write_json
+from augmem.files import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ _MEMORY_LIMIT = 2e9  # bytes
 _BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
 
 
+@lru_cache
 def extractor(config: FeatureConfig) -> Fbank:
     """Lhotse's extractor; `snip_edges` is off, so that T frames are T frame shifts of audio."""
     return Fbank(
@@ -132,8 +134,8 @@ def _store_block(block: Block) -> Result:
         for cut in cuts:
             try:
                 kept.append(_store(cut, fbank, writer))
-            except (AudioLoadingError, DurationMismatchError, ValueError) as error:
-                skipped.append(Skip(cut.id, "unreadable audio", _explain_audio(cut, error)))
+            except ValueError as error:
+                skipped.append(Skip(cut.id, "unreadable audio", str(error)))
     return kept, skipped
 
 
@@ -141,16 +143,28 @@ def _store(cut: MonoCut, fbank: Fbank, writer: LilcomChunkyWriter) -> MonoCut:
     """Attach features to a cut, by a path relative to their folder.
 
     Raises:
-        ValueError: the samples are not finite.
+        ValueError: its audio cannot be decoded.
     """
-    samples = cut.load_audio()
-    if not np.isfinite(samples).all():
-        raise ValueError("its samples are not all finite numbers")
     features = fbank.extract_from_samples_and_store(
-        samples, writer, cut.sampling_rate, offset=cut.start, channel=cut.channel
+        read_samples(cut), writer, cut.sampling_rate, offset=cut.start, channel=cut.channel
     )
     name = Path(features.storage_path).name
     return fastcopy(cut, features=fastcopy(features, storage_path=name, recording_id=cut.recording_id))
+
+
+def read_samples(cut: MonoCut) -> np.ndarray:
+    """Samples (1, samples) of a cut.
+
+    Raises:
+        ValueError: they cannot be decoded, or are not finite; names the file and says what to do.
+    """
+    try:
+        samples = cut.load_audio()
+        if not np.isfinite(samples).all():
+            raise ValueError("its samples are not all finite numbers")
+    except (AudioLoadingError, DurationMismatchError, ValueError) as error:
+        raise ValueError(_explain_audio(cut, error)) from error
+    return samples
 
 
 def _explain_audio(cut: MonoCut, error: Exception) -> str:
@@ -175,7 +189,7 @@ def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
 
 
 def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = None) -> CutSet:
-    """The cuts of several parts, with their features.
+    """The cuts of several parts, with their features; each also knows its `feature_config`.
 
     Args:
         features: folder with one subfolder per part, as `compute_features` filled it.
@@ -198,7 +212,13 @@ def _load_part(folder: Path) -> CutSet:
         raise FileNotFoundError(
             f"{folder / CUTS}: part {folder.name} has no features yet; compute them (stage features)"
         )
-    return CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
+    config = FeatureConfig(**read_json(folder / FEATURE_CONFIG))
+    cuts = CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
+    return cuts.map(partial(_with_config, config=config))
+
+
+def _with_config(cut: MonoCut, config: FeatureConfig) -> MonoCut:
+    return fastcopy(cut, custom={**(cut.custom or {}), "feature_config": config})
 
 
 def transcripts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str]]:

@@ -38,8 +38,16 @@ class Folder:
 
     def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
         table = self.tables[part]
-        for number, row in read_table(table, ("audio", "text")):
+        for number, row in read_table(table, ("audio", "text"), skips.fault):
             origin = f"{table}:{number}"
+            try:
+                start, end = _seconds(row.get("start")) or 0.0, _seconds(row.get("end"))
+            except ValueError as error:
+                skips.fault(f"{origin}: {error}")
+                continue
+            if not Path(row["audio"]).name:
+                skips.fault(f"{origin}: no file in column audio; name one, or remove the line")
+                continue
             name = "-".join(Path(row["audio"]).with_suffix("").parts)
             yield Utterance(
                 id=row.get("id") or name,
@@ -47,13 +55,14 @@ class Folder:
                 text=row["text"],
                 speaker=row.get("speaker") or name,
                 origin=origin,
-                start=_seconds(row.get("start"), origin) or 0.0,
-                end=_seconds(row.get("end"), origin),
+                start=start,
+                end=end,
+                recording=name if start or end is not None else "",
             )
 
 
-def _seconds(cell: str | None, origin: str) -> float | None:
+def _seconds(cell: str | None) -> float | None:
     try:
         return float(cell) if cell else None
     except ValueError as error:
-        raise ValueError(f"{origin}: {cell!r} is not a time in seconds") from error
+        raise ValueError(f"{cell!r} is not a time in seconds") from error

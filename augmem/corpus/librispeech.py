@@ -69,7 +69,7 @@ class LibriSpeech:
     def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
         for transcript in sorted((self.root / part).glob("*/*/*.trans.txt")):
             told = set()
-            for number, line in read_lines(transcript):
+            for number, line in read_lines(transcript, skips.fault):
                 utterance = _utterance(transcript, number, line)
                 told.add(utterance.id)
                 yield utterance

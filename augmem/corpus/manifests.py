@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import soundfile
@@ -20,6 +21,7 @@ from lhotse import (
 from lhotse.audio import AudioSource
 from tqdm import tqdm
 
+from augmem.corpus.limits import Limits
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.lang.text import normalise_text
 
@@ -44,6 +46,8 @@ class Utterance:
         start: seconds into the file.
         end: seconds into the file; None: to its end.
         seconds: duration that the corpus claims for the whole file, if it does.
+        recording: what the corpus calls the file, unique in it; empty: the utterance's id, or for a file that is cut up
+            its own name.
     """
 
     id: str
@@ -54,9 +58,12 @@ class Utterance:
     start: float = 0.0
     end: float | None = None
     seconds: float | None = None
+    recording: str = ""
 
 
-def write_part(name: str, utterances: Iterable[Utterance], output: Path, skips: SkipList) -> None:
+def write_part(
+    name: str, utterances: Iterable[Utterance], output: Path, skips: SkipList, limits: Limits | None = None
+) -> None:
     """Write the manifests of one part to `output`: recordings, supervisions and what was skipped.
 
     Args:
@@ -64,13 +71,12 @@ def write_part(name: str, utterances: Iterable[Utterance], output: Path, skips: 
         utterances: all of the part; the faulty are skipped, counted and listed.
         output: folder to write to.
         skips: what has been skipped already while the utterances were collected.
+        limits: what else is to be left out; None: nothing.
 
     Raises:
         ValueError: two utterances have one id, or none is usable.
     """
-    described = list(_describe_all(name, _unique(utterances)))
-    skips.extend([item for item in described if isinstance(item, Skip)])
-    pairs = [item for item in described if not isinstance(item, Skip)]
+    pairs = describe_part(name, utterances, skips, limits or Limits())
     if not pairs:
         skips.report(name, 0, output / SKIPPED)
         raise ValueError(f"part {name}: no usable utterance, {len(skips)} skipped: {skips.counts()}")
@@ -82,6 +88,15 @@ def write_part(name: str, utterances: Iterable[Utterance], output: Path, skips: 
     supervisions.to_file(output / SUPERVISIONS)
     skips.write(output / SKIPPED)
     _report(name, supervisions, skips, output)
+
+
+def describe_part(
+    name: str, utterances: Iterable[Utterance], skips: SkipList, limits: Limits
+) -> list[tuple[Recording, SupervisionSegment]]:
+    """Every usable utterance of a part; the others go to `skips`."""
+    described = list(_describe_all(name, _unique(utterances, skips), limits))
+    skips.extend([item for item in described if isinstance(item, Skip)])
+    return [item for item in described if not isinstance(item, Skip)]
 
 
 def read_cuts(part: Path) -> CutSet:
@@ -96,43 +111,67 @@ def read_cuts(part: Path) -> CutSet:
     for file in (RECORDINGS, SUPERVISIONS):
         if not (part / file).is_file():
             raise FileNotFoundError(f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)")
-    whole = CutSet.from_manifests(
-        RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS)
-    )
+    return cuts_of(RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS))
+
+
+def cuts_of(recordings: RecordingSet, supervisions: SupervisionSet) -> CutSet:
+    """One cut per supervision, with the supervision's id."""
+    whole = CutSet.from_manifests(recordings, supervisions)
     cuts = whole.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
     return CutSet.from_cuts(cut.with_id(cut.supervisions[0].id) for cut in cuts)
 
 
-def _unique(utterances: Iterable[Utterance]) -> Iterator[Utterance]:
+def _unique(utterances: Iterable[Utterance], skips: SkipList) -> Iterator[Utterance]:
     origins: dict[str, str] = {}
     for utterance in utterances:
         if utterance.id in origins:
-            raise ValueError(
+            skips.fault(
                 f"{utterance.origin}: utterance {utterance.id} stands already at {origins[utterance.id]}; "
                 "ids must be unique, rename or remove one"
             )
+            continue
         origins[utterance.id] = utterance.origin
         yield utterance
 
 
-def _describe_all(name: str, utterances: Iterable[Utterance]) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
+def _describe_all(
+    name: str, utterances: Iterable[Utterance], limits: Limits
+) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
     """Look at every file; in threads, because the time goes into waiting for the disk."""
     with ThreadPoolExecutor() as pool:
-        yield from tqdm(pool.map(_describe, utterances), desc=f"manifests of {name}", unit=" utt", leave=False)
+        yield from tqdm(
+            pool.map(partial(_describe, limits=limits), utterances),
+            desc=f"manifests of {name}",
+            unit=" utt",
+            leave=False,
+        )
 
 
-def _describe(utterance: Utterance) -> tuple[Recording, SupervisionSegment] | Skip:
+def _describe(utterance: Utterance, limits: Limits) -> tuple[Recording, SupervisionSegment] | Skip:
     text = normalise_text(utterance.text)
     if not text:
-        return Skip(utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}")
-    if not utterance.audio.is_file():
+        return Skip(
+            utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}; mend it"
+        )
+    if not is_file(utterance.audio):
         detail = f"{utterance.audio}: no such file, named by {utterance.origin}; supply it or remove the line"
         return Skip(utterance.id, "missing audio", detail)
     try:
         recording = describe_audio(utterance.audio, _recording_id(utterance))
     except ValueError as error:
         return Skip(utterance.id, "unreadable audio", str(error))
-    return _fault(utterance, recording) or (recording, _supervision(utterance, recording, text))
+    if fault := _fault(utterance, recording):
+        return fault
+    supervision = _supervision(utterance, recording, text)
+    return limits.fault(supervision, utterance.origin) or (recording, supervision)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; nonsense is none."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long for the system
+        return False
 
 
 def describe_audio(path: Path, id: str) -> Recording:
@@ -153,7 +192,8 @@ def describe_audio(path: Path, id: str) -> Recording:
 
 
 def _recording_id(utterance: Utterance) -> str:
-    """A file with one utterance goes by the utterance's id; one that is cut up, by its own name."""
+    if utterance.recording:
+        return utterance.recording
     return utterance.id if utterance.end is None and utterance.start == 0 else utterance.audio.stem
 
 
@@ -167,7 +207,7 @@ def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
         detail = f"{path}: {length:.2f} s, but {said}: truncated? Fetch it again"
         return Skip(utterance.id, "wrong duration", detail)
     end = length if utterance.end is None else utterance.end
-    if not 0 <= utterance.start < end <= length + _DURATION_TOLERANCE:
+    if not 0 <= utterance.start < min(end, length) or not end <= length + _DURATION_TOLERANCE:
         detail = f"{utterance.origin}: {utterance.start} s to {end} s is not inside {path} (0 to {length:.2f} s)"
         return Skip(utterance.id, "segment outside its audio", detail)
     return None

@@ -6,14 +6,16 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from augmem.corpus.amazon_queen import AmazonQueen
 from augmem.corpus.folder import Folder
 from augmem.corpus.kaldi import KaldiData
+from augmem.corpus.lhotse_data import LhotseData
 from augmem.corpus.librispeech import LibriSpeech, download
+from augmem.corpus.limits import Limits
 from augmem.corpus.manifests import Utterance, write_part
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts, Source
@@ -33,18 +35,20 @@ class CorpusConfig:
 
     Args:
         recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it), kaldi
-            (data directories), folder (audio files with one table per part).
+            (data directories), folder (audio files with one table per part), manifests (Lhotse's).
         source: where it lies: the .deb, or the root folder; none: fetch it, as far as the recipe can.
         train: parts to train on; none: the recipe's own choice.
         dev: parts to tune on; none: the recipe's own choice, else whole speakers split off train.
         test: parts to report on; none: the recipe's own choice.
+        limits: which utterances of the training parts are left out.
     """
 
-    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder"] = "amazon_queen"
+    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder", "manifests"] = "amazon_queen"
     source: str | None = None
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
         if self.recipe not in _SOURCES:
@@ -65,15 +69,21 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
         FileNotFoundError: the corpus is not there and can't be fetched; says how to get it.
         ValueError: a file, a line or a choice of parts is wrong; says which and what to do.
     """
-    source = _SOURCES[config.recipe](config, download)
+    source = open_source(config, download)
     parts = _choose(config, source)
     if parts.dev:
         for part in parts.all():
             skips = SkipList()
-            write_part(part, source.utterances(part, skips), output / part, skips)
+            limits = config.limits if part not in (*parts.dev, *parts.test) else None
+            write_part(part, source.utterances(part, skips), output / part, skips, limits)
     else:
-        parts = _write_with_dev_split(source, parts, output)
+        parts = _write_with_dev_split(source, parts, output, config.limits)
     write_json(output / PARTS_FILE, asdict(parts))
+
+
+def open_source(config: CorpusConfig, download: Path) -> Source:
+    """A corpus, before anything is looked at but its outline."""
+    return _SOURCES[config.recipe](config, download)
 
 
 def read_parts(manifests: Path) -> Parts:
@@ -106,6 +116,7 @@ _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
     "librispeech": _librispeech,
     "kaldi": lambda config, _: KaldiData(_root(config)),
     "folder": lambda config, _: Folder(_root(config)),
+    "manifests": lambda config, _: LhotseData(_root(config)),
 }
 
 
@@ -121,14 +132,14 @@ def _choose(config: CorpusConfig, source: Source) -> Parts:
     return parts
 
 
-def _write_with_dev_split(source: Source, parts: Parts, output: Path) -> Parts:
+def _write_with_dev_split(source: Source, parts: Parts, output: Path, limits: Limits) -> Parts:
     """Split whole speakers off the training parts, since nothing else is there to tune on."""
     skips = {part: SkipList() for part in parts.all()}
     collected = {part: list(source.utterances(part, skips[part])) for part in parts.train}
     away = choose_dev_speakers([utterance for part in parts.train for utterance in collected[part]])
     logger.warning("no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT)
     for part, utterances in collected.items():
-        write_part(part, (u for u in utterances if u.speaker not in away), output / part, skips[part])
+        write_part(part, (u for u in utterances if u.speaker not in away), output / part, skips[part], limits)
     everything = (u for utterances in collected.values() for u in utterances)
     write_part(DEV_SPLIT, (u for u in everything if u.speaker in away), output / DEV_SPLIT, SkipList())
     for part in parts.test:

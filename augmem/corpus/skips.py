@@ -43,6 +43,14 @@ class SkipList:
         """Note several items, such as those met by another process."""
         self.items.extend(skips)
 
+    def fault(self, message: str) -> None:
+        """Meet what no corpus may have: nothing is left out for it, it must be mended.
+
+        Raises:
+            ValueError: always; only a validator collects such messages and goes on.
+        """
+        raise ValueError(message)
+
     def __iter__(self) -> Iterator[Skip]:
         return iter(self.items)
 
