@@ -107,15 +107,15 @@ class Killed(Exception):  # noqa: N818
 
 
 def killed_after(updates: int, run: Trainer) -> Trainer:
-    """A run that dies while it computes the loss of its next update."""
-    objective, left = run.objective, iter(range(updates))
+    """A run that dies while it computes the gradient of its next update."""
+    backward, left = run._backward, iter(range(updates))
 
-    def dying(*arguments: Any, **options: Any) -> Any:
+    def dying(*arguments: Any) -> Any:
         if next(left, None) is None:
             raise Killed
-        return objective(*arguments, **options)
+        return backward(*arguments)
 
-    run.objective = dying
+    run._backward = dying  # type: ignore[method-assign]
     return run
 
 
