@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,6 +99,8 @@ class EncoderConfig:
             value = getattr(self, field)
             good = value is None or _is_count(value, least)
             self._require(field, good, f"must be null or a whole number of at least {least}")
+        able = kernel == 0 or self.type not in ("lc_blstm", "time_restricted")
+        self._require("convolution_kernel", able, f"must be 0 for {self.type}")
         able = not self.recompute_layers or self.type in ("augmented_memory", "full_context")
         self._require("recompute_layers", able, f"is for augmented_memory and full_context, not {self.type}")
         able = self.feedforward_slices == 1 or self.type != "lc_blstm"
@@ -110,12 +113,13 @@ class EncoderConfig:
         for field in ("dropout", "layer_drop"):
             self._require(field, 0 <= getattr(self, field) < 1, "must be at least 0 and less than 1")
         gamma = self.weak_attention_suppression
-        self._require("weak_attention_suppression", gamma is None or gamma >= 0, "must be null or at least 0")
+        good = gamma is None or 0 <= gamma < math.inf
+        self._require("weak_attention_suppression", good, "must be null or a number of at least 0")
 
     def _check_contexts(self) -> None:
-        self._require("centre", self.centre > 0, "must be more than 0 seconds")
+        self._require("centre", 0 < self.centre < math.inf, "must be more than 0 seconds, and finite")
         for field in ("left_context", "right_context"):
-            self._require(field, getattr(self, field) >= 0, "must be at least 0 seconds")
+            self._require(field, 0 <= getattr(self, field) < math.inf, "must be at least 0 seconds, and finite")
 
     def frames(self, field: str, frame_shift: float) -> int:
         """Encoder frames in a context given in seconds.
@@ -130,7 +134,8 @@ class EncoderConfig:
         seconds, shift = getattr(self, field), frame_shift * self.subsampling
         count = round(seconds / shift)
         whole = abs(count * shift - seconds) < 1e-6 and (count > 0 or seconds == 0)
-        below = int(seconds / shift) * shift
+        least = 1 if field == "centre" else 0
+        below = max(int(seconds / shift), least) * shift
         rule = f"must be a multiple of the encoder frame of {shift:g} s (frame shift x subsampling)"
         self._require(field, whole, f"{rule}; try {below:g} or {below + shift:g}")
         return count

@@ -13,7 +13,7 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.threshold = round(rate * 256)
+        self.threshold = min(round(rate * 256), 255)  # something must be left to scale up
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:

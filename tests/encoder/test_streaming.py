@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from augmem.encoder import Encoder, EncoderConfig, build_encoder
+from augmem.encoder import Encoder, EncoderConfig, build_encoder, reset_streams, select_streams, stack_states
 
 FEATURES, SHIFT = 7, 0.01
 UNCONVOLVED = ("time_restricted", "lc_blstm")
@@ -77,8 +78,8 @@ def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list
     torch.testing.assert_close(streamed, parallel, rtol=0, atol=1e-10)
 
 
-@settings(max_examples=15, deadline=None)
-@given(configs(), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
+@settings(max_examples=30, deadline=None)
+@given(configs(("augmented_memory", *RIVALS)), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
 def test_streaming_equals_parallel_in_single_precision(config: EncoderConfig, time: int, sizes: list[int]) -> None:
     if config.weak_attention_suppression is not None:
         return  # a threshold turns rounding into a jump
@@ -121,3 +122,34 @@ def test_padding_never_leaks(config: EncoderConfig, lengths: list[int]) -> None:
         alone, _ = encoder(row[None, :length], torch.tensor([length]))
         torch.testing.assert_close(hidden[:size], alone[0], rtol=0, atol=1e-10)
         assert not hidden[size:].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    configs(("augmented_memory", *RIVALS)),
+    st.lists(st.integers(1, 50), min_size=2, max_size=4),
+    st.integers(1, 40),
+    st.randoms(use_true_random=False),
+)
+def test_streams_that_come_and_go_do_not_notice_each_other(
+    config: EncoderConfig, before: list[int], common: int, chance: random.Random
+) -> None:
+    """Streams of any age joined in any order, stepped together, one of them reset: each as if alone."""
+    encoder = encoder_of(config)
+    features = [torch.randn(1, length + common, FEATURES, dtype=torch.float64) for length in before]
+    with torch.no_grad():
+        states = [
+            encoder.step(own[:, :length], encoder.init_state(1))[1]
+            for own, length in zip(features, before, strict=True)
+        ]
+        order = chance.sample(range(len(before)), len(before))
+        state = select_streams(stack_states(states), torch.tensor(order))
+        state = reset_streams(state, torch.tensor([order.index(0)]))
+        chunk = torch.cat([features[n][:, before[n] :] for n in order])
+        hidden, state = encoder.step(chunk, state, True)
+        for row, n in enumerate(order):
+            alone = encoder.init_state(1) if n == 0 else states[n]
+            expected, alone = encoder.step(features[n][:, before[n] :], alone, True)
+            count = int(alone["emitted"])
+            assert int(state["emitted"][row]) == count
+            torch.testing.assert_close(hidden[row, :count], expected[0], rtol=0, atol=1e-10)

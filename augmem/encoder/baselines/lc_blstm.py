@@ -87,8 +87,6 @@ class LatencyControlledBlstm(SegmentEncoder):
     """A stack of bidirectional layers. Its state adds `lstm` (B, layers, 2, E): the forward LSTMs' states."""
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
-        if config.convolution_kernel:
-            raise ValueError(f"encoder.convolution_kernel: {config.convolution_kernel} must be 0 for lc_blstm")
         super().__init__(config, feature_dim, frame_shift)
         self.block_left = 0
         self.cells = config.lstm_dim or matching_cells(config)

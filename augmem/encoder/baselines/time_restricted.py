@@ -32,8 +32,6 @@ class TimeRestrictedEncoder(Encoder):
     count."""
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
-        if config.convolution_kernel:
-            raise ValueError(f"encoder.convolution_kernel: {config.convolution_kernel} must be 0 for time_restricted")
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)
         share, rest = divmod(self.right + self.centre // 2, config.layers)
         self.rights = [share + (n < rest) for n in range(config.layers)]
