@@ -17,6 +17,7 @@ test=
 data=                # audio, manifests, features; empty: data/<corpus>
 exp=                 # everything else; empty: exp/<corpus>-<config>
 nj=$(nproc)          # worker processes for features and decoding
+scheduler=           # of Dask, tcp://HOST:PORT: features and decoding on its workers
 processes=1          # processes that train together, one a GPU
 max_minutes=         # training stops after that many minutes, to go on at the next run
 dry_run=false        # all stages, but one training step
@@ -53,6 +54,7 @@ Options (default):
   --data DIR           where audio, manifests and features go (data/<corpus>)
   --exp DIR            where the experiment goes (exp/<corpus>-<config>)
   --nj N               worker processes ($nj)
+  --scheduler ADDRESS  Dask's, tcp://HOST:PORT: features and decoding on its workers, on any machines, not on N here
   --processes N        processes that train together, by torchrun: one a GPU, or one a core ($processes)
   --resume             go on with a training that was stopped; this is the default
   --max-minutes N      stop training after N minutes, to go on at the next run (none: train to the end)
@@ -70,7 +72,8 @@ while (( $# )); do
     --resume) shift ;;
     --dry-run) dry_run=true; shift ;;
     --*.*) (( $# > 1 )) || fail "$1 wants a value"; overrides+=("$1" "$2"); shift 2 ;;
-    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--processes|--max-minutes)
+    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--scheduler|--processes|\
+    --max-minutes)
       (( $# > 1 )) || fail "$1 wants a value"
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
@@ -128,7 +131,7 @@ fi
 
 if wanted 2; then
   say 2 "log-mel features on disk"
-  augmem features --exp "$exp" --nj "$nj"
+  augmem features --exp "$exp" --nj "$nj" ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if wanted 3; then
@@ -158,7 +161,7 @@ fi
 
 if wanted 7; then
   say 7 "lattices, n-best lists, scales tuned on dev"
-  augmem decode --exp "$exp" --nj "$nj"
+  augmem decode --exp "$exp" --nj "$nj" ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if wanted 8; then

@@ -68,6 +68,7 @@ def command_parser() -> argparse.ArgumentParser:
         stage.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
         if name in PARALLEL:
             stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
+            stage.add_argument("--scheduler", help="Dask's, tcp://HOST:PORT: use its workers in the place of --nj")
         if name == "train":
             stage.add_argument("--max-minutes", type=float, help="stop after that long, to go on at the next run")
     return parser
@@ -88,7 +89,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
     if arguments.command == "train":
         finished = stages.train(experiment, arguments.max_minutes)
         return 0 if finished or "WORLD_SIZE" in os.environ else 3  # torchrun would start a process again that says 3
-    options = [arguments.nj] if arguments.command in PARALLEL else []
+    options = [arguments.nj, arguments.scheduler] if arguments.command in PARALLEL else []
     getattr(stages, arguments.command)(experiment, *options)
     return 0
 

@@ -75,7 +75,7 @@ def corpus(experiment: Experiment) -> None:
     )
 
 
-def features(experiment: Experiment, jobs: int) -> None:
+def features(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
     """Log-mel features of every part in use; only what is trained on, and on nothing else, comes at three speeds."""
     config, parts = experiment.recipe.features, experiment.parts
     for part in parts.all():
@@ -89,12 +89,14 @@ def features(experiment: Experiment, jobs: int) -> None:
             f"features of {part}",
             experiment.features / part,
             inputs,
-            partial(_compute_features, config, manifests, jobs, perturb),
+            partial(_compute_features, config, manifests, jobs, perturb, scheduler),
         )
 
 
-def _compute_features(config: FeatureConfig, manifests: Path, jobs: int, perturb: bool, output: Path) -> None:
-    compute_features(config, manifests, output, jobs, perturb)
+def _compute_features(
+    config: FeatureConfig, manifests: Path, jobs: int, perturb: bool, scheduler: str | None, output: Path
+) -> None:
+    compute_features(config, manifests, output, jobs, perturb, scheduler)
 
 
 def lang(experiment: Experiment) -> None:
@@ -242,7 +244,7 @@ class ModelScores:
         return {cut.id: cut for cut in load_cuts(self.features, self.parts, in_memory=False)}
 
 
-def decode(experiment: Experiment, jobs: int) -> None:
+def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
     """N-best lists of every dev and test part, and scales tuned on dev."""
     config, parts = experiment.recipe.decoding, experiment.parts
     if not (experiment.training / DONE).exists():
@@ -263,7 +265,7 @@ def decode(experiment: Experiment, jobs: int) -> None:
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
             rescoring_lm=experiment.lm / "rescoring.arpa", neural_lm=neural, jobs=jobs,
-            time_of=scores.time_of, origin=scores.origin,
+            time_of=scores.time_of, origin=scores.origin, scheduler=scheduler,
         )  # fmt: skip
         tune(output, parts.dev, config)
 

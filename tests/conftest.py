@@ -1,6 +1,10 @@
 """What all tests share: fast matrix products, one torch thread, quiet and reproducible hypothesis."""
 
+from collections.abc import Iterator
+
+import pytest
 import torch
+from distributed import LocalCluster
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
@@ -11,3 +15,10 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("augmem")
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a Dask scheduler with two worker processes."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address

@@ -18,6 +18,7 @@ from lhotse.cut import MonoCut
 from lhotse.utils import fastcopy
 from tqdm import tqdm
 
+from augmem.cluster import cluster
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.features import FeatureConfig
@@ -51,7 +52,12 @@ def extractor(config: FeatureConfig) -> Fbank:
 
 
 def compute_features(
-    config: FeatureConfig, manifests: Path, output: Path, jobs: int = 1, perturb: bool = False
+    config: FeatureConfig,
+    manifests: Path,
+    output: Path,
+    jobs: int = 1,
+    perturb: bool = False,
+    scheduler: str | None = None,
 ) -> None:
     """Store the features of one part: cuts.jsonl.gz, feats-*.lca, skipped.tsv and feature_config.json.
 
@@ -61,6 +67,7 @@ def compute_features(
         output: folder to fill; it may be moved afterwards, paths in it are relative.
         jobs: processes to use; the result does not depend on it.
         perturb: store every cut at 0.9 and 1.1 times its speed too.
+        scheduler: address of a Dask scheduler whose workers are used in the place of `jobs`.
 
     Raises:
         FileNotFoundError: the part has not been prepared.
@@ -75,7 +82,7 @@ def compute_features(
     skips = SkipList()
     output.mkdir(parents=True, exist_ok=True)
     with tqdm(total=len(cuts), desc=f"features of {part}", unit=" cuts") as progress:
-        for kept, skipped in _map_blocks(blocks, jobs):
+        for kept, skipped in _map_blocks(blocks, jobs, scheduler):
             done.extend(kept)
             skips.extend(skipped)
             progress.update(len(kept) + len(skipped))
@@ -109,8 +116,12 @@ Block = tuple[FeatureConfig, list[MonoCut], Path]
 Result = tuple[list[MonoCut], list[Skip]]
 
 
-def _map_blocks(blocks: list[Block], jobs: int) -> Iterator[Result]:
-    """Work through the blocks in order, in this process or in `jobs` others."""
+def _map_blocks(blocks: list[Block], jobs: int, scheduler: str | None) -> Iterator[Result]:
+    """Work through the blocks in order, in this process, in `jobs` others, or on other machines."""
+    if scheduler:
+        with cluster(scheduler, _single_thread) as pool:
+            yield from pool.map(_store_block, blocks)
+        return
     if jobs <= 1 or len(blocks) < _BLOCKS_WORTH_PROCESSES:
         yield from map(_store_block, blocks)
         return

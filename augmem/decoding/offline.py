@@ -7,16 +7,18 @@ import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from augmem.cluster import cluster
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.kaldi import as_kaldi_text
 from augmem.decoding.lattice import Lattice, pruned
@@ -111,6 +113,7 @@ def decode(
     time_of: Callable[[int], float] = float,
     neural_lm: Path | None = None,
     origin: Origin | None = None,
+    scheduler: str | None = None,
 ) -> None:
     """Make output/<part>/nbest.jsonl.gz and summary.json for every part; and lattices.txt.gz, if they are to be kept.
 
@@ -127,12 +130,13 @@ def decode(
         time_of: seconds at which a frame of scores begins; picklable. By default times are frames.
         neural_lm: a neural language model whose opinion of the rescored lists is averaged with the larger model's.
         origin: the model's lang folder and topology; a graph of another origin is refused.
+        scheduler: address of a Dask scheduler whose workers are used in the place of `jobs`.
     """
     words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
     silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
     silent = (0,) if silence is None else (0, silence)
     room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, origin, rescoring_lm, neural_lm, silent, time_of)
-    with Workers(room, jobs) as workers:
+    with Workers(room, jobs, scheduler) as workers:
         for part, utterances in parts.items():
             started = time.time()
             answers = {answer.entry.utterance.id: answer for answer in workers.decode(part, utterances)}
@@ -158,12 +162,15 @@ def write_part(folder: Path, answers: Sequence[Answer], seconds: float) -> None:
 class Workers:
     """A pool of decoders, or one in this process; `decode` hands it batch after batch."""
 
-    def __init__(self, room: Room, jobs: int) -> None:
+    def __init__(self, room: Room, jobs: int, scheduler: str | None = None) -> None:
         if not room.graph.exists():
             raise FileNotFoundError(f"{room.graph}: no decoding graph; run the graphs stage first")
         self.config = room.config
-        self.pool: ProcessPoolExecutor | None = None
-        if jobs > 1:
+        self.stack = ExitStack()
+        self.pool: Executor | None = None
+        if scheduler:
+            self.pool = self.stack.enter_context(cluster(scheduler, set_up_worker, (room,)))
+        elif jobs > 1:
             # spawn: a fork would inherit torch's and k2's thread pools in whatever state they are
             context = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(jobs, context, initializer=set_up_worker, initargs=(room,))
@@ -173,9 +180,10 @@ class Workers:
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, *unused: object) -> None:
-        if self.pool:
+    def __exit__(self, *error: Any) -> None:
+        if isinstance(self.pool, ProcessPoolExecutor):
             self.pool.shutdown(cancel_futures=True)
+        self.stack.__exit__(*error)
 
     def decode(self, part: str, utterances: Sequence[Utterance]) -> Iterator[Answer]:
         """Decode one part, in any order, with a progress bar."""

@@ -103,12 +103,14 @@ def test_features_may_be_moved(manifests: Path, tmp_path: Path) -> None:
     assert all(np.isfinite(cut.load_features()).all() for cut in load_cuts(tmp_path / "there", [PART], in_memory=False))
 
 
-def test_the_number_of_processes_changes_nothing(
-    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("far", [False, True])
+def test_neither_the_number_of_processes_nor_their_place_changes_anything(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, far: bool
 ) -> None:
     monkeypatch.setattr("augmem.corpus.features._BLOCK", 4)
     for jobs in (1, 2):
-        compute_features(FeatureConfig(), manifests / PART, tmp_path / f"by_{jobs}" / PART, jobs)
+        address = scheduler if far and jobs == 2 else None
+        compute_features(FeatureConfig(), manifests / PART, tmp_path / f"by_{jobs}" / PART, jobs, scheduler=address)
     files = [sorted(p.name for p in (tmp_path / f"by_{jobs}" / PART).iterdir()) for jobs in (1, 2)]
     assert files[0] == files[1]
     assert len(files[0]) == 8 + 3

@@ -1,0 +1,44 @@
+"""What can be wrong with a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+
+import pytest
+from distributed import LocalCluster
+
+from augmem.cluster import cluster
+
+
+def work(address: str, task: Callable[[Executor], object] = lambda pool: None) -> object:
+    with cluster(address, os.getpid) as pool:
+        return task(pool)
+
+
+def test_no_scheduler() -> None:
+    with pytest.raises(
+        OSError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers .*begin one with: dask scheduler"
+    ):
+        work("tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "message"), [(0, 1, "the scheduler has no workers"), (1, 2, "a worker has several threads")]
+)
+def test_workers_of_no_use(workers: int, threads: int, message: str) -> None:
+    options = {"processes": False, "dashboard_address": None}
+    useless = pytest.raises((OSError, ValueError), match=f"{message}.*dask worker SCHEDULER")
+    with LocalCluster(n_workers=workers, threads_per_worker=threads, **options) as made, useless:
+        work(made.scheduler_address)
+
+
+def test_both_workers_are_used(scheduler: str) -> None:
+    processes = set(work(scheduler, lambda pool: list(pool.map(process_of, range(20)))))  # type: ignore[call-overload]
+    assert os.getpid() not in processes
+    assert len(processes) == 2
+
+
+def process_of(_: int) -> int:
+    return os.getpid()
