@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--idle", type=float, default=60.0, help="seconds of silence on the wire (%(default)s)")
     parser.add_argument("--search-beam", type=float, default=20.0, help="nats; narrower is faster (%(default)s)")
     parser.add_argument("--max-active", type=int, default=10000, help="graph states; fewer is faster (%(default)s)")
-    parser.add_argument("--token", help="clients must name it")
+    parser.add_argument("--token", default=os.environ.get("AUGMEM_TOKEN"), help="clients must name it ($AUGMEM_TOKEN)")
     parser.add_argument("--certificate", help="PEM file, for TLS")
     parser.add_argument("--key", help="PEM file of the certificate's key")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,9 @@ _PACKET = 0.1  # seconds
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which model, what to hear, and how to write it down."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="wav, flac, mp3, ogg, opus; - for a wav on stdin")
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="wav, flac, mp3, ogg, opus; - for one of them on stdin"
+    )
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
     parser.add_argument("--microphone", action="store_true", help="listen until interrupted")
     parser.add_argument("--format", choices=FORMATS, default="text", help="%(default)s")
@@ -33,10 +37,19 @@ def run(arguments: argparse.Namespace) -> int:
 
     if bool(arguments.files) == arguments.microphone:
         raise ValueError("name audio files, or --microphone")
+    if arguments.microphone and arguments.compare_offline:
+        raise ValueError("--compare-offline wants files: what the microphone hears is not kept")
+    if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
+        raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
     alone = arguments.one_segment or arguments.compare_offline
     options = RecognizerOptions(rules=(), max_segment=float("inf")) if alone else RecognizerOptions()
     recogniser = Recognizer.load(arguments.package, options)
-    results = [(name, listen(recogniser, name)) for name in arguments.files or ["microphone"]]
+    results, offline = [], []
+    for name in arguments.files or ["microphone"]:
+        heard: list[Any] | None = [] if arguments.compare_offline else None
+        results.append((name, listen(recogniser, name, heard)))
+        if heard is not None:
+            offline.append(whole(recogniser, heard))
     text = write_events(arguments.format, results)
     if arguments.output:
         from augmem.files import write_text
@@ -44,11 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
         write_text(arguments.output, text)
     else:
         print(text, end="")
-    return compare(recogniser, results) if arguments.compare_offline else 0
+    return compare(results, offline)
 
 
-def listen(recogniser: Recognizer, name: str) -> list[Event]:
-    """All final events of one source; a terminal shows the partial ones."""
+def listen(recogniser: Recognizer, name: str, keep: list[Any] | None = None) -> list[Event]:
+    """All final events of one source, whose packets go to `keep`; a terminal shows the partial ones."""
     stream, found = recogniser.stream(), []
 
     def hear() -> None:
@@ -58,14 +71,24 @@ def listen(recogniser: Recognizer, name: str) -> list[Event]:
             if event.kind == "final":
                 found.append(event)
             if sys.stderr.isatty():
-                print(f"\r\033[K{event.text[-100:]}", end="\n" if event.kind == "final" else "", file=sys.stderr)
+                show(event)
 
     for samples, rate in packets(name):
+        if keep is not None:
+            keep.append((samples, rate))
         stream.accept_waveform(samples, rate)
         hear()
     stream.finish()
     hear()
     return found
+
+
+def show(event: Event) -> None:
+    """Live text: a partial result on one line, as much of its end as fits; a final one whole, to stay."""
+    final = event.kind == "final"
+    text = event.text if final else event.text[1 - shutil.get_terminal_size().columns :]
+    if text or not final:
+        print(f"\r\033[K{text}", end="\n" if final else "", file=sys.stderr, flush=True)
 
 
 def packets(name: str) -> Iterator[tuple[Any, int]]:
@@ -103,24 +126,34 @@ def microphone() -> Iterator[tuple[Any, int]]:
         raise ValueError(
             f"no microphone without sounddevice ({error}): apt-get install libportaudio2, pip install sounddevice"
         ) from error
-    rate = 16000
+    rate, interrupted = 16000, False
+
+    def interrupt(*_: object) -> None:  # wherever it comes: what has been heard is still to be written down
+        nonlocal interrupted
+        interrupted = True
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         with sounddevice.InputStream(rate, int(rate * _PACKET), channels=1, dtype="float32") as source:
-            while True:
+            while not interrupted:
                 yield source.read(int(rate * _PACKET))[0][:, 0], rate
-    except KeyboardInterrupt:
-        return
+    except sounddevice.PortAudioError as error:
+        raise ValueError(f"the microphone cannot be read: {error}") from error
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def compare(recogniser: Recognizer, results: list[tuple[str, list[Event]]]) -> int:
-    """Say where offline decoding of a whole file gives other words; 1 if it does anywhere."""
+def whole(recogniser: Recognizer, heard: list[Any]) -> str:
+    """What offline decoding makes of these packets."""
     import numpy as np
 
+    return recogniser.offline(np.concatenate([samples for samples, _ in heard]), heard[0][1]) if heard else ""
+
+
+def compare(results: list[tuple[str, list[Event]]], decoded: list[str]) -> int:
+    """Say where offline decoding of a whole file gave other words; 1 if it did anywhere."""
     different = 0
-    for name, events in results:
-        heard = list(packets(name))
-        rate = heard[0][1] if heard else recogniser.sample_rate
-        offline = recogniser.offline(np.concatenate([samples for samples, _ in heard]), rate) if heard else ""
+    for (name, events), offline in zip(results, decoded, strict=False):  # none, if there is nothing to compare with
         streamed = " ".join(event.text for event in events if event.text)
         same = offline == streamed
         different += not same

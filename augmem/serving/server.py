@@ -34,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 FORMATS: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 _GOING_AWAY, _POLICY = 1001, 1008
+_GATHERED = 0.05  # seconds of audio handed over at once: a message for every sample would cost more than decoding
 _PATIENCE = 2.0  # seconds for a client that is being refused to take note of it
 
 
@@ -144,8 +145,7 @@ class RecognitionServer:
         """Health, metrics and the page; None lets a websocket in."""
         path = urlsplit(request.path).path
         if path == "/health":
-            state = {"status": "stopping" if self.stopping else "ok", "streams": len(self.sessions)}
-            return respond(connection, HTTPStatus.OK, json.dumps(state), "application/json")
+            return self._health(connection)
         if path == "/metrics":
             text = generate_latest(self.metrics.registry).decode()
             return respond(connection, HTTPStatus.OK, text, "text/plain; version=0.0.4")
@@ -160,6 +160,14 @@ class RecognitionServer:
         if len(self.sessions) >= self.config.max_streams:
             return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "full: try again later")
         return None
+
+    def _health(self, connection: ServerConnection) -> Response:
+        """Status 503 tells a load balancer to send nobody here."""
+        able = all(event.is_set() for event in self.ready)
+        word = "stopping" if self.stopping else "ok" if able else "starting"
+        status = HTTPStatus.OK if word == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
+        state = {"status": word, "streams": len(self.sessions)}
+        return respond(connection, status, json.dumps(state), "application/json")
 
     async def handle(self, connection: ServerConnection) -> None:
         """One conversation, from its first message to its last words."""
@@ -193,11 +201,15 @@ class RecognitionServer:
     async def _listen(self, number: int, session: Session) -> None:
         """Hand a client's audio over, no faster than it is decoded."""
         rate, kind = opening(await self._next(session))
+        gathered = bytearray()
         while True:
             message = await self._next(session)
+            if self.stopping:
+                continue  # the stream is being finished; a client that still speaks may hear its last words
             if isinstance(message, str):
                 if parsed(message) != {"end": True}:
                     raise Refusal(f'expected audio or {{"end": true}}, got {message[:100]!r}')
+                self._hand_over(number, session, np.frombuffer(gathered, kind), rate)
                 session.ended = time.monotonic()
                 self.workers[session.worker].send((number, "end", None))
                 return
@@ -205,12 +217,19 @@ class RecognitionServer:
                 raise Refusal(f"a packet of {len(message)} bytes is no whole number of {kind.name} samples")
             if session.inbox.qsize() > self.config.max_unread:
                 raise Refusal("results are not being read")
-            samples = np.frombuffer(message, kind)
-            session.waiting += len(samples) / rate
-            self.workers[session.worker].send((number, "audio", (samples, rate)))
+            gathered += message
+            if len(gathered) >= _GATHERED * rate * kind.itemsize:
+                self._hand_over(number, session, np.frombuffer(bytes(gathered), kind), rate)
+                gathered.clear()
             if session.waiting > self.config.max_buffered:
                 session.drained.clear()
                 await session.drained.wait()
+
+    def _hand_over(self, number: int, session: Session, samples: np.ndarray, rate: int) -> None:
+        """Give a stream's worker what has been said."""
+        if len(samples):
+            session.waiting += len(samples) / rate
+            self.workers[session.worker].send((number, "audio", (samples, rate)))
 
     async def _next(self, session: Session) -> str | bytes:
         try:
@@ -269,7 +288,9 @@ class RecognitionServer:
             if session.worker == index:
                 session.inbox.put_nowait((number, "error", "the decoding process died: connect again"))
                 session.drained.set()
+        self.workers[index].close()
         if not self.stopping:
+            self.ready[index].clear()
             self.workers[index] = self._worker(index)
 
     def _worker(self, index: int) -> Worker:

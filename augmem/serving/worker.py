@@ -11,6 +11,7 @@ import multiprocessing
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
@@ -20,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 Message = tuple[int, str, Any]
 _READY = -1  # stream number under which a worker reports that it has loaded its model
+_MAIL = 64  # messages read between two steps: whoever floods the worker may not keep it from decoding
 _AT_ONCE = 4  # streams in a step: more would gain little and keep a stream that is ending waiting
 
 
@@ -31,11 +33,13 @@ def work(connection: Connection, package: Path, options: RecognizerOptions, thre
     desk = Desk(Recognizer.load(package, options), connection.send)
     connection.send((_READY, "ready", None))
     while True:
-        while connection.poll(None if not desk.busy else 0):
-            try:
+        try:
+            for _ in range(_MAIL):
+                if not connection.poll(0 if desk.busy else None):
+                    break
                 desk.take(connection.recv())
-            except EOFError:
-                return
+        except EOFError:
+            return
         desk.advance()
 
 
@@ -119,21 +123,31 @@ class Worker:
         theirs.close()
         self.receive = receive
         self.closing = False
+        self.outbox: SimpleQueue[Message | None] = SimpleQueue()
         Thread(target=self._listen, daemon=True).start()
+        Thread(target=self._post, daemon=True).start()
 
     def send(self, message: Message) -> None:
-        """Hand over a message; to a dead worker, nothing happens: its streams are told otherwise."""
-        try:
-            self.connection.send(message)
-        except (BrokenPipeError, OSError):
-            logger.warning("a decoding process is gone: message %s of stream %d is lost", message[1], message[0])
+        """Hand over a message, without waiting: a pipe that is full of one worker's mail must hold up nobody else."""
+        self.outbox.put(message)
 
     def close(self) -> None:
         """End the process."""
         self.closing = True
-        self.connection.close()
+        self.outbox.put(None)
         self.process.terminate()
         self.process.join(10)
+        if self.process.is_alive():
+            self.process.kill()
+        self.connection.close()
+
+    def _post(self) -> None:
+        """Send what lies in the outbox; what a dead worker would have got is lost, as its streams are told."""
+        while (message := self.outbox.get()) is not None:
+            try:
+                self.connection.send(message)
+            except OSError:
+                logger.debug("a decoding process is gone: message %s of stream %d is lost", message[1], message[0])
 
     def _listen(self) -> None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 
 from augmem.streaming.events import Event
@@ -24,13 +26,19 @@ def as_text(heard: Heard) -> str:
 
 
 def as_json(heard: Heard) -> str:
-    """One segment a line: text, end, words with start, end and confidence."""
-    return "".join(f"{event.to_json()}\n" for _, events in heard for event in events)
+    """One segment a line: text, end, words with start, end and confidence; its source if there are several."""
+    lines = []
+    for name, events in heard:
+        source = {"source": name} if len(heard) > 1 else {}
+        lines += [json.dumps(source | json.loads(event.to_json()), ensure_ascii=False) for event in events]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def as_ctm(heard: Heard) -> str:
     """NIST's format: source, channel, start, length, word, confidence."""
-    rows = [(Path(name).stem, word) for name, events in heard for event in events for word in event.words]
+    rows = [
+        ("_".join(Path(name).stem.split()), word) for name, events in heard for event in events for word in event.words
+    ]
     return "".join(
         f"{name} 1 {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.3f}\n"
         for name, word in rows
@@ -50,7 +58,8 @@ def as_vtt(heard: Heard) -> str:
     """WebVTT subtitles, one segment each."""
     segments = [event for _, events in heard for event in events if event.words]
     return "WEBVTT\n\n" + "".join(
-        f"{clock(event.words[0].start, '.')} --> {clock(event.words[-1].end, '.')}\n{event.text}\n\n"
+        f"{clock(event.words[0].start, '.')} --> {clock(event.words[-1].end, '.')}\n"
+        f"{escape(event.text, quote=False)}\n\n"
         for event in segments
     )
 

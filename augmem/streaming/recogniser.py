@@ -48,6 +48,7 @@ from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.package import open_package
 from augmem.streaming.stream import Stream
 
+_PAUSE = 4  # frames without a sound at the end of what has been heard that are no part of a word
 _HELD_BACK = 1  # frames not yet searched, so that there is always a last chunk to close a segment with
 
 
@@ -287,10 +288,13 @@ def relative_cost(growing: Growing) -> float:
 
 
 def boundary(words: Sequence[WordFrames], frames: int) -> int:
-    """The frame at which to cut: in the longest pause of the second half, or at the end if there is none."""
-    pauses = [
-        (after.begin - before.end, (before.end + after.begin + 1) // 2)
-        for before, after in pairwise(words)
-        if after.begin >= frames // 2
-    ]
-    return max(pauses)[1] if pauses else frames
+    """The frame at which to cut: in the longest pause of the second half, or of all of it if that half has none.
+
+    Silence at the end is a pause too if it is long enough to be none within a word; without any pause, the end.
+    """
+    pauses = [(before.end, after.begin) for before, after in pairwise(words)]
+    if words and frames - words[-1].end >= _PAUSE:
+        pauses.append((words[-1].end, frames))
+    late = [(begin, end) for begin, end in pauses if end >= frames // 2]
+    begin, end = max(late or pauses, key=lambda pause: pause[1] - pause[0], default=(frames, frames))
+    return (begin + end + 1) // 2

@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_offenders_are_told_and_others_go_on(package: Path) -> None:
         assert "format 'mp3': must be" in await refusal(address, '{"sample_rate": 8000, "format": "mp3"}')
         assert "a packet of 3 bytes" in await refusal(address, HELLO, b"abc")
         assert 'expected audio or {"end": true}' in await refusal(address, HELLO, "what")
-        assert "not finite" in await refusal(address, HELLO, np.full(9, np.nan, np.float32).tobytes())
+        assert "not finite" in await refusal(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())
         assert "nothing came for 1 s" in await refusal(address, HELLO)
         with pytest.raises(ConnectionClosed) as closed:
             async with connect(address) as connection:
@@ -124,6 +125,86 @@ def test_offenders_are_told_and_others_go_on(package: Path) -> None:
         assert not server.sessions
 
     served(package, visit, idle=1.0, max_message=65536)
+
+
+def test_broken_frames_end_their_own_connection_only(package: Path) -> None:
+    """Bytes that are no websocket frame, after a proper handshake: closed with a protocol error, code 1002."""
+    handshake = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    handshake += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        good = asyncio.create_task(heard(address, noise(2.0, 1)))
+        for broken in (b"\xff" * 20, b"\x82\x01x", b"\x81\x82\0\0\0\0\xff\xff"):  # opcode, no mask, no UTF-8
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rsplit(":", 1)[1]))
+            writer.write(handshake)
+            assert b"101" in await reader.readuntil(b"\r\n\r\n")
+            writer.write(broken)
+            answer = await asyncio.wait_for(reader.read(), 10)  # to the end: the server hangs up
+            assert answer[:1] == b"\x88" and int.from_bytes(answer[2:4], "big") in (1002, 1007)
+            writer.close()
+        assert await good
+
+    served(package, visit)
+
+
+def test_a_client_that_is_silent_for_ever_costs_nothing_that_grows(package: Path) -> None:
+    """Ten minutes of digital silence: the words of another stream come, and what is kept stays small."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        silent = asyncio.create_task(heard(address, np.zeros(600 * RATE, np.float32)))
+        await asyncio.sleep(0.5)
+        assert await heard(address, noise(2.0, 1))
+        assert all(session.waiting < 21 for session in server.sessions.values())
+        silent.cancel()
+
+    served(package, visit)
+
+
+def test_packets_of_single_samples_say_the_same(package: Path) -> None:
+    samples = noise(1.5, 1)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        whole = await heard(address, samples)
+        events = [event async for event in recognise(address, packets(samples, 1), RATE)]
+        assert " ".join(event["text"] for event in events if event["kind"] == "final") == whole != ""
+
+    served(package, visit)
+
+
+def test_a_worker_that_hangs_holds_up_nobody_else(package: Path) -> None:
+    """A stopped process reads nothing, so its pipe fills: the event loop must not wait for it."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        async with connect(address) as stuck:
+            await stuck.send(HELLO)
+            pid = server.workers[0].process.pid
+            assert pid is not None
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                for _ in range(10):
+                    await stuck.send(noise(1.0).tobytes())
+                assert await heard(address, noise(2.0, 1))
+            finally:
+                os.kill(pid, signal.SIGCONT)
+
+    served(package, visit, workers=2)
+
+
+def test_the_client_says_what_is_wrong(package: Path) -> None:
+    async def visit(server: RecognitionServer, address: str) -> None:
+        with pytest.raises(ValueError, match="401: wrong or missing token"):
+            await heard(address, noise(0.5))
+        with pytest.raises(ValueError, match="a packet of float64"):
+            await heard(f"{address}/?token=secret", np.zeros(1600))
+
+        def broken() -> Iterator[np.ndarray]:
+            yield noise(0.1)
+            raise RuntimeError("the microphone fell")
+
+        with pytest.raises(RuntimeError, match="microphone fell"):
+            _ = [event async for event in recognise(f"{address}/?token=secret", broken(), RATE)]
+
+    served(package, visit, token="secret")
 
 
 def test_a_full_server_and_a_wrong_token_refuse_cleanly(package: Path) -> None:
@@ -238,6 +319,10 @@ def test_a_shutdown_lets_streams_finish(package: Path) -> None:
             while not (await connection.recv()).startswith('{"text'):
                 pass
             stopping = asyncio.create_task(recognition.stop(server))
+            await asyncio.sleep(0)
+            with suppress(ConnectionClosed):
+                for _ in range(5):  # the speaker does not know yet
+                    await connection.send(noise(0.1).tobytes())
             rest = []
             with pytest.raises(ConnectionClosed) as closed:
                 while True:

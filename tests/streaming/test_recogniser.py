@@ -7,16 +7,18 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import DecodingConfig
+from augmem.decoding import DecodingConfig, best_path, find_lattices, words_on
 from augmem.decoding.times import WordFrames
-from augmem.streaming import KALDI_RULES, EndpointRule, Event, Recognizer, RecognizerOptions, Word
+from augmem.streaming import KALDI_RULES, EndpointRule, Event, OnlineFeatures, Recognizer, RecognizerOptions, Word
 from augmem.streaming.endpoint import endpoint
 from augmem.streaming.formats import write_events
 from augmem.streaming.recogniser import boundary
@@ -48,6 +50,40 @@ def test_streaming_equals_offline(recogniser: Recognizer, seed: int, seconds: fl
     cuts = np.cumsum([sizes[n % len(sizes)] for n in range(len(samples) // min(sizes) + 1)])
     packets = [packet for packet in np.split(samples, cuts[cuts < len(samples)]) if len(packet)]
     assert text(recogniser.transcribe(packets, RATE)) == recogniser.offline(samples, RATE)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 5.0), st.integers(1, 20000), st.sampled_from([8000, 11025, 44100]))
+def test_any_rate_and_whole_numbers(recogniser: Recognizer, seed: int, seconds: float, size: int, rate: int) -> None:
+    samples = (noise(seconds, seed) * 32767).astype(np.int16)
+    packets = np.split(samples, range(size, len(samples), size))
+    offline = recogniser.offline(samples.astype(np.float32) / 32768, rate)
+    assert text(recogniser.transcribe(packets, rate)) == offline
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 5.0), st.integers(1, 20000))
+def test_scores_and_lattice_equal_offline(recogniser: Recognizer, seed: int, seconds: float, size: int) -> None:
+    """What the encoder gives the search, to 1e-5; and the score of the best path through it."""
+    samples, stream = noise(seconds, seed), recogniser.stream()
+    closed = []
+    with mock.patch.object(recogniser, "_close", lambda stream, lattice: closed.append(lattice)):
+        for begin in range(0, len(samples), size):
+            stream.accept_waveform(samples[begin : begin + size], RATE)
+            recogniser.step([stream])
+        recogniser.finish([stream])
+    streamed = torch.cat(stream.search.log_probs)
+    features = OnlineFeatures(recogniser.feature_config)
+    features.accept(samples, RATE)
+    features.finish()
+    frames = torch.from_numpy(features.take())
+    with torch.no_grad():
+        whole, lengths = recogniser.model(frames[None], torch.tensor([len(frames)]))
+    torch.testing.assert_close(streamed, whole[0], rtol=0, atol=2e-4)
+    offline = find_lattices(whole, lengths, recogniser.graph, WIDE)[0].lattice
+    mine, theirs = best_path(closed[0]), best_path(offline)
+    assert words_on(closed[0], mine) == words_on(offline, theirs)
+    assert closed[0].scores[mine].sum() == pytest.approx(offline.scores[theirs].sum(), abs=1e-3)
 
 
 def test_something_is_heard(recogniser: Recognizer) -> None:
@@ -118,7 +154,9 @@ def test_long_speech_is_cut_between_words(package: Path) -> None:
 def test_a_cut_goes_through_the_longest_late_pause() -> None:
     words = [WordFrames(1, 0, 9), WordFrames(2, 30, 40), WordFrames(1, 52, 60), WordFrames(2, 64, 99)]
     assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
-    assert boundary(words[:1], 100) == 100
+    assert boundary(words[:1], 100) == 55  # in the silence that follows
+    assert boundary([WordFrames(1, 0, 40), WordFrames(2, 46, 99)], 100) == 43  # not through a word that goes on
+    assert boundary([WordFrames(1, 0, 99)], 100) == boundary([], 100) == 100
 
 
 def test_kaldis_rules() -> None:
@@ -134,7 +172,9 @@ def test_kaldis_rules() -> None:
 def test_a_package_needs_no_training_code(package: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from augmem.streaming import Recognizer; "
-        f"Recognizer.load(Path({str(package)!r})); "
+        "from augmem.streaming.formats import write_events; import augmem.serving, numpy; "
+        f"heard = Recognizer.load(Path({str(package)!r})).transcribe([numpy.zeros(48000, numpy.int16)], 44100); "
+        "write_events('json', [('a', heard)]); "
         "unwanted = [m for m in sys.modules if m.split('.')[0] == 'lhotse' or m.startswith(('augmem.training', "
         "'augmem.corpus', 'augmem.objective', 'augmem.recipe', 'augmem.scoring'))]; assert not unwanted, unwanted"
     )

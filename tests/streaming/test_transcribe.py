@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +52,33 @@ def test_every_kind_of_file_and_standard_input(package: Path, speech: dict[str, 
     assert min(lengths) > max(lengths) / 2, "a lossy file sounds much like the others"
 
 
+def test_standard_input_is_compared_with_offline_decoding(package: Path, speech: dict[str, Path]) -> None:
+    result = transcribe(package, "--compare-offline", "-", stdin=speech["flac"].read_bytes())
+    assert result.returncode == 0 and b"-: streaming and offline agree" in result.stderr and result.stdout.strip()
+
+
+def test_a_terminal_shows_words_as_they_come(package: Path, speech: dict[str, Path]) -> None:
+    """On a pseudo-terminal of 40 columns: partial results are rewritten in place, the final one stays whole."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), str(speech["wav"])]
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    screen = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
+    *partials, last = screen.split("\r\033[K")[1:]
+    assert len(partials) >= 2 and last == result.stdout.decode()
+    assert all(len(partial) < 40 or partial.endswith("\n") for partial in partials)
+
+
 def test_what_is_no_audio_is_named(package: Path, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_text("hello")
     for arguments, message in {
         (tmp_path / "talk.wav",): "talk.wav: not audio that can be read",
         (tmp_path / "none.wav",): "none.wav: no such file",
         (): "name audio files, or --microphone",
+        ("--microphone", "--compare-offline"): "--compare-offline wants files",
+        ("--format", "srt", tmp_path / "a.wav", tmp_path / "b.wav"): "subtitles are of one file",
     }.items():
         result = transcribe(package, *arguments)
         assert result.returncode == 1 and message in result.stderr.decode()
