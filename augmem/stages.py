@@ -164,6 +164,8 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
         "train features": [fingerprint(experiment.features / part) for part in parts.train],
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
+    if alignment := recipe.training.alignment:
+        inputs["alignment"] = file_digests([alignment])
 
     team = Team.join(recipe.training.device)
 
