@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder import AugmentedMemoryEncoder, EncoderConfig, Memory, build_encoder
+from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, build_encoder
 from augmem.files import atomic_path
 from augmem.tensors import save_tensors
 
@@ -90,6 +90,13 @@ class AcousticModel(nn.Module):
             raise ValueError(f"mean and std must have shape ({bins},) = (feature_dim,), got {shapes}")
         self.encoder = build_encoder(description.encoder, bins, description.frame_shift)
         self.output = nn.Linear(self.encoder.output_dim, description.num_units)
+        # Outputs of the iterated-loss layers, lowest first; only training reads them.
+        self.auxiliary = nn.ModuleList(
+            [
+                nn.Linear(self.encoder.output_dim, description.num_units)
+                for _ in description.encoder.iterated_loss_layers
+            ]
+        )
 
     @property
     def frame_shift(self) -> float:
@@ -117,12 +124,22 @@ class AcousticModel(nn.Module):
         hidden, lengths = self.encoder(self.normalise(features), lengths)
         return self.score(hidden), lengths
 
-    def forward_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Memory]:
-        """As `forward`, with the memory of what each utterance follows, and what it hands on in turn."""
+    def forward_levels(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """As `forward`, with the log-probabilities of the iterated-loss layers behind the model's own."""
+        self._check(features)
+        encoded = self.encoder.encode(self.normalise(features), lengths)
+        return self._levels(encoded), encoded.lengths
+
+    def _levels(self, encoded: Encoded) -> list[Tensor]:
+        lower = zip(self.auxiliary, encoded.taps, strict=True)
+        return [self.score(encoded.hidden), *(output(tap).float().log_softmax(dim=-1) for output, tap in lower)]
+
+    def forward_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[list[Tensor], Tensor, Memory]:
+        """As `forward_levels`, with the memory of what each utterance follows, and what it hands on in turn."""
         self._check(features)
         assert isinstance(self.encoder, AugmentedMemoryEncoder)
         encoded, memory = self.encoder.encode_after(self.normalise(features), lengths, memory)
-        return self.score(encoded.hidden), encoded.lengths, memory
+        return self._levels(encoded), encoded.lengths, memory
 
     def init_state(self, batch: int) -> Any:
         """The state before the first chunk of `batch` streams (see the encoder)."""

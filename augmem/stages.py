@@ -181,6 +181,8 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
     for name, source in (("noise", batches.noise.source), ("rooms", batches.reverb.source)):
         if source:
             inputs[name] = source_digest(source)
+    if alignment := recipe.training.alignment:
+        inputs["alignment"] = file_digests([alignment])
 
     team = Team.join(recipe.training.device)
 

@@ -1,7 +1,8 @@
 """Find when each word and sound of known transcripts was said.
 
 For a part of an experiment's corpus (--exp, --part), or for audio files with a packaged model (--package): the
-transcript of talk.wav then stands in talk.txt beside it. Writes words.ctm, units.ctm and a TextGrid for each.
+transcript of talk.wav then stands in talk.txt beside it. Writes words.ctm, units.ctm and a TextGrid for each. With
+--labels, also the model's output in every frame, for another model to learn from (training.alignment).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--package", type=Path, help="folder made by augmem package; with audio files")
     parser.add_argument("--part", help="part of the experiment's corpus")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio; its transcript in FILE's .txt")
+    parser.add_argument("--labels", type=Path, help="file for frame labels; with --exp and --part")
     parser.add_argument("--output", type=Path, required=True, help="folder for words.ctm, units.ctm, TextGrids")
 
 
@@ -44,7 +46,18 @@ def run(arguments: argparse.Namespace) -> int:
     if bool(arguments.exp) != bool(arguments.part) or bool(arguments.package) != bool(arguments.files):
         raise ValueError("name either --exp with --part, or --package with audio files")
     aligner, tasks = part_of(arguments.exp, arguments.part) if arguments.exp else given(arguments)
-    return align_all(aligner, tasks, arguments.output)
+    labels: dict[str, list[int]] | None = {} if arguments.labels else None
+    if arguments.labels and not arguments.exp:
+        raise ValueError("--labels is for a part of a corpus: name --exp and --part")
+    status = align_all(aligner, tasks, arguments.output, labels)
+    if labels:
+        from augmem.experiment import Experiment
+        from augmem.model import AcousticModel
+        from augmem.training import write_labels
+
+        model = AcousticModel.load(Experiment.load(arguments.exp).model)
+        write_labels(arguments.labels, labels, model.description)
+    return status
 
 
 def part_of(folder: Path, part: str) -> tuple[Aligner, Iterator[Task]]:
@@ -105,8 +118,8 @@ def scored(package: Package, path: Path) -> Task:
     return Task(path.stem, log_probs[0, : lengths[0]], words, len(features) * package.features.frame_shift)
 
 
-def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path) -> int:
-    """Align every task, write all files, say how many there are."""
+def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path, labels: dict[str, list[int]] | None = None) -> int:
+    """Align every task, write all files, say how many there are; add frame labels to `labels`."""
     from augmem.corpus import SkipList
     from augmem.corpus.skips import SKIPPED
     from augmem.scoring import write_ctm, write_textgrid
@@ -125,6 +138,8 @@ def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path) -> int:
         units += ctm_rows(task.name, found.units)
         write_textgrid(output / f"{task.name}.TextGrid", tiers(found), task.seconds)
         done += 1
+        if labels is not None:
+            labels[task.name] = found.outputs
     write_ctm(output / "words.ctm", words)
     write_ctm(output / "units.ctm", units)
     skips.write(output / SKIPPED)

@@ -38,11 +38,13 @@ class Alignment(NamedTuple):
 
     Args:
         score: natural log-probability of the best path by the acoustic model alone.
+        outputs: the model's output in each frame of it.
     """
 
     words: list[Timed]
     units: list[Timed]
     score: float
+    outputs: list[int]
 
 
 class Spoken(NamedTuple):
@@ -81,7 +83,7 @@ class Aligner:
         Raises:
             ValueError: so many words do not fit into so few frames.
         """
-        spoken, score = self._best_path(log_probs, text)
+        spoken, score, outputs = self._best_path(log_probs, text)
         firsts = self._first_units([unit.unit for unit in spoken], self.lang.word_ids(text))
         ends = self._ends(spoken, set(firsts), len(log_probs))
         units = [
@@ -91,10 +93,10 @@ class Aligner:
         for word, (first, after) in zip(text.split(), pairwise([*firsts, len(spoken)]), strict=True):
             last = max(n for n in range(first, after) if n == first or spoken[n].unit != self._silence)
             words.append(self._timed(word, spoken[first].begin, ends[last]))
-        return Alignment(words, units, score)
+        return Alignment(words, units, score, outputs)
 
-    def _best_path(self, log_probs: Tensor, text: str) -> tuple[list[Spoken], float]:
-        """The units of the best path in order, and its score."""
+    def _best_path(self, log_probs: Tensor, text: str) -> tuple[list[Spoken], float, list[int]]:
+        """The units of the best path in order, its score and its outputs, one a frame."""
         frames = len(log_probs)
         graph = k2.compose(self.topology, self.compiler.units([text])[0])
         dense = k2.DenseFsaVec(log_probs.float()[None].cpu(), torch.tensor([[0, 0, frames]], dtype=torch.int32))
@@ -111,7 +113,7 @@ class Aligner:
                 spoken.append(Spoken(unit, frame, frame + 1))
             elif output > 0:  # the same unit goes on
                 spoken[-1] = spoken[-1]._replace(end=frame + 1)
-        return spoken, float(path.scores.double().sum())
+        return spoken, float(path.scores.double().sum()), path.labels.tolist()[:-1]
 
     def _first_units(self, units: Sequence[int], words: Sequence[int]) -> list[int]:
         """Place of each word's first unit, where the units are read as these words with single silences between."""

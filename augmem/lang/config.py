@@ -11,7 +11,8 @@ class LangConfig:
     """Words, how they sound, and the units a model is trained on.
 
     Args:
-        units: "phone" for a pronouncing dictionary, "bpe" for word pieces learnt from the training text.
+        units: "phone" for a pronouncing dictionary, "grapheme" for letters that know their place in the word, "bpe" for
+            word pieces learnt from the training text.
         lexicon: a lexicon file of "WORD P1 P2 ..." lines; null takes the CMU pronouncing dictionary.
         max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
         min_count: words rarer than this in the training text are left out and read as <UNK>.
@@ -26,7 +27,7 @@ class LangConfig:
         bpe_vocab_size: number of word pieces, blank and <unk> included.
     """
 
-    units: Literal["phone", "bpe"] = "phone"
+    units: Literal["phone", "grapheme", "bpe"] = "phone"
     lexicon: str | None = None
     max_pronunciations: int = 0
     min_count: int = 1
@@ -39,7 +40,7 @@ class LangConfig:
     bpe_vocab_size: int = 500
 
     def __post_init__(self) -> None:
-        _require(self, "units", self.units in ("phone", "bpe"), "must be phone or bpe")
+        _require(self, "units", self.units in ("phone", "grapheme", "bpe"), "must be phone, grapheme or bpe")
         _require(self, "g2p", self.g2p in ("phonetisaurus", "none"), "must be phonetisaurus or none")
         _require(self, "max_pronunciations", self.max_pronunciations >= 0, "must be 0 (all) or more")
         _require(self, "min_count", self.min_count >= 1, "must be at least 1")

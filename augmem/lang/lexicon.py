@@ -108,6 +108,13 @@ def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:
     return sorted({phone for forms in lexicon.values() for form in forms for phone in form})
 
 
+def letters_of(word: str) -> Pronunciation:
+    """A word's letters with their place in it, in Kaldi's marks: B_B, E_I, D_E; a single one is I_S."""
+    if len(word) == 1:
+        return (f"{word}_S",)
+    return (f"{word[0]}_B", *(f"{letter}_I" for letter in word[1:-1]), f"{word[-1]}_E")
+
+
 def format_lexicon(entries: Iterable[Entry]) -> str:
     """One "WORD P1 P2 ..." line for each entry."""
     return "".join(f"{word} {' '.join(phones)}\n" for word, phones in entries)

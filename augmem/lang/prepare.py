@@ -23,6 +23,7 @@ from augmem.lang.lexicon import (
     Lexicon,
     add_disambiguation,
     format_lexicon,
+    letters_of,
     load_cmudict,
     phones_of,
     read_lexicon,
@@ -55,6 +56,9 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None
         lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
         spelling = _in_phones(config, choose_words(config, texts, lexicon), lexicon, output)
         write_lang(spelling, config.silence_probability, output)
+    elif config.units == "grapheme":
+        spelling = _in_letters(choose_words(config, texts))
+        write_lang(spelling, config.silence_probability, output)
     else:
         pieces = train_pieces(texts, config.bpe_vocab_size, output)
         spelling = Spelling(pieces, spell(choose_words(config, texts), output))
@@ -84,6 +88,12 @@ def _in_phones(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, 
     entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
     phones = [phone for phone in phones_of(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]
     return Spelling(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
+
+
+def _in_letters(vocabulary: Sequence[str]) -> Spelling:
+    entries = [(word, letters_of(word)) for word in vocabulary]
+    letters = sorted({letter for _, letters in entries for letter in letters})
+    return Spelling(["<eps>", SILENCE, SPOKEN_NOISE, *letters], [*SPECIAL_ENTRIES, *entries])
 
 
 def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output: Path) -> list[Guess]:

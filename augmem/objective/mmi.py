@@ -1,12 +1,13 @@
-"""Lattice-free maximum mutual information."""
+"""Lattice-free maximum mutual information, boosted on request."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
-from augmem.graph import Denominator, NumeratorCompiler, graphs_score
+from augmem.graph import Denominator, FrameGraphs, NumeratorCompiler, graphs_score
 from augmem.objective.scores import Scores, make_scores
 
 
@@ -19,17 +20,23 @@ class LatticeFreeMmi:
         numerators: compiler with the phone LM.
         denominator: of the same topology and phone LM.
         den_scale: factor of the denominator in `loss`; 1 is MMI proper.
+        boost: b of boosted MMI (Povey et al., ICASSP 2008), in its lattice-free form: in the denominator each frame of
+            a path gains b times the numerator's doubt of its output, so that the transcript must win by a margin that
+            grows with the errors. The doubt has no gradient. 0: plain MMI.
 
     Raises:
         ValueError: the numerators have no phone LM.
     """
 
-    def __init__(self, numerators: NumeratorCompiler, denominator: Denominator, den_scale: float = 1.0) -> None:
+    def __init__(
+        self, numerators: NumeratorCompiler, denominator: Denominator, den_scale: float = 1.0, boost: float = 0.0
+    ) -> None:
         if numerators.phone_lm is None:
             raise ValueError("LF-MMI needs numerators with a phone LM: NumeratorCompiler(lang, topology, phone_lm)")
         self.numerators = numerators
         self.denominator = denominator
         self.den_scale = den_scale
+        self.boost = boost
 
     def __call__(self, log_probs: Tensor, lengths: Tensor, texts: Sequence[str]) -> Scores:
         """Scores of a batch.
@@ -40,8 +47,17 @@ class LatticeFreeMmi:
             texts: B transcripts.
         """
         graphs = self.numerators.compile(texts)
-        return make_scores(graphs_score(log_probs, lengths, graphs), self.denominator(log_probs, lengths))
+        rivals = log_probs + self.boost * doubts(log_probs, lengths, graphs) if self.boost else log_probs
+        return make_scores(graphs_score(log_probs, lengths, graphs), self.denominator(rivals, lengths))
 
     def loss(self, scores: Scores) -> Tensor:
         """Sum over valid utterances, in nats."""
         return scores.loss(self.den_scale)
+
+
+def doubts(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
+    """(B, T, V) how unlikely each output is in each frame, given that the transcript was said: 0 to 1, no gradient."""
+    with torch.enable_grad():
+        leaf = log_probs.detach().requires_grad_()
+        (posterior,) = torch.autograd.grad(graphs_score(leaf, lengths, graphs).sum(), leaf)
+    return 1 - posterior

@@ -5,9 +5,10 @@ with the very weights it would have had undisturbed.
 """
 
 from augmem.training.config import TrainingConfig
+from augmem.training.labels import write_labels
 from augmem.training.metrics import read_log
 from augmem.training.team import Team
 from augmem.training.trainer import MODEL_FILE, Trainer
 from augmem.training.weights import average_models
 
-__all__ = ["MODEL_FILE", "Team", "Trainer", "TrainingConfig", "average_models", "read_log"]
+__all__ = ["MODEL_FILE", "Team", "Trainer", "TrainingConfig", "average_models", "read_log", "write_labels"]

@@ -32,6 +32,10 @@ class TrainingConfig:
         hand_over_epochs: epochs over which the weight moves smoothly from CTC to LF-MMI.
         ctc_floor: share of CTC that stays in the loss after the hand-over; 1 trains with CTC alone.
         den_scale: weight of the LF-MMI denominator.
+        boost: b of boosted MMI, 0.1 or so; 0 is plain LF-MMI.
+        iterated_loss: weight of the same objective on each of encoder.iterated_loss_layers (arXiv 1910.10324).
+        alignment: a file of forced alignments (augmem align --labels): cross-entropy to them takes CTC's place; null:
+            CTC.
         weights: what `model.pt` is: the mean of the "last" epochs, of the "best" by dev loss (since the mixture of
             objectives stands still), or the "running" average over all updates.
         average_epochs: how many epochs such a mean takes in.
@@ -61,6 +65,9 @@ class TrainingConfig:
     hand_over_epochs: float = 1.0
     ctc_floor: float = 0.0
     den_scale: float = 1.0
+    boost: float = 0.0
+    iterated_loss: float = 0.3
+    alignment: str | None = None
     weights: Literal["last", "best", "running"] = "last"
     average_epochs: int = 5
     running_average: float = 0.999
@@ -75,7 +82,15 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         for name in ["epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every"]:
             self._demand(name, getattr(self, name) >= 1, "at least 1")
-        for name in ["warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite"]:
+        for name in [
+            "warmup_steps",
+            "weight_decay",
+            "ctc_epochs",
+            "hand_over_epochs",
+            "max_nonfinite",
+            "boost",
+            "iterated_loss",
+        ]:
             self._demand(name, getattr(self, name) >= 0, "not negative")
         for name in ("learning_rate", "clip", "den_scale"):
             self._demand(name, getattr(self, name) > 0, "positive")

@@ -78,7 +78,7 @@ class Trainer:
         self.config, self.output = config, output
         self.train_cuts, self.dev_cuts = train_cuts, dev_cuts
         self.lang = Lang.load(lang_dir)
-        self.objective = Objective(self.lang, graph_dir, description.topology, config.den_scale, description.biphones)
+        self.objective = Objective(self.lang, graph_dir, description, config)
         self.device = self.team.device
         torch.manual_seed(config.seed)
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
@@ -186,26 +186,26 @@ class Trainer:
         precision = getattr(torch, self.config.precision)
         mixed = precision != torch.float32
         with watch.part("encoder"), torch.autocast(self.device.type, precision if mixed else None, enabled=mixed):
-            log_probs, lengths = self._score(batch)
+            levels, lengths = self._score(batch)
         with watch.part("objective"):
-            loss, valid, sums = self.objective(log_probs.float(), lengths, batch.texts, self.ctc_weight)
-        self._note(batch, (~valid).tolist(), "too short for its transcript")
+            loss, valid, sums = self.objective(levels, lengths, batch.texts, self.ctc_weight, batch.ids)
+        self._note(batch, (~valid).tolist(), self.objective.fault)
         if not math.isfinite(sums.loss):
-            self._note(batch, not_finite(batch.features, log_probs), "not finite")
+            self._note(batch, not_finite(batch.features, levels[0]), "not finite")
         with watch.part("backward"):
             self.scaler.scale(loss).backward()
         sums.input_frames = float(batch.lengths.sum())
         return sums
 
-    def _score(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and lengths; where a batch goes on with sessions, with the memory of what came before."""
+    def _score(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """As `AcousticModel.forward_levels`; where a batch goes on with sessions, with memory of what came before."""
         features, lengths = batch.features.to(self.device), batch.lengths.to(self.device)
         if self.lanes is None or batch.lanes is None or batch.begins is None:
-            return self.model(features, lengths)
+            return self.model.forward_levels(features, lengths)
         lanes, begins = batch.lanes.to(self.device), batch.begins.to(self.device)
-        log_probs, lengths, memory = self.model.forward_after(features, lengths, self.lanes.take(lanes, begins))
+        levels, lengths, memory = self.model.forward_after(features, lengths, self.lanes.take(lanes, begins))
         self.lanes.put(lanes, memory)
-        return log_probs, lengths
+        return levels, lengths
 
     def _step_if_finite(self, loss: float, norm: Tensor, batch: Batch | None) -> None:
         """A step that is not finite is left out and counted; many in a row end the run, with the batch on disk."""

@@ -23,6 +23,8 @@ def validate(
 ) -> dict[str, float]:
     """The loss in force, and the unit error rate of the best path without any LM, against first pronunciations.
 
+    Dev is not aligned: where training has cross-entropy, its loss is CTC's.
+
     The rate follows CTC's progress well. LF-MMI leaves part of the decision to the graph, so under it the rate may
     rise while the words get better: the decoder has the last word.
     """
@@ -32,7 +34,7 @@ def validate(
     with torch.no_grad():
         for batch in evaluation_batches(cuts, max_duration):
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
-            _, _, part = objective(log_probs, lengths, batch.texts, ctc_weight)
+            _, _, part = objective([log_probs], lengths, batch.texts, ctc_weight)
             sums += part
             for row, length, text in zip(log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True):
                 reference = reference_units(lang, text)

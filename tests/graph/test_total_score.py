@@ -61,8 +61,8 @@ def test_numerator_is_the_sum_over_all_spellings(name: str, biphones: tuple, lan
         frames = log_probs[row, : lengths[row]]
         expected = total_score(frames, name, lang.num_units, lambda u: float(u in allowed), False, biphones)  # noqa: B023
         assert plain[row].item() == pytest.approx(expected, abs=1e-5)
-        weighed = {u: prior(phone_lm, u) for u in allowed}
-        expected = total_score(frames, name, lang.num_units, lambda u: weighed.get(u, 0.0), False, biphones)  # noqa: B023
+        likely = {units: prior(phone_lm, units) for units in allowed}
+        expected = total_score(frames, name, lang.num_units, lambda u: likely.get(u, 0.0), False, biphones)  # noqa: B023
         assert weighted[row].item() == pytest.approx(expected, abs=1e-5)
 
 

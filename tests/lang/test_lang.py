@@ -59,6 +59,17 @@ def test_word_pieces_spell_the_words(tmp_path: Path, train_texts: list[str]) -> 
             assert pieces.encode(word) == forms[0]
 
 
+def test_letters_know_their_place(tmp_path: Path) -> None:
+    prepare_lang(LangConfig(units="grapheme"), ["I CAN'T GO", "A BEE"], tmp_path)
+    lang = Lang.load(tmp_path)
+    assert validate_lang(tmp_path) == []
+    spelt = {word: " ".join(lang.unit_of[unit] for unit in form) for word, (form,) in lang.pronunciations.items()}
+    assert spelt == {
+        "I": "I_S", "A": "A_S", "GO": "G_B O_E", "BEE": "B_B E_I E_E", "CAN'T": "C_B A_I N_I '_I T_E",
+        "<UNK>": "SPN", "<SPOKEN_NOISE>": "SPN", "!SIL": "SIL",
+    }  # fmt: skip
+
+
 def test_more_pieces_than_the_text_can_have_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bpe_vocab_size is 500: too many"):
         prepare_lang(LangConfig(units="bpe"), ["A CAT"], tmp_path)

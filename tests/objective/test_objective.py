@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.nn.functional import ctc_loss
+from torch.nn.functional import cross_entropy, ctc_loss
 
-from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm
-from augmem.objective import LatticeFreeMmi, ctc_scores
+from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, graphs_score
+from augmem.objective import LatticeFreeMmi, cross_entropy_scores, ctc_scores
 from tests.graph.toy_lang import ToyLang
 
 LETTERS = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
@@ -85,6 +85,41 @@ def test_ascending_the_gradient_makes_the_transcript_certain(mmi: LatticeFreeMmi
     # Where equal units need nothing between them, a long one may always be several short ones.
     ambiguous = mmi.denominator.topology in ("modified_ctc", "hmm")
     assert 0 <= loss.item() < (4 if ambiguous else 0.5)
+
+
+def test_boosting_raises_rivals_by_the_numerators_doubt(mmi: LatticeFreeMmi) -> None:
+    """Posteriors by finite differences of the numerator; they have no gradient of their own."""
+    texts, boost = ["at"], 0.7
+    log_probs, _ = random_batch(mmi, 4, 1.0)
+    log_probs, lengths = log_probs[:1, :7].double(), torch.tensor([6])
+    graphs = mmi.numerators.compile(texts)
+    posterior = torch.zeros_like(log_probs)
+    for place in range(log_probs.numel()):
+        step = torch.zeros(log_probs.numel(), dtype=torch.float64)
+        step[place] = 1e-5
+        above, below = (graphs_score(log_probs + s * step.view_as(log_probs), lengths, graphs) for s in (1, -1))
+        posterior.view(-1)[place] = (above - below) / 2e-5
+    boosted = LatticeFreeMmi(mmi.numerators, mmi.denominator, boost=boost)
+    mine, theirs = log_probs.clone().requires_grad_(), log_probs.clone().requires_grad_()
+    scores = boosted(mine, lengths, texts)
+    rivals = mmi.denominator(theirs + boost * (1 - posterior), lengths)
+    assert scores.denominator.item() == pytest.approx(rivals.item(), abs=1e-4)
+    assert scores.denominator > mmi(log_probs, lengths, texts).denominator >= scores.numerator
+    scores.denominator.backward()
+    rivals.backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
+    with torch.no_grad():
+        assert boosted(log_probs, lengths, texts).denominator.item() == pytest.approx(rivals.item(), abs=1e-4)
+
+
+def test_cross_entropy_equals_torchs() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 6, 5, generator=generator)
+    labels = [[1, 2, 3, 0], None, [1, 1]]
+    lengths = torch.tensor([4, 5, 3])
+    scores = cross_entropy_scores(logits.log_softmax(2), lengths, labels)
+    assert scores.valid.tolist() == [True, False, False], "no alignment, and one of another length"
+    torch.testing.assert_close(scores.loss(), cross_entropy(logits[0, :4], torch.tensor(labels[0]), reduction="sum"))
 
 
 def test_impossible_targets_are_masked_and_leave_no_trace(mmi: LatticeFreeMmi) -> None:

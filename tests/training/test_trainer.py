@@ -18,10 +18,12 @@ from lhotse import CutSet, Features, MonoCut, SupervisionSegment
 from lhotse.features.io import MemoryRawWriter
 
 from augmem.corpus import BatchConfig, SpecAugmentConfig
+from augmem.decoding import Aligner
 from augmem.encoder import EncoderConfig
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription
-from augmem.training import Trainer, TrainingConfig
+from augmem.training import Trainer, TrainingConfig, write_labels
+from augmem.training.validation import best_path_units
 from augmem.training.weights import RunningAverage, best_epochs
 from tests.tiny import TEXTS, make_lang_and_graphs
 
@@ -55,7 +57,8 @@ def trainer(folders: tuple[Path, Path], output: Path, **changes: object) -> Trai
     lang, graphs = folders
     output.mkdir(exist_ok=True)
     units = Lang.load(lang)
-    description = ModelDescription(ENCODER, 20, 0.01, units.num_units, units.content_hash)
+    encoder = replace(ENCODER, iterated_loss_layers=changes.pop("iterated_loss_layers", ()))  # type: ignore[arg-type]
+    description = ModelDescription(encoder, 20, 0.01, units.num_units, units.content_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
     config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
     return Trainer(config, description, lang, graphs, CUTS, CUTS, output)
@@ -73,6 +76,56 @@ def test_the_loss_falls_and_both_objectives_are_used(folders: tuple[Path, Path],
     ctc = [line["loss"] for line in log if line["ctc_weight"] == 1]
     assert np.mean(ctc[-4:]) < 0.8 * np.mean(ctc[:4])
     assert all(line["denominator"] >= line["numerator"] for line in log if line["ctc_weight"] < 1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"boost": 0.5, "ctc_epochs": 0, "hand_over_epochs": 0}, {"ctc_epochs": 10, "iterated_loss_layers": (1,)}],
+)
+def test_the_loss_falls_with_other_objectives(folders: tuple[Path, Path], tmp_path: Path, changes: dict) -> None:
+    run = trainer(folders, tmp_path, epochs=10, learning_rate=0.01, **changes)
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    assert run.run()
+    losses = [line["loss"] for line in steps(tmp_path) if line["ctc_weight"] == ("boost" not in changes)]
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+    assert all(not torch.equal(before[name], value) for name, value in run.model.named_parameters())
+    assert any("auxiliary" in name for name in before) == ("iterated_loss_layers" in changes)
+    AcousticModel.load(tmp_path / "model.pt", folders[0])
+
+
+def test_cross_entropy_learns_another_models_alignment(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    lang, (first, *others) = Lang.load(folders[0]), CUTS
+    teacher = trainer(folders, tmp_path / "teacher").model.eval()
+    aligner, labels = Aligner(lang, "ctc", float), {}
+    for item in others:
+        features = torch.from_numpy(item.load_features())[None]
+        log_probs, _ = teacher(features, torch.tensor([features.shape[1]]))
+        labels[item.id] = aligner.align(log_probs[0].detach(), item.supervisions[0].text).outputs
+        assert best_path_units(lang, labels[item.id], range(lang.num_units)) in [
+            [unit for unit in units if unit != lang.tokens["SIL"]]
+            for units in [[u for word in item.supervisions[0].text.split() for u in lang.pronunciations[word][0]]]
+        ]
+    write_labels(tmp_path / "labels.pt", labels, teacher.description)
+    alignment = str(tmp_path / "labels.pt")
+    run = trainer(folders, tmp_path / "run", epochs=12, ctc_epochs=10, learning_rate=0.01, alignment=alignment)
+    assert run.run()
+    losses = [line["loss"] for line in steps(tmp_path / "run") if line["ctc_weight"] == 1]
+    assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
+    assert steps(tmp_path / "run")[-1]["ctc_weight"] < 1, "LF-MMI has taken over"
+    listed = (tmp_path / "run" / "skipped.tsv").read_text().splitlines()[1:]
+    assert listed == [f"{first.id}\ttoo short for its transcript, or not aligned\t{first.supervisions[0].text}"]
+
+
+def test_another_models_alignment_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.pt: no such alignment; augmem align"):
+        trainer(folders, tmp_path, alignment=str(tmp_path / "none.pt"))
+    description = trainer(folders, tmp_path).model.description
+    write_labels(tmp_path / "other.pt", {"a": [1]}, replace(description, topology="hmm"))
+    with pytest.raises(ValueError, match=r"other\.pt: .* not this model's \(topology hmm instead of ctc\)"):
+        trainer(folders, tmp_path, alignment=str(tmp_path / "other.pt"))
+    (tmp_path / "junk.pt").write_text("junk")
+    with pytest.raises(ValueError, match=r"junk\.pt: not a file of frame labels"):
+        trainer(folders, tmp_path, alignment=str(tmp_path / "junk.pt"))
 
 
 def test_one_bad_update_is_left_out_and_the_run_goes_on(folders: tuple[Path, Path], tmp_path: Path) -> None:

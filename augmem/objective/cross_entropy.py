@@ -1,0 +1,28 @@
+"""Frame cross-entropy on forced alignments: the training of arXiv 2005.08042."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from augmem.objective.scores import IMPOSSIBLE, Scores, make_scores
+
+
+def cross_entropy_scores(log_probs: Tensor, lengths: Tensor, labels: Sequence[Sequence[int] | None]) -> Scores:
+    """Log probability of the aligned output of every frame.
+
+    Args:
+        log_probs: (B, T, V) log probabilities.
+        lengths: (B,) frames, unpadded.
+        labels: the aligned outputs of each utterance; None, or another number of frames, makes it invalid.
+    """
+    rows = []
+    for frames, length, aligned in zip(log_probs, lengths.tolist(), labels, strict=True):
+        if aligned is None or len(aligned) != length:
+            rows.append(log_probs.new_tensor(IMPOSSIBLE))
+        else:
+            targets = torch.as_tensor(aligned, device=log_probs.device)
+            rows.append(frames[:length].gather(1, targets[:, None]).sum())
+    return make_scores(torch.stack(rows))
