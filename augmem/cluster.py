@@ -48,7 +48,7 @@ def cluster(scheduler: str, initializer: Callable[..., None], initargs: tuple[An
         name = f"augmem-{uuid4()}"
         client.register_plugin(Furnish(), name=name)
         try:
-            yield client.get_executor(retries=3)
+            yield client.get_executor()
         except KilledWorker as error:
             raise OSError(f"{scheduler}: workers died, most likely for want of memory: begin fewer") from error
         finally:

@@ -40,5 +40,13 @@ def test_both_workers_are_used(scheduler: str) -> None:
     assert len(processes) == 2
 
 
+def test_a_task_that_kills_its_workers_ends_in_a_message() -> None:
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made,
+        pytest.raises(OSError, match="workers died, most likely for want of memory: begin fewer"),
+    ):
+        work(made.scheduler_address, lambda pool: pool.submit(os._exit, 9).result())
+
+
 def process_of(_: int) -> int:
     return os.getpid()
