@@ -1,4 +1,4 @@
-"""Alignments against brute force over all labellings of all frames, for every topology."""
+"""Alignments against brute force over all labellings of all frames, for every topology, with and without context."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding.alignment import Aligner, Alignment
-from augmem.graph import TOPOLOGIES, num_outputs
+from augmem.graph import TOPOLOGIES, Biphones, num_outputs
 from tests.graph.toy_lang import ToyLang
 
 LANG = ToyLang({"A": ["X"], "AB": ["X Y", "Y X"], "B": ["Y"], "BB": ["Y Y"], "<UNK>": ["X Y X"]})
 WORDS = ["A", "AB", "B", "BB", "ZZ"]
 SHIFT = 0.04
+SIL, X, Y = (LANG.tokens[unit] for unit in ("SIL", "X", "Y"))
+BIPHONES = ((0, X), (SIL, X), (X, Y), (Y, Y))  # after the beginning, silence, another unit and itself
+CASES = [(topology, biphones) for topology in TOPOLOGIES for biphones in ((), BIPHONES)]
 
 
 def unit_sequences(words: Sequence[str]) -> set[tuple[int, ...]]:
     """Every pronunciation of every word, silence or none between, before and after."""
-    silence = LANG.tokens["SIL"]
-    slots: list[list[list[int]]] = [[[], [silence]]]
+    slots: list[list[list[int]]] = [[[], [SIL]]]
     for word in words:
-        slots += [LANG.pronunciations.get(word, LANG.pronunciations["<UNK>"]), [[], [silence]]]
+        slots += [LANG.pronunciations.get(word, LANG.pronunciations["<UNK>"]), [[], [SIL]]]
     return {tuple(itertools.chain(*choice)) for choice in itertools.product(*slots)}
 
 
-def outputs(topology: str, units: Sequence[int], frames: int) -> set[tuple[int, ...]]:
+def outputs(topology: str, units: Sequence[int], frames: int, biphones: Biphones) -> set[tuple[int, ...]]:
     """All frame labellings that read as these units."""
     found = set()
+    classes = {pair: LANG.num_units + n for n, pair in enumerate(biphones)}
+    num_classes = LANG.num_units + len(biphones)
     blanks = topology in ("ctc", "modified_ctc")
 
     def grow(done: tuple[int, ...], rest: Sequence[int]) -> None:
@@ -43,50 +47,55 @@ def outputs(topology: str, units: Sequence[int], frames: int) -> set[tuple[int, 
         if not rest:
             return
         if topology == "ctc" and done and done[-1] == rest[0]:
-            return  # equal units need a blank between them
-        longer = rest[0] + (LANG.num_units - 1 if topology == "chain" else 0)
+            return  # equal classes need a blank between them
+        longer = rest[0] + (num_classes - 1 if topology == "chain" else 0)
         for length in range(1, frames - len(done) + 1):
             grow((*done, rest[0], *[longer] * (length - 1)), rest[1:])
 
-    grow((), tuple(units))
+    grow((), [classes.get(pair, pair[1]) for pair in itertools.pairwise((0, *units))])
     return found
 
 
-def best_score(topology: str, scores: torch.Tensor, words: Sequence[str]) -> float:
+def best_score(topology: str, scores: torch.Tensor, words: Sequence[str], biphones: Biphones) -> float:
     frames = range(len(scores))
-    labellings = set().union(*(outputs(topology, units, len(scores)) for units in unit_sequences(words)))
+    labellings = set().union(*(outputs(topology, units, len(scores), biphones) for units in unit_sequences(words)))
     return max((float(sum(scores[t, o[t]] for t in frames)) for o in labellings), default=float("-inf"))
 
 
-def align(topology: str, scores: torch.Tensor, words: Sequence[str]) -> Alignment:
-    return Aligner(LANG, topology, lambda frame: SHIFT * frame, hold=1).align(scores, " ".join(words))  # type: ignore[arg-type]
+def align(topology: str, scores: torch.Tensor, words: Sequence[str], biphones: Biphones = ()) -> Alignment:
+    aligner = Aligner(LANG, topology, lambda frame: SHIFT * frame, hold=1, biphones=biphones)  # type: ignore[arg-type]
+    return aligner.align(scores, " ".join(words))
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize(("topology", "biphones"), CASES)
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=2), st.integers(0, 1000), st.integers(3, 6))
-def test_best_path_is_the_best_of_all_labellings(topology: str, words: list[str], seed: int, frames: int) -> None:
+def test_best_path_is_the_best_of_all_labellings(
+    topology: str, biphones: Biphones, words: list[str], seed: int, frames: int
+) -> None:
     torch.manual_seed(seed)
-    scores = torch.randn(frames, num_outputs(topology, LANG.num_units)).mul(3).log_softmax(-1)
-    wanted = best_score(topology, scores.double(), words)
+    scores = torch.randn(frames, num_outputs(topology, LANG.num_units, biphones)).mul(3).log_softmax(-1)
+    wanted = best_score(topology, scores.double(), words, biphones)
     if wanted == float("-inf"):
         with pytest.raises(ValueError, match="do not fit into"):
-            align(topology, scores, words)
+            align(topology, scores, words, biphones)
         return
-    found = align(topology, scores, words)
+    found = align(topology, scores, words, biphones)
     assert found.score == pytest.approx(wanted, abs=1e-4)
     assert [word.symbol for word in found.words] == words
     spoken = tuple(LANG.tokens[unit.symbol] for unit in found.units)
     assert spoken in unit_sequences(words)
 
 
-@pytest.mark.parametrize("topology", TOPOLOGIES)
+@pytest.mark.parametrize(("topology", "biphones"), CASES)
 @settings(max_examples=15, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), seed=st.integers(0, 1000))
-def test_times_are_in_order_and_units_lie_in_their_words(topology: str, words: list[str], seed: int) -> None:
+def test_times_are_in_order_and_units_lie_in_their_words(
+    topology: str, biphones: Biphones, words: list[str], seed: int
+) -> None:
     torch.manual_seed(seed)
-    scores = torch.randn(40, num_outputs(topology, LANG.num_units)).log_softmax(-1)
-    found = align(topology, scores, words)
+    scores = torch.randn(40, num_outputs(topology, LANG.num_units, biphones)).log_softmax(-1)
+    found = align(topology, scores, words, biphones)
     for timed in (found.words, found.units):
         assert all(item.begin < item.end <= 40 * SHIFT + 1e-6 for item in timed)
         assert all(a.end <= b.begin + 1e-6 for a, b in itertools.pairwise(timed))
@@ -98,8 +107,7 @@ def test_times_are_in_order_and_units_lie_in_their_words(topology: str, words: l
 
 def test_spikes_stand_where_they_were_put() -> None:
     """SIL, X Y with blanks after each: the inner unit reaches to the next, the last keeps one frame of blank."""
-    silence, x, y = (LANG.tokens[unit] for unit in ("SIL", "X", "Y"))
-    labels = [silence, silence, 0, x, 0, 0, y, 0, 0, 0]
+    labels = [SIL, SIL, 0, X, 0, 0, Y, 0, 0, 0]
     scores = torch.full((10, LANG.num_units), -10.0)
     scores[range(10), labels] = 0.0
     found = align("ctc", scores.log_softmax(-1), ["AB"])

@@ -80,9 +80,10 @@ def sentences(most: int) -> dict[Units, tuple[float, tuple[str, ...]]]:
 
 
 BIPHONES = ((LANG.tokens["A"], LANG.tokens["T"]), (LANG.tokens["SIL"], LANG.tokens["A"]))
+CASES = [*((name, ()) for name in TOPOLOGIES), ("ctc", BIPHONES), ("chain", BIPHONES)]
 
 
-@pytest.mark.parametrize(("name", "biphones"), [*((name, ()) for name in TOPOLOGIES), ("ctc", BIPHONES)])
+@pytest.mark.parametrize(("name", "biphones"), CASES)
 def test_best_path_is_the_best_of_all_sentences(name: str, biphones: tuple, grammar_file: Path) -> None:
     hlg = build_hlg(LANG, name, read_grammar(grammar_file), biphones=biphones)
     T = 4
