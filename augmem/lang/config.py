@@ -63,7 +63,8 @@ class LmConfig:
         first_pass_arpa: a given ARPA file (may be .gz) for the first pass, instead of training one.
         rescoring_arpa: a given ARPA file (may be .gz) for rescoring, instead of training one.
         first_pass_pruning: n-grams whose loss costs less than this share of perplexity leave the first-pass
-            model, to keep the decoding graph small; 0 keeps all.
+            model, to keep the decoding graph small; 0 keeps all. A given ARPA file is never pruned: it may be too
+            large to hold in memory, so prune it with the tool that made it.
         rescoring_pruning: the same for the rescoring model.
     """
 
