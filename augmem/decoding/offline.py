@@ -152,9 +152,13 @@ def write_part(folder: Path, answers: Sequence[Answer], seconds: float) -> None:
     summary = summarise(entries, seconds)
     write_json(folder / SUMMARY_FILE, summary)
     report(folder.name, summary)
-    for answer in answers:
-        if answer.too_large:
-            logger.warning("%s: n-best list rescored, not the lattice: %s", answer.entry.utterance.id, answer.too_large)
+    if too_large := [answer for answer in answers if answer.too_large]:
+        first = too_large[0]
+        logger.warning(
+            "%s: %d of %d lattices were too large to rescore, their n-best lists had to do (the first, %s: %s); "
+            "raise decoding.rescoring_arcs or lower decoding.rescoring_beam",
+            folder.name, len(too_large), len(answers), first.entry.utterance.id, first.too_large,
+        )  # fmt: skip
     if unseen := sorted(set().union(*(answer.unseen for answer in answers))):
         logger.warning("the rescoring LM lacks %d words of the hypotheses: %s", len(unseen), ", ".join(unseen[:10]))
 
