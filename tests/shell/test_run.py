@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import kaldi_decoder
 import pytest
+import torch
 from praatio.textgrid import openTextgrid
 
 from augmem.corpus import load_cuts
@@ -78,6 +80,26 @@ def test_the_best_path_is_kaldis(road: Road) -> None:
         path = best_path(lattice)
         assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
         assert words_on(lattice, path) == words == item.reference
+
+
+@pytest.mark.parametrize("sharpness", [0.1, 0.5, 1.0, 2.0, 4.0, 10.0])
+def test_the_best_path_through_noise_is_kaldis(road: Road, sharpness: float) -> None:
+    """Random scores on the same HLG, from nearly flat to nearly certain; in both decoders nothing is pruned."""
+    folder, _ = road
+    graph = DecodingGraph.load(folder / "exp" / "graphs" / "HLG.pt")
+    fst, states = openfst(graph.fsa[0]), graph.fsa[0].shape[0]
+    options = kaldi_decoder.FasterDecoderOptions(beam=1000, max_active=10 * states)
+    config = DecodingConfig(search_beam=1000, max_active=10 * states)
+    wider = replace(config, search_beam=2000, output_beam=20)
+    generator = torch.Generator().manual_seed(round(10 * sharpness))
+    for frames in (30, 45, 60):
+        noise = torch.randn(frames, int(graph.fsa.labels.max()) + 1, generator=generator)
+        scores = (sharpness * noise).log_softmax(1)
+        score, words = kaldi_best(fst, scores, options)
+        for lattice in (lattice_of(graph, scores, config), lattice_of(graph, scores, wider)):
+            path = best_path(lattice)
+            assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
+            assert words_on(lattice, path) == words
 
 
 @pytest.mark.parametrize("topology", ["modified_ctc", "hmm", "chain"])
