@@ -18,7 +18,6 @@ from augmem.scoring import Utterance, compare, read_recogs
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "first_pass"
-BASELINE = "lc_blstm"
 RIVALS = {
     "augmented_memory": [],
     "lc_blstm": ["--encoder.type", "lc_blstm"],
@@ -45,7 +44,7 @@ def main() -> None:
     for seed in args.seeds:
         for name in names:
             train(name, seed, args)
-    print_table(names, args.seeds, args.folder)
+    print_table(names, args.seeds, args.folder, args.baseline)
 
 
 def options() -> argparse.Namespace:
@@ -54,6 +53,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", nargs="+", choices=RIVALS, metavar="NAME", help=", ".join(RIVALS))
     parser.add_argument("--folder", type=Path, default=ROOT / "exp" / "rivals")
+    parser.add_argument(
+        "--baseline", default="lc_blstm", choices=RIVALS, metavar="NAME", help="what they are tested against"
+    )
     parser.add_argument("--config", default="conf/rivals.yaml")
     parser.add_argument("--train", default="full", help="training part")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
@@ -75,30 +77,30 @@ def experiment(folder: Path, name: str, seed: int) -> Path:
     return folder / f"{name}-{seed}"
 
 
-def print_table(names: Sequence[str], seeds: Sequence[int], folder: Path) -> None:
+def print_table(names: Sequence[str], seeds: Sequence[int], folder: Path, baseline: str) -> None:
     """WER of each seed, the test against the baseline over all seeds, and what the encoder costs."""
     parts = [score["part"] for score in scores(experiment(folder, names[0], seeds[0]))]
     for part in dict.fromkeys(parts):
         print(f"\n### {part}\n")
-        print(f"| encoder | WER % by seed | 95 % interval | over {BASELINE} | p | delay | parameters | CPU min |")
+        print(f"| encoder | WER % by seed | 95 % interval | over {baseline} | p | delay | parameters | CPU min |")
         print("|---|---|---|---|---|---|---|---|")
         for name in names:
-            print(row(name, part, seeds, folder))
+            print(row(name, part, seeds, folder, baseline))
 
 
-def row(name: str, part: str, seeds: Sequence[int], folder: Path) -> str:
+def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str) -> str:
     """One encoder's line: utterances of all seeds together are tested against the baseline's."""
     exps = [experiment(folder, name, seed) for seed in seeds]
     found = [next(s for s in scores(exp) if s["part"] == part and s["system"] == SYSTEM) for exp in exps]
     rates = ", ".join(f"{100 * s['wer']:.2f}" for s in found)
-    mine, theirs = pooled(exps, part), pooled([experiment(folder, BASELINE, seed) for seed in seeds], part)
-    test = compare(mine, theirs, name, BASELINE)
+    mine, theirs = pooled(exps, part), pooled([experiment(folder, baseline, seed) for seed in seeds], part)
+    test = compare(mine, theirs, name, baseline)
     model = AcousticModel.load(exps[0] / "train" / "model.pt")
     size = sum(parameter.numel() for parameter in model.parameters())
     cpu = sum(read_json(exp / "train" / ".done")["cpu_seconds"] for exp in exps) / len(exps) / 60
     low, high = (sum(s["interval"][side] for s in found) / len(found) for side in (0, 1))
-    difference = "" if name == BASELINE else f"{100 * (test.wer_a - test.wer_b):+.2f}"
-    p = "" if name == BASELINE else f"{test.bootstrap.p_value:.3f}"
+    difference = "" if name == baseline else f"{100 * (test.wer_a - test.wer_b):+.2f}"
+    p = "" if name == baseline else f"{test.bootstrap.p_value:.3f}"
     interval, delay = f"{100 * low:.1f} - {100 * high:.1f}", f"{model.encoder.average_latency:.2f} s"
     return f"| {' | '.join((name, rates, interval, difference, p, delay, f'{size:,}', f'{cpu:.1f}'))} |"
 
