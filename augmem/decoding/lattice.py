@@ -219,9 +219,12 @@ def ranges(first: Ints, count: Ints) -> Ints:
 
 
 def arc_frames(source: Ints, target: Ints) -> Ints:
-    """(A,) frame of each arc of a frame-synchronous lattice, its arcs sorted by source: the depth of its source."""
+    """(A,) frame of each arc of a frame-synchronous lattice, its arcs sorted by source: the depth of its source.
+
+    -1 for arcs that no path from the start reaches: k2's online intersection now and then leaves one behind.
+    """
     source, target = source.astype(np.int64), target.astype(np.int64)
-    frames = np.zeros(len(source), dtype=np.int64)
+    frames = np.full(len(source), -1, dtype=np.int64)
     splits = np.searchsorted(source, np.arange(int(target.max(initial=-1)) + 2))
     states, frame = np.zeros(1, dtype=np.int64), 0
     while len(states) and len(source):

@@ -110,7 +110,5 @@ class OnlineSearch:
         lattices.frame = torch.from_numpy(np.concatenate(frames).astype(np.int32))
         complete = (arcs[:, 2] == FINAL) & (lattices.opened.numpy() == 0)
         split = split_lattices(lattices, scores, self.config.acoustic_scale)
-        return [
-            Growing(lattice, complete[begin:end])
-            for lattice, begin, end in zip(split, splits, splits[1:], strict=False)
-        ]
+        reached = [complete[begin:end][at >= 0] for (begin, end), at in zip(pairwise(splits), frames, strict=True)]
+        return [Growing(lattice, ends) for lattice, ends in zip(split, reached, strict=True)]

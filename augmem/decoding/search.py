@@ -218,10 +218,10 @@ def search_once(
 
 
 def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: float) -> list[Lattice]:
-    """Cut k2's vector of lattices into plain ones.
+    """Cut k2's vector of lattices into plain ones, without arcs that nothing leads to.
 
     Args:
-        lattices: with the attributes `frame`, `lm_scores` and `aux_labels`.
+        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores` and `aux_labels`.
         scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh:
             k2 keeps only their float32 sum with the graph's.
     """
@@ -233,7 +233,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
     cut = []
     for number, log_probs in enumerate(scores):
-        mine = slice(splits[number], splits[number + 1])
+        mine = splits[number] + np.flatnonzero(frames[splits[number] : splits[number + 1]] >= 0)
         unit, frame = arcs[mine, 2].astype(np.int64), frames[mine].astype(np.int64)
         acoustic = np.where(unit == FINAL, 0.0, log_probs[np.minimum(frame, len(log_probs) - 1), unit])
         cut.append(

@@ -290,9 +290,11 @@ def relative_cost(growing: Growing) -> float:
 def boundary(words: Sequence[WordFrames], frames: int) -> int:
     """The frame at which to cut: in the longest pause of the second half, or of all of it if that half has none.
 
-    Silence at the end is a pause too if it is long enough to be none within a word; without any pause, the end.
+    Silence at either end is a pause too if it is long enough to be none within a word; without any pause, the end.
     """
     pauses = [(before.end, after.begin) for before, after in pairwise(words)]
+    if words and words[0].begin >= _PAUSE:
+        pauses.insert(0, (0, words[0].begin))
     if words and frames - words[-1].end >= _PAUSE:
         pauses.append((words[-1].end, frames))
     late = [(begin, end) for begin, end in pauses if end >= frames // 2]

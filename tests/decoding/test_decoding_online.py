@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding import DecodingConfig, Lattice, best_path, best_word_sequences, find_lattices, words_on
+from augmem.decoding.lattice import arc_frames
 from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import word_frames
@@ -86,3 +87,9 @@ def test_times_are_those_of_the_best_path_that_spells_the_words(seed: int, frame
         assert [time.word for time in hypothesis.times] == list(hypothesis.words)
         assert all(time.begin < time.end <= frames for time in hypothesis.times)
         assert all(before.end <= after.begin for before, after in pairwise(hypothesis.times))
+
+
+def test_arcs_that_nothing_leads_to_have_no_frame() -> None:
+    """k2's online intersection now and then leaves a state behind that no path from the start reaches."""
+    source, target = np.array([0, 0, 1, 2, 3, 4]), np.array([1, 2, 4, 4, 4, 5])
+    assert arc_frames(source, target).tolist() == [0, 0, 1, 1, -1, 2]

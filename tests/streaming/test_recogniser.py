@@ -151,11 +151,42 @@ def test_long_speech_is_cut_between_words(package: Path) -> None:
         assert all(before <= word.start < word.end <= event.end for word in event.words)
 
 
+def clear_speech(recogniser: Recognizer, words: list[str], pauses: list[int]) -> torch.Tensor:
+    """Scores (T, V) of an encoder that is all but certain: each unit two frames, and so many blanks after each word."""
+    units = []
+    for word, pause in zip(words, pauses, strict=True):
+        units += [unit for unit in recogniser.lang.pronunciations[word][0] for _ in range(2)] + [0] * pause
+    certain = torch.full((len(units), recogniser.model.description.num_units), -12.0)
+    certain[torch.arange(len(units)), torch.tensor(units)] = 0.0
+    return certain.log_softmax(-1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["ONE", "TWO"]), st.integers(0, 40)), min_size=1, max_size=30), st.data())
+def test_no_word_is_lost_or_doubled_at_a_segments_edge(
+    package: Path, spoken: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    """Endpoints and forced cuts wherever they fall, in speech that leaves nothing to guess."""
+    words, pauses = [word for word, _ in spoken], [pause for _, pause in spoken]
+    options = RecognizerOptions(max_segment=data.draw(st.sampled_from([1.0, 2.0, 5.0]), label="longest"))
+    recogniser = Recognizer.load(package, options)
+    stream, scores = recogniser.stream(), clear_speech(recogniser, words, pauses)
+    for chunk in scores.split(8):
+        stream.held = torch.cat([stream.held, chunk])
+        recogniser._search([stream], closing=False)
+    recogniser._search([stream], closing=True)
+    finals = [event for event in stream.events() if event.kind == "final"]
+    assert text(finals).split() == words
+    if len(scores) * recogniser.model.frame_shift > 2 * options.max_segment:
+        assert len(finals) > 1
+
+
 def test_a_cut_goes_through_the_longest_late_pause() -> None:
     words = [WordFrames(1, 0, 9), WordFrames(2, 30, 40), WordFrames(1, 52, 60), WordFrames(2, 64, 99)]
     assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
     assert boundary(words[:1], 100) == 55  # in the silence that follows
     assert boundary([WordFrames(1, 0, 40), WordFrames(2, 46, 99)], 100) == 43  # not through a word that goes on
+    assert boundary([WordFrames(1, 80, 99)], 100) == 40  # before a word that goes on
     assert boundary([WordFrames(1, 0, 99)], 100) == boundary([], 100) == 100
 
 
