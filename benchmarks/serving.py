@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from websockets.exceptions import WebSocketException
 
 from augmem.serving import recognise
 
@@ -50,8 +51,11 @@ def main() -> None:
     args, rest = parser.parse_known_args()  # the rest is for augmem serve
     speech = [read(path) for path in args.audio]
     server = Server(args.package, args.workers, rest)
-    print("| minute | streams | files | median s | 95 % s | server CPU, cores | server memory, MiB | faults |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| minute | streams | files | median s | 95 % s | server CPU, cores | clients CPU, cores | server memory, MiB "
+        "| faults |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|")
     try:
         if args.minutes:
             asyncio.run(soak(server, speech, args.streams[0], args.minutes))
@@ -72,9 +76,9 @@ def read(path: Path) -> tuple[np.ndarray, int]:
 
 async def under_load(server: Server, speech: Sequence[tuple[np.ndarray, int]], streams: int, seconds: float) -> float:
     """One line of the table; the 95th percentile."""
-    tally, began, cpu = Tally(), time.monotonic(), server.cpu_seconds()
-    await load(server.address, speech, streams, began + seconds, tally)
-    return show("", streams, tally, server, (server.cpu_seconds() - cpu) / (time.monotonic() - began))
+    tally, meter = Tally(), Meter(server)
+    await load(server.address, speech, streams, time.monotonic() + seconds, tally)
+    return show("", streams, tally, server, meter)
 
 
 async def soak(server: Server, speech: Sequence[tuple[np.ndarray, int]], streams: int, minutes: float) -> None:
@@ -82,9 +86,9 @@ async def soak(server: Server, speech: Sequence[tuple[np.ndarray, int]], streams
     tally, began = Tally(), time.monotonic()
     clients = asyncio.create_task(load(server.address, speech, streams, began + 60 * minutes, tally))
     for minute in range(1, round(minutes) + 1):
-        cpu = server.cpu_seconds()
+        meter = Meter(server)
         await asyncio.sleep(max(0.0, began + 60 * minute - time.monotonic()))
-        show(str(minute), streams, tally, server, (server.cpu_seconds() - cpu) / 60)
+        show(str(minute), streams, tally, server, meter)
         tally.latencies.clear()
     await clients
     for fault in dict.fromkeys(tally.faults):
@@ -110,19 +114,34 @@ async def client(address: str, speech: Sequence[tuple[np.ndarray, int]], until: 
         try:
             async for event in recognise(address, packets, rate, real_time=True):
                 tally.words += len(event["words"]) if event["kind"] == "final" else 0
-        except (ValueError, OSError) as fault:
-            tally.faults.append(str(fault))
+        except (ValueError, OSError, WebSocketException) as fault:
+            tally.faults.append(f"{type(fault).__name__}: {fault}")
         else:
             tally.latencies.append(time.monotonic() - began - len(samples) / rate)
 
 
-def show(minute: str, streams: int, tally: Tally, server: Server, cores: float) -> float:
+def show(minute: str, streams: int, tally: Tally, server: Server, meter: Meter) -> float:
     """Print a line; return the 95th percentile."""
     middle, high = np.percentile(tally.latencies or [np.nan], [50, 95])
-    cells = (minute, streams, len(tally.latencies), f"{middle:.2f}", f"{high:.2f}", f"{cores:.2f}",
+    cells = (minute, streams, len(tally.latencies), f"{middle:.2f}", f"{high:.2f}", *meter.cores(),
              f"{server.memory():.0f}", len(tally.faults))  # fmt: skip
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
     return float(high)
+
+
+class Meter:
+    """CPU time from now on: the server's, and the clients', which share the machine with it."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.began = server, self._read()
+
+    def cores(self) -> list[str]:
+        """CPU seconds per second since the beginning, of server and clients."""
+        seconds, *spent = np.subtract(self._read(), self.began)
+        return [f"{used / seconds:.2f}" for used in spent]
+
+    def _read(self) -> tuple[float, float, float]:
+        return time.monotonic(), self.server.cpu_seconds(), time.process_time()
 
 
 class Server:
