@@ -153,6 +153,6 @@ class Worker:
         try:
             while True:
                 self.receive(self.connection.recv())
-        except (EOFError, OSError):
+        except (EOFError, OSError, TypeError):  # TypeError: closed while it was being read
             if not self.closing:
                 self.receive((-2, "died", None))
