@@ -133,7 +133,8 @@ class Meter:
     """CPU time from now on: the server's, and the clients', which share the machine with it."""
 
     def __init__(self, server: Server) -> None:
-        self.server, self.began = server, self._read()
+        self.server = server
+        self.began = self._read()
 
     def cores(self) -> list[str]:
         """CPU seconds per second since the beginning, of server and clients."""
