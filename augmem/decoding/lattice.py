@@ -31,7 +31,9 @@ class Lattice:
         target: (A,) state each arc enters.
         frame: (A,) frame whose score the arc carries, not decreasing.
         unit: (A,) output unit of the model, 0 for blank, FINAL on the arcs into the end.
-        words: (A, K) word ids the arc emits, padded on the right with 0.
+        words: (A, K) word ids the arc emits, padded on the right with 0. A determinised graph emits a word as soon as
+            its sounds leave no doubt, which may be several sounds after it began, or even in the next word.
+        begun: (A,) number of words that begin with the arc; the n-th that begins on a path is the n-th it emits.
         acoustic: (A,) log-probability of `unit` at `frame`, unscaled; 0 on final arcs.
         graph: (A,) score of the decoding graph: grammar, pronunciations and silence together.
         num_frames: T.
@@ -43,6 +45,7 @@ class Lattice:
     frame: Ints
     unit: Ints
     words: Ints
+    begun: Ints
     acoustic: Floats
     graph: Floats
     num_frames: int
@@ -139,6 +142,7 @@ def pruned(lattice: Lattice, beam: float) -> Lattice:
         frame=lattice.frame[kept],
         unit=lattice.unit[kept],
         words=lattice.words[kept],
+        begun=lattice.begun[kept],
         acoustic=lattice.acoustic[kept],
         graph=lattice.graph[kept],
     )

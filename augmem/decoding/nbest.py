@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
-from augmem.decoding.times import WordFrames, sounding
+from augmem.decoding.times import WordFrames, sounding, word_frames
 
 
 @dataclass(frozen=True)
@@ -172,9 +172,10 @@ class Listing:
         history, timing, sound = tokens.history[row], tokens.timing[row], tokens.sound[row]
         for words in lattice.words[arc].T:
             history = self.histories.extend(history, words)
-            said = np.flatnonzero(words)
-            timing[said] = self.timings.begin(timing[said], frame, sound[said])
-            sound[said] = frame + 1
+        for nth in range(int(lattice.begun[arc].max(initial=0))):
+            begun = np.flatnonzero(lattice.begun[arc] > nth)
+            timing[begun] = self.timings.begin(timing[begun], frame, sound[begun])
+            sound[begun] = frame + 1
         sound[self.sounding[arc] & (timing > 0)] = frame + 1
         moved = Tokens(
             state=lattice.target[arc],
@@ -192,9 +193,8 @@ class Listing:
         found = []
         for row, spans in enumerate(self.timings.spans(tokens.timing, tokens.sound)):
             words = self.histories.words(int(tokens.history[row]))
-            times = tuple(WordFrames(word, *span) for word, span in zip(words, spans, strict=True))
             total, best, graph = float(tokens.total[row]), float(tokens.best[row]), float(tokens.graph[row])
-            found.append(Path(words, total, best, graph, times))
+            found.append(Path(words, total, best, graph, word_frames(words, spans)))
         return found
 
 

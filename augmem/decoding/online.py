@@ -60,7 +60,8 @@ class Growing:
 class OnlineSearch:
     """The decoding graph, its twin and the beams; shared by all streams.
 
-    `output_beam` prunes at every chunk's end, so it acts as a search beam there: the search beam is taken for both.
+    `output_beam` prunes at every chunk's end, where it acts as a search beam: until the last one, the search beam is
+    taken for both.
     """
 
     def __init__(self, graph: DecodingGraph, config: DecodingConfig) -> None:
@@ -96,7 +97,7 @@ class OnlineSearch:
                 self.closing if final else self.running,
                 count,
                 config.search_beam,
-                max(config.search_beam, config.output_beam),
+                config.output_beam if final else max(config.search_beam, config.output_beam),
                 config.min_active,
                 config.max_active,
             )

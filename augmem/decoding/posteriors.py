@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import kaldialign
 import numpy as np
 
-from augmem.decoding.lattice import Floats, Lattice, arc_posteriors
-from augmem.decoding.times import WordFrames
+from augmem.decoding.lattice import Floats, Ints, Lattice, arc_posteriors
 
 Words = tuple[str, ...]
 
@@ -69,17 +68,18 @@ def word_confidences(answer: Words, hypotheses: Sequence[Words], probabilities: 
     return [float(value) for value in doubted(confidences)]
 
 
-def confidences_in_place(lattice: Lattice, words: Sequence[WordFrames], scale: float) -> list[float]:
-    """For each word, the probability of the paths on which it begins within `REACH` frames of there.
+def confidences_in_place(lattice: Lattice, path: Ints, scale: float) -> list[float]:
+    """For each word of a path, the probability of the paths that emit it within `REACH` frames of there.
 
     Cheaper than a list of hypotheses, for results that will not stand for long.
     """
     probability = arc_posteriors(lattice, scale)
     emitting = np.flatnonzero(lattice.words[:, 0])
     found = np.array([
-        probability[near][(lattice.words[near] == word.word).any(axis=1)].sum()
-        for word in words
-        for near in [emitting[np.abs(lattice.frame[emitting] - word.begin) <= REACH]]
+        probability[near][(lattice.words[near] == word).any(axis=1)].sum()
+        for arc in path
+        for near in [emitting[np.abs(lattice.frame[emitting] - lattice.frame[arc]) <= REACH]]
+        for word in lattice.words[arc][lattice.words[arc] > 0]
     ])  # fmt: skip
     return [float(value) for value in doubted(found)]
 

@@ -109,6 +109,7 @@ def rescored(lattice: Lattice, model: NgramModel, words: Mapping[int, str], max_
         frame=lattice.frame[kept],
         unit=lattice.unit[kept],
         words=lattice.words[kept],
+        begun=lattice.begun[kept],
         acoustic=lattice.acoustic[kept],
         graph=np.concatenate(graph),
     )

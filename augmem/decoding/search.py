@@ -99,10 +99,15 @@ class DecodingGraph:
 
 
 def prepared(graph: k2.Fsa) -> k2.Fsa:
-    """As the intersection wants it: an arc-sorted FsaVec that also keeps its scores as `lm_scores`."""
+    """As the intersection wants it: an arc-sorted FsaVec that also keeps its scores as `lm_scores`.
+
+    A graph made elsewhere does not say where words begin (`begun`): there they begin where they are emitted.
+    """
     if len(graph.shape) == 3:
         graph = graph[0]
     graph = k2.arc_sort(graph)
+    if not hasattr(graph, "begun"):
+        graph.begun = torch.from_numpy((word_matrix(graph.aux_labels, graph.num_arcs) > 0).sum(axis=1)).int()
     graph.lm_scores = graph.scores.clone()
     return k2.create_fsa_vec([graph])
 
@@ -126,6 +131,7 @@ def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
     order = torch.argsort(joined[:, 0], stable=True)
     opened = k2.Fsa(joined[order].contiguous())
     opened.aux_labels = extended(graph.aux_labels, len(states), order)
+    opened.begun = torch.cat([graph.begun, torch.zeros_like(states)])[order]
     opened.opened = (order >= len(arcs)).int()
     return opened
 
@@ -221,7 +227,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     """Cut k2's vector of lattices into plain ones, without arcs that nothing leads to.
 
     Args:
-        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores` and `aux_labels`.
+        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores`, `aux_labels` and `begun`.
         scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh:
             k2 keeps only their float32 sum with the graph's.
     """
@@ -229,6 +235,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     frames = lattices.frame.numpy()
     graph = lattices.lm_scores.double().numpy()
     words = word_matrix(lattices.aux_labels, len(arcs))
+    begun = lattices.begun.numpy().astype(np.int64)
     shape = lattices.arcs.shape()
     splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
     cut = []
@@ -243,6 +250,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
                 frame=frame,
                 unit=unit,
                 words=words[mine],
+                begun=begun[mine],
                 acoustic=acoustic,
                 graph=graph[mine],
                 num_frames=len(log_probs),
@@ -266,7 +274,7 @@ def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
     """A lattice without arcs."""
     nothing = np.zeros(0, dtype=np.int64)
     return Lattice(
-        nothing, nothing, nothing, nothing, np.zeros((0, 1), dtype=np.int64),
+        nothing, nothing, nothing, nothing, np.zeros((0, 1), dtype=np.int64), nothing,
         np.zeros(0), np.zeros(0), num_frames, acoustic_scale,
     )  # fmt: skip
 

@@ -88,10 +88,10 @@ def build_hlg(
 
     Returns:
         A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar
-            alone, ragged `aux_labels`, word ids.
+            alone, ragged `aux_labels`, word ids, and `begun`, 1 on the arcs with which a word begins.
     """
     log = log or SizeLog()
-    lexicon = log("L_disambig", lambda: k2.arc_sort(lang.L_disambig()))
+    lexicon = log("L_disambig", lambda: k2.arc_sort(_first_units_apart(lang.L_disambig(), lang)))
     grammar = log("G", lambda: k2.arc_sort(grammar))
     graph = log("LG composed", lambda: k2.connect(k2.compose(lexicon, grammar)))
     warn_of_memory(graph.num_arcs, available_memory())
@@ -99,7 +99,7 @@ def build_hlg(
     _remove_disambiguation(graph, lang)
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
-    graph = k2.arc_sort(graph)
+    graph = k2.arc_sort(_first_units_marked(graph, lang))
     frames = build_topology(topology, lang.num_units, biphones)
     return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(frames, graph))))
 
@@ -130,10 +130,31 @@ def check_origin(graph: k2.Fsa, origin: Origin, path: Path) -> None:
             )
 
 
+def _first_units_apart(lexicon: k2.Fsa, lang: Lang) -> k2.Fsa:
+    """L_disambig with labels of their own for the first units of words.
+
+    Determinisation moves words to where they are certain, so that afterwards only such labels tell where a word begins.
+    They cost nothing: only after the end of a word, which a disambiguation symbol marks where it must, can they follow.
+    """
+    words, labels = lexicon.aux_labels, lexicon.labels.clone()
+    labels[(words > 0) & (words < lang.words["#0"])] += len(lang.tokens)
+    lexicon.labels = labels
+    return lexicon
+
+
+def _first_units_marked(graph: k2.Fsa, lang: Lang) -> k2.Fsa:
+    """The graph with the units' usual labels again, and first ones marked by `begun`."""
+    labels = graph.labels.clone()
+    first = labels >= len(lang.tokens)
+    labels[first] -= len(lang.tokens)
+    graph.labels, graph.begun = labels, first.int()
+    return graph
+
+
 def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
     """Turn disambiguation symbols into epsilons on both sides."""
     labels = graph.labels.clone()
-    labels[labels >= lang.tokens["#0"]] = 0
+    labels[(labels >= lang.tokens["#0"]) & (labels < len(lang.tokens))] = 0
     graph.labels = labels
     values = graph.aux_labels.values
     values[values >= lang.words["#0"]] = 0

@@ -34,12 +34,13 @@ from augmem.decoding import (
     best_path,
     best_word_sequences,
     find_lattices,
+    words_on,
 )
-from augmem.decoding.lattice import backward_best, forward_best
+from augmem.decoding.lattice import Ints, backward_best, forward_best
 from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
 from augmem.decoding.posteriors import confidences_in_place, posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph
-from augmem.decoding.times import WordFrames, word_frames
+from augmem.decoding.times import WordFrames, spoken_frames, word_frames
 from augmem.encoder import select_streams, stack_states
 from augmem.graph import Origin, context_hash
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
@@ -208,22 +209,25 @@ class Recognizer:
         lattice = growing.lattice
         if lattice.is_empty:
             return
-        words = word_frames(lattice, best_path(lattice), self.silent)
-        self._tell_partial(stream, lattice, words)
+        path = best_path(lattice)
+        spoken = spoken_frames(lattice, path, self.silent)
+        if not stream.finishing:  # then the final words are about to come
+            self._tell_partial(stream, lattice, path, spoken)
         length = lattice.num_frames * self.model.frame_shift
-        heard = words[-1].end if words else 0
+        heard = spoken[-1][1] if spoken else 0
         silence = (lattice.num_frames - heard) * self.model.frame_shift
-        if endpoint(self.options.rules, bool(words), silence, relative_cost(growing), length):
+        if endpoint(self.options.rules, bool(spoken), silence, relative_cost(growing), length):
             found = self.search.advance([stream.search], [stream.held], True)
             stream.held = stream.held[:0]
             self._close(stream, found[0].lattice)
         elif length >= self.options.max_segment:
-            self._cut(stream, boundary(words, lattice.num_frames))
+            self._cut(stream, boundary(spoken, lattice.num_frames))
 
-    def _tell_partial(self, stream: Stream, lattice: Lattice, words: Sequence[WordFrames]) -> None:
+    def _tell_partial(self, stream: Stream, lattice: Lattice, path: Ints, spoken: Sequence[tuple[int, int]]) -> None:
         """Tell the words of the best path, if they are others than before."""
+        words = word_frames(words_on(lattice, path), spoken)
         if stream.would_tell(" ".join(self.lang.word_of[word.word] for word in words)):
-            sure = confidences_in_place(lattice, words, self.scales.posterior_scale)
+            sure = confidences_in_place(lattice, path, self.scales.posterior_scale)
             stream.tell(self._event("partial", stream, list(zip(words, sure, strict=True)), lattice.num_frames))
 
     def _close(self, stream: Stream, lattice: Lattice) -> None:
@@ -287,16 +291,19 @@ def relative_cost(growing: Growing) -> float:
     return float(ahead[0] - (reached[lattice.source[ends]] + lattice.scores[ends]).max())
 
 
-def boundary(words: Sequence[WordFrames], frames: int) -> int:
+def boundary(spoken: Sequence[tuple[int, int]], frames: int) -> int:
     """The frame at which to cut: in the longest pause of the second half, or of all of it if that half has none.
 
     Silence at either end is a pause too if it is long enough to be none within a word; without any pause, the end.
+
+    Args:
+        spoken: see `spoken_frames`.
     """
-    pauses = [(before.end, after.begin) for before, after in pairwise(words)]
-    if words and words[0].begin >= _PAUSE:
-        pauses.insert(0, (0, words[0].begin))
-    if words and frames - words[-1].end >= _PAUSE:
-        pauses.append((words[-1].end, frames))
+    pauses = [(before[1], after[0]) for before, after in pairwise(spoken)]
+    if spoken and spoken[0][0] >= _PAUSE:
+        pauses.insert(0, (0, spoken[0][0]))
+    if spoken and frames - spoken[-1][1] >= _PAUSE:
+        pauses.append((spoken[-1][1], frames))
     late = [(begin, end) for begin, end in pauses if end >= frames // 2]
     begin, end = max(late or pauses, key=lambda pause: pause[1] - pause[0], default=(frames, frames))
     return (begin + end + 1) // 2

@@ -15,7 +15,7 @@ from augmem.decoding import DecodingConfig, Lattice, best_path, best_word_sequen
 from augmem.decoding.lattice import arc_frames
 from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
 from augmem.decoding.search import DecodingGraph
-from augmem.decoding.times import word_frames
+from augmem.decoding.times import spoken_frames, word_frames
 
 WIDE = DecodingConfig(search_beam=1000.0, output_beam=1000.0, max_active=100000, nbest_beam=1000.0)
 GRAPH = DecodingGraph(toy_graph())
@@ -83,7 +83,8 @@ def test_times_are_those_of_the_best_path_that_spells_the_words(seed: int, frame
     for hypothesis in best_word_sequences(lattice, 20, 1000.0, 10000, silent=(0, 2)):
         path = best[hypothesis.words]
         assert lattice.scores[path].sum() == pytest.approx(hypothesis.best, abs=1e-9)
-        assert list(hypothesis.times) == word_frames(lattice, np.array(path), {0, 2})
+        spoken = spoken_frames(lattice, np.array(path), {0, 2})
+        assert hypothesis.times == word_frames(hypothesis.words, spoken)
         assert [time.word for time in hypothesis.times] == list(hypothesis.words)
         assert all(time.begin < time.end <= frames for time in hypothesis.times)
         assert all(before.end <= after.begin for before, after in pairwise(hypothesis.times))

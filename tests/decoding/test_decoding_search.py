@@ -18,7 +18,6 @@ from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.posteriors import LEAST_DOUBT, REACH, confidences_in_place
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
-from augmem.decoding.times import word_frames
 from benchmarks.decoding import kaldi_best, openfst
 
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
@@ -84,13 +83,14 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
 @given(seeds, st.floats(0.2, 2.0))
 def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there(seed: int, scale: float) -> None:
     lattice = lattice_of(toys.random_scores(seed, 6))
-    words = word_frames(lattice, best_path(lattice), {0})
+    best = best_path(lattice)
+    said = [(int(lattice.frame[arc]), int(word)) for arc in best for word in lattice.words[arc] if word]
     paths = [(float(np.exp(scale * lattice.scores[path].sum())), path) for path in toys.all_paths(lattice)]
     total = sum(weight for weight, _ in paths)
-    for word, confidence in zip(words, confidences_in_place(lattice, words, scale), strict=True):
+    for (frame, word), confidence in zip(said, confidences_in_place(lattice, best, scale), strict=True):
         having = 0.0
         for weight, path in paths:
-            near = [a for a in path if abs(lattice.frame[a] - word.begin) <= REACH and word.word in lattice.words[a]]
+            near = [a for a in path if abs(lattice.frame[a] - frame) <= REACH and word in lattice.words[a]]
             having += weight * len(near)
         assert confidence == pytest.approx(min(max(having / total, LEAST_DOUBT), 1 - LEAST_DOUBT))
 

@@ -130,7 +130,7 @@ def test_kaldis_form_is_read_back(seed: int, frames: int) -> None:
 
 def test_an_arc_of_two_words_becomes_a_chain() -> None:
     arcs = (np.array([0, 1]), np.array([1, 2]), np.array([0, 1]), np.array([3, -1]), np.array([[1, 2], [0, 0]]))
-    lattice = Lattice(*arcs, np.array([-1.5, 0.0]), np.array([-0.25, -0.5]), 1)
+    lattice = Lattice(*arcs, np.array([2, 0]), np.array([-1.5, 0.0]), np.array([-0.25, -0.5]), 1)
     text = as_kaldi_text("u", lattice)
     assert text == "u\n0 2 4 1 0.25,1.5\n2 1 0 2 0,0\n1 0.5,0\n\n"
     ((_, again),) = read_kaldi_text(text.splitlines())

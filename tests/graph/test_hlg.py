@@ -100,6 +100,27 @@ def test_best_path_is_the_best_of_all_sentences(name: str, biphones: tuple, gram
         assert again == pytest.approx(expected, abs=1e-4)
 
 
+def test_the_marks_tell_where_words_begin(grammar_file: Path) -> None:
+    """Between one mark and the next, the best path's units (pauses apart) spell the word it emits at some time."""
+    hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
+    spelt_as, late = {LANG.words[word]: found for word, found in LANG.pronunciations.items()}, 0
+    log_probs = (2 * torch.randn(40, 8, LANG.num_units, generator=torch.Generator().manual_seed(7))).log_softmax(2)
+    for frames in log_probs:
+        dense = k2.DenseFsaVec(frames[None], torch.tensor([[0, 0, len(frames)]], dtype=torch.int32))
+        lattice = k2.intersect_dense_pruned(k2.create_fsa_vec([hlg]), dense, 100.0, 100.0, 1, 10000)
+        best = k2.shortest_path(lattice, use_double_scores=True)[0]
+        labels, marks, emitted = best.labels.tolist(), best.begun.tolist(), best.aux_labels.tolist()
+        spelt: list[list[int]] = []
+        for unit, before, mark in zip(labels, [0, *labels], marks, strict=False):
+            spelt += [[]] * mark
+            if unit not in (-1, 0, before, LANG.tokens["SIL"]):
+                spelt[-1] = [*spelt[-1], unit]
+        words = [word for word in itertools.chain(*emitted) if word > 0]
+        assert all(units in spelt_as[word] for word, units in zip(words, spelt, strict=True))
+        late += any(mark and not said for mark, said in zip(marks, emitted, strict=True))
+    assert late  # a word whose first sound leaves its name open is emitted later
+
+
 def decode(hlg: k2.Fsa, frames: Tensor) -> tuple[float, tuple[str, ...], float]:
     """Score, words and LM score of the best path for log_probs (T, V)."""
     dense = k2.DenseFsaVec(frames[None], torch.tensor([[0, 0, len(frames)]], dtype=torch.int32))

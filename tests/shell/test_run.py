@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import median
 
 import kaldi_decoder
+import kaldialign
 import pytest
+import soundfile
 import torch
 from praatio.textgrid import openTextgrid
 
@@ -19,6 +21,7 @@ from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
+from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
 from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
@@ -172,6 +175,32 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     assert len(result.stdout.splitlines()) == len(speech)
 
 
+def test_cuts_within_unbroken_speech_lose_and_double_no_word(road: Road) -> None:
+    """Twelve sentences without a pause between them, cut every four seconds at most."""
+    folder, _ = road
+    package = folder / "package"
+    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+    whole = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
+    rows = [line.split("\t") for line in (SPEECH / "manifest.tsv").read_text().splitlines()[1:13]]
+    scores = []
+    for name, *_ in rows:
+        stream = whole.stream()
+        search = stream.search
+        stream.accept_waveform(*soundfile.read(SPEECH / "flac" / f"{name}.flac", dtype="float32"))
+        whole.finish([stream])
+        scores += search.log_probs
+    hasty = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=4.0))
+    stream = hasty.stream()
+    for chunk in torch.cat(scores).split(32):
+        stream.held = torch.cat([stream.held, chunk])
+        hasty._search([stream], closing=False)
+    hasty._search([stream], closing=True)
+    finals = [event for event in stream.events() if event.kind == "final"]
+    assert len(finals) >= 10
+    said = " ".join(row[-1] for row in rows)
+    assert kaldialign.edit_distance(said.split(), " ".join(event.text for event in finals).split())["total"] <= 1
+
+
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
     """Against PocketSphinx, which shares nothing with this project but the pronunciations."""
     folder, _ = road
@@ -182,6 +211,10 @@ def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> No
     mine: dict[str, list[TimedWord]] = {}
     for word in read_ctm(tmp_path / "words.ctm"):
         mine.setdefault(word.recording, []).append(word)
+    decoded = read_ctm(folder / "exp" / "score" / f"hyp-{PART}-first_pass.ctm")
+    starts = {(word.recording, word.word, round(word.start, 2)) for words in mine.values() for word in words}
+    agreeing = [(word.recording, word.word, round(word.start, 2)) in starts for word in decoded]
+    assert sum(agreeing) > 0.97 * fixture_words()  # though the graph emits every third word later than it begins
     sphinx, gaps = Sphinx(Lang.load(folder / "exp" / "lang")), []
     experiment = Experiment.load(folder / "exp")
     for cut in load_cuts(experiment.features, [PART], in_memory=False):

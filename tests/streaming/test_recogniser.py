@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from augmem.decoding import DecodingConfig, best_path, find_lattices, words_on
 from augmem.decoding.online import StreamSearch
-from augmem.decoding.times import WordFrames
 from augmem.streaming import KALDI_RULES, EndpointRule, Event, OnlineFeatures, Recognizer, RecognizerOptions, Word
 from augmem.streaming.endpoint import endpoint
 from augmem.streaming.formats import write_events
@@ -210,12 +209,12 @@ def test_no_word_is_lost_or_doubled_at_a_segments_edge(
 
 
 def test_a_cut_goes_through_the_longest_late_pause() -> None:
-    words = [WordFrames(1, 0, 9), WordFrames(2, 30, 40), WordFrames(1, 52, 60), WordFrames(2, 64, 99)]
+    words = [(0, 9), (30, 40), (52, 60), (64, 99)]
     assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
     assert boundary(words[:1], 100) == 55  # in the silence that follows
-    assert boundary([WordFrames(1, 0, 40), WordFrames(2, 46, 99)], 100) == 43  # not through a word that goes on
-    assert boundary([WordFrames(1, 80, 99)], 100) == 40  # before a word that goes on
-    assert boundary([WordFrames(1, 0, 99)], 100) == boundary([], 100) == 100
+    assert boundary([(0, 40), (46, 99)], 100) == 43  # not through a word that goes on
+    assert boundary([(80, 99)], 100) == 40  # before a word that goes on
+    assert boundary([(0, 99)], 100) == boundary([], 100) == 100
 
 
 def test_kaldis_rules() -> None:
