@@ -121,7 +121,7 @@ fi
 if (( stop_stage > 0 )); then
   mapfile -t chosen < <(parts train "$train"; parts dev "$dev"; parts test "$test")
   [[ -z $corpus_dir ]] || chosen+=(--corpus.source "$corpus_dir")
-  augmem recipe --exp "$exp" --config "$config" --corpus.recipe "$corpus" --data "$data" "${chosen[@]}" "${overrides[@]}"
+  augmem recipe --exp "$exp" --processes "$processes" --config "$config" --corpus.recipe "$corpus" --data "$data" "${chosen[@]}" "${overrides[@]}"
 fi
 
 if wanted 1; then

@@ -62,6 +62,7 @@ def command_parser() -> argparse.ArgumentParser:
         tool.add_options(commands.add_parser(name, help=summary, description=tool.__doc__))
     recipe = commands.add_parser("recipe", help="freeze a recipe into an experiment folder", add_help=False)
     recipe.add_argument("--exp", type=Path)
+    recipe.add_argument("--processes", type=int, default=1)
     recipe.add_argument("--help", "-h", action="store_true")
     for name, summary in STAGES.items():
         stage = commands.add_parser(name, help=summary)
@@ -95,7 +96,7 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> int:
 
 
 def recipe(arguments: argparse.Namespace, options: list[str]) -> int:
-    """`augmem recipe --exp DIR --config FILE [--section.field value ...]`."""
+    """`augmem recipe --exp DIR [--processes N] --config FILE [--section.field value ...]`."""
     from augmem.recipe import freeze_recipe, recipe_parser
 
     if arguments.help:
@@ -103,7 +104,7 @@ def recipe(arguments: argparse.Namespace, options: list[str]) -> int:
         return 0
     if arguments.exp is None:
         raise ValueError("name the experiment's folder with --exp")
-    print(f"recipe: wrote {freeze_recipe(options, arguments.exp)}")
+    print(f"recipe: wrote {freeze_recipe(options, arguments.exp, arguments.processes)}")
     return 0
 
 

@@ -59,15 +59,20 @@ def recipe_parser(**options: Any) -> ArgumentParser:
     return parser
 
 
-def freeze_recipe(options: list[str], exp: Path) -> Path:
+def freeze_recipe(options: list[str], exp: Path, processes: int = 1) -> Path:
     """Resolve a recipe's options and write it whole into the experiment folder; return the file.
 
+    Args:
+        processes: that will train together.
+
     Raises:
+        ValueError: an update cannot be shared by so many.
         SystemExit: an option or a value is wrong (jsonargparse says which and why).
     """
     parser = recipe_parser(prog="augmem recipe")
     values = parser.parse_args(options)
-    parser.instantiate_classes(values)  # the dataclasses check their own values
+    recipe = parser.instantiate_classes(values)  # the dataclasses check their own values
+    recipe.training.check_processes(processes)
     values.pop("config", None)
     path = exp / RECIPE_FILE
     write_text(path, parser.dump(values, skip_none=False))

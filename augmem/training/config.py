@@ -101,6 +101,18 @@ class TrainingConfig:
         for name in ("max_steps", "patience"):
             self._demand(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
 
+    def check_processes(self, number: int) -> None:
+        """Every process must have a batch in every update.
+
+        Raises:
+            ValueError: the batches of an update cannot be shared out evenly.
+        """
+        if self.accumulate % number:
+            raise ValueError(
+                f"training.accumulate is {self.accumulate}, which {number} processes cannot share evenly: "
+                f"make it a multiple of {number}"
+            )
+
     def _demand(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise ValueError(f"training.{name} is {getattr(self, name)}; it must be {rule}")

@@ -383,15 +383,11 @@ def lane_memory(model: AcousticModel, config: TrainingConfig) -> LaneMemory | No
 
 
 def check_team(config: TrainingConfig, team: Team) -> None:
-    """Every process must have a batch in every update, and a device that can do what is asked of it.
+    """Every process must have its share of an update, and a device that can do what is asked of it.
 
     Raises:
         ValueError: the batches of an update cannot be shared out evenly, or float16 is wanted of a CPU.
     """
     if config.precision == "float16" and team.device.type != "cuda":
         raise ValueError("training.precision is float16, which needs a GPU; bfloat16 works on CPUs too")
-    if config.accumulate % team.size:
-        raise ValueError(
-            f"training.accumulate is {config.accumulate}, which {team.size} processes cannot share evenly: "
-            f"make it a multiple of {team.size}"
-        )
+    config.check_processes(team.size)

@@ -294,7 +294,15 @@ def test_a_wrong_option_is_named(options: list[str], message: str) -> None:
     assert message in result.stderr
 
 
-def test_a_wrong_recipe_value_is_named(tmp_path: Path) -> None:
-    result = run("--stage", "corpus", "--stop-stage", "corpus", "--exp", tmp_path, "--encoder.heads", "7")
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--encoder.heads", "7"], "heads"),
+        (["--processes", "2"], "training.accumulate is 1, which 2 processes cannot share evenly"),
+    ],
+)
+def test_a_wrong_recipe_value_is_named(option: list[str], message: str, tmp_path: Path) -> None:
+    result = run("--stage", "corpus", "--stop-stage", "corpus", "--exp", tmp_path / "exp", *option)
     assert result.returncode != 0
-    assert "heads" in result.stderr
+    assert message in result.stderr
+    assert not (tmp_path / "exp").exists()
