@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -10,7 +12,9 @@ from pathlib import Path
 from statistics import median
 
 import kaldi_decoder
+import numpy as np
 import pytest
+import soundfile
 import torch
 from praatio.textgrid import openTextgrid
 
@@ -21,6 +25,7 @@ from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
+from tests.serving.outside import BROWSER, browsing, serving
 from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
 
 Road = tuple[Path, list[str | Path]]
@@ -33,10 +38,24 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     return folder, fixture_road(folder)
 
 
+@pytest.fixture(scope="module")
+def package(road: Road) -> Path:
+    """The model that the first test trains, packaged."""
+    folder, _ = road
+    command = [AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(folder / "package")]
+    subprocess.run(command, check=True)
+    return folder / "package"
+
+
+def transcripts() -> dict[str, str]:
+    """What is said in each recording of the fixture."""
+    rows = (SPEECH / "manifest.tsv").read_text().splitlines()[1:]
+    return {row.split("\t")[0]: row.split("\t")[-1] for row in rows}
+
+
 def fixture_words() -> int:
     """Words of the fixture, counted by hand as it were."""
-    rows = (SPEECH / "manifest.tsv").read_text().splitlines()[1:]
-    return sum(len(row.split("\t")[-1].split()) for row in rows)
+    return sum(len(text.split()) for text in transcripts().values())
 
 
 def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
@@ -148,7 +167,7 @@ def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
-def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None:
+def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
     """Streamed from the audio, the sentences learnt by heart come out as they do offline."""
     folder, _ = road
     result = subprocess.run(
@@ -162,14 +181,52 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     page = (folder / "exp" / "report" / "report.html").read_text()
     assert "<b>streaming against first pass</b>" in page and "<td>streaming</td>" in page
 
-    package, speech = tmp_path / "package", [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
-    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+    speech = [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
     assert "parameters, look-ahead 0.32 s" in (package / "README.md").read_text()
     result = subprocess.run(
         [AUGMEM, "transcribe", "--package", str(package), "--compare-offline", *speech], capture_output=True, text=True
     )
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == len(speech)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
+def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None:
+    """In a real browser: what a fake microphone hears, a file that is dropped on the page, and a file chosen.
+
+    A model that knows 29 recordings by heart knows them as its frames of 40 ms cut them, and nobody knows when the
+    microphone begins; so it says its sentence again and again, each time 10 ms further on.
+    """
+    said = {name: text.lower() for name, text in transcripts().items()}
+    samples, rate = soundfile.read(SPEECH / "flac" / "goforward.flac")
+    again = np.zeros(round(4.01 * rate))
+    again[rate // 2 : rate // 2 + len(samples)] = samples
+    soundfile.write(tmp_path / "microphone.wav", again, rate)
+    finals = "[...document.querySelectorAll('#heard span:not(.partial)')]"
+    pictures = Path(os.environ.get("AUGMEM_PICTURES", tmp_path))  # to be looked at
+
+    async def visit(address: str) -> None:
+        async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
+            await tab.run("document.getElementById('record').click()")
+            await tab.until("document.querySelectorAll('#heard .partial').length > 0")
+            assert float((await tab.text("behind")).split()[0]) >= 0 and await tab.text("state") == "Listening"
+            await tab.photograph(pictures / "listening.png")
+            await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{said['goforward']}')")
+            await tab.run("document.getElementById('record').click()")
+            await tab.until("document.getElementById('state').textContent === 'Done'")
+            assert float((await tab.text("final")).split()[0]) > 0
+            for shown in await tab.run(f"{finals}.map(word => [word.title, word.style.opacity])"):
+                assert "% sure" in shown[0] and 0.35 <= float(shown[1]) <= 1
+            await tab.photograph(pictures / "microphone.png")
+            for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
+                await give(SPEECH / "flac" / f"{name}.flac")
+                await tab.until(f"document.getElementById('heard').textContent.trim() === '{said[name]}'")
+                await tab.until("document.getElementById('state').textContent === 'Done'")
+                await tab.photograph(pictures / f"{name}.png")
+            assert await tab.text("fault") == ""
+
+    with serving(package) as (_, address):
+        asyncio.run(asyncio.wait_for(visit(address), 200))
 
 
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
@@ -195,10 +252,8 @@ def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> No
     assert median(gaps) < 0.1
 
 
-def test_a_file_is_aligned_with_the_text_beside_it(road: Road, tmp_path: Path) -> None:
-    folder, _ = road
-    package, speech = tmp_path / "package", tmp_path / "jfk.flac"
-    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+def test_a_file_is_aligned_with_the_text_beside_it(package: Path, tmp_path: Path) -> None:
+    speech = tmp_path / "jfk.flac"
     shutil.copy(SPEECH / "flac" / "jfk.flac", speech)
     command = [AUGMEM, "align", "--package", str(package), "--output", str(tmp_path / "out"), str(speech)]
     result = subprocess.run(command, capture_output=True, text=True)
