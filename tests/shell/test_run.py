@@ -13,6 +13,7 @@ from statistics import median
 
 import kaldi_decoder
 import numpy as np
+import psutil
 import pytest
 import soundfile
 import torch
@@ -23,6 +24,7 @@ from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
+from augmem.serving import recognise
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
 from tests.serving.outside import BROWSER, browsing, serving
@@ -227,6 +229,37 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
 
     with serving(package) as (_, address):
         asyncio.run(asyncio.wait_for(visit(address), 200))
+
+
+def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
+    """Digital silence and faint noise, sent as fast as the server takes them, beside a speaker who is heard as ever."""
+    rate, seconds = 16000, 30
+    noise = 1e-4 * np.random.default_rng(0).normal(size=seconds * rate)
+    silences = [np.zeros(seconds * rate, np.float32), noise.astype(np.float32)]
+    speech, _ = soundfile.read(SPEECH / "flac" / "goforward.flac", dtype="float32")
+
+    async def visit(server: psutil.Process, address: str) -> None:
+        sizes: list[int] = []
+
+        async def words(samples: np.ndarray, watch: bool = False) -> list[str]:
+            """Texts of all events; memory of all processes is read from a third of the way on."""
+            told = []
+            async for event in recognise(address, np.split(samples, range(1600, len(samples), 1600)), rate):
+                told.append(event["text"])
+                if watch and event["end"] > seconds / 3:
+                    sizes.append(sum(one.memory_info().rss for one in [server, *server.children(recursive=True)]))
+            return told
+
+        silent = [asyncio.create_task(words(samples, watch=True)) for samples in silences]
+        assert (await words(speech))[-1] == transcripts()["goforward"]
+        for told in await asyncio.gather(*silent):
+            assert seconds / 5 - 1 <= len(told) <= seconds / 5 + 3, "every 5 s of silence end a segment"
+            assert not any(told[1:])
+        before, after = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
+        assert min(after) - min(before) < 8 << 20, "what is used for a moment is given back"
+
+    with serving(package, "--search-beam", "10") as (process, address):
+        asyncio.run(asyncio.wait_for(visit(psutil.Process(process.pid), address.replace("http", "ws")), 300))
 
 
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
