@@ -15,6 +15,7 @@ import random
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -156,6 +157,7 @@ class Server:
         for line in self.process.stdout:
             if found := re.search(r"listening on http://(\S+)", line):
                 self.address = f"ws://{found[1]}"
+                threading.Thread(target=self.process.stdout.read, daemon=True).start()  # a full pipe would stop it
                 return
         raise RuntimeError("the server did not start; see above")
 

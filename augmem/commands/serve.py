@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until told to stop."""
     import asyncio
+    import logging
     from dataclasses import fields
 
     from augmem.decoding import DecodingConfig
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.streaming import RecognizerOptions, open_package
 
     open_package(arguments.package)  # a fault of the package is said here, before any process is started
+    logging.getLogger("websockets").setLevel(logging.WARNING)  # else it calls every page it served a refusal
     config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in fields(ServerConfig)})
     decoding = DecodingConfig(search_beam=arguments.search_beam, max_active=arguments.max_active)
     asyncio.run(RecognitionServer(arguments.package, config, RecognizerOptions(decoding=decoding)).run())

@@ -7,7 +7,11 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Event as Flag
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--compare-offline wants files: what the microphone hears is not kept")
     if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
         raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
+    if arguments.microphone:
+        portaudio()  # said before a model is loaded
     alone = arguments.one_segment or arguments.compare_offline
     options = RecognizerOptions(rules=(), max_segment=float("inf")) if alone else RecognizerOptions()
     recogniser = Recognizer.load(arguments.package, options)
@@ -118,27 +124,43 @@ def packets(name: str) -> Iterator[tuple[Any, int]]:
         raise ValueError(f"{name}: not audio that can be read ({error}); convert it to WAV or FLAC") from error
 
 
-def microphone() -> Iterator[tuple[Any, int]]:
-    """The default microphone until Ctrl-C."""
+def portaudio() -> ModuleType:
+    """The library that reads the microphone.
+
+    Raises:
+        ValueError: it is not there.
+    """
     try:
         import sounddevice
-    except (ImportError, OSError) as error:
-        raise ValueError(
-            f"no microphone without sounddevice ({error}): apt-get install libportaudio2, pip install sounddevice"
-        ) from error
-    rate, interrupted = 16000, False
+    except ImportError as error:
+        raise ValueError(f"no microphone: {error}; pip install sounddevice") from error
+    except OSError as error:
+        raise ValueError(f"no microphone: {error}; apt-get install libportaudio2") from error
+    return sounddevice
 
-    def interrupt(*_: object) -> None:  # wherever it comes: what has been heard is still to be written down
-        nonlocal interrupted
-        interrupted = True
 
-    before = signal.signal(signal.SIGINT, interrupt)
+def microphone() -> Iterator[tuple[Any, int]]:
+    """The default microphone until Ctrl-C; what is heard while a packet is recognised waits in a queue."""
+    sounddevice, rate, interrupted = portaudio(), 16000, Flag()
+    heard: SimpleQueue[Any] = SimpleQueue()
+
+    def take(block: Any, frames: int, time: Any, status: Any) -> None:
+        heard.put(block[:, 0].copy())
+        if status:
+            print(f"microphone: {status}: some audio was lost", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # what has been heard is still written down
     try:
-        with sounddevice.InputStream(rate, int(rate * _PACKET), channels=1, dtype="float32") as source:
-            while not interrupted:
-                yield source.read(int(rate * _PACKET))[0][:, 0], rate
+        with sounddevice.InputStream(rate, int(rate * _PACKET), channels=1, dtype="float32", callback=take):
+            print("listening; Ctrl-C ends it", file=sys.stderr)
+            while not interrupted.is_set():
+                with suppress(Empty):
+                    yield heard.get(timeout=_PACKET), rate
+        while not heard.empty():
+            yield heard.get(), rate
     except sounddevice.PortAudioError as error:
-        raise ValueError(f"the microphone cannot be read: {error}") from error
+        lists = f"{sys.executable} -m sounddevice lists what there is"
+        raise ValueError(f"the microphone cannot be read: {error}; {lists}") from error
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -35,7 +35,7 @@ async def recognise(
         ConnectionError: the server went away before the last words.
     """
     try:
-        connection = await connect(address, ssl=tls)
+        connection = await connect(address, ssl=tls, ping_timeout=None)  # a pong waits behind our audio
     except InvalidStatus as refused:
         reason = (refused.response.body or b"").decode(errors="replace").strip()
         raise ValueError(f"the server answers {refused.response.status_code}: {reason}") from refused

@@ -101,19 +101,29 @@ class RecognitionServer:
 
         Raises:
             ValueError: the package cannot be loaded, or the certificate cannot.
+            OSError: the address cannot be had.
         """
+        context = tls(self.config)  # a wrong certificate is told before a model is loaded
         self.loop = asyncio.get_running_loop()
         self.ready = [asyncio.Event() for _ in range(self.config.workers)]
         self.workers = [self._worker(index) for index in range(self.config.workers)]
+        try:
+            return await self._listening(context)
+        except BaseException:
+            self._close_workers()
+            raise
+
+    async def _listening(self, context: ssl.SSLContext | None) -> Server:
+        """The open server, once all workers are ready."""
         for event, worker in zip(self.ready, self.workers, strict=True):
             while not event.is_set():
                 if not worker.process.is_alive():
                     raise ValueError(f"{self.package}: the decoding process ended while loading it; see above")
                 await asyncio.sleep(0.05)
         config = self.config
-        return await serve(
+        return await serve(  # no ping_timeout: a pong waits behind audio that is not read yet; `idle` finds the dead
             self.handle, config.host, config.port, process_request=self.answer_http, max_size=config.max_message,
-            max_queue=4, ssl=tls(config), ping_interval=20, ping_timeout=20,
+            max_queue=4, ssl=context, ping_interval=20, ping_timeout=None,
         )  # fmt: skip
 
     async def run(self) -> None:
@@ -138,6 +148,9 @@ class RecognitionServer:
             await asyncio.sleep(0.05)
         server.close()
         await server.wait_closed()
+        self._close_workers()
+
+    def _close_workers(self) -> None:
         for worker in self.workers:
             worker.close()
 

@@ -294,7 +294,8 @@ def relative_cost(growing: Growing) -> float:
 def boundary(spoken: Sequence[tuple[int, int]], frames: int) -> int:
     """The frame at which to cut: in the longest pause of the second half, or of all of it if that half has none.
 
-    Silence at either end is a pause too if it is long enough to be none within a word; without any pause, the end.
+    Silence at either end is a pause too if it is long enough to be none within a word. A cut in the first eighth would
+    free so little that it had to be made again at once; without any other pause, the end.
 
     Args:
         spoken: see `spoken_frames`.
@@ -304,6 +305,7 @@ def boundary(spoken: Sequence[tuple[int, int]], frames: int) -> int:
         pauses.insert(0, (0, spoken[0][0]))
     if spoken and frames - spoken[-1][1] >= _PAUSE:
         pauses.append((spoken[-1][1], frames))
+    pauses = [pause for pause in pauses if sum(pause) >= frames // 4]
     late = [(begin, end) for begin, end in pauses if end >= frames // 2]
     begin, end = max(late or pauses, key=lambda pause: pause[1] - pause[0], default=(frames, frames))
     return (begin + end + 1) // 2

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -23,6 +24,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from augmem.decoding import DecodingConfig
 from augmem.serving import RecognitionServer, ServerConfig, recognise
 from augmem.streaming import Recognizer, RecognizerOptions
+from tests.serving.outside import serving
 from tests.tiny import RATE, make_package, noise
 
 OPTIONS = RecognizerOptions(decoding=DecodingConfig(), rules=(), max_segment=float("inf"))
@@ -143,19 +145,6 @@ def test_broken_frames_end_their_own_connection_only(package: Path) -> None:
             assert answer[:1] == b"\x88" and int.from_bytes(answer[2:4], "big") in (1002, 1007)
             writer.close()
         assert await good
-
-    served(package, visit)
-
-
-def test_a_client_that_is_silent_for_ever_costs_nothing_that_grows(package: Path) -> None:
-    """Ten minutes of digital silence: the words of another stream come, and what is kept stays small."""
-
-    async def visit(server: RecognitionServer, address: str) -> None:
-        silent = asyncio.create_task(heard(address, np.zeros(600 * RATE, np.float32)))
-        await asyncio.sleep(0.5)
-        assert await heard(address, noise(2.0, 1))
-        assert all(session.waiting < 21 for session in server.sessions.values())
-        silent.cancel()
 
     served(package, visit)
 
@@ -309,29 +298,53 @@ def test_tls(package: Path, tmp_path: Path) -> None:
         served(package, visit, certificate=certificate, key=certificate)
 
 
-def test_a_shutdown_lets_streams_finish(package: Path) -> None:
-    async def main() -> None:
-        recognition = RecognitionServer(package, ServerConfig(port=0), OPTIONS)
-        server = await recognition.start()
-        async with connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}") as connection:
-            await connection.send(HELLO)
-            await connection.send(noise(3.0, 1).tobytes())
-            while not (await connection.recv()).startswith('{"text'):
-                pass
-            stopping = asyncio.create_task(recognition.stop(server))
-            await asyncio.sleep(0)
-            with suppress(ConnectionClosed):
-                for _ in range(5):  # the speaker does not know yet
-                    await connection.send(noise(0.1).tobytes())
-            rest = []
-            with pytest.raises(ConnectionClosed) as closed:
-                while True:
-                    rest.append(json.loads(await connection.recv()))
-            assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
-            assert rest[-1] == {"done": True} and rest[-2]["kind"] == "final" and rest[-2]["text"]
-            await stopping
+def test_sigterm_lets_streams_finish(package: Path) -> None:
+    """The real command: a signal to its whole process group, as systemd and a terminal give it, in the middle of words.
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    One client has said all it has and waits; another does not know yet, and goes on speaking.
+    """
+    samples = noise(3.0, 1)
+    told: list[dict[str, Any]] = []
+
+    async def visit(server: subprocess.Popen[str], address: str) -> None:
+        async with connect(address) as waiting, connect(address) as speaking:
+            for connection in (waiting, speaking):
+                await connection.send(HELLO)
+                await connection.send(samples.tobytes())
+            for connection in (waiting, speaking):
+                told.append(json.loads(await connection.recv()))
+            del told[1:]
+            os.killpg(server.pid, signal.SIGTERM)
+            with suppress(ConnectionClosed):
+                for _ in range(5):
+                    await speaking.send(noise(0.1).tobytes())
+            for connection in (speaking, waiting):
+                rest = []
+                with pytest.raises(ConnectionClosed) as closed:
+                    while True:
+                        rest.append(json.loads(await connection.recv()))
+                assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+                assert rest[-1] == {"done": True} and rest[-2]["kind"] == "final"
+            told.extend(rest)
+
+    with serving(package) as (server, address):
+        processes = psutil.Process(server.pid).children(recursive=True)
+        assert processes
+        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 60))
+        assert server.wait(20) == 0
+        assert psutil.wait_procs(processes, 10)[1] == []
+    words = [word for event in told if event.get("kind") == "final" for word in event["words"]]
+    alone = [event.to_json() for event in Recognizer.load(package).transcribe([samples], RATE)]
+    assert words == [word for event in alone for word in json.loads(event)["words"]] != []
+
+
+def test_an_address_that_is_taken_leaves_no_process(package: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        recognition = RecognitionServer(package, ServerConfig(port=port), OPTIONS)
+        with pytest.raises(OSError, match="address already in use"):
+            asyncio.run(recognition.start())
+    assert not any(worker.process.is_alive() for worker in recognition.workers)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,6 +13,8 @@ from statistics import median
 
 import kaldi_decoder
 import kaldialign
+import numpy as np
+import psutil
 import pytest
 import soundfile
 import torch
@@ -21,9 +25,11 @@ from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
+from augmem.serving import recognise
 from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
+from tests.serving.outside import BROWSER, browsing, serving
 from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
 
 Road = tuple[Path, list[str | Path]]
@@ -36,10 +42,24 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     return folder, fixture_road(folder)
 
 
+@pytest.fixture(scope="module")
+def package(road: Road) -> Path:
+    """The model that the first test trains, packaged."""
+    folder, _ = road
+    command = [AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(folder / "package")]
+    subprocess.run(command, check=True)
+    return folder / "package"
+
+
+def transcripts() -> dict[str, str]:
+    """What is said in each recording of the fixture."""
+    rows = (SPEECH / "manifest.tsv").read_text().splitlines()[1:]
+    return {row.split("\t")[0]: row.split("\t")[-1] for row in rows}
+
+
 def fixture_words() -> int:
     """Words of the fixture, counted by hand as it were."""
-    rows = (SPEECH / "manifest.tsv").read_text().splitlines()[1:]
-    return sum(len(row.split("\t")[-1].split()) for row in rows)
+    return sum(len(text.split()) for text in transcripts().values())
 
 
 def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
@@ -151,7 +171,7 @@ def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
-def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None:
+def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
     """Streamed from the audio, the sentences learnt by heart come out as they do offline."""
     folder, _ = road
     result = subprocess.run(
@@ -165,8 +185,7 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     page = (folder / "exp" / "report" / "report.html").read_text()
     assert "<b>streaming against first pass</b>" in page and "<td>streaming</td>" in page
 
-    package, speech = tmp_path / "package", [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
-    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+    speech = [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
     assert "parameters, look-ahead 0.32 s" in (package / "README.md").read_text()
     result = subprocess.run(
         [AUGMEM, "transcribe", "--package", str(package), "--compare-offline", *speech], capture_output=True, text=True
@@ -175,15 +194,12 @@ def test_live_recognition_of_the_same_speech(road: Road, tmp_path: Path) -> None
     assert len(result.stdout.splitlines()) == len(speech)
 
 
-def test_cuts_within_unbroken_speech_lose_and_double_no_word(road: Road) -> None:
+def test_cuts_within_unbroken_speech_lose_and_double_no_word(package: Path) -> None:
     """Twelve sentences without a pause between them, cut every four seconds at most."""
-    folder, _ = road
-    package = folder / "package"
-    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
     whole = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
-    rows = [line.split("\t") for line in (SPEECH / "manifest.tsv").read_text().splitlines()[1:13]]
+    said = dict(list(transcripts().items())[:12])
     scores = []
-    for name, *_ in rows:
+    for name in said:
         stream = whole.stream()
         search = stream.search
         stream.accept_waveform(*soundfile.read(SPEECH / "flac" / f"{name}.flac", dtype="float32"))
@@ -197,8 +213,78 @@ def test_cuts_within_unbroken_speech_lose_and_double_no_word(road: Road) -> None
     hasty._search([stream], closing=True)
     finals = [event for event in stream.events() if event.kind == "final"]
     assert len(finals) >= 10
-    said = " ".join(row[-1] for row in rows)
-    assert kaldialign.edit_distance(said.split(), " ".join(event.text for event in finals).split())["total"] <= 1
+    heard = " ".join(event.text for event in finals).split()
+    assert kaldialign.edit_distance(" ".join(said.values()).split(), heard)["total"] <= 1
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
+def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None:
+    """In a real browser: what a fake microphone hears, a file that is dropped on the page, and a file chosen.
+
+    A model that knows 29 recordings by heart knows them as its frames of 40 ms cut them, and nobody knows when the
+    microphone begins; so it says its sentence again and again, each time 10 ms further on.
+    """
+    said = {name: text.lower() for name, text in transcripts().items()}
+    samples, rate = soundfile.read(SPEECH / "flac" / "goforward.flac")
+    again = np.zeros(round(4.01 * rate))
+    again[rate // 2 : rate // 2 + len(samples)] = samples
+    soundfile.write(tmp_path / "microphone.wav", again, rate)
+    finals = "[...document.querySelectorAll('#heard span:not(.partial)')]"
+    pictures = Path(os.environ.get("AUGMEM_PICTURES", tmp_path))  # to be looked at
+
+    async def visit(address: str) -> None:
+        async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
+            await tab.run("document.getElementById('record').click()")
+            await tab.until("document.querySelectorAll('#heard .partial').length > 0")
+            assert float((await tab.text("behind")).split()[0]) >= 0 and await tab.text("state") == "Listening"
+            await tab.photograph(pictures / "listening.png")
+            await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{said['goforward']}')")
+            await tab.run("document.getElementById('record').click()")
+            await tab.until("document.getElementById('state').textContent === 'Done'")
+            assert float((await tab.text("final")).split()[0]) > 0
+            for shown in await tab.run(f"{finals}.map(word => [word.title, word.style.opacity])"):
+                assert "% sure" in shown[0] and 0.35 <= float(shown[1]) <= 1
+            await tab.photograph(pictures / "microphone.png")
+            for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
+                await give(SPEECH / "flac" / f"{name}.flac")
+                await tab.until(f"document.getElementById('heard').textContent.trim() === '{said[name]}'")
+                await tab.until("document.getElementById('state').textContent === 'Done'")
+                await tab.photograph(pictures / f"{name}.png")
+            assert await tab.text("fault") == ""
+
+    with serving(package) as (_, address):
+        asyncio.run(asyncio.wait_for(visit(address), 200))
+
+
+def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
+    """Digital silence and faint noise, sent as fast as the server takes them, beside a speaker who is heard as ever."""
+    rate, seconds = 16000, 30
+    noise = 1e-4 * np.random.default_rng(0).normal(size=seconds * rate)
+    silences = [np.zeros(seconds * rate, np.float32), noise.astype(np.float32)]
+    speech, _ = soundfile.read(SPEECH / "flac" / "goforward.flac", dtype="float32")
+
+    async def visit(server: psutil.Process, address: str) -> None:
+        sizes: list[int] = []
+
+        async def words(samples: np.ndarray, watch: bool = False) -> list[str]:
+            """Texts of all events; memory of all processes is read from a third of the way on."""
+            told = []
+            async for event in recognise(address, np.split(samples, range(1600, len(samples), 1600)), rate):
+                told.append(event["text"])
+                if watch and event["end"] > seconds / 3:
+                    sizes.append(sum(one.memory_info().rss for one in [server, *server.children(recursive=True)]))
+            return told
+
+        silent = [asyncio.create_task(words(samples, watch=True)) for samples in silences]
+        assert (await words(speech))[-1] == transcripts()["goforward"]
+        for told in await asyncio.gather(*silent):
+            assert seconds / 5 - 1 <= len(told) <= seconds / 5 + 3, "every 5 s of silence end a segment"
+            assert not any(told[1:])
+        before, after = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
+        assert min(after) - min(before) < 8 << 20, "what is used for a moment is given back"
+
+    with serving(package, "--search-beam", "10") as (process, address):
+        asyncio.run(asyncio.wait_for(visit(psutil.Process(process.pid), address.replace("http", "ws")), 300))
 
 
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
@@ -228,10 +314,8 @@ def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> No
     assert median(gaps) < 0.1
 
 
-def test_a_file_is_aligned_with_the_text_beside_it(road: Road, tmp_path: Path) -> None:
-    folder, _ = road
-    package, speech = tmp_path / "package", tmp_path / "jfk.flac"
-    subprocess.run([AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(package)], check=True)
+def test_a_file_is_aligned_with_the_text_beside_it(package: Path, tmp_path: Path) -> None:
+    speech = tmp_path / "jfk.flac"
     shutil.copy(SPEECH / "flac" / "jfk.flac", speech)
     command = [AUGMEM, "align", "--package", str(package), "--output", str(tmp_path / "out"), str(speech)]
     result = subprocess.run(command, capture_output=True, text=True)

@@ -213,6 +213,7 @@ def test_a_cut_goes_through_the_longest_late_pause() -> None:
     assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
     assert boundary(words[:1], 100) == 55  # in the silence that follows
     assert boundary([(0, 40), (46, 99)], 100) == 43  # not through a word that goes on
+    assert boundary([(4, 9), (15, 99)], 100) == 100  # a cut at 12 would free next to nothing
     assert boundary([(80, 99)], 100) == 40  # before a word that goes on
     assert boundary([(0, 99)], 100) == boundary([], 100) == 100
 
