@@ -214,8 +214,14 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
     cuts = [cut for part in parts for cut in _load_part(features / part)]
     size = sum(cut.num_frames * cut.num_features * 4 for cut in cuts)
     if in_memory if in_memory is not None else size < _MEMORY_LIMIT:
-        cuts = [cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)]
+        cuts = [_in_memory(cut) for cut in tqdm(cuts, desc="loading features", leave=False)]
     return CutSet.from_cuts(cuts)
+
+
+def _in_memory(cut: MonoCut) -> MonoCut:
+    """The cut with its features in memory. Lhotse's own would have it begin at 0, where its audio does not."""
+    features = cut.features.move_to_memory(start=cut.start, duration=cut.duration)
+    return fastcopy(cut, features=fastcopy(features, start=cut.start))
 
 
 def _load_part(folder: Path) -> CutSet:

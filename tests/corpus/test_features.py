@@ -22,10 +22,11 @@ from augmem.corpus import (
     load_cuts,
     prepare_corpus,
 )
+from augmem.corpus.features import read_samples
 from augmem.corpus.fixture import PART
 from augmem.features import FeatureConfig
 from augmem.files import explain_full_disk, read_json
-from tests.corpus.corpora import FIXTURE, write_chapter, write_tone
+from tests.corpus.corpora import FIXTURE, prepare_stretches, write_chapter, write_tone
 
 TINY = "train-tiny"
 
@@ -193,6 +194,16 @@ def test_full_disk(manifests: Path, tmp_path: Path) -> None:
     full = pytest.raises(OSError, match=r"the disk that holds .* is full; nothing is lost: free some space")
     with full, explain_full_disk(tmp_path):
         compute_features(FeatureConfig(), manifests / PART, tmp_path / PART)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_stretch_of_a_recording_keeps_its_audio(tmp_path: Path, in_memory: bool) -> None:
+    """Else noise would be mixed into other words, and sessions be out of order."""
+    compute_features(FeatureConfig(), prepare_stretches(tmp_path), tmp_path / "train")
+    for cut, start in zip(load_cuts(tmp_path, ["train"], in_memory), (0.5, 3.0), strict=True):
+        assert cut.start == start
+        heard = extractor(FeatureConfig()).extract(read_samples(cut), 16000)
+        np.testing.assert_allclose(cut.load_features(), heard, atol=0.05)  # lilcom is lossy
 
 
 def test_statistics_are_those_of_all_frames(features: Path) -> None:
