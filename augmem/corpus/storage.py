@@ -93,7 +93,10 @@ _WRITERS: dict[str, Callable[[Iterable[MonoCut], Path, int], list[MonoCut]]] = {
 
 
 def _placed(cut: MonoCut, path: str, key: str) -> MonoCut:
-    """The cut with its features in some stretch of a file: `key` is where it begins and how long its chunks are."""
+    """The cut with its features in a stretch of a file; `key` says where it begins and how long its chunks are.
+
+    A matrix of Shar's is one chunk, whatever its length: it can be read whole, or from one of its first 500 frames on.
+    """
     features = fastcopy(cut.features, storage_type=LilcomChunkyWriter.name, storage_path=path, storage_key=key)
     return fastcopy(cut, features=features)
 
