@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 stage=0              # first stage to run, by number or name
 stop_stage=9         # last stage to run, by number or name
 config=conf/mini.yaml
-corpus=amazon_queen  # recipe: amazon_queen, librispeech, kaldi, folder or manifests
+corpus=amazon_queen  # recipe: amazon_queen, librispeech, kaldi, folder, manifests or shar
 corpus_dir=          # the corpus on disk, if it is there
 train=               # parts of the corpus, comma separated; empty: the recipe's own choice
 dev=
@@ -45,8 +45,8 @@ Options (default):
   --stage N            first stage to run ($stage)
   --stop-stage N       last stage to run ($stop_stage)
   --config FILE        the recipe ($config); any recipe runs on any corpus
-  --corpus NAME        amazon_queen, librispeech, kaldi (data directories), folder (audio and a table) or manifests
-                       (Lhotse's) ($corpus)
+  --corpus NAME        amazon_queen, librispeech, kaldi (data directories), folder (audio and a table), manifests
+                       (Lhotse's) or shar (Lhotse Shar with audio) ($corpus)
   --corpus-dir PATH    the corpus on disk: a folder, or the Amazon Queen .deb (none: download it)
   --train PARTS        parts to train on, comma separated (amazon_queen: full; or digest, its hero alone)
   --dev PARTS          parts to tune on (amazon_queen: dev_joe,dev_cast; none in the corpus: split off whole speakers)

@@ -47,7 +47,7 @@ class Experiment:
     @property
     def features(self) -> Path:
         """One folder per part; recipes that hear different things must not overwrite each other's."""
-        return self.data / "features" / self.recipe.features.name
+        return self.data / "features" / (self.recipe.features.name + self.recipe.storage.suffix)
 
     @property
     def lang(self) -> Path:

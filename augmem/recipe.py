@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from augmem.corpus import CorpusConfig
+from augmem.corpus import CorpusConfig, StorageConfig
 from augmem.decoding import DecodingConfig
 from augmem.encoder import EncoderConfig
 from augmem.features import FeatureConfig
@@ -30,6 +30,7 @@ class Recipe:
         corpus: which speech, and which of its parts serve as train, dev and test.
         data: folder of the corpus' audio, manifests and features.
         features: what the model hears.
+        storage: how features lie on disk.
         lang: units, lexicon and words.
         lm: n-gram language models.
         neural_lm: a recurrent language model for n-best lists, if wanted.
@@ -42,6 +43,7 @@ class Recipe:
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     data: str = "data/amazon_queen"
     features: FeatureConfig = field(default_factory=FeatureConfig)
+    storage: StorageConfig = field(default_factory=StorageConfig)
     lang: LangConfig = field(default_factory=LangConfig)
     lm: LmConfig = field(default_factory=LmConfig)
     neural_lm: NeuralLmConfig = field(default_factory=NeuralLmConfig)

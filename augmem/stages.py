@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from augmem.corpus import (
+    StorageConfig,
     compute_features,
     find_texts,
     load_cuts,
@@ -77,7 +78,7 @@ def corpus(experiment: Experiment) -> None:
 
 def features(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
     """Log-mel features of every part in use; only what is trained on, and on nothing else, comes at three speeds."""
-    config, parts = experiment.recipe.features, experiment.parts
+    config, storage, parts = experiment.recipe.features, experiment.recipe.storage, experiment.parts
     for part in parts.all():
         manifests = experiment.manifests / part
         perturb = config.speed_perturb and part not in (*parts.dev, *parts.test)
@@ -85,18 +86,26 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
             "perturb": perturb,
             "manifests": manifest_digest(manifests),
         }
+        if storage != StorageConfig():  # unnamed, the default is what features were before there was a choice
+            inputs |= experiment.section("storage")
         run_stage(
             f"features of {part}",
             experiment.features / part,
             inputs,
-            partial(_compute_features, config, manifests, jobs, perturb, scheduler),
+            partial(_compute_features, config, storage, manifests, jobs, perturb, scheduler),
         )
 
 
 def _compute_features(
-    config: FeatureConfig, manifests: Path, jobs: int, perturb: bool, scheduler: str | None, output: Path
+    config: FeatureConfig,
+    storage: StorageConfig,
+    manifests: Path,
+    jobs: int,
+    perturb: bool,
+    scheduler: str | None,
+    output: Path,
 ) -> None:
-    compute_features(config, manifests, output, jobs, perturb, scheduler)
+    compute_features(config, manifests, output, jobs, perturb, scheduler, storage)
 
 
 def lang(experiment: Experiment) -> None:

@@ -29,6 +29,7 @@ from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.sessions import sessions
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
+from augmem.corpus.storage import StorageConfig
 from augmem.corpus.texts import find_texts
 from augmem.corpus.validation import validate_corpus
 
@@ -42,6 +43,7 @@ __all__ = [
     "ReverbConfig",
     "SkipList",
     "SpecAugmentConfig",
+    "StorageConfig",
     "compute_features",
     "evaluation_batches",
     "extractor",

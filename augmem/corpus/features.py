@@ -9,18 +9,21 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from lhotse import CutSet, Fbank, FbankConfig, LilcomChunkyWriter, Recording, RecordingSet, SupervisionSet
+from lhotse import CutSet, Fbank, FbankConfig, Recording, RecordingSet, SupervisionSet
 from lhotse.audio import AudioLoadingError, DurationMismatchError
 from lhotse.cut import MonoCut
+from lhotse.features.io import MemoryRawWriter
 from lhotse.utils import fastcopy
 from tqdm import tqdm
 
 from augmem.cluster import cluster
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
+from augmem.corpus.storage import StorageConfig, check_files, write_features
 from augmem.features import FeatureConfig
 from augmem.files import read_json, write_json
 
@@ -29,9 +32,9 @@ logger = logging.getLogger(__name__)
 CUTS = "cuts.jsonl.gz"
 FEATURE_CONFIG = "feature_config.json"
 SPEEDS = (0.9, 1.1)
-_BLOCKS_WORTH_PROCESSES = 8  # a new process imports for as long as eight blocks take
+_CUTS_WORTH_PROCESSES = 800  # a new process imports for as long as so many take
 _MEMORY_LIMIT = 2e9  # bytes
-_BLOCK = 100  # cuts per task and storage file, whatever the number of jobs, so that jobs don't change the result
+_DEFAULT_STORAGE = StorageConfig()
 
 
 @lru_cache
@@ -58,8 +61,9 @@ def compute_features(
     jobs: int = 1,
     perturb: bool = False,
     scheduler: str | None = None,
+    storage: StorageConfig = _DEFAULT_STORAGE,
 ) -> None:
-    """Store the features of one part: cuts.jsonl.gz, feats-*.lca, skipped.tsv and feature_config.json.
+    """Store the features of one part: cuts.jsonl.gz, feats-*.lca (or shar/), skipped.tsv and feature_config.json.
 
     Args:
         config: what to compute.
@@ -68,6 +72,7 @@ def compute_features(
         jobs: processes to use; the result does not depend on it.
         perturb: store every cut at 0.9 and 1.1 times its speed too.
         scheduler: address of a Dask scheduler whose workers are used in the place of `jobs`.
+        storage: in what form.
 
     Raises:
         FileNotFoundError: the part has not been prepared.
@@ -76,8 +81,10 @@ def compute_features(
     part = manifests.name
     cuts = list(_perturbed(read_cuts(manifests), config.sampling_rate, perturb))
     _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
-    starts = range(0, len(cuts), _BLOCK)
-    blocks = [(config, cuts[start : start + _BLOCK], output / f"feats-{start // _BLOCK:05d}") for start in starts]
+    blocks = [
+        Block(config, storage, cuts[start : start + storage.file_cuts], output, number)
+        for number, start in enumerate(range(0, len(cuts), storage.file_cuts))
+    ]
     done: list[MonoCut] = []
     skips = SkipList()
     output.mkdir(parents=True, exist_ok=True)
@@ -112,7 +119,16 @@ def _warn_of_low_rates(part: str, recordings: RecordingSet, rate: int) -> None:
         )  # fmt: skip
 
 
-Block = tuple[FeatureConfig, list[MonoCut], Path]
+class Block(NamedTuple):
+    """The cuts of one file, so chosen that the number of jobs does not change the result."""
+
+    config: FeatureConfig
+    storage: StorageConfig
+    cuts: list[MonoCut]
+    folder: Path
+    number: int
+
+
 Result = tuple[list[MonoCut], list[Skip]]
 
 
@@ -122,7 +138,7 @@ def _map_blocks(blocks: list[Block], jobs: int, scheduler: str | None) -> Iterat
         with cluster(scheduler, _single_thread) as pool:
             yield from pool.map(_store_block, blocks)
         return
-    if jobs <= 1 or len(blocks) < _BLOCKS_WORTH_PROCESSES:
+    if jobs <= 1 or sum(len(block.cuts) for block in blocks) < _CUTS_WORTH_PROCESSES:
         yield from map(_store_block, blocks)
         return
     # A fork of this process would inherit its thread pools, locked for ever; a fresh server has none, and imports once.
@@ -138,29 +154,23 @@ def _single_thread() -> None:
 
 def _store_block(block: Block) -> Result:
     """Compute and store the features of a few cuts in one file; say which had no usable audio."""
-    config, cuts, storage = block
-    fbank = extractor(config)
-    kept, skipped = [], []
-    with LilcomChunkyWriter(storage) as writer:
-        for cut in cuts:
-            try:
-                kept.append(_store(cut, fbank, writer))
-            except ValueError as error:
-                skipped.append(Skip(cut.id, "unreadable audio", str(error)))
-    return kept, skipped
+    skipped: list[Skip] = []
+    computed = _with_features(block.cuts, extractor(block.config), skipped)
+    return write_features(block.storage, computed, block.folder, block.number), skipped
 
 
-def _store(cut: MonoCut, fbank: Fbank, writer: LilcomChunkyWriter) -> MonoCut:
-    """Attach features to a cut, by a path relative to their folder.
-
-    Raises:
-        ValueError: its audio cannot be decoded.
-    """
-    features = fbank.extract_from_samples_and_store(
-        read_samples(cut), writer, cut.sampling_rate, offset=cut.start, channel=cut.channel
-    )
-    name = Path(features.storage_path).name
-    return fastcopy(cut, features=fastcopy(features, storage_path=name, recording_id=cut.recording_id))
+def _with_features(cuts: Sequence[MonoCut], fbank: Fbank, skipped: list[Skip]) -> Iterator[MonoCut]:
+    """The cuts with features in memory; those whose audio cannot be decoded go to `skipped`."""
+    memory = MemoryRawWriter()
+    for cut in cuts:
+        try:
+            features = fbank.extract_from_samples_and_store(
+                read_samples(cut), memory, cut.sampling_rate, offset=cut.start, channel=cut.channel
+            )
+        except ValueError as error:
+            skipped.append(Skip(cut.id, "unreadable audio", str(error)))
+            continue
+        yield fastcopy(cut, features=fastcopy(features, recording_id=cut.recording_id))
 
 
 def read_samples(cut: MonoCut) -> np.ndarray:
@@ -209,13 +219,20 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
             none: if they take less than 2 GB.
 
     Raises:
-        FileNotFoundError: a part has no features yet.
+        FileNotFoundError: a part has no features yet, or one of its files is missing.
+        ValueError: a file has been cut short.
     """
     cuts = [cut for part in parts for cut in _load_part(features / part)]
     size = sum(cut.num_frames * cut.num_features * 4 for cut in cuts)
     if in_memory if in_memory is not None else size < _MEMORY_LIMIT:
-        cuts = [cut.move_to_memory(load_audio=False) for cut in tqdm(cuts, desc="loading features", leave=False)]
+        cuts = [_in_memory(cut) for cut in tqdm(cuts, desc="loading features", leave=False)]
     return CutSet.from_cuts(cuts)
+
+
+def _in_memory(cut: MonoCut) -> MonoCut:
+    """The cut with its features in memory. Lhotse's own would have it begin at 0, where its audio does not."""
+    features = cut.features.move_to_memory(start=cut.start, duration=cut.duration)
+    return fastcopy(cut, features=fastcopy(features, start=cut.start))
 
 
 def _load_part(folder: Path) -> CutSet:
@@ -225,6 +242,7 @@ def _load_part(folder: Path) -> CutSet:
         )
     config = FeatureConfig(**read_json(folder / FEATURE_CONFIG))
     cuts = CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
+    check_files(cuts, folder)
     return cuts.map(partial(_with_config, config=config))
 
 

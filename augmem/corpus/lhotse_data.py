@@ -54,14 +54,16 @@ class LhotseData:
     def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
         files = self.parts[part]
         if "supervisions" in files and "recordings" in files:
-            recordings = {recording.id: recording for _, recording in _items(files["recordings"], Recording, skips)}
-            for origin, supervision in _items(files["supervisions"], SupervisionSegment, skips):
+            recordings = {
+                recording.id: recording for _, recording in manifest_items(files["recordings"], Recording, skips)
+            }
+            for origin, supervision in manifest_items(files["supervisions"], SupervisionSegment, skips):
                 found = recordings.get(supervision.recording_id)
-                yield from _utterance(supervision, found, supervision.start, origin, skips)
+                yield from utterance_of(supervision, found, supervision.start, origin, skips)
         else:
-            for origin, cut in _items(files["cuts"], MonoCut, skips):
+            for origin, cut in manifest_items(files["cuts"], MonoCut, skips):
                 for supervision in cut.supervisions:
-                    yield from _utterance(supervision, cut.recording, cut.start + supervision.start, origin, skips)
+                    yield from utterance_of(supervision, cut.recording, cut.start + supervision.start, origin, skips)
 
 
 def _kind_and_part(path: Path) -> tuple[str, str] | None:
@@ -73,7 +75,7 @@ def _kind_and_part(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _utterance(
+def utterance_of(
     supervision: SupervisionSegment, recording: Recording | None, start: float, origin: str, skips: SkipList
 ) -> Iterator[Utterance]:
     """The utterance, unless something about its audio is not as this project needs it."""
@@ -100,7 +102,7 @@ def _utterance(
         )
 
 
-def _items(path: Path, kind: type, skips: SkipList) -> Iterator[tuple[str, Any]]:
+def manifest_items(path: Path, kind: type, skips: SkipList) -> Iterator[tuple[str, Any]]:
     """(file:line, item) of every line."""
     number = 0
     try:

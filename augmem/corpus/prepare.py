@@ -17,6 +17,7 @@ from augmem.corpus.lhotse_data import LhotseData
 from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.limits import Limits
 from augmem.corpus.manifests import Utterance, write_part
+from augmem.corpus.shar_data import SharData
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts, Source
 from augmem.files import read_json, write_json
@@ -35,7 +36,8 @@ class CorpusConfig:
 
     Args:
         recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it), kaldi
-            (data directories), folder (audio files with one table per part), manifests (Lhotse's).
+            (data directories), folder (audio files with one table per part), manifests (Lhotse's), shar (Lhotse
+            Shar with audio).
         source: where it lies: the .deb, or the root folder; none: fetch it, as far as the recipe can.
         train: parts to train on; none: the recipe's own choice.
         dev: parts to tune on; none: the recipe's own choice, else whole speakers split off train.
@@ -43,7 +45,7 @@ class CorpusConfig:
         limits: which utterances of the training parts are left out.
     """
 
-    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder", "manifests"] = "amazon_queen"
+    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder", "manifests", "shar"] = "amazon_queen"
     source: str | None = None
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
@@ -117,6 +119,7 @@ _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
     "kaldi": lambda config, _: KaldiData(_root(config)),
     "folder": lambda config, _: Folder(_root(config)),
     "manifests": lambda config, _: LhotseData(_root(config)),
+    "shar": lambda config, folder: SharData(_root(config), folder / "audio"),
 }
 
 

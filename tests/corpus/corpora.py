@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from augmem.corpus import CorpusConfig, prepare_corpus
+
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "speech"
 
 
@@ -32,6 +34,15 @@ def write_chapter(root: Path, lines: dict[str, str], part: str = "train-tiny", s
     transcript = folder / f"{speaker}-1.trans.txt"
     transcript.write_text("".join(f"{id} {text}\n" for id, text in lines.items()), encoding="utf-8")
     return transcript
+
+
+def prepare_stretches(root: Path) -> Path:
+    """Two stretches of one recording of real speech; return the manifests of their part."""
+    rows = ["AND SO\ta\t0.5\t2.0", "ASK NOT\tb\t3.0\t5.5"]
+    lines = ["audio\ttext\tid\tstart\tend", *(f"{FIXTURE}/flac/jfk.flac\t{row}" for row in rows)]
+    (root / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    prepare_corpus(CorpusConfig("folder", str(root), dev=("train",)), root / "download", root / "manifests")
+    return root / "manifests" / "train"
 
 
 def queen_archive(entries: dict[str, bytes]) -> bytes:

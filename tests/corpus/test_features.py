@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import kaldi_native_fbank as knf
@@ -11,21 +12,22 @@ import soundfile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lhotse import CutSet
 
 from augmem.corpus import (
     CorpusConfig,
     SkipList,
+    StorageConfig,
     compute_features,
     extractor,
     feature_statistics,
     load_cuts,
     prepare_corpus,
 )
+from augmem.corpus.features import read_samples
 from augmem.corpus.fixture import PART
 from augmem.features import FeatureConfig
 from augmem.files import explain_full_disk, read_json
-from tests.corpus.corpora import FIXTURE, write_chapter, write_tone
+from tests.corpus.corpora import FIXTURE, prepare_stretches, write_chapter, write_tone
 
 TINY = "train-tiny"
 
@@ -103,22 +105,27 @@ def test_features_may_be_moved(manifests: Path, tmp_path: Path) -> None:
     assert all(np.isfinite(cut.load_features()).all() for cut in load_cuts(tmp_path / "there", [PART], in_memory=False))
 
 
-@pytest.mark.parametrize("far", [False, True])
+@pytest.mark.parametrize(("far", "form"), [(False, "archive"), (True, "shar")])
 def test_neither_the_number_of_processes_nor_their_place_changes_anything(
-    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, far: bool
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, far: bool, form: str
 ) -> None:
-    monkeypatch.setattr("augmem.corpus.features._BLOCK", 4)
+    monkeypatch.setattr("augmem.corpus.features._CUTS_WORTH_PROCESSES", 1)
+    storage = StorageConfig(form, file_cuts=4)
     for jobs in (1, 2):
         address = scheduler if far and jobs == 2 else None
-        compute_features(FeatureConfig(), manifests / PART, tmp_path / f"by_{jobs}" / PART, jobs, scheduler=address)
-    files = [sorted(p.name for p in (tmp_path / f"by_{jobs}" / PART).iterdir()) for jobs in (1, 2)]
-    assert files[0] == files[1]
-    assert len(files[0]) == 8 + 3
-    for name in files[0]:
-        if name != "cuts.jsonl.gz":  # gzip writes the time into its header
-            assert (tmp_path / "by_1" / PART / name).read_bytes() == (tmp_path / "by_2" / PART / name).read_bytes()
-    cuts = [[cut.to_dict() for cut in CutSet.from_file(tmp_path / f"by_{j}" / PART / "cuts.jsonl.gz")] for j in (1, 2)]
-    assert cuts[0] == cuts[1]
+        folder = tmp_path / f"by_{jobs}" / PART
+        compute_features(FeatureConfig(), manifests / PART, folder, jobs, scheduler=address, storage=storage)
+    files = {
+        jobs: {path.relative_to(folder): content(path) for path in folder.rglob("*.*")}
+        for jobs, folder in ((jobs, tmp_path / f"by_{jobs}") for jobs in (1, 2))
+    }
+    assert files[1] == files[2]
+    assert len(files[1]) == {"archive": 8, "shar": 2 * 8}[form] + 3
+
+
+def content(path: Path) -> bytes:
+    """What is in a file, compressed or not: gzip writes the time into its header."""
+    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
 def test_speed_perturbation(manifests: Path, tmp_path: Path) -> None:
@@ -193,6 +200,16 @@ def test_full_disk(manifests: Path, tmp_path: Path) -> None:
     full = pytest.raises(OSError, match=r"the disk that holds .* is full; nothing is lost: free some space")
     with full, explain_full_disk(tmp_path):
         compute_features(FeatureConfig(), manifests / PART, tmp_path / PART)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_stretch_of_a_recording_keeps_its_audio(tmp_path: Path, in_memory: bool) -> None:
+    """Else noise would be mixed into other words, and sessions be out of order."""
+    compute_features(FeatureConfig(), prepare_stretches(tmp_path), tmp_path / "train")
+    for cut, start in zip(load_cuts(tmp_path, ["train"], in_memory), (0.5, 3.0), strict=True):
+        assert cut.start == start
+        heard = extractor(FeatureConfig()).extract(read_samples(cut), 16000)
+        np.testing.assert_allclose(cut.load_features(), heard, atol=0.05)  # lilcom is lossy
 
 
 def test_statistics_are_those_of_all_frames(features: Path) -> None:

@@ -22,14 +22,16 @@ from augmem.files import read_json
 from augmem.pipeline import DONE
 from tests.shell.roads import AUGMEM, PART, ROOT, fixture_road, run
 
+FEATURES = Path("data", "features", FeatureConfig().name + "-shar")
+SHAR = ["--storage.form", "shar", "--storage.file_cuts", "10"]
 SHORT = ["--training.epochs", "6", "--training.ctc_epochs", "3", "--training.checkpoint_every", "1"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment that nothing has disturbed, decoded."""
+    """An experiment that nothing has disturbed, decoded; its features are Lhotse Shar, those of test_run.py are not."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    result = run(*fixture_road(folder), *SHORT, "--stop-stage", "decode")
+    result = run(*fixture_road(folder), *SHAR, *SHORT, "--stop-stage", "decode")
     assert result.returncode == 0, result.stderr[-3000:]
     return folder
 
@@ -87,10 +89,10 @@ def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
 
 
 def test_features(folder: Path) -> None:
-    redo_with_kills("features", folder, folder / "data" / "features" / FeatureConfig().name / PART, seed=1)
+    redo_with_kills("features", folder, folder / FEATURES / PART, seed=1)
     before, after = (
-        {cut.id: cut.load_features() for cut in load_cuts(root / "features" / FeatureConfig().name, [PART])}
-        for root in (folder / "before" / "data", folder / "data")
+        {cut.id: cut.load_features() for cut in load_cuts(root / FEATURES, [PART])}
+        for root in (folder / "before", folder)
     )
     assert before.keys() == after.keys() and len(after) == 29
     for name, matrix in before.items():

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from lhotse import CutSet, Features, MonoCut, SupervisionSegment
 from lhotse.features.io import MemoryRawWriter
 
-from augmem.corpus import BatchConfig, SpecAugmentConfig
+from augmem.corpus import BatchConfig, SpecAugmentConfig, StorageConfig
+from augmem.corpus.storage import write_features
 from augmem.decoding import Aligner
 from augmem.encoder import EncoderConfig
 from augmem.lang import Lang
@@ -53,7 +54,7 @@ def noise(name: str, text: str, frames: int = 100) -> MonoCut:
 CUTS = CutSet.from_cuts([noise(f"utterance{i}", text) for i, text in enumerate(TEXTS * 2)])
 
 
-def trainer(folders: tuple[Path, Path], output: Path, **changes: object) -> Trainer:
+def trainer(folders: tuple[Path, Path], output: Path, cuts: CutSet = CUTS, **changes: object) -> Trainer:
     lang, graphs = folders
     output.mkdir(exist_ok=True)
     units = Lang.load(lang)
@@ -61,7 +62,7 @@ def trainer(folders: tuple[Path, Path], output: Path, **changes: object) -> Trai
     description = ModelDescription(encoder, 20, 0.01, units.num_units, units.content_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
     config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
-    return Trainer(config, description, lang, graphs, CUTS, CUTS, output)
+    return Trainer(config, description, lang, graphs, cuts, cuts, output)
 
 
 def steps(output: Path) -> list[dict]:
@@ -181,6 +182,30 @@ def test_a_run_in_pieces_equals_a_run_at_once(folders: tuple[Path, Path], tmp_pa
             killed_after(updates, trainer(folders, tmp_path / "pieces", checkpoint_every=1)).run()
     rest = trainer(folders, tmp_path / "pieces", checkpoint_every=1)
     assert rest.at.step == 4 and rest.run()
+    for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(mine, other)
+
+
+def stored(cuts: CutSet, form: Literal["archive", "shar"], folder: Path) -> CutSet:
+    """The cuts with their features in files of three."""
+    folder.mkdir()
+    eager, storage = list(cuts), StorageConfig(form, file_cuts=3)
+    blocks = [eager[first : first + 3] for first in range(0, len(eager), 3)]
+    written = [cut for number, block in enumerate(blocks) for cut in write_features(storage, block, folder, number)]
+    return CutSet.from_cuts(written).with_features_path_prefix(folder)
+
+
+def test_training_from_shar_is_training_from_the_archive(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, though the one is killed and resumed."""
+    archive, shar = stored(CUTS, "archive", tmp_path / "lca"), stored(CUTS, "shar", tmp_path / "tar")
+    whole = trainer(folders, tmp_path / "whole", archive)
+    assert whole.run()
+    with pytest.raises(Killed):
+        killed_after(3, trainer(folders, tmp_path / "pieces", shar, checkpoint_every=1)).run()
+    rest = trainer(folders, tmp_path / "pieces", shar, checkpoint_every=1)
+    assert rest.at.step > 0 and rest.run()
+    losses = [[line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces")]
+    assert len(losses[0]) == whole.total_steps and losses[0] == losses[1]
     for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(mine, other)
 

@@ -1,0 +1,67 @@
+"""Somebody's Lhotse Shar as a corpus: written by Lhotse's own writer, whole and damaged."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lhotse import CutSet
+from lhotse.shar import SharWriter
+
+from augmem.corpus import CorpusConfig, prepare_corpus
+from augmem.corpus.features import read_samples
+from augmem.corpus.manifests import read_cuts
+from tests.corpus.corpora import prepare_stretches
+
+
+@pytest.fixture
+def shar(tmp_path: Path) -> Path:
+    """Two stretches of one recording, in a shard each."""
+    (tmp_path / "shar" / "train").mkdir(parents=True)
+    with SharWriter(tmp_path / "shar" / "train", {"recording": "flac"}, shard_size=1) as writer:
+        for cut in original(tmp_path):
+            writer.write(cut)
+    return tmp_path / "shar"
+
+
+def original(root: Path) -> CutSet:
+    return read_cuts(prepare_stretches(root))
+
+
+def imported(shar: Path) -> CutSet:
+    target = shar.parent / "imported"
+    prepare_corpus(CorpusConfig("shar", str(shar), dev=("train",)), target / "download", target / "manifests")
+    return read_cuts(target / "manifests" / "train")
+
+
+def test_the_same_utterances_come_out(shar: Path, tmp_path: Path) -> None:
+    for here, there in zip(imported(shar), original(tmp_path), strict=True):
+        assert here.id == there.id
+        assert here.supervisions[0].text == there.supervisions[0].text
+        np.testing.assert_allclose(read_samples(here), read_samples(there), atol=2**-15)
+
+
+def test_damage_is_named(shar: Path) -> None:
+    first, second = (shar / "train" / f"recording.00000{n}.tar" for n in (0, 1))
+    whole = second.read_bytes()
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(
+        ValueError, match=r"recording\.000001\.tar: a where .*cuts\.000001\.jsonl\.gz has b: .*fetch both"
+    ):
+        imported(shar)
+    second.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"recording\.000001\.tar: it can't be read \(.*\): cut short; fetch it again"):
+        imported(shar)
+    with tarfile.open(second, "w"):
+        pass
+    with pytest.raises(ValueError, match=r"recording\.000001\.tar: its end where .* has b: cut short"):
+        imported(shar)
+    second.unlink()
+    with pytest.raises(
+        ValueError, match=r"recording\.000001\.tar: no such file, but .*cuts\.000001\.jsonl\.gz is there"
+    ):
+        imported(shar)
+    with pytest.raises(FileNotFoundError, match=r"no Lhotse Shar; there should be <part>/cuts\.000000\.jsonl\.gz"):
+        imported(shar.parent / "manifests")

@@ -1,0 +1,134 @@
+"""Features as Lhotse Shar: Lhotse reads them, batches are those of the archive, and a damaged shard is named."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lhotse import CutSet
+
+from augmem.corpus import (
+    BatchConfig,
+    SkipList,
+    StorageConfig,
+    compute_features,
+    evaluation_batches,
+    extractor,
+    load_cuts,
+    training_batches,
+)
+from augmem.corpus.features import read_samples
+from augmem.corpus.fixture import PART
+from augmem.features import FeatureConfig
+from tests.corpus.corpora import prepare_stretches
+from tests.corpus.test_batches import assert_equal, disturb_random_states
+from tests.corpus.test_features import TINY, prepare_tiny
+
+CHUNK = 500  # frames that an archive compresses together
+
+
+@pytest.fixture(scope="module")
+def shar(manifests: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The 29 utterances in three shards."""
+    folder = tmp_path_factory.mktemp("shar")
+    compute_features(FeatureConfig(), manifests / PART, folder / PART, storage=StorageConfig("shar", file_cuts=10))
+    return folder
+
+
+def shards(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "shar").iterdir())
+
+
+def test_lhotse_reads_what_is_written(shar: Path) -> None:
+    assert shards(shar / PART) == [
+        *(f"cuts.00000{n}.jsonl.gz" for n in range(3)),
+        *(f"features.00000{n}.tar" for n in range(3)),
+    ]
+    ours = list(load_cuts(shar, [PART], in_memory=False))
+    theirs = list(CutSet.from_shar(in_dir=shar / PART / "shar"))
+    assert [cut.id for cut in ours] == [cut.id for cut in theirs]
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(our.load_features(), their.load_features())
+        assert our.supervisions == their.supervisions
+
+
+def test_features_are_those_of_the_archive(features: Path, shar: Path) -> None:
+    """And where the archive begins a second chunk, both round what the extractor says by half a step at most."""
+    one, other = (load_cuts(root, [PART], in_memory=False) for root in (features, shar))
+    assert [cut.id for cut in one] == [cut.id for cut in other]
+    lengths = [cut.num_frames for cut in one]
+    assert min(lengths) <= CHUNK < max(lengths)
+    for archived, sharded in zip(one, other, strict=True):
+        if archived.num_frames <= CHUNK:
+            np.testing.assert_array_equal(archived.load_features(), sharded.load_features())
+            continue
+        computed = extractor(FeatureConfig()).extract(read_samples(archived), 16000)
+        for cut in (archived, sharded):
+            np.testing.assert_allclose(cut.load_features(), computed, rtol=0, atol=1 / 64 + 1e-5)
+
+
+@pytest.mark.parametrize("session_cuts", [1, 3])
+def test_batches_are_those_of_the_archive(features: Path, shar: Path, session_cuts: int) -> None:
+    """Order, masks and all; also for a run that resumes, whatever it did before, with a worker."""
+    config = BatchConfig(max_duration=15, num_buckets=3, workers=0, session_cuts=session_cuts)
+    archived, sharded = (
+        load_cuts(root, [PART], in_memory=False).filter(lambda cut: cut.num_frames <= CHUNK).to_eager()
+        for root in (features, shar)
+    )
+    whole = list(training_batches(archived, config, epoch=2))
+    assert len(whole) > 3
+    assert_equal(whole, list(training_batches(sharded, config, epoch=2)))
+    disturb_random_states()
+    rest = training_batches(sharded, replace(config, workers=1), 2, range(2, len(whole)))
+    assert_equal(whole[2:], list(rest))
+    assert_equal(list(evaluation_batches(archived, 20)), list(evaluation_batches(sharded, 20)))
+
+
+def test_a_stretch_of_a_recording_keeps_its_audio(tmp_path: Path) -> None:
+    """Shar has every cut begin at 0: its cuts come without audio, and those of training know better."""
+    compute_features(FeatureConfig(), prepare_stretches(tmp_path), tmp_path / "train", storage=StorageConfig("shar"))
+    ours = load_cuts(tmp_path, ["train"], in_memory=False)
+    theirs = CutSet.from_shar(in_dir=tmp_path / "train" / "shar")
+    for our, their in zip(ours, theirs, strict=True):
+        heard = extractor(FeatureConfig()).extract(read_samples(our), 16000)
+        np.testing.assert_allclose(our.load_features(), heard, atol=1 / 64 + 1e-5)
+        np.testing.assert_array_equal(our.load_features(), their.load_features())
+        assert not their.has_recording
+
+
+def test_a_shard_without_usable_audio_is_left_out(tmp_path: Path) -> None:
+    manifests = prepare_tiny(tmp_path, {"7-1-0001": b"not a sound"})
+    compute_features(FeatureConfig(), manifests, tmp_path / TINY, storage=StorageConfig("shar", file_cuts=1))
+    assert len(SkipList.read(tmp_path / TINY / "skipped.tsv").items) == 1
+    kept = ["7-1-0000", "7-1-0002"]
+    assert [cut.id for cut in load_cuts(tmp_path, [TINY])] == kept
+    assert [cut.id for cut in CutSet.from_shar(in_dir=tmp_path / TINY / "shar")] == kept
+
+
+@pytest.mark.parametrize("form", ["archive", "shar"])
+def test_files_that_are_missing_or_cut_short(tmp_path: Path, form: str) -> None:
+    compute_features(FeatureConfig(), prepare_tiny(tmp_path, {}), tmp_path / TINY, storage=StorageConfig(form))
+    name = {"archive": "feats-00000.lca", "shar": "shar/features.000000.tar"}[form]
+    file = tmp_path / TINY / name
+    whole = file.read_bytes()
+    remedy = rf"copy it here again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=rf"{name}: {len(whole) // 2} bytes, \d+ are needed: truncated; {remedy}"):
+        load_cuts(tmp_path, [TINY])
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{name}: no such file, but part {TINY} has features in it; {remedy}"):
+        load_cuts(tmp_path, [TINY])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"form": "zip"}, "storage.form='zip': must be one of archive, shar"),
+        ({"file_cuts": 0}, "storage.file_cuts=0: must be at least 1"),
+    ],
+)
+def test_config_faults(changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StorageConfig(**changes)
