@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 from collections.abc import Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,8 @@ def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str)
     low, high = (sum(s["interval"][side] for s in found) / len(found) for side in (0, 1))
     difference = "" if name == baseline else f"{100 * (test.wer_a - test.wer_b):+.2f}"
     p = "" if name == baseline else f"{test.bootstrap.p_value:.3f}"
-    interval, delay = f"{100 * low:.1f} - {100 * high:.1f}", f"{model.encoder.average_latency:.2f} s"
+    interval, latency = f"{100 * low:.1f} - {100 * high:.1f}", model.encoder.average_latency
+    delay = f"{latency:.2f} s" if isfinite(latency) else "whole utterance"
     return f"| {' | '.join((name, rates, interval, difference, p, delay, f'{size:,}', f'{cpu:.1f}'))} |"
 
 
