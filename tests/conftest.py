@@ -1,6 +1,9 @@
 """What all tests share: fast matrix products, one torch thread, quiet and reproducible hypothesis."""
 
+import os
 from collections.abc import Iterator
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every process that a test starts; read when torch is loaded
 
 import pytest
 import torch

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 
+import dask.config
 import pytest
 from distributed import LocalCluster
 
@@ -42,6 +43,7 @@ def test_both_workers_are_used(scheduler: str) -> None:
 
 def test_a_task_that_kills_its_workers_ends_in_a_message() -> None:
     with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),  # two deaths tell as much as four
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made,
         pytest.raises(OSError, match="workers died, most likely for want of memory: begin fewer"),
     ):

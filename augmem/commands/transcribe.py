@@ -36,9 +36,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Transcribe; 1 if offline decoding differs."""
-    from augmem.streaming import Recognizer, RecognizerOptions
-    from augmem.streaming.formats import write_events
-
     if bool(arguments.files) == arguments.microphone:
         raise ValueError("name audio files, or --microphone")
     if arguments.microphone and arguments.compare_offline:
@@ -47,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
     if arguments.microphone:
         portaudio()  # said before a model is loaded
+    from augmem.streaming import Recognizer, RecognizerOptions  # takes seconds, which a wrong option need not wait for
+    from augmem.streaming.formats import write_events
+
     alone = arguments.one_segment or arguments.compare_offline
     options = RecognizerOptions(rules=(), max_segment=float("inf")) if alone else RecognizerOptions()
     recogniser = Recognizer.load(arguments.package, options)

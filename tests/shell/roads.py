@@ -2,20 +2,67 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from itertools import chain
 from pathlib import Path
 
+import pytest
+
+from augmem import cli
 from augmem.corpus.fixture import build_librispeech_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = ROOT / "tests" / "fixtures" / "speech"
 AUGMEM = str(ROOT / ".venv" / "bin" / "augmem")
 PART = "train-fixture"
+DRY = ["--training.max_steps", "1", "--training.batches.max_duration", "10"]
+
+Text = subprocess.CompletedProcess[str]
 
 
-def run(*options: str | Path) -> subprocess.CompletedProcess[str]:
+def run(*options: str | Path) -> Text:
     """./run.sh with these options."""
     return subprocess.run(["./run.sh", *map(str, options)], cwd=ROOT, capture_output=True, text=True, timeout=1500)
+
+
+def augmem(*arguments: str | Path) -> Text:
+    """The console command in this process, where torch and k2 are loaded: for that, each new one takes seconds."""
+    out, err, log = io.StringIO(), io.StringIO(), logging.getLogger()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", [AUGMEM, *map(str, arguments)])
+        patch.setattr(log, "handlers", [])  # so that the command sets its own, as in a process of its own
+        patch.setattr(log, "level", log.level)
+        try:
+            code = cli.main()
+        except SystemExit as end:  # options that are none
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def run_here(*options: str | Path) -> Text:
+    """What run.sh does with the same options (but --stage), all of it in this process."""
+    words = [str(option) for option in options if option != "--dry-run"]
+    if dry := len(words) < len(options):
+        words += DRY
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    exp, last, _ = given.pop("--exp"), given.pop("--stop-stage", "report"), given.pop("--nj", None)
+    exp += "-dry" if dry else ""
+    named = {"--corpus": "--corpus.recipe", "--corpus-dir": "--corpus.source"}
+    recipe = {named.get(name, name): value for name, value in given.items()}
+    for name in ("--train", "--dev", "--test"):
+        if name in recipe:
+            recipe[f"--corpus.{name[2:]}"] = f"[{recipe.pop(name)}]"
+    done = [augmem("recipe", "--exp", exp, *chain(*recipe.items()))]
+    for stage in list(cli.STAGES)[: list(cli.STAGES).index(last) + 1]:
+        if done[-1].returncode == 0:
+            done.append(augmem(stage, "--exp", exp, *(["--nj", "1"] if stage in cli.PARALLEL else [])))
+    out, err = ("".join(texts) for texts in zip(*((one.stdout, one.stderr) for one in done), strict=True))
+    return subprocess.CompletedProcess(options, done[-1].returncode, out, err)
 
 
 def fixture_road(folder: Path) -> list[str | Path]:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from augmem.scoring import read_skipped
-from tests.shell.roads import PART, SPEECH, fixture_road, run
+from tests.shell.roads import PART, SPEECH, fixture_road, run_here
 
 
 def utterances() -> list[dict[str, str]]:
@@ -42,7 +42,7 @@ def test_speech_of_ones_own_without_dev_or_test_parts(recipe: str, bring: object
     """Whole speakers are split off to tune on, and are what the table shows."""
     corpus = bring(tmp_path / "corpus")  # type: ignore[operator]
     place = ["--data", tmp_path / "data", "--exp", tmp_path / "exp", "--config", "conf/fixture.yaml", "--train", "mine"]
-    result = run("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
+    result = run_here("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert "no dev part: tuning on speakers" in result.stdout
     rows = json.loads((tmp_path / "exp-dry" / "score" / "summary.json").read_text())["scores"]
@@ -68,7 +68,7 @@ def test_a_corpus_with_something_wrong_in_it(tmp_path: Path) -> None:
     del by_id[untold]
     transcript.write_text("".join(f"{line}\n" for line in by_id.values()))
 
-    result = run(*options, "--training.epochs", "1", "--lang.g2p", "none")
+    result = run_here(*options, "--training.epochs", "1", "--lang.g2p", "none")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     folders = [tmp_path / "data" / "manifests" / PART, *(tmp_path / "data" / "features").glob(f"*/{PART}")]
     lists = [*folders, tmp_path / "exp" / "train"]
@@ -89,8 +89,8 @@ def test_text_that_is_no_utf8_stops_the_run_and_loses_nothing(tmp_path: Path) ->
     transcript = next((tmp_path / "LibriSpeech" / PART).glob("*/*/*.trans.txt"))
     whole = transcript.read_bytes()
     transcript.write_bytes(whole + b"61-1-0009 CAF\xc9\n")
-    result = run(*options, "--stop-stage", "corpus")
+    result = run_here(*options, "--stop-stage", "corpus")
     assert result.returncode != 0 and "Traceback" not in result.stderr
     assert transcript.name in result.stderr and "UTF-8" in result.stderr
     transcript.write_bytes(whole)
-    assert run(*options, "--stop-stage", "corpus").returncode == 0
+    assert run_here(*options, "--stop-stage", "corpus").returncode == 0

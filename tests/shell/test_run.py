@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import shutil
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -30,7 +30,7 @@ from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
 from tests.serving.outside import BROWSER, browsing, serving
-from tests.shell.roads import AUGMEM, PART, SPEECH, fixture_road, run
+from tests.shell.roads import PART, SPEECH, Text, augmem, fixture_road, run, run_here
 
 Road = tuple[Path, list[str | Path]]
 
@@ -46,8 +46,8 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
 def package(road: Road) -> Path:
     """The model that the first test trains, packaged."""
     folder, _ = road
-    command = [AUGMEM, "package", "--exp", str(folder / "exp"), "--output", str(folder / "package")]
-    subprocess.run(command, check=True)
+    result = augmem("package", "--exp", folder / "exp", "--output", folder / "package")
+    assert result.returncode == 0, result.stderr
     return folder / "package"
 
 
@@ -130,7 +130,7 @@ def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: st
     """The same topology in numerator, denominator and decoding; a neural language model has the last word."""
     _, options = road
     options = [*options, "--exp", tmp_path / "exp", "--graph.topology", topology, "--neural_lm.epochs", "1"]
-    result = run(*options, "--training.epochs", "3", "--training.ctc_epochs", "1", "--stop-stage", "score")
+    result = run_here(*options, "--training.epochs", "3", "--training.ctc_epochs", "1", "--stop-stage", "score")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     scores = json.loads((tmp_path / "exp" / "score" / "summary.json").read_text())["scores"]
     assert [row["system"] for row in scores] == ["first_pass", "rescored", "neural", "mbr"]
@@ -138,19 +138,11 @@ def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: st
 
 def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
     """A run whose time is up says so, and the next one goes on."""
-    _, options = road
-    options = [
-        *options,
-        "--exp",
-        tmp_path / "exp",
-        "--processes",
-        "2",
-        "--training.accumulate",
-        "2",
-        "--stop-stage",
-        "train",
-    ]
-    options += ["--training.epochs", "2", "--training.ctc_epochs", "1"]
+    folder, options = road
+    for stage in ("lang", "lm", "graphs"):
+        shutil.copytree(folder / "exp" / stage, tmp_path / "exp" / stage)
+    options = [*options, "--exp", tmp_path / "exp", "--stage", "train", "--stop-stage", "train", "--processes", "2"]
+    options += ["--training.accumulate", "2", "--training.epochs", "2", "--training.ctc_epochs", "1"]
     stopped = run(*options, "--max-minutes", "0.0001")
     assert stopped.returncode == 3 and "stopped before its end" in stopped.stdout, stopped.stderr[-4000:]
     result = run(*options)
@@ -161,22 +153,20 @@ def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
 def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     folder, _ = road
     speech = SPEECH / "flac" / "jfk.flac"
-    command = [AUGMEM, "inspect", "--exp", str(folder / "exp"), "--output", str(folder / "heads.png")]
-    result = subprocess.run([*command, "--audio", str(speech)], capture_output=True, text=True)
+    command = ["inspect", "--exp", folder / "exp", "--output", folder / "heads.png"]
+    result = augmem(*command, "--audio", speech)
     assert result.returncode == 0, result.stderr
     # 11 s in centres of 1.28 s: the ninth segment sees the slots of eight, its left context, and has nothing to come.
     assert result.stdout.startswith("segment 9: memory 8, left 16, centre 19, right 0\nlayer 1: memory ")
     assert (folder / "heads.png").read_bytes().startswith(b"\x89PNG")
-    result = subprocess.run([*command, "--utterance", "nobody"], capture_output=True, text=True)
+    result = augmem(*command, "--utterance", "nobody")
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
 def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
     """Streamed from the audio, the sentences learnt by heart come out as they do offline."""
     folder, _ = road
-    result = subprocess.run(
-        [AUGMEM, "stream", "--exp", str(folder / "exp"), "--nj", "2"], capture_output=True, text=True
-    )
+    result = augmem("stream", "--exp", folder / "exp", "--nj", "2")
     assert result.returncode == 0, result.stderr
     (row,) = json.loads((folder / "exp" / "streaming" / "summary.json").read_text())["scores"]
     assert (row["system"], row["utterances"], row["words"]) == ("streaming", 29, fixture_words())
@@ -185,11 +175,9 @@ def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
     page = (folder / "exp" / "report" / "report.html").read_text()
     assert "<b>streaming against first pass</b>" in page and "<td>streaming</td>" in page
 
-    speech = [str(path) for path in sorted((SPEECH / "flac").glob("*.flac"))[::10]]
+    speech = sorted((SPEECH / "flac").glob("*.flac"))[::10]
     assert "parameters, look-ahead 0.32 s" in (package / "README.md").read_text()
-    result = subprocess.run(
-        [AUGMEM, "transcribe", "--package", str(package), "--compare-offline", *speech], capture_output=True, text=True
-    )
+    result = augmem("transcribe", "--package", package, "--compare-offline", *speech)
     assert result.returncode == 0, result.stdout + result.stderr
     assert len(result.stdout.splitlines()) == len(speech)
 
@@ -290,8 +278,7 @@ def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
 def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
     """Against PocketSphinx, which shares nothing with this project but the pronunciations."""
     folder, _ = road
-    options = ["--exp", str(folder / "exp"), "--part", PART, "--output", str(tmp_path)]
-    result = subprocess.run([AUGMEM, "align", *options], capture_output=True, text=True)
+    result = augmem("align", "--exp", folder / "exp", "--part", PART, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"aligned 29 utterances, {fixture_words()} words" in result.stdout
     mine: dict[str, list[TimedWord]] = {}
@@ -317,31 +304,31 @@ def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> No
 def test_a_file_is_aligned_with_the_text_beside_it(package: Path, tmp_path: Path) -> None:
     speech = tmp_path / "jfk.flac"
     shutil.copy(SPEECH / "flac" / "jfk.flac", speech)
-    command = [AUGMEM, "align", "--package", str(package), "--output", str(tmp_path / "out"), str(speech)]
-    result = subprocess.run(command, capture_output=True, text=True)
+    command = ["align", "--package", package, "--output", tmp_path / "out", speech]
+    result = augmem(*command)
     assert result.returncode == 1
     assert "jfk.txt: no such file; it must hold the transcript" in result.stderr
     speech.with_suffix(".txt").write_text("And so, my fellow Americans: ask not what your country can do for you!")
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = augmem(*command)
     assert result.returncode == 0, result.stderr
     words = " ".join(word.word for word in read_ctm(tmp_path / "out" / "words.ctm"))
     assert words == "AND SO MY FELLOW AMERICANS ASK NOT WHAT YOUR COUNTRY CAN DO FOR YOU"
     speech.with_suffix(".txt").write_text("word " * 500)
-    result = subprocess.run(command, capture_output=True, text=True)
+    result = augmem(*command)
     assert result.returncode == 1
     assert "500 words do not fit into" in (tmp_path / "out" / "skipped.tsv").read_text()
 
 
 def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
     _, options = road
-    result = run(*options, "--training.epochs", "3", "--stage", "train", "--stop-stage", "train")
+    result = run_here(*options, "--training.epochs", "3", "--stop-stage", "train")
     assert result.returncode != 0
     assert "begun with other inputs (training changed)" in result.stderr
     assert "--exp" in result.stderr
 
 
-@pytest.mark.parametrize("config", ["librispeech_100", "librispeech_960"])
-def test_the_large_recipes_pass_a_dry_run(config: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("config", "run"), [("librispeech_100", run), ("librispeech_960", run_here)])
+def test_the_large_recipes_pass_a_dry_run(config: str, run: Callable[..., Text], tmp_path: Path) -> None:
     options = fixture_road(tmp_path)
     options[options.index("conf/fixture.yaml")] = f"conf/{config}.yaml"
     result = run(*options, "--dry-run")
