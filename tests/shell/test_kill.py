@@ -41,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(stage: str, folder: Path) -> list[str]:
     """A stage of the experiment in `folder`, in one process."""
-    return [AUGMEM, stage, "--exp", str(folder / "exp"), *(["--nj", "1"] if stage in PARALLEL else [])]
+    return [AUGMEM, stage, "--exp", str(folder / "exp"), *(["--nj", "2"] if stage in PARALLEL else [])]
 
 
 @pytest.fixture
