@@ -1,4 +1,8 @@
-"""Write the acoustic model's streaming step to one file, for programs without this package: TorchScript or ONNX."""
+"""Write the acoustic model's streaming step to one file, for programs without this package: TorchScript or ONNX.
+
+Nothing in it forgets: where encoder.summary_sees_memory and no slot_squash let slots grow, begin a stream's state anew
+every minute or two, in a pause, as live recognition does with its memory.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ outputs
 are the same. Pure torch: knows nothing of files, graphs or corpora.
 """
 
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory, forget_if_full
 from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.build import build_encoder
 from augmem.encoder.config import EncoderConfig
@@ -24,6 +24,7 @@ __all__ = [
     "StaticStep",
     "attention_maps",
     "build_encoder",
+    "forget_if_full",
     "reset_streams",
     "select_streams",
     "stack_states",

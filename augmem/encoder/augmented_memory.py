@@ -116,22 +116,42 @@ class AugmentedMemoryEncoder(SegmentEncoder):
     def _init_recurrent(self, batch: int) -> Recurrent:
         config = self.config
         slots = config.memory_slots or 0
-        return {"memory": self.norm.weight.new_zeros(batch, *memory_shape(config, slots))}
+        memory = self.norm.weight.new_zeros(batch, *memory_shape(config, slots))
+        return {"memory": memory, "remembered": torch.zeros(batch, dtype=torch.int64, device=memory.device)}
 
     def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
         return index_layers(blocks, self.config, like)
 
     def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
         lower, last = cut.tables
-        memory = state["memory"]
-        seen = newest(segments, memory.size(4), memory)
+        memory, remembered = state["memory"], state["remembered"]
+        seen = newest(remembered, memory.size(4), memory)
         slots: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             x, slot = layer.step(
                 x, last if number == len(self.layers) else lower, memory[:, number - 1].transpose(0, 1), seen
             )
             slots.append(slot.transpose(0, 1))
-        return self.norm(x), {"memory": append_slot(memory, torch.stack(slots, 1), self.config.memory_slots)}
+        memory = append_slot(memory, torch.stack(slots, 1), self.config.memory_slots)
+        return self.norm(x), {"memory": memory, "remembered": remembered + 1}
+
+
+def forget_if_full(state: dict[str, Tensor], limit: int) -> dict[str, Tensor]:
+    """The state of one stream, its memory empty if it holds `limit` slots; other encoders' newest slots are kept.
+
+    A slot whose summary query has seen the bank is made of older slots, these of still older ones: what training on
+    utterances of seconds leaves untried may grow without end. In a model trained on lines of 2.5 s slots grew tenfold
+    in half an hour, and to infinity in the next ten minutes. An empty memory is what every utterance begins with.
+    """
+    if "memory" not in state:
+        return state
+    memory = state["memory"]
+    if "remembered" not in state:
+        return state | {"memory": memory[:, :, :, :, -limit:]}
+    remembered = int(state["remembered"])
+    kept = 0 if remembered >= limit else min(remembered, memory.size(4))
+    emptied = {"remembered": torch.zeros_like(state["remembered"])} if not kept else {}
+    return state | {"memory": memory[:, :, :, :, memory.size(4) - kept :]} | emptied
 
 
 def memory_shape(config: EncoderConfig, slots: int) -> tuple[int, ...]:
@@ -146,7 +166,7 @@ def newest(count: Tensor, columns: int, like: Tensor) -> Tensor:
 
 
 def append_slot(memory: Tensor, slot: Tensor, bound: int | None) -> Tensor:
-    """Put a slot at the right end of banks (S, layers, 2, H, J, d); a bounded bank drops its oldest."""
+    """Put a slot at the right end of banks (S, layers, 2, H, J, d); a full one drops its oldest."""
     if bound == 0:
         return memory
-    return torch.cat([memory if bound is None else memory[:, :, :, :, 1:], slot], 4)
+    return torch.cat([memory, slot], 4)[:, :, :, :, -(bound or 0) :]

@@ -33,7 +33,8 @@ class EncoderConfig:
         block alone.
         slot_content: what a slot holds: the summary query's attention output, or the plain mean of the
         centre.
-        slot_squash: tanh keeps the slots within (-1, 1).
+        slot_squash: tanh keeps the slots within (-1, 1). Without it, and with a summary that sees the bank, slots may
+            grow over many minutes: live recognition therefore begins a full memory anew (`forget_if_full`).
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
             (arXiv 2005.09137); null = off, 0.5 is that paper's gamma.
         convolution_kernel: odd width in encoder frames of a depthwise convolution in front of each layer's

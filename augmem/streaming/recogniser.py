@@ -15,6 +15,7 @@ Letters: T frames, F features, V units.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from augmem.decoding import (
     DecodingConfig,
@@ -41,13 +41,15 @@ from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
 from augmem.decoding.posteriors import confidences_in_place, posteriors, word_confidences
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import WordFrames, spoken_frames, word_frames
-from augmem.encoder import select_streams, stack_states
+from augmem.encoder import forget_if_full, select_streams, stack_states
 from augmem.graph import Origin, context_hash
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule, endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.package import open_package
 from augmem.streaming.stream import Stream
+
+logger = logging.getLogger(__name__)
 
 _PAUSE = 4  # frames without a sound at the end of what has been heard that are no part of a word
 _HELD_BACK = 1  # frames not yet searched, so that there is always a last chunk to close a segment with
@@ -61,8 +63,8 @@ class RecognizerOptions:
         decoding: beams and n-best lists.
         rules: when a segment is over; none: never before the stream is.
         max_segment: seconds after which a segment is cut at its best word boundary, whatever the rules say.
-        memory_slots: newest memory slots that a stream keeps where the model itself sets no bound, so that an hour
-            costs per second what a minute does. The first 64 segments (82 s) are then exact.
+        memory_slots: slots with which a stream's memory is full and begins anew, so that an hour costs per second what
+            a minute does, and is heard as well (see `forget_if_full`). The first 64 segments (82 s) are then exact.
     """
 
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -174,13 +176,8 @@ class Recognizer:
         scores, state = self.model.step(chunk, stack_states([stream.state for stream in streams]), False)
         for number, (stream, row, count) in enumerate(zip(streams, scores, state["emitted"].tolist(), strict=True)):
             stream.frames = stream.frames[size:]
-            stream.state = self._bounded(select_streams(state, torch.tensor([number])))
+            stream.state = forget_if_full(select_streams(state, torch.tensor([number])), self.options.memory_slots)
             stream.held = torch.cat([stream.held, row[:count]])
-
-    def _bounded(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        if "memory" not in state:
-            return state
-        return state | {"memory": state["memory"][:, :, :, :, -self.options.memory_slots :]}
 
     def _encode_rest(self, stream: Stream) -> None:
         """What is left of a finishing stream; its length is its own."""
@@ -207,7 +204,11 @@ class Recognizer:
     def _look(self, stream: Stream, growing: Growing) -> None:
         """Tell what is heard so far; end the segment if it is over, cut it if it is long."""
         lattice = growing.lattice
-        if lattice.is_empty:
+        if lattice.is_empty:  # scores that are no numbers: nothing will ever follow from them
+            logger.warning("segment %d: no path, the model's scores are no numbers", stream.segment)
+            self._close(stream, lattice)
+            stream.segment_begin += len(stream.held)
+            stream.held = stream.held[:0]
             return
         path = best_path(lattice)
         spoken = spoken_frames(lattice, path, self.silent)

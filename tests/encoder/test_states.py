@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmem.encoder import Encoder, EncoderConfig, build_encoder, reset_streams, select_streams, stack_states
+from augmem.encoder import (
+    Encoder,
+    EncoderConfig,
+    build_encoder,
+    forget_if_full,
+    reset_streams,
+    select_streams,
+    stack_states,
+)
 
 TYPES = ["augmented_memory", "emformer", "transformer_xl", "time_restricted", "lc_blstm"]
 
@@ -46,6 +54,54 @@ def test_streams_started_apart_share_a_step(kind: str, slots: int | None) -> Non
         torch.testing.assert_close(hidden[row, :count], expected[0, skipped:], rtol=0, atol=1e-10)
         assert not hidden[row, count:].any()
     assert both is old_state  # a step does not touch the state it was given
+
+
+@pytest.mark.parametrize("slots", [2, None])
+def test_streams_that_forget_share_a_step(slots: int | None) -> None:
+    """Their memories are full at different times, so that one holds nothing where another holds much."""
+    encoder, limit = small("augmented_memory", slots), 3
+    streams = [torch.randn(1, 400, 5).double() for _ in range(3)]
+
+    def forgetting(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        rows = [select_streams(state, torch.tensor([row])) for row in range(state["frames"].size(0))]
+        return stack_states([forget_if_full(row, limit) for row in rows])
+
+    def steps(state: dict[str, Tensor], pieces: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        outputs = []
+        for piece in pieces:
+            hidden, state = encoder.step(piece, state)
+            state = forgetting(state)
+            outputs.append(hidden)
+        return outputs, state
+
+    size, late = encoder.chunk_frames, (0, 1, 2)  # chunks each begins before the others join
+    alone = [torch.cat(steps(encoder.init_state(1), list(stream.split(size, 1)))[0], 1) for stream in streams]
+    begun = [steps(encoder.init_state(1), list(s[:, : n * size].split(size, 1)))[1] if n else encoder.init_state(1)
+             for s, n in zip(streams, late, strict=True)]  # fmt: skip
+    rest = [stream[:, n * size : (n + 9) * size].split(size, 1) for stream, n in zip(streams, late, strict=True)]
+    together, state = steps(stack_states(begun), [torch.cat(pieces) for pieces in zip(*rest, strict=True)])
+    assert len(set(state["remembered"].tolist())) > 1
+    for row, hidden in enumerate(alone):
+        found = torch.cat([piece[row] for piece in together[1:]])  # the first chunk of a stream waits for the second
+        torch.testing.assert_close(found, hidden[0, : (late[row] + 8) * encoder.centre][-len(found) :])
+
+
+def test_what_a_memory_makes_of_itself_stays_finite() -> None:
+    """Slots made of slots that are attended to, each larger than what it is made of."""
+    encoder = small("augmented_memory", None)
+    for layer in encoder.layers:
+        layer.attention.key_value.weight.data *= 8
+        layer.attention.output.weight.data *= 8
+    chunks = list(torch.randn(1, encoder.chunk_frames * 150, 5).double().split(encoder.chunk_frames, 1))
+
+    def largest(limit: int) -> float:
+        state = encoder.init_state(1)
+        for chunk in chunks:
+            state = forget_if_full(encoder.step(chunk, state)[1], limit)
+        return float(state["memory"].abs().max())
+
+    assert not largest(10**6) < 1e30  # the model's own, unbounded memory
+    assert largest(8) < 1e15
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -208,6 +208,17 @@ def test_no_word_is_lost_or_doubled_at_a_segments_edge(
         assert len(finals) > 1
 
 
+def test_scores_that_are_no_numbers_end_a_segment_and_no_more(package: Path) -> None:
+    recogniser = Recognizer.load(package, RecognizerOptions())
+    stream, scores = recogniser.stream(), clear_speech(recogniser, ["ONE", "TWO"], [5, 5])
+    for chunk in (torch.full_like(scores[:16], float("nan")), scores):
+        stream.held = torch.cat([stream.held, chunk])
+        recogniser._search([stream], closing=False)
+    recogniser._search([stream], closing=True)
+    silent, heard = (event for event in stream.events() if event.kind == "final")
+    assert (silent.text, heard.text) == ("", "ONE TWO")
+
+
 def test_a_cut_goes_through_the_longest_late_pause() -> None:
     words = [(0, 9), (30, 40), (52, 60), (64, 99)]
     assert boundary(words, 100) == 46  # not the longer pause at 9, which is in the first half
