@@ -28,9 +28,8 @@ class EncoderConfig:
         two.
         centre: seconds of centre C of a segment; a segment's outputs are those of its centre.
         right_context: seconds of right context R of a segment: the whole look-ahead, whatever the depth.
-        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 =
-        none. summary_sees_memory: whether the summary query attends to older slots (the paper) or to its
-        block alone.
+        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 = none.
+        summary_sees_memory: whether the summary query attends to older slots (the paper) or to its block alone.
         slot_content: what a slot holds: the summary query's attention output, or the plain mean of the
         centre.
         slot_squash: tanh keeps the slots within (-1, 1). Without it, and with a summary that sees the bank, slots may
