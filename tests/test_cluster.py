@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 
 import dask.config
 import pytest
-from distributed import LocalCluster
+from distributed import Client, LocalCluster
 
 from augmem.cluster import cluster
 
@@ -45,9 +45,11 @@ def test_a_task_that_kills_its_workers_ends_in_a_message() -> None:
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),  # two deaths tell as much as four
         LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as made,
-        pytest.raises(OSError, match="workers died, most likely for want of memory: begin fewer"),
     ):
-        work(made.scheduler_address, lambda pool: pool.submit(os._exit, 9).result())
+        with pytest.raises(OSError, match="workers died, most likely for want of memory: begin fewer"):
+            work(made.scheduler_address, lambda pool: pool.submit(os._exit, 9).result())
+        with Client(made) as client:  # Dask cannot close a cluster that is beginning a worker anew
+            client.wait_for_workers(1, timeout=60)
 
 
 def process_of(_: int) -> int:
