@@ -148,10 +148,9 @@ def forget_if_full(state: dict[str, Tensor], limit: int) -> dict[str, Tensor]:
     memory = state["memory"]
     if "remembered" not in state:
         return state | {"memory": memory[:, :, :, :, -limit:]}
-    remembered = int(state["remembered"])
-    kept = 0 if remembered >= limit else min(remembered, memory.size(4))
-    emptied = {"remembered": torch.zeros_like(state["remembered"])} if not kept else {}
-    return state | {"memory": memory[:, :, :, :, memory.size(4) - kept :]} | emptied
+    remembered = state["remembered"] % limit
+    kept = min(int(remembered), memory.size(4))
+    return state | {"memory": memory[:, :, :, :, memory.size(4) - kept :], "remembered": remembered}
 
 
 def memory_shape(config: EncoderConfig, slots: int) -> tuple[int, ...]:
