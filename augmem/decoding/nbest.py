@@ -172,10 +172,11 @@ class Listing:
         history, timing, sound = tokens.history[row], tokens.timing[row], tokens.sound[row]
         for words in lattice.words[arc].T:
             history = self.histories.extend(history, words)
-        for nth in range(int(lattice.begun[arc].max(initial=0))):
-            begun = np.flatnonzero(lattice.begun[arc] > nth)
-            timing[begun] = self.timings.begin(timing[begun], frame, sound[begun])
-            sound[begun] = frame + 1
+        begun = lattice.begun[arc]
+        for nth in range(int(begun.max(initial=0))):
+            rows = np.flatnonzero(begun > nth)
+            timing[rows] = self.timings.begin(timing[rows], frame, sound[rows])
+            sound[rows] = frame + 1
         sound[self.sounding[arc] & (timing > 0)] = frame + 1
         moved = Tokens(
             state=lattice.target[arc],

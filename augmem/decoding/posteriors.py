@@ -77,7 +77,7 @@ def confidences_in_place(lattice: Lattice, path: Ints, scale: float) -> list[flo
     emitting = np.flatnonzero(lattice.words[:, 0])
     found = np.array([
         probability[near][(lattice.words[near] == word).any(axis=1)].sum()
-        for arc in path
+        for arc in path[lattice.words[path, 0] > 0]
         for near in [emitting[np.abs(lattice.frame[emitting] - lattice.frame[arc]) <= REACH]]
         for word in lattice.words[arc][lattice.words[arc] > 0]
     ])  # fmt: skip
