@@ -26,7 +26,6 @@ from augmem.decoding import FIRST_PASS, SUMMARY_FILE, Answer, hypotheses, load_s
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
-from augmem.features import FeatureConfig
 from augmem.files import read_json, sha256_file, sha256_json, write_text
 from augmem.graph import BIPHONES_FILE, Origin, context_hash, num_outputs, read_biphones
 from augmem.graph import prepare_graphs as make_graphs
@@ -92,20 +91,10 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
             f"features of {part}",
             experiment.features / part,
             inputs,
-            partial(_compute_features, config, storage, manifests, jobs, perturb, scheduler),
+            partial(
+                compute_features, config, manifests, jobs=jobs, perturb=perturb, scheduler=scheduler, storage=storage
+            ),
         )
-
-
-def _compute_features(
-    config: FeatureConfig,
-    storage: StorageConfig,
-    manifests: Path,
-    jobs: int,
-    perturb: bool,
-    scheduler: str | None,
-    output: Path,
-) -> None:
-    compute_features(config, manifests, output, jobs, perturb, scheduler, storage)
 
 
 def lang(experiment: Experiment) -> None:

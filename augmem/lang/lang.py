@@ -66,11 +66,6 @@ class Lang:
         return self.tokens["#0"]
 
     @cached_property
-    def first_word_disambiguation(self) -> int:
-        """Id of #0 among the words: this and all higher ids are no words."""
-        return self.words["#0"]
-
-    @cached_property
     def word_of(self) -> dict[int, str]:
         """id -> word."""
         return {index: word for word, index in self.words.items()}
