@@ -204,8 +204,8 @@ class Recognizer:
     def _look(self, stream: Stream, growing: Growing) -> None:
         """Tell what is heard so far; end the segment if it is over, cut it if it is long."""
         lattice = growing.lattice
-        if lattice.is_empty:  # scores that are no numbers: nothing will ever follow from them
-            logger.warning("segment %d: no path, the model's scores are no numbers", stream.segment)
+        if lattice.is_empty:  # as with scores that are no numbers: whatever comes, this search will find nothing more
+            logger.warning("segment %d: no path through the model's scores; searching anew", stream.segment)
             self._close(stream, lattice)
             stream.segment_begin += len(stream.held)
             stream.held = stream.held[:0]

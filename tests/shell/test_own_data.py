@@ -1,16 +1,17 @@
-"""run.sh on what users bring: a Kaldi data directory, a folder with a table, a corpus with something wrong in it."""
+"""The road on what users bring: a Kaldi data directory, a folder with a table, a corpus with something wrong in it."""
 
 from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import soundfile
 
 from augmem.scoring import read_skipped
-from tests.shell.roads import PART, SPEECH, fixture_road, run_here
+from tests.shell.roads import PART, SPEECH, Text, fixture_road, run, run_here
 
 
 def utterances() -> list[dict[str, str]]:
@@ -37,12 +38,16 @@ def folder_with_table(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("recipe", "bring"), [("kaldi", kaldi_directory), ("folder", folder_with_table)])
-def test_speech_of_ones_own_without_dev_or_test_parts(recipe: str, bring: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("recipe", "bring", "road"), [("kaldi", kaldi_directory, run_here), ("folder", folder_with_table, run)]
+)
+def test_speech_of_ones_own_without_dev_or_test_parts(
+    recipe: str, bring: Callable[[Path], Path], road: Callable[..., Text], tmp_path: Path
+) -> None:
     """Whole speakers are split off to tune on, and are what the table shows."""
-    corpus = bring(tmp_path / "corpus")  # type: ignore[operator]
+    corpus = bring(tmp_path / "corpus")
     place = ["--data", tmp_path / "data", "--exp", tmp_path / "exp", "--config", "conf/fixture.yaml", "--train", "mine"]
-    result = run_here("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
+    result = road("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert "no dev part: tuning on speakers" in result.stdout
     rows = json.loads((tmp_path / "exp-dry" / "score" / "summary.json").read_text())["scores"]
