@@ -58,7 +58,7 @@ def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
     """Lay blocks in one line, `gap` places apart: the row at each place (P for gaps), the place of each
     row."""
     size = cells.cells.size(0)
-    block = cells.cells.div(cells.rows.size(1), rounding_mode="floor")
+    block, _ = cells.coordinates()
     places = torch.arange(size, device=block.device) + gap * (block + 1)
     spaced = torch.full((size + gap * (cells.rows.size(0) + 1),), size, device=block.device)
     spaced[places] = torch.arange(size, device=block.device)

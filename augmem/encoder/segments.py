@@ -32,6 +32,11 @@ class Cells(NamedTuple):
     filled: Tensor
     cells: Tensor
 
+    def coordinates(self) -> tuple[Tensor, Tensor]:
+        """Block and column (P,) of each packed row."""
+        width = self.rows.size(1)
+        return self.cells.div(width, rounding_mode="floor"), self.cells % width
+
 
 class Blocks(NamedTuple):
     """S blocks [L|C|R] over a table of frames.

@@ -28,12 +28,14 @@ class Cut(NamedTuple):
     blocks: their `source` counts from each block's first frame.
     owner: (P,) which block a row belongs to.
     centre: (S,) sizes of the centres.
+    outputs: (K,) block of each centre row, and its place in the centre.
     tables: what the encoder's layers make of the blocks.
     """
 
     blocks: Blocks
     owner: Tensor
     centre: Tensor
+    outputs: tuple[Tensor, Tensor]
     tables: Any
 
 
@@ -83,6 +85,7 @@ class SegmentEncoder(Encoder):
         own = set(new_state) | {"history", "frames", "segments", "emitted"}
         recurrent = {name: value for name, value in state.items() if name not in own}
         segments = state["segments"]
+        emitted = torch.zeros_like(segments)
         outputs: list[Outputs] = []
         while True:
             need = 1 if final else self.centre + self.right
@@ -94,11 +97,12 @@ class SegmentEncoder(Encoder):
             hidden, mine = self._run_segment(gather(line.flatten(0, 1), source), cut, segments[ready], mine)
             recurrent = {name: put_streams(value, mine[name], ready) for name, value in recurrent.items()}
             segments = segments.index_add(0, ready, torch.ones_like(ready))
-            outputs.append((ready, cut.centre, hidden))
-        hidden, emitted = join_outputs(outputs, frames)
+            block, place = cut.outputs
+            outputs.append((ready[block], emitted[ready][block] + place, hidden))
+            emitted = emitted.index_add(0, ready, cut.centre)
         new_state["history"] = take(line, count, state["history"].size(1))
         new_state.update(frames=known, segments=segments, emitted=emitted)
-        return hidden, new_state | recurrent
+        return join_outputs(outputs, emitted, frames), new_state | recurrent
 
     def _cut(self, ready: Tensor, line: Tensor, first: Tensor, known: Tensor, segments: Tensor) -> tuple[Cut, Tensor]:
         """The next block of each stream in `ready` (S,), and the places of its rows (P,) in `line` (B, W, D)."""
@@ -119,12 +123,13 @@ class SegmentEncoder(Encoder):
             with torch.inference_mode(False):  # tables made in inference mode could not serve in training
                 left, centre, right = torch.tensor(key[2], dtype=torch.int64, device=like.device)
                 blocks = cut_blocks(torch.zeros_like(left), left, centre, right)
-                owner = blocks.all.cells.div(blocks.all.rows.size(1), rounding_mode="floor")
-                self._cuts[key] = Cut(blocks, owner, centre, self._tables(blocks, like.new_empty(0)))
+                owner, _ = blocks.all.coordinates()
+                tables = self._tables(blocks, like.new_empty(0))
+                self._cuts[key] = Cut(blocks, owner, centre, blocks.centre.coordinates(), tables)
         return self._cuts[key]
 
 
-Outputs = tuple[Tensor, Tensor, Tensor]  # streams (S,), rows of each (S,), packed rows (K, D)
+Outputs = tuple[Tensor, Tensor, Tensor]  # stream (K,) of each row, its place in this step (K,), rows (K, D)
 
 
 def check_chunk(chunk: Tensor, batch: int, feature_dim: int) -> None:
@@ -133,21 +138,13 @@ def check_chunk(chunk: Tensor, batch: int, feature_dim: int) -> None:
         raise ValueError(f"step: chunk of shape {tuple(chunk.shape)} must be ({batch}, T, {feature_dim})")
 
 
-def join_outputs(outputs: list[Outputs], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Outputs of all rounds as (B, T', D), zero behind each stream's own, and their counts (B,)."""
-    emitted = torch.zeros(like.size(0), dtype=torch.int64, device=like.device)
-    streams, places = [], []
-    for ready, sizes, _ in outputs:
-        stream = ready.repeat_interleave(sizes)
-        begin = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
-        places.append(emitted[stream] + torch.arange(stream.numel(), device=like.device) - begin)
-        streams.append(stream)
-        emitted = emitted.index_add(0, ready, sizes)
+def join_outputs(outputs: list[Outputs], emitted: Tensor, like: Tensor) -> Tensor:
+    """Outputs of all rounds as (B, T', D), zero behind each stream's own `emitted` (B,)."""
     hidden = like.new_zeros(like.size(0), int(emitted.max()), like.size(2))
     if not outputs:
-        return hidden, emitted
-    rows = torch.cat([packed for _, _, packed in outputs])
-    return hidden.index_put((torch.cat(streams), torch.cat(places)), rows), emitted
+        return hidden
+    streams, places, rows = map(torch.cat, zip(*outputs, strict=True))
+    return hidden.index_put((streams, places), rows)
 
 
 def put_streams(value: Tensor, new: Tensor, streams: Tensor) -> Tensor:

@@ -75,8 +75,7 @@ class BlockTables:
         self.right = (first + centre[:, None] + _columns(right)).clamp(max=last)
         self.reverse = (first + size[:, None] - 1 - _columns(blocks.all)).clamp(min=0)
         width = blocks.all.rows.size(1)
-        block = blocks.all.cells.div(width, rounding_mode="floor")
-        column = blocks.all.cells - block * width
+        block, column = blocks.all.coordinates()
         # Right contexts stand behind the widest centre, whatever the width of their own: only full centres
         # have one.
         self.ahead = block * (self.centre.size(1) + self.right.size(1)) + column
