@@ -124,22 +124,25 @@ class AcousticModel(nn.Module):
         hidden, lengths = self.encoder(self.normalise(features), lengths)
         return self.score(hidden), lengths
 
-    def forward_levels(self, features: Tensor, lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """As `forward`, with the log-probabilities of the iterated-loss layers behind the model's own."""
+    def forward_levels(
+        self, features: Tensor, lengths: Tensor, memory: Memory | None = None
+    ) -> tuple[list[Tensor], Tensor, Memory | None]:
+        """As `forward`, with the log-probabilities of the iterated-loss layers behind the model's own.
+
+        Args:
+            memory: of what each utterance follows, if it is handed on; what they hand on in turn is returned.
+        """
         self._check(features)
-        encoded = self.encoder.encode(self.normalise(features), lengths)
-        return self._levels(encoded), encoded.lengths
+        if memory is None:
+            encoded = self.encoder.encode(self.normalise(features), lengths)
+        else:
+            assert isinstance(self.encoder, AugmentedMemoryEncoder)
+            encoded, memory = self.encoder.encode_after(self.normalise(features), lengths, memory)
+        return self._levels(encoded), encoded.lengths, memory
 
     def _levels(self, encoded: Encoded) -> list[Tensor]:
         lower = zip(self.auxiliary, encoded.taps, strict=True)
         return [self.score(encoded.hidden), *(output(tap).float().log_softmax(dim=-1) for output, tap in lower)]
-
-    def forward_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[list[Tensor], Tensor, Memory]:
-        """As `forward_levels`, with the memory of what each utterance follows, and what it hands on in turn."""
-        self._check(features)
-        assert isinstance(self.encoder, AugmentedMemoryEncoder)
-        encoded, memory = self.encoder.encode_after(self.normalise(features), lengths, memory)
-        return self._levels(encoded), encoded.lengths, memory
 
     def init_state(self, batch: int) -> Any:
         """The state before the first chunk of `batch` streams (see the encoder)."""

@@ -1,19 +1,22 @@
 """The processes that train one model together: torchrun starts them, gloo or NCCL adds up what they found.
 
-Sums over all utterances are what is exchanged, never means, so that the result does not depend on how utterances were
-shared out. Every process must make the same calls in the same order.
+Every process must make the same calls in the same order.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from augmem.encoder import Memory
+from augmem.model import AcousticModel
 
 
 @dataclass(frozen=True)
@@ -75,16 +78,30 @@ class Team:
         """What the leader has in the place of `value`."""
         return self.gather(value)[0]
 
-    def add_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Replace each gradient by the sum over all processes, in one exchange.
-
-        This takes the place of DistributedDataParallel, which gives means and hangs when one process has no batch.
-        """
+    def replicate(self, model: AcousticModel) -> nn.Module:
+        """The model's training form, whose gradients are means over all processes after each `exchanging` pass."""
+        network = TrainingForm(model)
         if self.size == 1:
-            return
-        listed = list(parameters)
-        found = [p.grad if p.grad is not None else torch.zeros_like(p) for p in listed]
-        flat = torch.cat([gradient.flatten() for gradient in found])
-        distributed.all_reduce(flat)
-        for parameter, part in zip(listed, flat.split([p.numel() for p in listed]), strict=True):
-            parameter.grad = part.view_as(parameter)
+            return network
+        leaves_out = model.encoder.config.layer_drop > 0
+        return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=leaves_out)
+
+
+class TrainingForm(nn.Module):
+    """`AcousticModel.forward_levels` as a module's forward, which is what DistributedDataParallel watches over."""
+
+    def __init__(self, model: AcousticModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, features: Tensor, lengths: Tensor, memory: Memory | None = None
+    ) -> tuple[list[Tensor], Tensor, Memory | None]:
+        return self.model.forward_levels(features, lengths, memory)
+
+
+def exchanging(network: nn.Module, last: bool) -> AbstractContextManager[None]:
+    """For a forward and backward pass: gradients are exchanged in the `last` one of an update, along the way."""
+    if last or not isinstance(network, DistributedDataParallel):
+        return nullcontext()
+    return network.no_sync()

@@ -28,7 +28,7 @@ from augmem.training.memory import LaneMemory
 from augmem.training.metrics import Log, Stopwatch, Sums
 from augmem.training.objective import Objective
 from augmem.training.schedule import ctc_weight, learning_rate
-from augmem.training.team import Team
+from augmem.training.team import Team, exchanging
 from augmem.training.validation import validate
 from augmem.training.weights import RunningAverage, average_models, best_epochs, stalled
 
@@ -86,6 +86,7 @@ class Trainer:
         self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
         self.running = RunningAverage(self.model, config.running_average) if config.weights == "running" else None
         self.lanes = lane_memory(self.model, config)
+        self.network = self.team.replicate(self.model)
         self.at = Position()
         self.dev_losses: dict[int, float] = {}
         self.skips = SkipList()
@@ -164,16 +165,21 @@ class Trainer:
         self.ctc_weight = self._ctc_weight()
         self.optimiser.zero_grad(set_to_none=True)
         sums, batch = Sums(), None
-        for number in filter(self._is_mine, numbers):
+        mine = list(filter(self._is_mine, numbers))
+        for number in mine:
             batch = next(batches)
-            sums += self._backward(batch, number, watch)
+            with exchanging(self.network, number == mine[-1]):
+                sums += self._backward(batch, number, watch)
+        if not mine:
+            self._add_nothing()
         with watch.part("exchange"):
             sums = Sums.from_tensor(self.team.total(sums.to_tensor()))
-            self.team.add_gradients(self.model.parameters())
         with watch.part("optimiser"):
             for parameter in self.model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad /= max(1.0, sums.frames)
+                if parameter.grad is None:  # of a layer that all batches dropped
+                    parameter.grad = torch.zeros_like(parameter)
+                # so far a sum over frames, which the team has divided by its size
+                parameter.grad *= self.team.size / max(1.0, sums.frames)
             self.scaler.unscale_(self.optimiser)
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
             self._step_if_finite(sums.loss, norm, batch)
@@ -197,13 +203,19 @@ class Trainer:
         sums.input_frames = float(batch.lengths.sum())
         return sums
 
+    def _add_nothing(self) -> None:
+        """Take part in the exchange of gradients without a batch: an epoch's last update may have too few for all."""
+        silence = torch.zeros(1, self.model.encoder.chunk_frames, self.model.description.feature_dim)
+        levels, _, _ = self.network(silence.to(self.device), torch.tensor([silence.size(1)], device=self.device))
+        (0 * torch.stack([level.sum() for level in levels]).sum()).backward()
+
     def _score(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """As `AcousticModel.forward_levels`; where a batch goes on with sessions, with memory of what came before."""
         features, lengths = batch.features.to(self.device), batch.lengths.to(self.device)
         if self.lanes is None or batch.lanes is None or batch.begins is None:
-            return self.model.forward_levels(features, lengths)
+            return self.network(features, lengths)[:2]
         lanes, begins = batch.lanes.to(self.device), batch.begins.to(self.device)
-        levels, lengths, memory = self.model.forward_after(features, lengths, self.lanes.take(lanes, begins))
+        levels, lengths, memory = self.network(features, lengths, self.lanes.take(lanes, begins))
         self.lanes.put(lanes, memory)
         return levels, lengths
 

@@ -54,7 +54,8 @@ def stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
     """Whether the last `patience` epochs have brought nothing better than what was before them."""
     if patience is None or not dev_losses:
         return False
-    return max(dev_losses) - best_epochs(dev_losses, 1)[0] >= patience
+    first_best = min(dev_losses, key=lambda epoch: (dev_losses[epoch], epoch))
+    return max(dev_losses) - first_best >= patience
 
 
 def average_models(paths: Sequence[Path], output: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -42,7 +43,7 @@ def member(folders: Folders, output: Path, **changes: object) -> Trainer:
     return trainer(folders, output, **(SETTINGS | changes))
 
 
-def torchrun(folders: Folders, output: Path, processes: int, **options: str) -> subprocess.Popen[str]:
+def torchrun(folders: Folders, output: Path, processes: int, **options: float) -> subprocess.Popen[str]:
     """`processes` of this file's main, restarted up to three times."""
     output.mkdir(exist_ok=True)
     command = [
@@ -84,8 +85,16 @@ def test_two_processes_train_as_one_with_twice_the_batches(folders: Folders, alo
     assert_same_weights(tmp_path, alone)
 
 
+def test_processes_without_a_batch_hold_up_nobody(folders: Folders, tmp_path: Path) -> None:
+    """Four batches an epoch, three an update; and layers are dropped here and there, so that not all have gradients."""
+    settings = {"accumulate": 3, "layers": 3, "layer_drop": 0.5}
+    finish(torchrun(folders, tmp_path / "three", 3, **settings))
+    assert member(folders, tmp_path / "one", **settings).run()
+    assert losses(tmp_path / "three") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
 def test_a_run_may_go_on_with_another_number_of_processes(folders: Folders, alone: Path, tmp_path: Path) -> None:
-    finish(torchrun(folders, tmp_path, 2, checkpoint_every="1", updates="3"))
+    finish(torchrun(folders, tmp_path, 2, checkpoint_every=1, updates=3))
     assert len(losses(tmp_path)) == 3
     assert member(folders, tmp_path).run()
     assert losses(tmp_path) == pytest.approx(losses(alone), rel=1e-5)
@@ -93,7 +102,7 @@ def test_a_run_may_go_on_with_another_number_of_processes(folders: Folders, alon
 
 
 def test_a_killed_process_is_started_again_and_the_run_goes_on(folders: Folders, alone: Path, tmp_path: Path) -> None:
-    team = torchrun(folders, tmp_path, 2, checkpoint_every="1", pause="0.3")
+    team = torchrun(folders, tmp_path, 2, checkpoint_every=1, pause=0.3)
     while len(checkpoints(tmp_path)) < 2 and team.poll() is None:
         time.sleep(0.05)
     victim = int((tmp_path / "rank-1.pid").read_text())
@@ -114,15 +123,16 @@ def test_a_team_must_be_able_to_share_an_update() -> None:
 def main(lang: str, graphs: str, output: str, *options: str) -> None:
     """One process of a team; it rests `pause` seconds before each update, and is gone after so many `updates`."""
     logging.basicConfig(level=logging.INFO)
-    given = {name: float(value) for name, value in (option.split("=") for option in options)}
+    given = {name: json.loads(value) for name, value in (option.split("=") for option in options)}
+    updates, pause = given.pop("updates", None), given.pop("pause", 0)
     (Path(output) / f"rank-{os.environ['RANK']}.pid").write_text(str(os.getpid()))
-    run = member((Path(lang), Path(graphs)), Path(output), checkpoint_every=int(given.get("checkpoint_every", 200)))
+    run = member((Path(lang), Path(graphs)), Path(output), **given)
     update = run._update
 
     def watched(*arguments: Any) -> Any:
-        if run.at.step == given.get("updates"):
+        if run.at.step == updates:
             os._exit(0)
-        time.sleep(given.get("pause", 0))
+        time.sleep(pause)
         return update(*arguments)
 
     run._update = watched  # type: ignore[method-assign]

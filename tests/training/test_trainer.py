@@ -58,8 +58,8 @@ def trainer(folders: tuple[Path, Path], output: Path, cuts: CutSet = CUTS, **cha
     lang, graphs = folders
     output.mkdir(exist_ok=True)
     units = Lang.load(lang)
-    encoder = replace(ENCODER, iterated_loss_layers=changes.pop("iterated_loss_layers", ()))  # type: ignore[arg-type]
-    description = ModelDescription(encoder, 20, 0.01, units.num_units, units.content_hash)
+    shape: dict = {name: changes.pop(name) for name in vars(ENCODER).keys() & changes.keys()}
+    description = ModelDescription(replace(ENCODER, **shape), 20, 0.01, units.num_units, units.content_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
     config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
     return Trainer(config, description, lang, graphs, cuts, cuts, output)
@@ -225,7 +225,7 @@ def test_a_model_of_other_weights_survives_a_kill(folders: tuple[Path, Path], tm
 
 
 def test_a_run_that_no_longer_improves_stops_early(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    run = trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0, learning_rate=1e-12, patience=2)
+    run = trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0, learning_rate=1e-30, patience=2)
     assert run.run() and run.at.epoch < 50
     assert trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0).at.epoch == run.at.epoch
 
