@@ -6,7 +6,7 @@ frames. Nothing is averaged here; divide `Scores.loss()` by the number of frames
 
 from augmem.objective.cross_entropy import cross_entropy_scores
 from augmem.objective.ctc import ctc_scores
-from augmem.objective.mmi import LatticeFreeMmi
+from augmem.objective.mmi import LatticeFreeMmi, occupancy
 from augmem.objective.scores import Scores, make_scores
 
-__all__ = ["LatticeFreeMmi", "Scores", "cross_entropy_scores", "ctc_scores", "make_scores"]
+__all__ = ["LatticeFreeMmi", "Scores", "cross_entropy_scores", "ctc_scores", "make_scores", "occupancy"]

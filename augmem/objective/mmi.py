@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -57,7 +57,16 @@ class LatticeFreeMmi:
 
 def doubts(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
     """(B, T, V) how unlikely each output is in each frame, given that the transcript was said: 0 to 1, no gradient."""
+    return 1 - occupancy(lambda scores: graphs_score(scores, lengths, graphs), log_probs)
+
+
+def occupancy(total: Callable[[Tensor], Tensor], log_probs: Tensor) -> Tensor:
+    """(B, T, V) share of the paths that pass through each output in each frame; no gradient.
+
+    Args:
+        total: total scores (B,) of all paths; their derivative is what is asked for.
+    """
     with torch.enable_grad():
         leaf = log_probs.detach().requires_grad_()
-        (posterior,) = torch.autograd.grad(graphs_score(leaf, lengths, graphs).sum(), leaf)
-    return 1 - posterior
+        (shares,) = torch.autograd.grad(total(leaf).sum(), leaf)
+    return shares

@@ -110,9 +110,8 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
         )  # fmt: skip
 
     caption = (
-        "Wrong speech sounds (or subword units) in speech the training never saw, before any lexicon or "
-        "language model helps. LF-MMI leaves part of the decision to these: under it this rate may rise while "
-        "the words get better."
+        "Wrong speech sounds (or subword units) in speech the training never saw, before any lexicon or language "
+        "model of words helps. From LF-MMI on, a small model of which sounds follow one another has its say."
     )
     return Chart("Unit error rate", caption, _svg("errors", draw, "%"))
 

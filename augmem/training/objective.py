@@ -11,7 +11,7 @@ from torch import Tensor
 from augmem.graph import Denominator, NumeratorCompiler, load_fsa, output_units
 from augmem.lang import Lang
 from augmem.model import ModelDescription
-from augmem.objective import LatticeFreeMmi, Scores, cross_entropy_scores, ctc_scores
+from augmem.objective import LatticeFreeMmi, Scores, cross_entropy_scores, ctc_scores, occupancy
 from augmem.training.config import TrainingConfig
 from augmem.training.labels import read_labels
 from augmem.training.metrics import Sums
@@ -76,6 +76,14 @@ class Objective:
             loss = loss + self.iterated_loss * self._level(lower, lengths, texts, ctc_weight, ids)[0]
         sums.loss = float(loss.detach())
         return loss, valid, sums
+
+    def reading(self, log_probs: Tensor, lengths: Tensor, ctc_weight: float) -> Tensor:
+        """The best output at each frame (B, T): by the model alone while CTC trains it; under LF-MMI, which leaves part
+        of the decision to the phone LM, by all paths of the denominator.
+        """
+        if ctc_weight == 1:
+            return log_probs.argmax(-1)
+        return occupancy(lambda scores: self.mmi.denominator(scores, lengths), log_probs).argmax(-1)
 
     def _level(
         self, log_probs: Tensor, lengths: Tensor, texts: list[str], ctc_weight: float, ids: Sequence[str] | None

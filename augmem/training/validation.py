@@ -1,4 +1,4 @@
-"""What a model makes of the dev set: loss per frame, and errors of the best unit at each frame."""
+"""What a model makes of the dev set: loss per frame, and errors of the best units."""
 
 from __future__ import annotations
 
@@ -21,12 +21,10 @@ SILENT = ("SIL",)
 def validate(
     model: AcousticModel, cuts: CutSet, objective: Objective, lang: Lang, max_duration: float, ctc_weight: float
 ) -> dict[str, float]:
-    """The loss in force, and the unit error rate of the best path without any LM, against first pronunciations.
+    """The loss in force, and the unit error rate of the best output at each frame, against first pronunciations.
 
-    Dev is not aligned: where training has cross-entropy, its loss is CTC's.
-
-    The rate follows CTC's progress well. LF-MMI leaves part of the decision to the graph, so under it the rate may
-    rise while the words get better: the decoder has the last word.
+    Dev is not aligned: where training has cross-entropy, its loss is CTC's. Where CTC hands over to LF-MMI the rate
+    falls at once, because from there on the phone LM helps to decide (`Objective.reading`).
     """
     device = model.output.weight.device
     sums, errors, units = Sums(), 0, 0
@@ -36,7 +34,8 @@ def validate(
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
             _, _, part = objective([log_probs], lengths, batch.texts, ctc_weight)
             sums += part
-            for row, length, text in zip(log_probs.argmax(-1).tolist(), lengths.tolist(), batch.texts, strict=True):
+            outputs = objective.reading(log_probs, lengths, ctc_weight).tolist()
+            for row, length, text in zip(outputs, lengths.tolist(), batch.texts, strict=True):
                 reference = reference_units(lang, text)
                 found = best_path_units(lang, row[:length], objective.output_units)
                 errors += kaldialign.edit_distance(reference, found)["total"]

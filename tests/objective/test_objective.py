@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, ctc_loss
 
 from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, graphs_score
-from augmem.objective import LatticeFreeMmi, cross_entropy_scores, ctc_scores
+from augmem.objective import LatticeFreeMmi, cross_entropy_scores, ctc_scores, occupancy
 from tests.graph.toy_lang import ToyLang
 
 LETTERS = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
@@ -110,6 +110,20 @@ def test_boosting_raises_rivals_by_the_numerators_doubt(mmi: LatticeFreeMmi) -> 
     torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
         assert boosted(log_probs, lengths, texts).denominator.item() == pytest.approx(rivals.item(), abs=1e-4)
+
+
+def test_occupancy_is_what_is_lost_without_an_output(mmi: LatticeFreeMmi) -> None:
+    """Paths through an output in a frame are those that are gone when it is forbidden there."""
+    log_probs, lengths = random_batch(mmi, 5, 2.0)
+    log_probs = log_probs[1:2].double()
+    whole = mmi.denominator(log_probs, lengths[1:2])
+    shares = occupancy(lambda scores: mmi.denominator(scores, lengths[1:2]), log_probs)
+    torch.testing.assert_close(shares.sum(2)[0], (torch.arange(12) < 8).double())
+    for output in range(log_probs.size(2)):
+        without = log_probs.clone()
+        without[0, 3, output] = -1e4
+        lost = -math.expm1(mmi.denominator(without, lengths[1:2]).item() - whole.item())
+        assert shares[0, 3, output].item() == pytest.approx(lost, abs=1e-8)
 
 
 def test_cross_entropy_equals_torchs() -> None:
