@@ -264,8 +264,8 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
         utterances = {part: list(decoding_utterances(experiment, part)) for part in parts_in_use}
         decode_parts(
             config, scores, utterances, experiment.lang, experiment.graphs, output,
-            rescoring_lm=experiment.lm / "rescoring.arpa", neural_lm=neural, jobs=jobs,
-            time_of=scores.time_of, origin=scores.origin, scheduler=scheduler,
+            language_models=(experiment.lm / "first_pass.arpa", experiment.lm / "rescoring.arpa"),
+            neural_lm=neural, jobs=jobs, time_of=scores.time_of, origin=scores.origin, scheduler=scheduler,
         )  # fmt: skip
         tune(output, parts.dev, config)
 

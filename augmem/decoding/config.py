@@ -42,7 +42,7 @@ class DecodingConfig:
     nbest_beam: float = 10.0
     nbest_tokens: int = 2000
     rescoring: Literal["lattice", "nbest"] = "lattice"
-    rescoring_beam: float = 8.0
+    rescoring_beam: float = 6.0
     rescoring_arcs: int = 300_000
     write_lattices: bool = False
     retries: int = 2

@@ -35,7 +35,7 @@ from augmem.decoding.records import (
     write_nbest,
     write_text_gz,
 )
-from augmem.decoding.rescoring import NgramModel, TooLarge, rescored
+from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored, sentence_score
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
 from augmem.graph import Origin
@@ -68,7 +68,7 @@ class Room:
         words: word id -> word.
         graph: HLG.pt.
         origin: the model's lang folder and topology, which must be the graph's.
-        rescoring_lm: ARPA file of the larger language model; None: no rescoring.
+        language_models: ARPA files of the graph's language model and of the larger one; None: no rescoring.
         neural_lm: a neural model for the rescored lists.
         silent: units that are no sound: blank and silence.
         time_of: seconds at which a frame of scores begins.
@@ -79,7 +79,7 @@ class Room:
     words: Mapping[int, str]
     graph: Path
     origin: Origin | None
-    rescoring_lm: Path | None
+    language_models: tuple[Path, Path] | None
     neural_lm: Path | None
     silent: tuple[int, ...]
     time_of: Callable[[int], float]
@@ -108,7 +108,7 @@ def decode(
     lang_dir: Path,
     graph_dir: Path,
     output: Path,
-    rescoring_lm: Path | None = None,
+    language_models: tuple[Path, Path] | None = None,
     jobs: int = 1,
     time_of: Callable[[int], float] = float,
     neural_lm: Path | None = None,
@@ -124,8 +124,8 @@ def decode(
         parts: name -> utterances.
         lang_dir: holds words.txt and tokens.txt.
         graph_dir: holds HLG.pt.
-        rescoring_lm: ARPA file of the larger language model; without it nothing is rescored. Each worker process
-            reads it.
+        language_models: ARPA files of the graph's language model and of the larger one that is to take its place;
+            without them nothing is rescored. Each worker process reads them.
         jobs: worker processes; with 1 everything happens in this one.
         time_of: seconds at which a frame of scores begins; picklable. By default times are frames.
         neural_lm: a neural language model whose opinion of the rescored lists is averaged with the larger model's.
@@ -135,7 +135,7 @@ def decode(
     words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
     silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
     silent = (0,) if silence is None else (0, silence)
-    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, origin, rescoring_lm, neural_lm, silent, time_of)
+    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, origin, language_models, neural_lm, silent, time_of)
     with Workers(room, jobs, scheduler) as workers:
         for part, utterances in parts.items():
             started = time.time()
@@ -218,7 +218,10 @@ class Worker:
     def __init__(self, room: Room) -> None:
         self.room, self.config = room, room.config
         self.graph = DecodingGraph.load(room.graph, room.origin)
-        self.model = NgramModel(room.rescoring_lm) if room.rescoring_lm else None
+        self.larger: NgramModel | None = None
+        if room.language_models:
+            smaller, self.larger = map(NgramModel, room.language_models)
+            self.exchange = Exchange(smaller, self.larger)
         self.neural = NeuralLm.load(room.neural_lm) if room.neural_lm else None
         self.numbers = {word: index for index, word in room.words.items()}
 
@@ -231,44 +234,36 @@ class Worker:
     def answer(self, utterance: Utterance, found: Found) -> Answer:
         """One utterance's lists, and what else is to be known about its lattice."""
         lattice = found.lattice
-        lists, too_large, unseen = {FIRST_PASS: self.first_pass(lattice)}, "", frozenset[str]()
-        if self.model:
-            self.model.unseen.clear()
-            lists[RESCORED], too_large = self.rescored(lattice, lists[FIRST_PASS], self.model)
-            unseen = frozenset(self.model.unseen)
-        if self.model and self.neural:
-            lists[NEURAL] = averaged(lists[RESCORED], self.neural)
+        lists, too_large, unseen = {FIRST_PASS: self.listed(lattice)}, "", frozenset[str]()
+        if self.larger:
+            self.larger.unseen.clear()
+            lists[RESCORED], too_large = self.rescored(lattice, lists[FIRST_PASS])
+            unseen = frozenset(self.larger.unseen)
+        if self.larger and self.neural:
+            lists[NEURAL] = averaged(lists[RESCORED], self.larger, self.neural)
         errors = lattice_oracle_errors(lattice, [self.numbers.get(word, NO_WORD) for word in utterance.reference])
         entry = NbestEntry(utterance, found.search.value, lattice.density, errors, lists)
         text = as_kaldi_text(utterance.id, lattice) if self.config.write_lattices else ""
         return Answer(entry, too_large, unseen, text)
 
-    def first_pass(self, lattice: Lattice) -> tuple[Hypothesis, ...]:
-        """The decoding graph's list."""
+    def listed(self, lattice: Lattice) -> tuple[Hypothesis, ...]:
+        """The best hypotheses of a lattice."""
         scale = self.config.acoustic_scale
         return tuple(self.spelt(path, (path.total - path.graph) / scale) for path in self.paths(lattice))
 
-    def rescored(
-        self, lattice: Lattice, first: Sequence[Hypothesis], model: NgramModel
-    ) -> tuple[tuple[Hypothesis, ...], str]:
-        """The larger model's list of the whole lattice; or, and then why, its scores of the first pass's list.
-
-        Of the rescored lattice the best alignments count, not their sum: the ambiguity of a back-off grammar (see
-        `nbest.py`) has left copies of paths in the lattice, which under the larger model weigh the same.
-        """
+    def rescored(self, lattice: Lattice, first: Sequence[Hypothesis]) -> tuple[tuple[Hypothesis, ...], str]:
+        """The larger model's list of the whole lattice; or, and then why, its scores of the first pass's list."""
         if self.config.rescoring == "lattice" and not lattice.is_empty:
             try:
                 narrow = pruned(lattice, self.config.rescoring_beam)
-                larger = rescored(narrow, model, self.room.words, self.config.rescoring_arcs)
+                return self.listed(rescored(narrow, self.exchange, self.room.words, self.config.rescoring_arcs)), ""
             except TooLarge as reason:
-                return self.rescored_list(first, model), str(reason)
-            scale = self.config.acoustic_scale
-            return tuple(self.spelt(path, (path.best - path.graph) / scale) for path in self.paths(larger)), ""
-        return self.rescored_list(first, model), ""
+                return self.rescored_list(first), str(reason)
+        return self.rescored_list(first), ""
 
-    def rescored_list(self, first: Sequence[Hypothesis], model: NgramModel) -> tuple[Hypothesis, ...]:
+    def rescored_list(self, first: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
         """The first pass's list with the larger model's scores."""
-        return tuple(replace(hypothesis, lm=round(model.sentence(hypothesis.words), 4)) for hypothesis in first)
+        return tuple(replace(h, lm=round(h.lm + sentence_score(self.exchange, h.words), 4)) for h in first)
 
     def paths(self, lattice: Lattice) -> list[WordPath]:
         """The best word sequences, within the configured limits."""
@@ -283,10 +278,11 @@ class Worker:
         return Hypothesis(words, round(am, 4), round(path.graph, 4), times)
 
 
-def averaged(listed: Sequence[Hypothesis], model: NeuralLm) -> tuple[Hypothesis, ...]:
-    """A rescored list with the mean of both models' log-probabilities."""
-    scores = model.log_probabilities([hypothesis.words for hypothesis in listed])
-    return tuple(replace(h, lm=round((h.lm + score) / 2, 4)) for h, score in zip(listed, scores, strict=True))
+def averaged(listed: Sequence[Hypothesis], larger: NgramModel, neural: NeuralLm) -> tuple[Hypothesis, ...]:
+    """A rescored list with the mean of both models' log-probabilities in the place of the larger model's."""
+    scores = neural.log_probabilities([hypothesis.words for hypothesis in listed])
+    gains = [(score - sentence_score(larger, h.words)) / 2 for h, score in zip(listed, scores, strict=True)]
+    return tuple(replace(h, lm=round(h.lm + gain, 4)) for h, gain in zip(listed, gains, strict=True))
 
 
 _worker: Worker | None = None  # of this process; the pool's initialiser sets it

@@ -1,8 +1,12 @@
-"""A second opinion: the exact scores of a larger n-gram model, on whole lattices and on single sentences.
+"""A second opinion: a larger n-gram model in the place of the first pass's, on whole lattices and on sentences.
 
-The lattice is walked frame by frame with the model's state beside its own (Ljolje et al. 1999, on-the-fly composition):
+The lattice is walked frame by frame with the models' state beside its own (Ljolje et al. 1999, on-the-fly composition):
 each pair of both becomes a state of the new lattice. KenLM knows the smallest state that matters, so paths
 join as early as they can, and back-off is walked as the model means it, without the ambiguity of epsilon arcs.
+
+The difference of both models is added to what the decoding graph said, as Kaldi does it. So what is not the language
+model's stays (pronunciations, silences), and so do the weights of a path's copies: a back-off grammar in a graph is
+ambiguous (see `nbest`), and copies of equal weight would count a path as often as there are.
 
 Letters: A arcs, N states alive at a frame.
 """
@@ -14,6 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import kenlm
 import numpy as np
@@ -26,6 +31,22 @@ END = "</s>"
 
 class TooLarge(ValueError):  # noqa: N818 - a fact about a lattice, not a mistake
     """A lattice has more arcs under the larger model than are allowed."""
+
+
+class LanguageModel(Protocol):
+    """Scores of words after words; states are numbers, 0 is a sentence's beginning."""
+
+    def extend(self, state: int, word: str) -> tuple[int, float]:
+        """The state after one more word, and the word's score, a natural logarithm."""
+
+
+def sentence_score(model: LanguageModel, words: Sequence[str]) -> float:
+    """Score of words and the end of the sentence."""
+    state, total = 0, 0.0
+    for word in (*words, END):
+        state, score = model.extend(state, word)
+        total += score
+    return total
 
 
 class NgramModel:
@@ -53,7 +74,7 @@ class NgramModel:
         self.unseen: Counter[str] = Counter()
 
     def extend(self, state: int, word: str) -> tuple[int, float]:
-        """The state after one more word, and log p(word | state). State 0 is the sentence's beginning."""
+        """The state after one more word, and log p(word | state)."""
         if (state, word) not in self.known:
             after = kenlm.State()
             score = self.model.BaseScore(self.states[state], word, after)
@@ -65,17 +86,31 @@ class NgramModel:
             self.known[state, word] = number, max(score, UNSEEN) * math.log(10)
         return self.known[state, word]
 
-    def sentence(self, words: Sequence[str]) -> float:
-        """log p(words, end of sentence)."""
-        state, total = 0, 0.0
-        for word in (*words, END):
-            state, score = self.extend(state, word)
-            total += score
-        return total
+
+class Exchange:
+    """A larger model in a smaller one's place: scores are the differences of theirs."""
+
+    def __init__(self, smaller: LanguageModel, larger: LanguageModel) -> None:
+        self.smaller, self.larger = smaller, larger
+        self.states = [(0, 0)]
+        self.numbers = {(0, 0): 0}
+        self.known: dict[tuple[int, str], tuple[int, float]] = {}
+
+    def extend(self, state: int, word: str) -> tuple[int, float]:
+        """The state after one more word, and what it is worth to the larger model above the smaller one."""
+        if (state, word) not in self.known:
+            smaller, larger = self.states[state]
+            smaller, before = self.smaller.extend(smaller, word)
+            larger, after = self.larger.extend(larger, word)
+            number = self.numbers.setdefault((smaller, larger), len(self.states))
+            if number == len(self.states):
+                self.states.append((smaller, larger))
+            self.known[state, word] = number, after - before
+        return self.known[state, word]
 
 
-def rescored(lattice: Lattice, model: NgramModel, words: Mapping[int, str], max_arcs: int) -> Lattice:
-    """The lattice's paths with the model's score as `graph`; whatever the decoding graph said is left out.
+def rescored(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], max_arcs: int) -> Lattice:
+    """The lattice's paths with the model's scores added to `graph`.
 
     Args:
         words: word id -> word.
@@ -111,12 +146,12 @@ def rescored(lattice: Lattice, model: NgramModel, words: Mapping[int, str], max_
         words=lattice.words[kept],
         begun=lattice.begun[kept],
         acoustic=lattice.acoustic[kept],
-        graph=np.concatenate(graph),
+        graph=lattice.graph[kept] + np.concatenate(graph),
     )
 
 
 def follow(
-    model: NgramModel, spelling: Mapping[int, str], contexts: Ints, words: Ints, final: np.ndarray
+    model: LanguageModel, spelling: Mapping[int, str], contexts: Ints, words: Ints, final: np.ndarray
 ) -> tuple[Ints, Floats]:
     """The model's states (A,) after each arc's words (A, K), or after the sentence's end; and the scores (A,)."""
     contexts, scores = contexts.copy(), np.zeros(len(contexts))
@@ -128,7 +163,7 @@ def follow(
 
 
 def step(
-    model: NgramModel, spelling: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
+    model: LanguageModel, spelling: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
 ) -> None:
     """Extend the contexts of some rows by their words, in place."""
     if len(rows) == 0:

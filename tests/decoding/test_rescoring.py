@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, words_on
 from augmem.decoding.kaldi import as_kaldi_text, read_kaldi_text
 from augmem.decoding.lattice import arc_posteriors, pruned
-from augmem.decoding.rescoring import NgramModel, TooLarge, rescored
+from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored, sentence_score
 from augmem.decoding.search import DecodingGraph, empty_lattice
 
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -48,11 +48,36 @@ ngram 3=2
 \\end\\
 """
 
+BIGRAM = """\\data\\
+ngram 1=6
+ngram 2=1
+
+\\1-grams:
+-99\t<s>\t-0.4
+-0.5\t</s>
+-0.4\tONE\t-0.3
+-0.9\tTWO
+-0.7\tTO
+-1.1\tTOO
+
+\\2-grams:
+-0.6\tONE TWO
+
+\\end\\
+"""
+
 
 @pytest.fixture(scope="module")
 def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lm") / "trigram.arpa"
     path.write_text(TRIGRAM)
+    return path
+
+
+@pytest.fixture(scope="module")
+def bigram(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("lm") / "bigram.arpa"
+    path.write_text(BIGRAM)
     return path
 
 
@@ -77,23 +102,25 @@ def profile(lattice: Lattice) -> list[tuple[tuple[int, ...], tuple[int, ...], fl
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 6))
-def test_every_path_gets_the_sentence_score_that_kenlm_gives_it(arpa: Path, seed: int, frames: int) -> None:
-    lattice, oracle = toy_lattice(seed, frames), kenlm.Model(str(arpa))
-    larger = rescored(lattice, NgramModel(arpa), WORDS, 10**6)
+def test_every_path_has_one_models_sentence_score_in_the_place_of_the_others(
+    arpa: Path, bigram: Path, seed: int, frames: int
+) -> None:
+    lattice, oracles = toy_lattice(seed, frames), [kenlm.Model(str(path)) for path in (bigram, arpa)]
+    larger = rescored(lattice, Exchange(NgramModel(bigram), NgramModel(arpa)), WORDS, 10**6)
     before, after = profile(lattice), profile(larger)
     assert [row[:3] for row in before] == [row[:3] for row in after]
-    for words, _, _, graph in after:
-        expected = oracle.score(" ".join(WORDS[word] for word in words)) * np.log(10)
-        assert graph == pytest.approx(expected, abs=2e-3)
+    for (words, _, _, old), (_, _, _, new) in zip(before, after, strict=True):
+        smaller, bigger = (oracle.score(" ".join(WORDS[word] for word in words)) * np.log(10) for oracle in oracles)
+        assert new == pytest.approx(old - smaller + bigger, abs=2e-3)
     frames_of = [larger.frame[larger.arcs_of(frame)] for frame in larger.frames()]
     assert all((found == frame).all() and len(found) for frame, found in enumerate(frames_of))
 
 
 def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
     model = NgramModel(arpa)
-    assert model.sentence(["ONE", "TO"]) == pytest.approx(np.log(10) * (-0.2 - 0.1 - 0.15))
+    assert sentence_score(model, ["ONE", "TO"]) == pytest.approx(np.log(10) * (-0.2 - 0.1 - 0.15))
     assert not model.unseen
-    assert model.sentence(["ELSE"]) == pytest.approx(np.log(10) * (-7.0 - 0.9), abs=0.8)
+    assert sentence_score(model, ["ELSE"]) == pytest.approx(np.log(10) * (-7.0 - 0.9), abs=0.8)
     assert set(model.unseen) == {"ELSE"}
     with pytest.raises(ValueError, match="not an n-gram model"):
         NgramModel(arpa.with_name("none.arpa"))
