@@ -98,7 +98,7 @@ data=${data:-data/$corpus}
 name=$(basename "$config" .yaml)
 exp=${exp:-exp/$corpus-$name}
 if $dry_run; then
-  exp=$exp-dry
+  exp=${exp%/}-dry
   overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
