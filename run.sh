@@ -98,7 +98,7 @@ data=${data:-data/$corpus}
 name=$(basename "$config" .yaml)
 exp=${exp:-exp/$corpus-$name}
 if $dry_run; then
-  exp=$exp-dry
+  exp=${exp%/}-dry
   overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
@@ -119,6 +119,7 @@ if wanted 0; then
 fi
 
 if (( stop_stage > 0 )); then
+  [[ -x .venv/bin/augmem ]] || fail "no augmem in .venv: begin with stage 0, environment, or install it there"
   mapfile -t chosen < <(parts train "$train"; parts dev "$dev"; parts test "$test")
   [[ -z $corpus_dir ]] || chosen+=(--corpus.source "$corpus_dir")
   augmem recipe --exp "$exp" --processes "$processes" --config "$config" --corpus.recipe "$corpus" --data "$data" "${chosen[@]}" "${overrides[@]}"

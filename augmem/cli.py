@@ -45,7 +45,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s", stream=sys.stdout)
     try:
         return run(arguments, rest)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if arguments.traceback:
             raise
         print(f"augmem {arguments.command}: {error}", file=sys.stderr)

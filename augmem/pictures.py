@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from augmem.corpus import load_cuts
+from augmem.corpus import load_cuts, stored_features
 from augmem.encoder import attention_maps
 from augmem.experiment import Experiment
 from augmem.model import AcousticModel
@@ -21,7 +21,7 @@ def attention_pictures(experiment: Experiment, parts: Sequence[str]) -> list[Pic
     if experiment.recipe.encoder.type != "augmented_memory":
         return []
     cut = max(load_cuts(experiment.features, parts, in_memory=False), key=lambda c: (c.duration, c.id))
-    seen = segment_attention(model, torch.from_numpy(cut.load_features()))
+    seen = segment_attention(model, torch.from_numpy(stored_features(cut)))
     picture = plot_attention(seen.layers, seen.groups, model.frame_shift)
     return [Picture(picture, f"Segment {seen.segment + 1} of {cut.id} (dev), all layers")]
 

@@ -20,6 +20,7 @@ from augmem.corpus import (
     load_cuts,
     normalised_texts,
     prepare_corpus,
+    stored_features,
 )
 from augmem.corpus.skips import SKIPPED
 from augmem.decoding import FIRST_PASS, SUMMARY_FILE, Answer, hypotheses, load_scales, tune
@@ -221,7 +222,7 @@ class ModelScores:
         self.model, self.lang, self.features, self.parts = model, lang, features, tuple(parts)
 
     def __call__(self, utterances: Sequence[DecodingUtterance]) -> tuple[Tensor, Tensor]:
-        matrices = [torch.from_numpy(self.cuts[u.id].load_features()) for u in utterances]
+        matrices = [torch.from_numpy(stored_features(self.cuts[u])) for u in utterances]
         lengths = torch.tensor([len(matrix) for matrix in matrices])
         return self.network(pad_sequence(matrices, batch_first=True), lengths)
 
@@ -240,13 +241,18 @@ class ModelScores:
         return AcousticModel.load(self.model, self.lang)
 
     @cached_property
-    def cuts(self) -> dict[str, Cut]:
-        return {cut.id: cut for cut in load_cuts(self.features, self.parts, in_memory=False)}
+    def cuts(self) -> dict[DecodingUtterance, Cut]:
+        """By all that is known of them, since two parts may use one id for different speech."""
+        return {decoding_utterance(cut): cut for cut in load_cuts(self.features, self.parts, in_memory=False)}
 
 
 def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
     """N-best lists of every dev and test part, and scales tuned on dev."""
     config, parts = experiment.recipe.decoding, experiment.parts
+    if not experiment.model.is_file():
+        raise FileNotFoundError(
+            f"{experiment.model}: no model yet; the first epoch ends with one: train first (stage train)"
+        )
     if not (experiment.training / DONE).exists():
         logger.warning("decode: training is not finished; decoding with the model so far")
     parts_in_use = held_out(experiment)
@@ -279,9 +285,13 @@ def held_out(experiment: Experiment) -> tuple[str, ...]:
 
 def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
     """What is to be decoded."""
-    for cut in load_cuts(experiment.features, [part], in_memory=False):
-        segment = cut.supervisions[0]
-        yield DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
+    yield from map(decoding_utterance, load_cuts(experiment.features, [part], in_memory=False))
+
+
+def decoding_utterance(cut: Cut) -> DecodingUtterance:
+    """What the decoder is told of a cut."""
+    segment = cut.supervisions[0]
+    return DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
 
 
 def score(experiment: Experiment) -> None:

@@ -43,6 +43,8 @@ def steps(exp: Path) -> list[dict[str, Any]]:
 def row(name: str, log: Sequence[dict[str, Any]]) -> str:
     """One experiment's figures."""
     mixed = [line["step"] for line in log if 0 < line["ctc_weight"] < 1]
+    if not mixed or not log[0]["step"] < mixed[0] or not mixed[-1] < log[-1]["step"]:
+        raise SystemExit(f"{name}: its log does not go from before a hand-over to after it (train it further)")
     norms = running_median([line["grad_norm"] for line in log])
     before = min(norm for norm, line in zip(norms, log, strict=True) if line["step"] < mixed[0])
     after = max(norm for norm, line in zip(norms, log, strict=True) if line["step"] >= mixed[0])

@@ -17,7 +17,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from augmem.corpus import load_cuts, sessions
+from augmem.corpus import load_cuts, sessions, stored_features
 from augmem.decoding import FIRST_PASS, decode, hypotheses, load_scales
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.experiment import TUNED_FILE, Experiment
@@ -70,7 +70,7 @@ def heard(experiment: Experiment, part: str, most: int) -> tuple[list[Utterance]
 def scored(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Tensor]]:
     """Log-probabilities (T', V) of each cut, all encoded as one recording."""
     group = model.encoder.subsampling
-    features = [torch.from_numpy(cut.load_features()) for cut in cuts]
+    features = [torch.from_numpy(stored_features(cut)) for cut in cuts]
     whole = [torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features]  # no frame of two utterances
     scores, _ = model(torch.cat(whole)[None], torch.tensor([sum(map(len, whole))]))
     parts = scores[0].split([len(x) // group for x in whole])

@@ -6,10 +6,13 @@ cd "$(dirname "$0")/.."
 
 complete=.venv/.complete
 wanted=$(cat requirements/uv.txt requirements/lock.txt pyproject.toml | sha256sum | cut -d' ' -f1)
-if [[ -f $complete && $(<"$complete") == "$wanted" ]]; then
-  echo "environment: up to date (.venv)"
-  exit 0
-fi
+leave_if_complete() {
+  if [[ -f $complete && $(<"$complete") == "$wanted" ]]; then
+    echo "environment: up to date (.venv)"
+    exit 0
+  fi
+}
+leave_if_complete
 
 fail() { echo "environment: $*" >&2; exit 1; }
 
@@ -22,7 +25,7 @@ free=$(df -Pk . | awk 'NR == 2 { print $4 }')
 (( free > 6000000 )) || fail "needs 6 GB of free disk here; there are $((free / 1000000)) GB"
 
 exec 9>.venv.lock
-flock -n 9 || { echo "environment: another set-up is running, waiting for it"; flock 9; }
+flock -n 9 || { echo "environment: another set-up is running, waiting for it"; flock 9; leave_if_complete; }
 
 echo "environment: making .venv (about 2 GB to download, 4 GB on disk, a few minutes)"
 started=$SECONDS

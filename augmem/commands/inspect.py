@@ -57,9 +57,9 @@ def features_of_utterance(experiment: Experiment, name: str) -> Tensor:
     """
     import torch
 
-    from augmem.corpus import load_cuts
+    from augmem.corpus import load_cuts, stored_features
 
     for cut in load_cuts(experiment.features, experiment.parts.all(), in_memory=False):
         if cut.id == name:
-            return torch.from_numpy(cut.load_features())
+            return torch.from_numpy(stored_features(cut))
     raise ValueError(f"no utterance {name} in parts {', '.join(experiment.parts.all())}")

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Which corpus, and what its utterances must be like."""
     parser.add_argument("source", type=Path, metavar="DIR", help="the corpus, as for run.sh --corpus-dir")
-    kinds = ["folder", "kaldi", "librispeech", "manifests"]
-    parser.add_argument("--corpus", choices=kinds, required=True, help="what kind of corpus it is")
+    kinds = ["folder", "kaldi", "librispeech", "manifests", "shar"]
+    text = "what kind of corpus it is; of shar the audio is copied into a temporary folder (in $TMPDIR)"
+    parser.add_argument("--corpus", choices=kinds, required=True, help=text)
     parser.add_argument("--part", action="append", default=[], help="only this part; may be repeated")
     parser.add_argument("--shortest", type=float, default=0.0, help="seconds that an utterance must last")
     parser.add_argument("--longest", type=float, help="seconds that an utterance may last")
@@ -27,9 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     limits = Limits(arguments.shortest, arguments.longest, arguments.most_characters)
     config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits)
     count = 0
-    for part, faults in validate_corpus(config, arguments.source, arguments.part):
-        for fault in faults:
-            print(fault)
-        print(f"part {part}: {len(faults) or 'no'} faults")
-        count += len(faults)
+    with TemporaryDirectory(prefix="augmem-validate-") as folder:
+        for part, faults in validate_corpus(config, Path(folder), arguments.part):
+            for fault in faults:
+                print(fault.replace(f"{folder}/audio/", f"{arguments.source}/"))  # where a shard's audio comes from
+            print(f"part {part}: {len(faults) or 'no'} faults")
+            count += len(faults)
     return 1 if count else 0

@@ -21,6 +21,7 @@ from augmem.corpus.features import (
     features_of_file,
     load_cuts,
     normalised_texts,
+    stored_features,
     transcripts,
 )
 from augmem.corpus.kaldi import write_kaldi
@@ -56,6 +57,7 @@ __all__ = [
     "prepare_corpus",
     "read_parts",
     "sessions",
+    "stored_features",
     "training_batches",
     "transcripts",
     "validate_corpus",

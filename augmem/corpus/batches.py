@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, with_noise, with_reverberation
-from augmem.corpus.features import extractor, read_samples
+from augmem.corpus.features import extractor, read_samples, stored_features
 from augmem.corpus.sessions import Turn, plan_sessions
 
 
@@ -313,7 +313,7 @@ def collate(cuts: Sequence[Cut], features: Sequence[Tensor], turns: Sequence[Tur
 
 def _load(cut: Cut) -> Tensor:
     """Features (T, F) of a cut."""
-    return torch.from_numpy(np.array(cut.load_features(), dtype=np.float32))
+    return torch.from_numpy(np.array(stored_features(cut), dtype=np.float32))
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from lhotse import CutSet, Fbank, FbankConfig, Recording, RecordingSet, SupervisionSet
 from lhotse.audio import AudioLoadingError, DurationMismatchError
-from lhotse.cut import MonoCut
+from lhotse.cut import Cut, MonoCut
+from lhotse.features.base import StatsAccumulator
 from lhotse.features.io import MemoryRawWriter
 from lhotse.utils import fastcopy
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from augmem.cluster import cluster
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
-from augmem.corpus.storage import StorageConfig, check_files, write_features
+from augmem.corpus.storage import StorageConfig, check_files, naming_damage, write_features
 from augmem.features import FeatureConfig
 from augmem.files import read_json, write_json
 
@@ -163,6 +164,10 @@ def _with_features(cuts: Sequence[MonoCut], fbank: Fbank, skipped: list[Skip]) -
     """The cuts with features in memory; those whose audio cannot be decoded go to `skipped`."""
     memory = MemoryRawWriter()
     for cut in cuts:
+        if cut.duration < fbank.config.frame_length / 2:  # less has no frame, or too little to mirror at its ends
+            path = cut.recording.sources[0].source
+            skipped.append(Skip(cut.id, "too short", f"{path}: {cut.duration:.4f} s of it are no frame of features"))
+            continue
         try:
             features = fbank.extract_from_samples_and_store(
                 read_samples(cut), memory, cut.sampling_rate, offset=cut.start, channel=cut.channel
@@ -231,8 +236,19 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
 
 def _in_memory(cut: MonoCut) -> MonoCut:
     """The cut with its features in memory. Lhotse's own would have it begin at 0, where its audio does not."""
-    features = cut.features.move_to_memory(start=cut.start, duration=cut.duration)
+    with naming_damage(cut):
+        features = cut.features.move_to_memory(start=cut.start, duration=cut.duration)
     return fastcopy(cut, features=fastcopy(features, start=cut.start))
+
+
+def stored_features(cut: Cut) -> np.ndarray:
+    """Features (T, F) of a cut, as `compute_features` stored them.
+
+    Raises:
+        ValueError: their file is damaged; names it.
+    """
+    with naming_damage(cut):
+        return np.asarray(cut.load_features())
 
 
 def _load_part(folder: Path) -> CutSet:
@@ -270,6 +286,10 @@ def normalised_texts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, s
 
 def feature_statistics(cuts: CutSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each bin over all frames: two float64 tensors (F,)."""
-    statistics = cuts.compute_global_feature_stats()
+    accumulator = StatsAccumulator(next(iter(cuts)).num_features)
+    for cut in cuts:
+        with naming_damage(cut):
+            accumulator.update(cut.features.load())
+    statistics = accumulator.get()
     mean, std = statistics["norm_means"], statistics["norm_stds"]
     return torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)

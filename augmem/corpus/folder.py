@@ -48,17 +48,23 @@ class Folder:
             if not Path(row["audio"]).name:
                 skips.fault(f"{origin}: no file in column audio; name one, or remove the line")
                 continue
-            name = "-".join(Path(row["audio"]).with_suffix("").parts)
+            audio = Path(row["audio"]).with_suffix("")
+            name = _joined("-".join(audio.relative_to(audio.anchor).parts))
             yield Utterance(
-                id=row.get("id") or name,
+                id=_joined(row.get("id", "")) or name,
                 audio=table.parent / row["audio"],
                 text=row["text"],
-                speaker=row.get("speaker") or name,
+                speaker=_joined(row.get("speaker", "")) or name,
                 origin=origin,
                 start=start,
                 end=end,
                 recording=name if start or end is not None else "",
             )
+
+
+def _joined(name: str) -> str:
+    """Without white space, which would end a name in CTM and in Kaldi's files."""
+    return "_".join(name.split())
 
 
 def _seconds(cell: str | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +18,7 @@ from augmem.corpus.source import Parts, parts_by_name
 from augmem.corpus.tables import Fault, read_lines
 from augmem.files import write_text
 
-_FLAC = re.compile(r"flac(?: -[cds]+)+ (\S+\.flac) \|")
+_FLAC = re.compile(r"flac(?: -[cds]+)+ (\S+\.flac|'[^']+\.flac') \|")
 
 
 class KaldiData:
@@ -87,7 +88,7 @@ def _audio(folder: Path, entries: dict[str, tuple[int, str]], fault: Fault) -> d
     for id, (line, entry) in entries.items():
         entry = entry.strip()
         if flac := _FLAC.fullmatch(entry):
-            entry = flac[1]
+            entry = flac[1].strip("'")
         if entry.endswith("|"):
             fault(f"{folder}/wav.scp:{line}: {entry!r} is a command; run it into a WAV or FLAC file and name that file")
         else:
@@ -129,12 +130,18 @@ def write_kaldi(manifests: Path, output: Path) -> int:
 
     Raises:
         FileNotFoundError: the part has not been prepared.
-        ValueError: sorted by utterance the speakers are not in order, which Kaldi's programs rely on.
+        ValueError: sorted by utterance the speakers are not in order, which Kaldi's programs rely on; or a name has
+            white space in it.
     """
     cuts = sorted(read_cuts(manifests), key=lambda cut: cut.id)
     speakers: dict[str, list[str]] = defaultdict(list)
     for cut in cuts:
         speakers[cut.supervisions[0].speaker].append(cut.id)
+    for name in (name for cut in cuts for name in (cut.id, cut.recording_id, cut.supervisions[0].speaker)):
+        if len(name.split()) != 1:
+            raise ValueError(
+                f"{manifests / SUPERVISIONS}: {name!r} is no name for Kaldi; write _ in the place of blanks"
+            )
     if list(speakers) != sorted(speakers):
         raise ValueError(
             f"{manifests / SUPERVISIONS}: utterances and their speakers sort differently, which Kaldi does not allow; "
@@ -155,6 +162,8 @@ def write_kaldi(manifests: Path, output: Path) -> int:
 
 def _wav_scp_entry(recording: Recording) -> str:
     source = recording.sources[0]
+    quoted = shlex.quote(source.source)
     if Path(source.source).suffix == ".flac" and recording.num_channels == 1:
-        return f"flac -c -d -s {source.source} |"
-    return str(make_wavscp_channel_string_map(source, recording.sampling_rate)[0])
+        return f"flac -c -d -s {quoted} |"
+    entry = str(make_wavscp_channel_string_map(source, recording.sampling_rate)[0])
+    return entry.replace(source.source, quoted) if entry.endswith("|") else entry

@@ -32,12 +32,15 @@ class LhotseData:
 
         Raises:
             FileNotFoundError: there is no such pair, and no cuts.
+            ValueError: a part has two manifests of one kind.
         """
         self.parts: dict[str, dict[str, Path]] = {}
         for path in sorted(root.rglob("*.jsonl*")):
             if place := _kind_and_part(path):
                 kind, part = place
-                self.parts.setdefault(part, {})[kind] = path
+                other = self.parts.setdefault(part, {}).setdefault(kind, path)
+                if other != path:
+                    raise ValueError(f"{path}: part {part} has {kind} already, {other}; rename or remove one")
         self.parts = {part: files for part, files in self.parts.items() if "cuts" in files or len(files) == 2}
         if not self.parts:
             raise FileNotFoundError(

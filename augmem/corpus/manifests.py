@@ -38,7 +38,7 @@ class Utterance:
     """One transcribed stretch of audio, as a corpus describes it.
 
     Args:
-        id: unique in the corpus.
+        id: unique in its part.
         audio: its file.
         text: its transcript, not normalised.
         speaker: who speaks; parts are kept apart by it.

@@ -89,8 +89,15 @@ def open_source(config: CorpusConfig, download: Path) -> Source:
 
 
 def read_parts(manifests: Path) -> Parts:
-    """Which parts serve for what, as `prepare_corpus` settled it."""
-    return Parts(**{role: tuple(names) for role, names in read_json(manifests / PARTS_FILE).items()})
+    """Which parts serve for what, as `prepare_corpus` settled it.
+
+    Raises:
+        FileNotFoundError: it has not filled that folder.
+    """
+    path = manifests / PARTS_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; the stage corpus makes it: data/CORPUS/manifests is its folder")
+    return Parts(**{role: tuple(names) for role, names in read_json(path).items()})
 
 
 def _amazon_queen(config: CorpusConfig, folder: Path) -> Source:

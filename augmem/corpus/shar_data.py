@@ -29,9 +29,16 @@ class SharData:
 
         Raises:
             FileNotFoundError: there are no shards.
+            ValueError: two parts have one name.
         """
         self.audio = audio
-        self.parts = {path.parent.absolute().name: path.parent for path in sorted(root.rglob("cuts.*.jsonl*"))}
+        self.parts: dict[str, Path] = {}
+        for folder in sorted({path.parent for path in root.rglob("cuts.*.jsonl*")}):
+            other = self.parts.setdefault(folder.absolute().name, folder)
+            if other != folder:
+                raise ValueError(
+                    f"{folder}: another part of this name is {other}; rename one, or name one's own folder"
+                )
         if not self.parts:
             raise FileNotFoundError(
                 f"{root}: no Lhotse Shar; there should be <part>/cuts.000000.jsonl.gz and <part>/recording.000000.tar"
@@ -44,15 +51,16 @@ class SharData:
         return parts_by_name(self.names())
 
     def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
-        (self.audio / part).mkdir(parents=True, exist_ok=True)
         for cuts in sorted(self.parts[part].glob("cuts.*.jsonl*")):
             number = cuts.name.split(".")[1]
             shard = cuts.with_name(f"recording.{number}.tar")
             if not shard.is_file():
                 skips.fault(f"{shard}: no such file, but {cuts} is there; fetch it too, or remove the other")
                 continue
+            folder = self.audio / part / shard.name  # named like the shard, since messages name the copies
+            folder.mkdir(parents=True, exist_ok=True)
             for position, (origin, cut, recording) in enumerate(_pairs(cuts, shard, skips)):
-                copied = recording and _copied(recording, cut.id, self.audio / part / f"{number}-{position:06d}")
+                copied = recording and _copied(recording, cut.id, folder / f"{position:06d}")
                 for supervision in cut.supervisions:
                     yield from utterance_of(supervision, copied, cut.start + supervision.start, origin, skips)
 

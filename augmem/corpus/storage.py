@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import tarfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lhotse import LilcomChunkyWriter
-from lhotse.cut import MonoCut
+from lhotse.cut import Cut, MonoCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
@@ -111,6 +112,25 @@ def _places(path: Path) -> dict[str, str]:
         }
 
 
+@contextmanager
+def naming_damage(cut: Cut) -> Iterator[None]:
+    """For reading a cut's features: damage inside a file, whose length betrays nothing, is said with its name.
+
+    Raises:
+        ValueError: lilcom cannot make anything of them.
+    """
+    try:
+        yield
+    except ValueError as error:
+        path = Path(cut.features.storage_path)
+        folder = path.parent.parent if path.parent.name == SHAR else path.parent
+        raise ValueError(f"{path}: damaged where it holds {cut.id} ({error}); {_remedy(folder)}") from error
+
+
+def _remedy(folder: Path) -> str:
+    return f"copy it here again, or remove {folder} and compute the part's features anew (stage features)"
+
+
 def check_files(cuts: Iterable[MonoCut], folder: Path) -> None:
     """See that every file of a part is there, and as long as its cuts need it.
 
@@ -122,7 +142,7 @@ def check_files(cuts: Iterable[MonoCut], folder: Path) -> None:
     for cut in cuts:
         path = Path(cut.features.storage_path)
         lengths[path] = max(lengths[path], sum(map(int, cut.features.storage_key.split(","))))
-    remedy = f"copy it here again, or remove {folder} and compute the part's features anew (stage features)"
+    remedy = _remedy(folder)
     for path, length in lengths.items():
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file, but part {folder.name} has features in it; {remedy}")

@@ -21,7 +21,7 @@ def cross_entropy_scores(log_probs: Tensor, lengths: Tensor, labels: Sequence[Se
     rows = []
     for frames, length, aligned in zip(log_probs, lengths.tolist(), labels, strict=True):
         if aligned is None or len(aligned) != length:
-            rows.append(log_probs.new_tensor(IMPOSSIBLE))
+            rows.append(frames[:0].sum() + IMPOSSIBLE)  # of the graph: a whole batch may be invalid
         else:
             targets = torch.as_tensor(aligned, device=log_probs.device)
             rows.append(frames[:length].gather(1, targets[:, None]).sum())

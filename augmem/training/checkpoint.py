@@ -22,9 +22,12 @@ PATTERN = "checkpoint-*.pt"
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write the state after update `step`, then remove all but the `keep` newest checkpoints."""
     path = folder / f"checkpoint-{step:08d}.pt"
+    before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     with atomic_path(path) as temporary:
         save_tensors(state, temporary)
-        write_text(_hash_file(path), f"{sha256_file(temporary)}  {path.name}\n")
+        line = f"{sha256_file(temporary)}  {path.name}\n"
+        write_text(_hash_file(path), line + before)  # a kill leaves the old file or the new one
+    write_text(_hash_file(path), line)
     for old in checkpoints(folder)[keep:]:
         old.unlink()
         _hash_file(old).unlink(missing_ok=True)
@@ -50,10 +53,10 @@ def find_fault(path: Path) -> str | None:
     """What is wrong with a checkpoint file, or None."""
     if not _hash_file(path).is_file():
         return f"{_hash_file(path).name} is missing"
-    written = _hash_file(path).read_text(encoding="utf-8").split()
+    written = _hash_file(path).read_text(encoding="utf-8")
     found = sha256_file(path)
-    if not written or written[0] != found:
-        return f"its content hashes to {found[:12]}, {_hash_file(path).name} says {' '.join(written)[:12]}"
+    if found not in written.split():
+        return f"its content hashes to {found[:12]}, {_hash_file(path).name} says {written[:12].strip()}"
     return None
 
 

@@ -43,7 +43,8 @@ def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int
         ValueError: it is no such file, or of a model whose outputs mean something else.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such alignment; augmem align --exp EXP --part PART --labels {path}")
+        remedy = f"augmem align --exp EXP --part PART --output DIR --labels {path}"
+        raise FileNotFoundError(f"{path}: no such alignment; {remedy}")
     try:
         content = torch.load(path, map_location="cpu")
         found, labels = json.loads(content["meaning"]), content["labels"]

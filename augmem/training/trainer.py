@@ -98,9 +98,9 @@ class Trainer:
         """Train to the end, or until the time is up; say whether the end was reached.
 
         Raises:
-            ArithmeticError: too many updates in a row were not finite.
+            FloatingPointError: too many updates in a row were not finite.
         """
-        deadline = time.time() + 60 * max_minutes if max_minutes else float("inf")
+        deadline = float("inf") if max_minutes is None else time.time() + 60 * max_minutes
         self.batches_per_epoch = [
             num_batches(self.train_cuts, self.config.batches, epoch) for epoch in range(self.config.epochs)
         ]
@@ -207,7 +207,7 @@ class Trainer:
         """Take part in the exchange of gradients without a batch: an epoch's last update may have too few for all."""
         silence = torch.zeros(1, self.model.encoder.chunk_frames, self.model.description.feature_dim)
         levels, _, _ = self.network(silence.to(self.device), torch.tensor([silence.size(1)], device=self.device))
-        (0 * torch.stack([level.sum() for level in levels]).sum()).backward()
+        self.scaler.scale(0 * torch.stack([level.sum() for level in levels]).sum()).backward()  # it must know its scale
 
     def _score(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """As `AcousticModel.forward_levels`; where a batch goes on with sessions, with memory of what came before."""
@@ -235,7 +235,10 @@ class Trainer:
         if self.nonfinite > self.config.max_nonfinite:
             dump = self.output / f"nonfinite-batch-{self.team.rank}.pt"
             save_tensors(vars(batch) if batch else {}, dump)
-            raise ArithmeticError(f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}")
+            raise FloatingPointError(
+                f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}: look whether its "
+                "features are sound, or train with a lower training.learning_rate"
+            )
 
     def _ctc_weight(self) -> float:
         done = self.at.epoch + self.at.batch / max(1, self.batches_per_epoch[self.at.epoch])

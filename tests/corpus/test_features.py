@@ -171,6 +171,23 @@ def test_audio_that_cannot_be_decoded_is_skipped_and_named(tmp_path: Path, conte
     assert [cut.id for cut in load_cuts(tmp_path, [TINY])] == ["7-1-0000", "7-1-0002"]
 
 
+def test_sounds_shorter_than_a_frame_are_skipped_and_named(tmp_path: Path) -> None:
+    """Half an analysis window is enough, at any speed; one sample is not."""
+    root = tmp_path / "mine"
+    lengths = {"click": 1, "tick": 139, "edge": 199, "enough": 200, "frame": 400}
+    for name, samples in lengths.items():
+        write_tone(root / f"{name}.wav", samples / 16000)
+    (root / "train.tsv").write_text("audio\ttext\n" + "".join(f"{name}.wav\tHi\n" for name in lengths))
+    prepare_corpus(CorpusConfig("folder", str(root), dev=("train",)), tmp_path / "download", tmp_path / "manifests")
+    compute_features(FeatureConfig(), tmp_path / "manifests" / "train", tmp_path / "train", perturb=True)
+    kept = {cut.id: cut.load_features() for cut in load_cuts(tmp_path, ["train"])}
+    assert kept.keys() == {"enough", "enough_sp0.9", "frame", "frame_sp0.9", "frame_sp1.1", "edge_sp0.9"}
+    assert all(len(matrix) >= 1 and np.isfinite(matrix).all() for matrix in kept.values())
+    skips = SkipList.read(tmp_path / "train" / "skipped.tsv")
+    assert {skip.reason for skip in skips} == {"too short"}
+    assert f"{root}/click.wav: 0.0001 s of it are no frame" in skips.items[0].detail
+
+
 def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
     manifests = prepare_tiny(tmp_path, {})
     audio = tmp_path / "tree" / TINY / "7" / "1" / "7-1-0001.flac"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from lhotse import CutSet
 from lhotse.shar import SharWriter
 
+from augmem.cli import command_parser, run
 from augmem.corpus import CorpusConfig, prepare_corpus
 from augmem.corpus.features import read_samples
 from augmem.corpus.manifests import read_cuts
@@ -41,6 +43,31 @@ def test_the_same_utterances_come_out(shar: Path, tmp_path: Path) -> None:
         assert here.id == there.id
         assert here.supervisions[0].text == there.supervisions[0].text
         np.testing.assert_allclose(read_samples(here), read_samples(there), atol=2**-15)
+
+
+def test_validation_names_shards_and_leaves_nothing_behind(shar: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = sorted(shar.rglob("*"))
+    arguments = ["validate", str(shar), "--corpus", "shar"]
+    assert run(*command_parser().parse_known_args(arguments)) == 0
+    assert capsys.readouterr().out == "part train: no faults\n"
+    assert run(*command_parser().parse_known_args([*arguments, "--shortest", "9"])) == 1
+    assert capsys.readouterr().out.count("too short") == 2
+    shard = shar / "train" / "recording.000001.tar"
+    with tarfile.open(shard) as archive:
+        audio = next(member for member in archive if member.name.endswith(".flac"))
+    content = bytearray(shard.read_bytes())
+    content[audio.offset_data : audio.offset_data + audio.size] = bytes(audio.size)
+    shard.write_bytes(content)
+    assert run(*command_parser().parse_known_args(arguments)) == 1
+    said = capsys.readouterr().out
+    assert said.startswith(f"{shard}/000000: ") and "(unreadable audio: b)" in said
+    assert sorted(shar.rglob("*")) == before
+
+
+def test_two_parts_of_one_name_are_not_chosen_from(shar: Path) -> None:
+    shutil.copytree(shar / "train", shar / "other" / "train")
+    with pytest.raises(ValueError, match=r"shar/train: another part of this name is .*other/train; rename one"):
+        imported(shar)
 
 
 def test_damage_is_named(shar: Path) -> None:

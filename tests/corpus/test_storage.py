@@ -16,6 +16,7 @@ from augmem.corpus import (
     compute_features,
     evaluation_batches,
     extractor,
+    feature_statistics,
     load_cuts,
     training_batches,
 )
@@ -120,6 +121,26 @@ def test_files_that_are_missing_or_cut_short(tmp_path: Path, form: str) -> None:
     file.unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name}: no such file, but part {TINY} has features in it; {remedy}"):
         load_cuts(tmp_path, [TINY])
+
+
+@pytest.mark.parametrize("form", ["archive", "shar"])
+@pytest.mark.parametrize("use", ["memory", "statistics", "batches"])
+def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> None:
+    """Whoever reads it first; the file's length betrays nothing."""
+    compute_features(FeatureConfig(), prepare_tiny(tmp_path, {}), tmp_path / TINY, storage=StorageConfig(form))
+    second = list(load_cuts(tmp_path, [TINY], in_memory=False))[1]
+    begin, length = map(int, second.features.storage_key.split(","))
+    file = Path(second.features.storage_path)
+    content = bytearray(file.read_bytes())
+    content[begin : begin + length] = bytes(length)
+    file.write_bytes(content)
+    remedy = rf"copy it here again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
+    with pytest.raises(ValueError, match=rf"^{file}: damaged where it holds {second.id} \(lilcom.*\); {remedy}"):
+        cuts = load_cuts(tmp_path, [TINY], in_memory=use == "memory")
+        if use == "statistics":
+            feature_statistics(cuts)
+        else:
+            list(training_batches(cuts, BatchConfig(num_buckets=1, workers=0), 0))
 
 
 @pytest.mark.parametrize(

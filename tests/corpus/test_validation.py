@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -181,6 +182,13 @@ def test_manifest_faults(tmp_path: Path) -> None:
         faults("manifests", tmp_path / "kaldi")
 
 
+def test_manifests_of_one_name_are_not_chosen_from(tmp_path: Path) -> None:
+    root = manifests_of(tmp_path)
+    (root / "your_recordings_train.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"your_recordings_train\.jsonl: part train has recordings already, .*/my_rec"):
+        faults("manifests", root)
+
+
 def test_kaldi_round_trip(tmp_path: Path) -> None:
     folder = kaldi_directory(tmp_path / "kaldi")
     prepare(folder, "kaldi", tmp_path / "made")
@@ -197,6 +205,31 @@ def test_flac_goes_through_a_pipe_that_is_understood(manifests: Path, tmp_path: 
     prepare(tmp_path, "kaldi", tmp_path / "again")
     texts = {cut.id: cut.supervisions[0].text for cut in read_cuts(tmp_path / "again" / "train")}
     assert texts == {cut.id: cut.supervisions[0].text for cut in read_cuts(manifests / PART)}
+
+
+def test_kaldi_is_told_of_paths_with_blanks_by_quotes_and_of_names_with_blanks_not_at_all(tmp_path: Path) -> None:
+    for name in ("my a.flac", "my b.ogg", "my c.wav"):
+        write_tone(tmp_path / "mine" / name, 1.0)
+    rows = "audio\ttext\tspeaker\nmy a.flac\tHi\tann e\nmy b.ogg\tHo\tbo b\nmy c.wav\tHu\tca l\n"
+    (tmp_path / "mine" / "train.tsv").write_text(rows)
+    prepare(tmp_path / "mine", "folder", tmp_path / "made")
+    made = read_cuts(tmp_path / "made" / "train")
+    assert [(cut.id, cut.supervisions[0].speaker) for cut in made] == [
+        ("my_a", "ann_e"), ("my_b", "bo_b"), ("my_c", "ca_l"),
+    ]  # fmt: skip
+    write_kaldi(tmp_path / "made" / "train", tmp_path / "out")
+    flac, ogg, wav = (tmp_path / "out" / "wav.scp").read_text().splitlines()
+    mine = tmp_path / "mine"
+    assert shlex.split(flac) == ["my_a", "flac", "-c", "-d", "-s", f"{mine}/my a.flac", "|"]
+    assert shlex.split(ogg)[:6] == ["my_b", "ffmpeg", "-threads", "1", "-i", f"{mine}/my b.ogg"]
+    assert wav == f"my_c {mine}/my c.wav", "Kaldi takes a file's name to the end of the line"
+    for fault in faults("kaldi", tmp_path / "out"):
+        assert "my_b" in fault or "my b.ogg" in fault, "only ffmpeg's pipe is not understood"
+    supervisions = tmp_path / "made" / "train" / "supervisions.jsonl.gz"
+    text = gzip.decompress(supervisions.read_bytes()).decode().replace("ann_e", "ann e")
+    supervisions.write_bytes(gzip.compress(text.encode()))
+    with pytest.raises(ValueError, match=r"supervisions\.jsonl\.gz: 'ann e' is no name for Kaldi; write _"):
+        write_kaldi(tmp_path / "made" / "train", tmp_path / "again")
 
 
 def test_speakers_that_kaldi_could_not_sort(tmp_path: Path) -> None:

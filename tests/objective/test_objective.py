@@ -136,6 +136,14 @@ def test_cross_entropy_equals_torchs() -> None:
     torch.testing.assert_close(scores.loss(), cross_entropy(logits[0, :4], torch.tensor(labels[0]), reduction="sum"))
 
 
+def test_a_batch_without_any_alignment_can_be_trained_on() -> None:
+    """Its gradient is nothing, not an error."""
+    logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    scores = cross_entropy_scores(logits.log_softmax(2), torch.tensor([4, 3]), [None, [1, 1]])
+    scores.loss().backward()
+    assert scores.loss().item() == 0 and logits.grad is not None and not logits.grad.any()
+
+
 def test_impossible_targets_are_masked_and_leave_no_trace(mmi: LatticeFreeMmi) -> None:
     log_probs, lengths = random_batch(mmi, 2, 1.0)
     log_probs.requires_grad_()

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augmem.files import sha256_file
 from augmem.training import TrainingConfig, read_log
 from augmem.training.checkpoint import checkpoints, newest_checkpoint, save_checkpoint
 from augmem.training.metrics import Log
@@ -58,6 +59,28 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(
         found = newest_checkpoint(tmp_path)
     assert found is not None and found[1]["step"] == 1
     assert "checkpoint-00000002.pt is damaged" in caplog.text
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch that ends with a checkpoint's update writes it twice, and it may be the only one."""
+    path = save_checkpoint(tmp_path, 7, {"epoch": 0}, keep=1)
+
+    def killed(place: Path) -> None:
+        if place.name.startswith(f".{path.name}.partial"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("augmem.files.sync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(tmp_path, 7, {"epoch": 1}, keep=1)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found[1] == {"epoch": 0}
+    monkeypatch.undo()
+    save_checkpoint(tmp_path, 7, {"epoch": 1}, keep=1)
+    found = newest_checkpoint(tmp_path)
+    assert found is not None and found[1] == {"epoch": 1}
+    assert (tmp_path / f"{path.name}.sha256").read_text() == f"{sha256_file(path)}  {path.name}\n"
 
 
 def test_the_log_goes_on_without_a_seam(tmp_path: Path) -> None:
