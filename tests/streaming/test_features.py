@@ -43,6 +43,19 @@ def test_resampled_packets_equal_lhotse(length: int, rate: int, sizes: list[int]
     np.testing.assert_allclose(mine, whole, atol=5e-5)
 
 
+@pytest.mark.parametrize("rate", [44101, 191999])
+def test_a_rate_that_shares_no_divisor_costs_no_more(rate: int) -> None:
+    """Filters for all of the 16000 places between two samples: as one dense matrix they were up to 23 GiB."""
+    resampler, samples = Resampler(rate, 16000), np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
+    assert resampler.taps.nbytes < 1 << 25
+    first = resampler(samples[: rate // 10])
+    assert len(first) > 1500  # at once, not after a second
+    resampled = np.concatenate([first, resampler(samples[rate // 10 :]), resampler.finish()])
+    tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert resampled.shape == tone.shape
+    np.testing.assert_allclose(resampled[100:-100], tone[100:-100], atol=2e-3)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 6000), st.sampled_from([8000, 16000, 44100]), SIZES, st.booleans())
 def test_features_do_not_depend_on_packets(length: int, rate: int, sizes: list[int], integers: bool) -> None:
