@@ -106,6 +106,9 @@ def test_bad_packets_are_refused() -> None:
         features.accept(np.zeros((10, 2), dtype=np.float32), 16000)
     with pytest.raises(ValueError, match="not finite"):
         features.accept(np.full(10, np.nan, dtype=np.float32), 16000)
+    for loud in (20000.0, 3e38):  # whole numbers as floats; what overflows in the power spectrum
+        with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]; divide int16 values by 32768"):
+            features.accept(np.array([0.0, -loud], dtype=np.float32), 16000)
     features.accept(np.zeros(10, dtype=np.int16), 8000)
     with pytest.raises(ValueError, match="began with 8000 Hz, now a packet has 16000 Hz"):
         features.accept(np.zeros(10, dtype=np.int16), 16000)
