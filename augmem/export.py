@@ -76,10 +76,14 @@ def export_step(model: AcousticModel, output: Path, batch: int = 1, slots: int |
     """Write the streaming step to `output` (.pt or .onnx) and its facts to a .json beside it; return the facts.
 
     Raises:
-        ValueError: another ending, or a model without such a step.
+        ValueError: another ending, sizes that make no sense, or a model without such a step.
     """
     if output.suffix not in FORMATS:
         raise ValueError(f"{output}: must end in {' or '.join(FORMATS)}, for {' or '.join(FORMATS.values())}")
+    if batch < 1 or (slots or 0) < 0:
+        raise ValueError(
+            f"{batch} streams with {slots} memory slots each: want one stream at least, and no fewer slots than 0"
+        )
     step = ModelStep(model, batch, slots).eval()
     facts = {"format": FORMATS[output.suffix]} | step.facts()
     with atomic_path(output) as temporary, torch.no_grad(), warnings.catch_warnings():

@@ -67,3 +67,9 @@ def test_the_file_alone_scores_streams_as_the_model_does(name: str, model: Acous
 def test_another_ending_is_refused(model: AcousticModel, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"step\.bin: must end in \.pt or \.onnx"):
         export_step(model, tmp_path / "step.bin")
+
+
+@pytest.mark.parametrize("sizes", [(0, 3), (1, -1)])
+def test_sizes_that_make_no_sense_are_refused(model: AcousticModel, tmp_path: Path, sizes: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"{sizes[0]} streams with {sizes[1]} memory slots"):
+        export_step(model, tmp_path / "step.pt", *sizes)

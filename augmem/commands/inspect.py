@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.audio
         else features_of_utterance(experiment, arguments.utterance)
     )
-    seen = segment_attention(model, features, arguments.segment - 1 if arguments.segment else None)
+    seen = segment_attention(model, features, None if arguments.segment is None else arguments.segment - 1)
     with atomic_path(arguments.output) as temporary:
         temporary.write_bytes(plot_heads(seen.layers, seen.groups, model.frame_shift))
     print(f"segment {seen.segment + 1}: " + ", ".join(f"{name} {width}" for name, width in seen.groups))

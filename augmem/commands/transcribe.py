@@ -42,8 +42,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("--compare-offline wants files: what the microphone hears is not kept")
     if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
         raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
+    for name in arguments.files:  # said before a model is loaded, and before other files are decoded in vain
+        if name != "-" and not Path(name).is_file():
+            raise FileNotFoundError(f"{name}: no such file")
     if arguments.microphone:
-        portaudio()  # said before a model is loaded
+        portaudio()
     from augmem.streaming import Recognizer, RecognizerOptions  # takes seconds, which a wrong option need not wait for
     from augmem.streaming.formats import write_events
 
@@ -82,7 +85,10 @@ def listen(recogniser: Recognizer, name: str, keep: list[Any] | None = None) -> 
     for samples, rate in packets(name):
         if keep is not None:
             keep.append((samples, rate))
-        stream.accept_waveform(samples, rate)
+        try:
+            stream.accept_waveform(samples, rate)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
         hear()
     stream.finish()
     hear()
@@ -101,7 +107,6 @@ def packets(name: str) -> Iterator[tuple[Any, int]]:
     """The source in packets of a tenth of a second: (samples of one channel, Hz).
 
     Raises:
-        FileNotFoundError: no such file.
         ValueError: not audio, or no microphone to be had.
     """
     if name == "microphone":
@@ -109,8 +114,6 @@ def packets(name: str) -> Iterator[tuple[Any, int]]:
         return
     import soundfile
 
-    if name != "-" and not Path(name).is_file():
-        raise FileNotFoundError(f"{name}: no such file")
     source: Any = name
     if name == "-":
         import io

@@ -41,9 +41,10 @@ class ServerConfig:
             self._demand(name, getattr(self, name) >= 1, "at least 1")
         for name in ("max_buffered", "idle"):
             self._demand(name, getattr(self, name) > 0, "positive")
+        self._demand("token", self.token != "", "none, or one character at least")
         self._demand("port", 0 <= self.port < 65536, "from 0 to 65535")
         self._demand("key", (self.key is None) == (self.certificate is None), "given together with certificate")
 
     def _demand(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
-            raise ValueError(f"server.{name} is {getattr(self, name)}; it must be {rule}")
+            raise ValueError(f"server.{name} is {getattr(self, name)!r}; it must be {rule}")

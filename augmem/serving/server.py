@@ -192,6 +192,8 @@ class RecognitionServer:
         session.drained.set()
         self.metrics.streams.set(len(self.sessions))
         self.workers[worker].send((number, "open", None))
+        if self.stopping:  # since the handshake
+            self.workers[worker].send((number, "end", None))
         speaker = asyncio.create_task(self._tell(session))
         listener = asyncio.create_task(self._listen(number, session))
         try:
@@ -256,22 +258,29 @@ class RecognitionServer:
             _, kind, payload = await session.inbox.get()
             if kind == "events":
                 for event in payload:
-                    await session.connection.send(event)
+                    await self._send(session, event)
             elif kind == "error":
                 raise Refusal(payload)
             elif kind == "done":
                 if session.ended is not None:
                     self.metrics.latency.observe(time.monotonic() - session.ended)
                 self.metrics.served.inc()
-                await session.connection.send(json.dumps({"done": True}))
+                await self._send(session, json.dumps({"done": True}))
                 await session.connection.close(_GOING_AWAY if self.stopping else 1000)
                 return
+
+    async def _send(self, session: Session, event: str) -> None:
+        """Pass on one event; a client that has said its last word and reads nothing may not stay for ever."""
+        try:
+            await asyncio.wait_for(session.connection.send(event), self.config.idle)
+        except asyncio.TimeoutError as error:
+            raise Refusal(f"results have not been read for {self.config.idle:g} s") from error
 
     async def _close(self, session: Session, reason: str) -> None:
         self.metrics.refused.labels("stream").inc()
         try:
             await asyncio.wait_for(session.connection.send(json.dumps({"error": reason})), _PATIENCE)
-            await session.connection.close(_POLICY, reason[:100])
+            await session.connection.close(_POLICY, reason.encode()[:100].decode(errors="ignore"))  # 123 bytes at most
         except asyncio.TimeoutError:  # it reads nothing, so it cannot be told either
             session.connection.transport.abort()
         except ConnectionClosed:
@@ -355,16 +364,16 @@ def opening(message: str | bytes) -> tuple[int, np.dtype]:
     rate, kind = facts.get("sample_rate"), facts.get("format", "int16")
     if not isinstance(rate, int) or isinstance(rate, bool) or not 4000 <= rate <= 192000:
         raise Refusal(f"sample_rate {rate!r}: must be a whole number of Hz from 4000 to 192000")
-    if kind not in FORMATS:
+    if not isinstance(kind, str) or kind not in FORMATS:
         raise Refusal(f"format {kind!r}: must be one of {', '.join(FORMATS)}")
-    return rate, FORMATS[str(kind)]
+    return rate, FORMATS[kind]
 
 
 def parsed(message: str) -> object:
     """A JSON message; None if it is none."""
     try:
         return json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter from a thousand brackets
         return None
 
 

@@ -10,6 +10,7 @@ import logging
 import multiprocessing
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -34,16 +35,14 @@ def work(connection: Connection, package: Path, options: RecognizerOptions, thre
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(threads)
     desk = Desk(Recognizer.load(package, options), connection.send)
-    connection.send((_READY, "ready", None))
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the server is gone
+        connection.send((_READY, "ready", None))
+        while True:
             for _ in range(_MAIL):
                 if not connection.poll(0 if desk.busy else None):
                     break
                 desk.take(connection.recv())
-        except EOFError:
-            return
-        desk.advance()
+            desk.advance()
 
 
 class Desk:

@@ -10,6 +10,7 @@ from augmem.features import FeatureConfig
 from augmem.streaming.resampling import Resampler, Samples
 
 _INT16 = 32768.0
+_LOUDEST = 100.0  # 40 dB above full scale: no sound, but whole numbers written as floats
 
 
 class OnlineFeatures:
@@ -63,7 +64,7 @@ def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
     """Samples as float32 in [-1, 1].
 
     Raises:
-        ValueError: another type or shape, or values that are not finite.
+        ValueError: another type or shape, or values that are not finite or far beyond [-1, 1].
     """
     if samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
         raise ValueError(
@@ -73,6 +74,8 @@ def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
         return samples.astype(np.float32) / np.float32(_INT16)
     if not np.isfinite(samples).all():
         raise ValueError("samples that are not finite numbers; check how they were converted")
+    if (loudest := np.abs(samples).max(initial=0.0)) > _LOUDEST:
+        raise ValueError(f"a sample of {loudest:g}: floats must lie in [-1, 1]; divide int16 values by 32768")
     return samples.astype(np.float32, copy=False)
 
 

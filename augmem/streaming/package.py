@@ -46,7 +46,14 @@ def write_package(
         scales: of the first pass, tuned on dev.
         card, licence: texts of README.md and LICENSE.
         origin: where it comes from, for package.json.
+    Raises:
+        ValueError: in its place stands something else than a package.
     """
+    taken = output.is_file() or (output.is_dir() and any(output.iterdir()))
+    if taken and not (output / _PACKAGE).is_file():
+        raise ValueError(
+            f"{output} holds something else than a packaged model: delete it yourself, or name another folder"
+        )
     described = AcousticModel.load(model, lang).description
     with atomic_path(output) as folder:
         (folder / _LANG).mkdir(parents=True)
@@ -74,9 +81,14 @@ def open_package(folder: Path) -> Package:
             f"{folder}: no packaged model here; augmem package --exp EXP --output {folder} makes one"
         )
     facts = read_json(path)
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"{path}: format is {facts.get('format')!r}, wanted {FORMAT!r}; package the model again")
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise ValueError(f"{path}: format is {found!r}, wanted {FORMAT!r}; package the model again")
+    try:
+        features, scales = FeatureConfig(**facts["features"]), Scales(**facts["scales"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: features or scales are not as they were written ({error}); package the model again"
+        ) from error
     model = AcousticModel.load(folder / _MODEL, folder / _LANG)
-    return Package(
-        model, Lang.load(folder / _LANG), folder / _GRAPH, FeatureConfig(**facts["features"]), Scales(**facts["scales"])
-    )
+    return Package(model, Lang.load(folder / _LANG), folder / _GRAPH, features, scales)

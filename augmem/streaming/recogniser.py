@@ -79,6 +79,8 @@ class Recognizer:
     Args:
         package: see `open_package`.
         options: beams, endpoints.
+    Raises:
+        ValueError: the model's encoder cannot stream, or the package is damaged.
     """
 
     def __init__(self, package: Path, options: RecognizerOptions | None = None) -> None:
@@ -86,6 +88,10 @@ class Recognizer:
         content = open_package(package)
         self.model, self.lang, self.scales = content.model, content.lang, content.scales
         self.feature_config = content.features
+        try:
+            self.fresh_state = self.model.init_state(1)
+        except NotImplementedError as error:
+            raise ValueError(f"{package}: {error}; train an encoder that can, such as augmented_memory") from error
         described = self.model.description
         self.graph = DecodingGraph.load(
             content.graph, Origin(described.lang_hash, described.topology, context_hash(described.biphones))
@@ -116,7 +122,7 @@ class Recognizer:
 
     def stream(self) -> Stream:
         """A new stream."""
-        return Stream(self.feature_config, self.model.init_state(1), self.model.description.num_units)
+        return Stream(self.feature_config, self.fresh_state, self.model.description.num_units)
 
     def step(self, streams: Sequence[Stream]) -> int:
         """Advance every stream that has a segment's worth of audio or is finishing; say how many did."""

@@ -105,9 +105,12 @@ def test_offenders_are_told_and_others_go_on(package: Path) -> None:
         assert "first message must be text" in await refusal(address, "{")
         assert "sample_rate 12: must be" in await refusal(address, '{"sample_rate": 12}')
         assert "format 'mp3': must be" in await refusal(address, '{"sample_rate": 8000, "format": "mp3"}')
+        assert "format ['int16']: must be" in await refusal(address, '{"sample_rate": 8000, "format": ["int16"]}')
+        assert "first message must be text" in await refusal(address, "[" * 60000)  # deeper than the parser goes
         assert "a packet of 3 bytes" in await refusal(address, HELLO, b"abc")
         assert 'expected audio or {"end": true}' in await refusal(address, HELLO, "what")
         assert "not finite" in await refusal(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())
+        assert "must lie in [-1, 1]" in await refusal(address, HELLO, np.full(1600, 3e38, np.float32).tobytes())
         assert "nothing came for 1 s" in await refusal(address, HELLO)
         with pytest.raises(ConnectionClosed) as closed:
             async with connect(address) as connection:
@@ -127,6 +130,22 @@ def test_offenders_are_told_and_others_go_on(package: Path) -> None:
         assert not server.sessions
 
     served(package, visit, idle=1.0, max_message=65536)
+
+
+def test_a_refusal_in_any_script_is_closed_as_one(package: Path) -> None:
+    """A close frame has room for 123 bytes, which may be fewer letters."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        async with connect(address) as connection:
+            await connection.send(HELLO)
+            await connection.send("ö" * 200)
+            assert "ö" in json.loads(await connection.recv())["error"]
+            with pytest.raises(ConnectionClosed) as closed:
+                await connection.recv()
+        assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
+        assert closed.value.rcvd.reason.startswith("expected audio")
+
+    served(package, visit)
 
 
 def test_broken_frames_end_their_own_connection_only(package: Path) -> None:
@@ -213,6 +232,33 @@ def test_a_full_server_and_a_wrong_token_refuse_cleanly(package: Path) -> None:
         assert await heard(f"{address}/?token=secret", noise(1.0, 1))
 
     served(package, visit, token="secret", max_streams=1)
+
+
+def test_who_has_ended_and_reads_nothing_is_let_go(package: Path) -> None:
+    """Its idle time is not counted, as it is not its turn; nor may it keep its place for ever."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        async with connect(address) as connection:
+            await connection.send(HELLO)
+            while not server.sessions:
+                await asyncio.sleep(0.05)
+            (session,) = server.sessions.values()
+
+            async def full(_: str) -> None:
+                await asyncio.Event().wait()
+
+            session.connection.send = full  # type: ignore[method-assign, assignment]  # as with a full socket
+            await connection.send(noise(2.0, 1).tobytes())
+            await connection.send(json.dumps({"end": True}))
+            with pytest.raises(ConnectionClosed):
+                await asyncio.wait_for(connection.recv(), 30)
+        for _ in range(100):
+            if not server.sessions:
+                break
+            await asyncio.sleep(0.05)
+        assert not server.sessions
+
+    served(package, visit, idle=1.0)
 
 
 def test_a_killed_worker_is_replaced(package: Path) -> None:
@@ -349,7 +395,12 @@ def test_an_address_that_is_taken_leaves_no_process(package: Path) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"port": 70000}, "port is 70000"), ({"workers": 0}, "workers is 0"), ({"key": "a.pem"}, "given together")],
+    [
+        ({"port": 70000}, "port is 70000"),
+        ({"workers": 0}, "workers is 0"),
+        ({"key": "a.pem"}, "given together"),
+        ({"token": ""}, "token is ''"),
+    ],
 )
 def test_limits_that_make_no_sense(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

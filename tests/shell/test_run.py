@@ -159,6 +159,8 @@ def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     # 11 s in centres of 1.28 s: the ninth segment sees the slots of eight, its left context, and has nothing to come.
     assert result.stdout.startswith("segment 9: memory 8, left 16, centre 19, right 0\nlayer 1: memory ")
     assert (folder / "heads.png").read_bytes().startswith(b"\x89PNG")
+    result = augmem(*command, "--audio", speech, "--segment", "0")
+    assert result.returncode == 1 and "segment 0: the utterance has segments 1 to 9" in result.stderr
     result = augmem(*command, "--utterance", "nobody")
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 

@@ -43,6 +43,19 @@ def test_resampled_packets_equal_lhotse(length: int, rate: int, sizes: list[int]
     np.testing.assert_allclose(mine, whole, atol=5e-5)
 
 
+@pytest.mark.parametrize("rate", [44101, 191999])
+def test_a_rate_that_shares_no_divisor_costs_no_more(rate: int) -> None:
+    """Filters for all of the 16000 places between two samples: as one dense matrix they were up to 23 GiB."""
+    resampler, samples = Resampler(rate, 16000), np.sin(2 * np.pi * 440 * np.arange(rate) / rate).astype(np.float32)
+    assert resampler.taps.nbytes < 1 << 25
+    first = resampler(samples[: rate // 10])
+    assert len(first) > 1500  # at once, not after a second
+    resampled = np.concatenate([first, resampler(samples[rate // 10 :]), resampler.finish()])
+    tone = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    assert resampled.shape == tone.shape
+    np.testing.assert_allclose(resampled[100:-100], tone[100:-100], atol=2e-3)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 6000), st.sampled_from([8000, 16000, 44100]), SIZES, st.booleans())
 def test_features_do_not_depend_on_packets(length: int, rate: int, sizes: list[int], integers: bool) -> None:
@@ -93,6 +106,9 @@ def test_bad_packets_are_refused() -> None:
         features.accept(np.zeros((10, 2), dtype=np.float32), 16000)
     with pytest.raises(ValueError, match="not finite"):
         features.accept(np.full(10, np.nan, dtype=np.float32), 16000)
+    for loud in (20000.0, 3e38):  # whole numbers as floats; what overflows in the power spectrum
+        with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]; divide int16 values by 32768"):
+            features.accept(np.array([0.0, -loud], dtype=np.float32), 16000)
     features.accept(np.zeros(10, dtype=np.int16), 8000)
     with pytest.raises(ValueError, match="began with 8000 Hz, now a packet has 16000 Hz"):
         features.accept(np.zeros(10, dtype=np.int16), 16000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,9 +16,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import DecodingConfig, best_path, find_lattices, words_on
+from augmem.decoding import DecodingConfig, Scales, best_path, find_lattices, words_on
 from augmem.decoding.online import StreamSearch
-from augmem.streaming import KALDI_RULES, EndpointRule, Event, OnlineFeatures, Recognizer, RecognizerOptions, Word
+from augmem.model import AcousticModel
+from augmem.streaming import (
+    KALDI_RULES,
+    EndpointRule,
+    Event,
+    OnlineFeatures,
+    Recognizer,
+    RecognizerOptions,
+    Word,
+    write_package,
+)
 from augmem.streaming.endpoint import endpoint
 from augmem.streaming.formats import write_events
 from augmem.streaming.recogniser import boundary
@@ -254,9 +265,45 @@ def test_a_package_needs_no_training_code(package: Path) -> None:
 def test_packages_that_are_none(tmp_path: Path, package: Path) -> None:
     with pytest.raises(FileNotFoundError, match="augmem package --exp"):
         Recognizer.load(tmp_path)
-    (tmp_path / "package.json").write_text('{"format": "other"}')
-    with pytest.raises(ValueError, match="format is 'other'"):
-        Recognizer.load(tmp_path)
+    for content, message in {
+        '{"format": "other"}': "format is 'other'",
+        "[]": "format is None",
+        '{"format": "augmem package 1"}': "'features'.*package the model again",
+        '{"format": "augmem package 1", "features": {"bins": 1}, "scales": {}}': "'bins'.*package the model again",
+    }.items():
+        (tmp_path / "package.json").write_text(content)
+        with pytest.raises(ValueError, match=f"package.json: .*{message}"):
+            Recognizer.load(tmp_path)
+
+
+def test_a_package_replaces_nothing_but_a_package(tmp_path: Path, package: Path) -> None:
+    """`--output` of an experiment's own folder, or of a home, must not delete it."""
+
+    def write(output: Path) -> None:
+        lang, graph = package / "lang", package / "HLG.pt"
+        write_package(output, package / "model.pt", lang, graph, Scales(1.0, 0.0), "card", "licence", {})
+
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("all of it")
+    for output in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.tex"):
+        with pytest.raises(ValueError, match="holds something else than a packaged model"):
+            write(output)
+    assert (tmp_path / "thesis" / "chapter.tex").read_text() == "all of it"
+    (tmp_path / "model").mkdir()
+    for _ in range(2):  # an empty folder, then the package in it
+        write(tmp_path / "model")
+    assert (tmp_path / "model" / "package.json").is_file()
+
+
+def test_an_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) -> None:
+    """At once, not when the first speaker comes."""
+    lang, graph = package / "lang", package / "HLG.pt"
+    described = AcousticModel.load(package / "model.pt", lang).description
+    whole = replace(described, encoder=replace(described.encoder, type="full_context"))
+    AcousticModel(whole).save(tmp_path / "model.pt")
+    write_package(tmp_path / "out", tmp_path / "model.pt", lang, graph, Scales(1.0, 0.0), "card", "licence", {})
+    with pytest.raises(ValueError, match=r"encoder\.type full_context needs the whole utterance"):
+        Recognizer.load(tmp_path / "out")
 
 
 def test_transcribe_writes_files_down(package: Path, tmp_path: Path) -> None:

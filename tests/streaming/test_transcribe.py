@@ -82,6 +82,10 @@ def test_what_is_no_audio_is_named(package: Path, tmp_path: Path) -> None:
     }.items():
         result = transcribe(package, *arguments)
         assert result.returncode == 1 and message in result.stderr.decode()
+    result = transcribe(tmp_path / "no_package", tmp_path / "talk.wav", tmp_path / "none.wav")
+    assert b"none.wav: no such file" in result.stderr, "said before anything is loaded, or decoded in vain"
+    soundfile.write(tmp_path / "broken.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    assert b"broken.wav: samples that are not finite" in transcribe(package, tmp_path / "broken.wav").stderr
     silent = io.BytesIO()
     soundfile.write(silent, np.zeros(0), RATE, format="WAV")
     assert transcribe(package, "-", stdin=silent.getvalue()).stdout == b""
