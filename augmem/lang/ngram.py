@@ -19,7 +19,7 @@ from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.prune import prune
 from augmem.lang.tools import run_tool
-from augmem.lang.vocabulary import read_text
+from augmem.lang.vocabulary import explain_damage, read_text
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _copy_given(source: Path, target: Path) -> None:
     if not source.is_file():
         raise FileNotFoundError(f"language model {source}: no such file; name an ARPA file, or null to train one")
     opener = gzip.open if source.suffix == ".gz" else open
-    with opener(source, "rb") as stream, target.open("wb") as copy:
+    with explain_damage(source), opener(source, "rb") as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
 
 
