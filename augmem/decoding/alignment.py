@@ -81,8 +81,10 @@ class Aligner:
             text: the normalised transcript; words the lexicon lacks are aligned as <UNK>, under their own names.
 
         Raises:
-            ValueError: so many words do not fit into so few frames.
+            ValueError: there is no word, or so many words do not fit into so few frames.
         """
+        if not text.split():
+            raise ValueError("the transcript has no words: write down what is said, or leave the audio out")
         spoken, score, outputs = self._best_path(log_probs, text)
         firsts = self._first_units([unit.unit for unit in spoken], self.lang.word_ids(text))
         ends = self._ends(spoken, set(firsts), len(log_probs))

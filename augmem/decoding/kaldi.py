@@ -64,7 +64,7 @@ def read_kaldi_text(lines: Iterable[str]) -> Iterator[tuple[str, Lattice]]:
             name, rows = "", []
         elif not name:
             name = fields[0]
-        elif len(fields) in (2, 5) and all(map(str.isdigit, fields[:-1])) and fields[-1].count(",") == 1:
+        elif len(fields) in (2, 5) and all(map(str.isdigit, fields[:-1])) and are_costs(fields[-1]):
             rows.append(fields)
         else:
             raise ValueError(
@@ -72,6 +72,14 @@ def read_kaldi_text(lines: Iterable[str]) -> Iterator[tuple[str, Lattice]]:
             )
     if name:
         raise ValueError(f"the lattice of {name} is cut short: no empty line ends it")
+
+
+def are_costs(field: str) -> bool:
+    """Whether this is a graph and an acoustic cost."""
+    try:
+        return len([float(cost) for cost in field.split(",")]) == 2
+    except ValueError:
+        return False
 
 
 def assembled(rows: list[list[str]]) -> Lattice:

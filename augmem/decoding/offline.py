@@ -11,6 +11,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -285,22 +286,25 @@ def averaged(listed: Sequence[Hypothesis], larger: NgramModel, neural: NeuralLm)
     return tuple(replace(h, lm=round(h.lm + gain, 4)) for h, gain in zip(listed, gains, strict=True))
 
 
-_worker: Worker | None = None  # of this process; the pool's initialiser sets it
+_worker: Callable[[], Worker] | None = None  # of this process; the pool's initialiser sets it
 
 
 def set_up_worker(room: Room) -> None:
-    """Prepare a worker process; one thread, since there is a process for every core."""
+    """Prepare a worker process; one thread, since there is a process for every core.
+
+    The worker is made with the first batch: an error here would break the pool, which does not say why.
+    """
     global _worker
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _worker = Worker(room)
+    _worker = cache(partial(Worker, room))
 
 
 def decode_in_worker(utterances: Sequence[Utterance]) -> list[Answer]:
     """Decode a batch in a worker process."""
     if _worker is None:
         raise RuntimeError("set_up_worker has not run in this process")
-    return _worker(utterances)
+    return _worker()(utterances)
 
 
 def make_batches(utterances: Sequence[Utterance], max_duration: float) -> list[list[Utterance]]:

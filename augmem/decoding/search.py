@@ -161,7 +161,7 @@ def find_lattices(
     Returns:
         One result for each utterance, in order; `Search.FAILED` comes with an empty lattice.
     """
-    check_scores(log_probs, lengths)
+    check_scores(log_probs, lengths, names)
     graph.check_units(log_probs.shape[2])
     found = [Found(empty_lattice(), Search.FAILED)] * len(lengths)
     missing = [b for b in range(len(lengths)) if lengths[b] > 0]
@@ -279,7 +279,7 @@ def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
     )  # fmt: skip
 
 
-def check_scores(log_probs: Tensor, lengths: Tensor) -> None:
+def check_scores(log_probs: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
     """Speak before k2's C++ does.
 
     Raises:
@@ -293,9 +293,9 @@ def check_scores(log_probs: Tensor, lengths: Tensor) -> None:
         raise ValueError(f"a length of {int(lengths.max())} frames exceeds log_probs' {log_probs.shape[1]}")
     for b, length in enumerate(lengths.tolist()):
         if torch.isnan(log_probs[b, :length]).any():
-            raise ValueError(f"utterance {b} of the batch has scores that are not numbers: the model has diverged")
+            raise ValueError(f"{called(names, [b])}: scores that are not numbers: the model has diverged")
 
 
 def called(names: Sequence[str], rows: Sequence[int]) -> str:
-    """Utterances for the log."""
+    """Utterances for the log and for messages."""
     return ", ".join(names[b] if names else f"utterance {b}" for b in rows)

@@ -1,8 +1,6 @@
-"""Acoustic encoders: the augmented-memory transformer of arXiv 2005.08042 and its rivals behind one
-interface.
+"""Acoustic encoders: the augmented-memory transformer of arXiv 2005.08042 and its rivals behind one interface.
 
-Whole utterances: `encoder(features, lengths)`. Streams: `init_state`, then `step` on pieces of any size; the
-outputs
+Whole utterances: `encoder(features, lengths)`. Streams: `init_state`, then `step` on pieces of any size; the outputs
 are the same. Pure torch: knows nothing of files, graphs or corpora.
 """
 

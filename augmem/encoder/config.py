@@ -24,14 +24,12 @@ class EncoderConfig:
         activation: of the feed-forward blocks.
         subsampling: feature frames per encoder frame, done by the two blocks of the front end: 2, 3 or 4.
         frontend_channels: channels of the front end's two VGG blocks.
-        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next
-        two.
+        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next two.
         centre: seconds of centre C of a segment; a segment's outputs are those of its centre.
         right_context: seconds of right context R of a segment: the whole look-ahead, whatever the depth.
         memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 = none.
         summary_sees_memory: whether the summary query attends to older slots (the paper) or to its block alone.
-        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the
-        centre.
+        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the centre.
         slot_squash: tanh keeps the slots within (-1, 1). Without it, and with a summary that sees the bank, slots may
             grow over many minutes: live recognition therefore begins a full memory anew (`forget_if_full`).
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row

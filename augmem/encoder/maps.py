@@ -20,8 +20,7 @@ class AttentionMap(NamedTuple):
     layer: from 1, the lowest.
     segment: from 0.
     weights: (H, Q, memory + left + centre + right); each row sums to 1. Q is the whole block, in the top
-    layer the
-        centre alone.
+        layer the centre alone.
     memory, left, centre, right: columns of each kind, in this order.
     """
 
@@ -41,8 +40,7 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
         features: (T, F) of one utterance.
 
     Raises:
-        ValueError: the encoder is not an augmented-memory (or full-context) transformer, or features are not
-        2-D.
+        ValueError: the encoder is not an augmented-memory (or full-context) transformer, or features are not 2-D.
     """
     if not isinstance(encoder, AugmentedMemoryEncoder):
         raise ValueError(f"attention_maps: encoder.type {encoder.config.type!r} has no maps of [memory | L | C | R]")

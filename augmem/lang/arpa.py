@@ -110,24 +110,30 @@ class ArpaModel:
         return Perplexity(sentences, words, oov, total)
 
 
-def needed_ngrams(texts: Iterable[str], order: int) -> set[NGram]:
-    """Every n-gram up to `order` that scoring these texts can ask for, unknown words aside."""
+def needed_ngrams(texts: Iterable[str], order: int, words: Container[str]) -> set[NGram]:
+    """Every n-gram up to `order` that a model of these words can be asked for by scoring these texts."""
     needed: set[NGram] = {(word,) for word in UNKNOWN_WORDS}
+    unknown = next((word for word in UNKNOWN_WORDS if word in words), "")
     for text in texts:
-        sentence = (START, *text.split(), END)
+        sentence = (START, *(word if word in words else unknown for word in text.split()), END)
         for length in range(1, order + 1):
             needed.update(sentence[i : i + length] for i in range(len(sentence) - length + 1))
     return needed
 
 
-def arpa_order(path: Path) -> int:
-    """The order of the model in an ARPA file, from its head alone."""
-    order = 0
+def arpa_head(path: Path) -> tuple[int, set[str]]:
+    """The order and the words of the model in an ARPA file, which is read to the end of its 1-grams."""
+    order, words, inside = 0, set[str](), False
     for line in lines(path):
-        if line.startswith("\\1-grams:"):
-            break
-        order += line.startswith("ngram ")
-    return order
+        if line.startswith("\\"):
+            if inside:
+                break
+            inside = line.startswith("\\1-grams:")
+        elif inside:
+            words.update(line.split()[1:2])
+        else:
+            order += line.startswith("ngram ")
+    return order, words
 
 
 def read_arpa(path: Path, keep: Container[NGram] | None = None) -> ArpaModel:
@@ -153,13 +159,21 @@ def read_arpa(path: Path, keep: Container[NGram] | None = None) -> ArpaModel:
             if keep is None or ngram in keep:
                 ngrams[ngram] = weights
         elif fields[0] == "ngram":
-            counts.append(int(fields[-1].partition("=")[2] or fields[-1]))
+            counts.append(_announced(fields[-1], f"{path}:{number}"))
         elif line.startswith("\\"):
             _check_count(order, seen, counts, f"{path}:{number}")
             order, seen = _section(fields[0]), 0
             if fields[0] == "\\end\\":
                 return ArpaModel(ngrams, tuple(counts))
     raise ValueError(f"{path}:{number}: the file ends before \\end\\: it is cut short, or no ARPA file; make it again")
+
+
+def _announced(field: str, where: str) -> int:
+    """1=5000 -> 5000; so is 5000, where blanks stand around the sign."""
+    count = field.rpartition("=")[2]
+    if not count.isdecimal():
+        raise ValueError(f"{where}: expected ngram ORDER=NUMBER, found {field!r}; make the file again")
+    return int(count)
 
 
 def _section(mark: str) -> int:

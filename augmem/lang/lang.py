@@ -111,10 +111,10 @@ def _read_pronunciations(path: Path, tokens: dict[str, int]) -> dict[str, list[l
         raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
     pronunciations: dict[str, list[list[int]]] = {}
     for count, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
-        word, *units = line.split()
-        unknown = [unit for unit in units if unit not in tokens]
-        if unknown or not units:
-            fault = f"{unknown[0]} is not in tokens.txt" if unknown else f"{word} has no pronunciation"
+        fields = line.split()
+        unknown = [unit for unit in fields[1:] if unit not in tokens]
+        if unknown or len(fields) < 2:
+            fault = f"{unknown[0]} is not in tokens.txt" if unknown else f"want a word and its units, found {line!r}"
             raise ValueError(f"{path}:{count}: {fault}; run the lang stage again")
-        pronunciations.setdefault(word, []).append([tokens[unit] for unit in units])
+        pronunciations.setdefault(fields[0], []).append([tokens[unit] for unit in fields[1:]])
     return pronunciations

@@ -157,9 +157,9 @@ def train_neural(
         best, kept = math.inf, model.state_dict()
         for epoch in range(1, config.epochs + 1):
             train_epoch(model, sentences, plan, optimiser, schedule, f"neural language model, epoch {epoch}")
-            fit = model.eval().perplexity(dev_texts) if dev_texts else -epoch
+            fit = model.eval().perplexity(dev_texts) if dev_texts else math.nan
             log.info("neural language model, epoch %d of %d: dev perplexity %.1f", epoch, config.epochs, fit)
-            if fit < best:
+            if fit < best or not dev_texts:
                 best, kept = fit, {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)
     return model.eval()

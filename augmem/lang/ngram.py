@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from augmem.files import atomic_path, sha256_file, write_json
-from augmem.lang.arpa import arpa_order, needed_ngrams, read_arpa, write_arpa
+from augmem.lang.arpa import arpa_head, needed_ngrams, read_arpa, write_arpa
 from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.prune import prune
 from augmem.lang.tools import run_tool
-from augmem.lang.vocabulary import read_text
+from augmem.lang.vocabulary import explain_damage, read_text
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def _copy_given(source: Path, target: Path) -> None:
     if not source.is_file():
         raise FileNotFoundError(f"language model {source}: no such file; name an ARPA file, or null to train one")
     opener = gzip.open if source.suffix == ".gz" else open
-    with opener(source, "rb") as stream, target.open("wb") as copy:
+    with explain_damage(source), opener(source, "rb") as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
 
 
@@ -154,7 +154,7 @@ def _write_fst(arpa: Path, words: Path, output: Path) -> None:
 def evaluate(arpa: Path, dev_texts: DevTexts) -> dict[str, Any]:
     """Numbers of n-grams, and perplexity and OOV of each dev part, by the true back-off walk."""
     every = [text for texts in dev_texts.values() for text in texts]
-    model = read_arpa(arpa, keep=needed_ngrams(every, arpa_order(arpa)))
+    model = read_arpa(arpa, keep=needed_ngrams(every, *arpa_head(arpa)))
     parts = {}
     for part, texts in dev_texts.items():
         fit = model.perplexity(texts)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import logging
+import zlib
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from augmem.lang.text import normalise_text
@@ -70,11 +72,18 @@ def lines(path: Path) -> Iterator[str]:
         raise FileNotFoundError(f"{path}: no such file; name an existing one or take it out of the recipe")
     opener = gzip.open if path.suffix == ".gz" else open
     number = 1
-    with opener(path, "rt", encoding="utf-8-sig") as stream:
+    with explain_damage(path), opener(path, "rt", encoding="utf-8-sig") as stream:
         try:
             for number, line in enumerate(stream, start=1):  # noqa: B007 - told in the error below
                 yield line.rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: not UTF-8 after line {number}: iconv -f latin1 -t utf-8") from error
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path}: damaged gzip file ({error}); fetch it again") from error
+
+
+@contextmanager
+def explain_damage(path: Path) -> Iterator[None]:
+    """Have the errors of a gzip file that is cut short, broken or none at all name the file."""
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged gzip file ({error}); fetch it again") from error

@@ -25,6 +25,8 @@ def git_commit(folder: Path | None = None) -> str:
     """The commit of the source tree that holds this file (or `folder`), and whether files differ from it."""
     where = folder or Path(__file__).resolve().parent
     try:
+        if not _git(where, "ls-files", "."):
+            return "unknown"  # installed below another project's repository, whose commit tells nothing
         commit = _git(where, "rev-parse", "HEAD")
         changed = _git(where, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):

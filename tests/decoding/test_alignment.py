@@ -105,6 +105,11 @@ def test_times_are_in_order_and_units_lie_in_their_words(
         assert [LANG.tokens[unit] for unit in inside] in known
 
 
+def test_a_transcript_without_words_is_told() -> None:
+    with pytest.raises(ValueError, match="the transcript has no words"):
+        align("ctc", torch.zeros(9, LANG.num_units).log_softmax(-1), [])
+
+
 def test_spikes_stand_where_they_were_put() -> None:
     """SIL, X Y with blanks after each: the inner unit reaches to the next, the last keeps one frame of blank."""
     labels = [SIL, SIL, 0, X, 0, 0, Y, 0, 0, 0]

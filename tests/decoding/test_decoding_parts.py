@@ -193,6 +193,12 @@ def test_a_killed_worker_is_reported(graph: Path) -> None:
         )
 
 
+def test_what_keeps_a_worker_from_beginning_is_told(graph: Path) -> None:
+    (graph / "torn.arpa").write_text("not a model\n")
+    with pytest.raises(ValueError, match=r"torn\.arpa: not an n-gram model"):
+        decode(CONFIG, ToyAcoustics(), {"dev": toy_utterances(1, 1)}, graph, graph, graph, graph / "torn.arpa", jobs=2)
+
+
 def test_missing_graph_other_units_and_other_origins_are_named(graph: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.pt: no decoding graph"):
         decode(CONFIG, ToyAcoustics(), {}, graph, graph / "nowhere", graph / "out")

@@ -175,8 +175,8 @@ def test_bad_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="length of 6 frames exceeds"):
         find_lattices(log_probs, torch.tensor([5, 6]), GRAPH, WIDE)
     log_probs[1, 3, 2] = float("nan")
-    with pytest.raises(ValueError, match="not numbers"):
-        find_lattices(log_probs, torch.tensor([5, 5]), GRAPH, WIDE)
+    with pytest.raises(ValueError, match="mine: scores that are not numbers"):
+        find_lattices(log_probs, torch.tensor([5, 5]), GRAPH, WIDE, ["yours", "mine"])
     find_lattices(log_probs, torch.tensor([5, 3]), GRAPH, WIDE)  # what lies beyond the length does not matter
 
 

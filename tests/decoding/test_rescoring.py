@@ -169,6 +169,7 @@ def test_an_arc_of_two_words_becomes_a_chain() -> None:
     [
         ("u\n0 1 2 3\n\n", "line 2: expected"),
         ("u\n0 1 2 ONE 1,1\n\n", "line 2: expected"),
+        ("u\n0 1 2 3 1,one\n\n", "line 2: expected"),
         ("u\n0 1 2 3 1,1\n", "the lattice of u is cut short"),
     ],
 )

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from jsonargparse import ArgumentParser
 from torch import Tensor
 
 from augmem.encoder import EncoderConfig, attention_maps, build_encoder
@@ -47,6 +48,13 @@ def test_bad_configs_name_field_and_value(field: str, value: Any) -> None:
         replace(SMALL, **changed)
     assert "must be" in str(error.value)
     assert repr(value) in str(error.value)
+
+
+def test_every_option_is_explained_on_the_command_line() -> None:
+    """One line of the docstring that cannot be parsed, and all options stand there without a word."""
+    parser = ArgumentParser()
+    parser.add_class_arguments(EncoderConfig, "encoder")
+    assert [action.dest for action in parser._actions if not action.help] == []
 
 
 @pytest.mark.parametrize("field", ["left_context", "centre", "right_context"])

@@ -9,7 +9,7 @@ import kenlm
 import pytest
 
 from augmem.lang import ArpaModel, LmConfig, prepare_language_models, read_arpa
-from augmem.lang.arpa import END, START, arpa_order, needed_ngrams, write_arpa
+from augmem.lang.arpa import END, START, arpa_head, needed_ngrams, write_arpa
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_reading_only_what_a_text_needs_gives_the_same_perplexity(
     arpa: Path, model: ArpaModel, dev_texts: dict[str, list[str]]
 ) -> None:
     texts = dev_texts["far"]
-    part = read_arpa(arpa, keep=needed_ngrams(texts, arpa_order(arpa)))
+    part = read_arpa(arpa, keep=needed_ngrams(texts, *arpa_head(arpa)))
     assert len(part.ngrams) < len(model.ngrams) / 2
     assert part.perplexity(texts) == model.perplexity(texts)
 
@@ -115,12 +115,25 @@ def test_the_back_off_walk_by_hand(tmp_path: Path) -> None:
     assert fit.value == pytest.approx(10 ** (1.6 / 3))
 
 
+def test_what_follows_an_unknown_word_is_read_too(tmp_path: Path) -> None:
+    """Three 2-grams of <UNK> are listed; only what the text asks for is kept, and KenLM agrees."""
+    path = tmp_path / "unknown.arpa"
+    text = TINY.replace("ngram 1=3", "ngram 1=4").replace("ngram 2=1", "ngram 2=4")
+    text = text.replace("-0.5\t</s>", "-0.5\t</s>\n-0.7\t<UNK>\t-0.4")
+    path.write_text(text.replace("-0.3\tA A", "-0.3\tA A\n-0.02\t<UNK> A\n-0.9\tA <UNK>\n-0.6\t<UNK> <UNK>"))
+    part = read_arpa(path, keep=needed_ngrams(["ZEBRA A"], *arpa_head(path)))
+    assert ("<UNK>", "A") in part.ngrams and ("A", "<UNK>") not in part.ngrams
+    scores = [score for score, _, oov in kenlm.Model(str(path)).full_scores("ZEBRA A") if not oov]
+    assert part.perplexity(["ZEBRA A"]).log10 == pytest.approx(sum(scores)) == pytest.approx(-0.02 - 0.2 - 0.5)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
         ("\\end\\\n", "", r"tiny\.arpa:\d+: the file ends before"),
         ("-0.3\tA A", "-0.3\tA", r"tiny\.arpa:11: expected log10, 2 words"),
         ("-0.3\tA A", "minus\tA A", r"tiny\.arpa:11: could not convert"),
+        ("ngram 2=1", "ngram 2=one", r"tiny\.arpa:3: expected ngram ORDER=NUMBER, found '2=one'"),
         ("ngram 2=1", "ngram 2=2", r"tiny\.arpa:13: 1 2-grams, but .* announces 2"),
         ("-0.5\tA", "-0.5\tA A A A", r"tiny\.arpa:6: expected log10, 1 words"),
     ],

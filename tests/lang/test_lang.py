@@ -25,6 +25,16 @@ def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(lang_dir: Path,
     assert validate_lang(lang_dir) == []
 
 
+@pytest.mark.parametrize(("line", "fault"), [("PILOT", "found 'PILOT'"), ("", "found ''"), ("X QQ", "QQ is not in")])
+def test_a_lexicon_line_at_fault_is_named(lang_dir: Path, tmp_path: Path, line: str, fault: str) -> None:
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    lexicon = folder / "lexicon.txt"
+    lexicon.write_text(lexicon.read_text() + line + "\n")
+    number = len(lexicon.read_text().splitlines())
+    with pytest.raises(ValueError, match=rf"lexicon\.txt:{number}: .*{fault}"):
+        Lang.load(folder)
+
+
 def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
     lang = Lang.load(lang_dir)
     ids = lang.word_ids("THE ZEBRA FLIES <s>")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections import defaultdict
@@ -124,6 +125,21 @@ def test_faults_are_told(
     with pytest.raises((ValueError, FileNotFoundError), match=fault):
         prepare_language_models(config, train, dev, lang_dir, tmp_path / "lm")
     assert not list((tmp_path / "lm").glob("*.arpa"))
+
+
+@pytest.mark.parametrize("damage", ["cut short", "overwritten", "not gzip"])
+def test_a_damaged_gzip_file_is_named(damage: str, lang_dir: Path, tmp_path: Path) -> None:
+    packed = gzip.compress("\n".join(invent(5, 500)).encode())
+    torn = {
+        "cut short": packed[: len(packed) // 2],
+        "overwritten": packed[:10] + b"\xff" * 30 + packed[40:],
+        "not gzip": b"\\data\\",
+    }
+    path = tmp_path / "mine.gz"
+    path.write_bytes(torn[damage])
+    for config in (LmConfig(first_pass_arpa=str(path)), LmConfig(extra_text=(str(path),))):
+        with pytest.raises(ValueError, match=r"mine\.gz: damaged gzip file .*; fetch it again"):
+            prepare_language_models(config, ["THE PILOT"], {"dev": ["A"]}, lang_dir, tmp_path / "lm")
 
 
 def test_impossible_options_are_told() -> None:

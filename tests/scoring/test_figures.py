@@ -131,5 +131,8 @@ def test_commit_says_when_files_differ_from_it(tmp_path: Path) -> None:
     git("add", "file")
     git("commit", "-qm", "first")
     assert git_commit(tmp_path) == git("rev-parse", "HEAD")
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "other").write_text("not in the repository")
+    assert git_commit(tmp_path / "installed") == "unknown"
     (tmp_path / "file").write_text("two")
     assert git_commit(tmp_path).endswith(" with 1 changed files")
