@@ -57,7 +57,7 @@ class SharData:
             if not shard.is_file():
                 skips.fault(f"{shard}: no such file, but {cuts} is there; fetch it too, or remove the other")
                 continue
-            folder = self.audio / part / shard.name  # named like the shard, since messages name the copies
+            folder = self.audio / part / shard.stem  # named like the shard, since messages name the copies
             folder.mkdir(parents=True, exist_ok=True)
             for position, (origin, cut, recording) in enumerate(_pairs(cuts, shard, skips)):
                 copied = recording and _copied(recording, cut.id, folder / f"{position:06d}")

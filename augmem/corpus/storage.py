@@ -124,7 +124,8 @@ def naming_damage(cut: Cut) -> Iterator[None]:
     except ValueError as error:
         path = Path(cut.features.storage_path)
         folder = path.parent.parent if path.parent.name == SHAR else path.parent
-        raise ValueError(f"{path}: damaged where it holds {cut.id} ({error}); {_remedy(folder)}") from error
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: damaged where it holds {cut.id} ({reason}); {_remedy(folder)}") from error
 
 
 def _remedy(folder: Path) -> str:

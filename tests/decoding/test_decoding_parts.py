@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -59,30 +59,37 @@ def toy_utterances(first: int, count: int) -> list[Utterance]:
     return [Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100) for n in range(first, first + count)]
 
 
-# log10 of each word; a unigram model in effect, so that a sentence's score is the sum of its words' and its end's
-UNIGRAMS = {"</s>": -0.3, "ONE": -0.5, "TWO": -0.9, "TO": -1.1, "TOO": -1.3}
+# log10 of each word; unigram models in effect, so that a sentence's score is the sum of its words' and its end's
+SMALL = {"</s>": -0.4, "ONE": -0.8, "TWO": -0.7, "TO": -0.6, "TOO": -1.5}
+LARGE = {"</s>": -0.3, "ONE": -0.5, "TWO": -0.9, "TO": -1.1, "TOO": -1.3}
 
 
-def large_model(folder: Path) -> Path:
-    """An ARPA file of UNIGRAMS."""
-    lines = [f"{score}\t{word}" for word, score in UNIGRAMS.items()]
-    head = ["\\data\\", f"ngram 1={len(lines) + 1}", "ngram 2=1", "", "\\1-grams:", "-99\t<s>\t0"]
-    bigram = ["", "\\2-grams:", f"{UNIGRAMS['TO']}\tONE TO"]  # KenLM reads no file without one
-    path = folder / "large.arpa"
-    path.write_text("\n".join([*head, *(f"{line}\t0" for line in lines), *bigram, "", "\\end\\", ""]))
-    return path
+def language_models(folder: Path) -> tuple[Path, Path]:
+    """ARPA files of SMALL and LARGE."""
+    paths = folder / "small.arpa", folder / "large.arpa"
+    for path, scores in zip(paths, (SMALL, LARGE), strict=True):
+        lines = [f"{score}\t{word}" for word, score in scores.items()]
+        head = ["\\data\\", f"ngram 1={len(lines) + 1}", "ngram 2=1", "", "\\1-grams:", "-99\t<s>\t0"]
+        bigram = ["", "\\2-grams:", f"{scores['TO']}\tONE TO"]  # KenLM reads no file without one
+        path.write_text("\n".join([*head, *(f"{line}\t0" for line in lines), *bigram, "", "\\end\\", ""]))
+    return paths
 
 
-def large_score(words: Sequence[str]) -> float:
-    """What that model says of a sentence."""
-    return math.log(10) * sum(UNIGRAMS[word] for word in (*words, "</s>"))
+def sentence(scores: Mapping[str, float], words: Sequence[str]) -> float:
+    """What a model says of a sentence."""
+    return math.log(10) * sum(scores[word] for word in (*words, "</s>"))
+
+
+def exchange(words: Sequence[str]) -> float:
+    """What the larger model says of a sentence above the smaller one."""
+    return sentence(LARGE, words) - sentence(SMALL, words)
 
 
 def test_result_does_not_depend_on_the_number_of_jobs_nor_on_where_they_are(graph: Path, scheduler: str) -> None:
     parts = {"dev": toy_utterances(1, 9), "test": toy_utterances(20, 4)}
     for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("far", 1, scheduler)):
-        model, output = large_model(graph), graph / name
-        decode(CONFIG, ToyAcoustics(), parts, graph, graph, output, model, jobs, scheduler=address)
+        models, output = language_models(graph), graph / name
+        decode(CONFIG, ToyAcoustics(), parts, graph, graph, output, models, jobs, scheduler=address)
     for part in parts:
         results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ("alone", "together", "far")}
         assert len(results) == 1
@@ -99,9 +106,9 @@ WIDE = replace(
 
 
 def test_scores_are_taken_apart(graph: Path) -> None:
-    """In the first pass am + lm is the log-sum over all alignments; rescored, the best alignment's and the model's."""
+    """am + lm is the log-sum over all alignments; rescored, lm has one model's score in the place of the other's."""
     utterance = Utterance("3", (), "S", 0.06)
-    decode(WIDE, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", large_model(graph))
+    decode(WIDE, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", language_models(graph))
     (entry,) = read_nbest(graph / "out" / "dev")
     truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
     assert set(entry.lists) == {"first_pass", "rescored"}
@@ -109,49 +116,49 @@ def test_scores_are_taken_apart(graph: Path) -> None:
         assert len(listed) == len(truth)
         for hypothesis in listed:
             words = tuple(WORDS.index(word) for word in hypothesis.words)
-            total, best = truth[words]
-            grammar = max(toys.grammar_paths(words))
+            total, grammar = truth[words][0], max(toys.grammar_paths(words))
+            gain = exchange(hypothesis.words) if system == "rescored" else 0
             assert len(hypothesis.times) == len(words)
-            if system == "first_pass":
-                assert 0.5 * hypothesis.am + hypothesis.lm == pytest.approx(total, abs=1e-3)
-                assert hypothesis.lm == pytest.approx(grammar, abs=1e-3)
-            else:
-                assert 0.5 * hypothesis.am == pytest.approx(best - grammar, abs=1e-3)
-                assert hypothesis.lm == pytest.approx(large_score(hypothesis.words), abs=1e-3)
+            assert 0.5 * hypothesis.am + hypothesis.lm == pytest.approx(total + gain, abs=1e-3)
+            assert hypothesis.lm == pytest.approx(grammar + gain, abs=1e-3)
 
 
 def test_a_lattice_too_large_to_rescore_leaves_the_list(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     parts = {"dev": [Utterance(name, ("ONE",), "S", 0.06) for name in ("3", "4")]}
     with caplog.at_level(logging.WARNING):
-        decode(replace(WIDE, rescoring_arcs=20), ToyAcoustics(), parts, graph, graph, graph / "out", large_model(graph))
+        narrow, models = replace(WIDE, rescoring_arcs=20), language_models(graph)
+        decode(narrow, ToyAcoustics(), parts, graph, graph, graph / "out", models)
     (warning,) = [record.getMessage() for record in caplog.records if "n-best list" in record.getMessage()]
     assert warning.startswith("dev: 2 of 2 lattices were too large") and "(the first, 3: more than 20 arcs" in warning
     for entry in read_nbest(graph / "out" / "dev"):
-        assert [h.words for h in entry.lists["rescored"]] == [h.words for h in entry.lists["first_pass"]]
-        assert all(h.lm == pytest.approx(large_score(h.words), abs=1e-3) for h in entry.lists["rescored"])
+        for first, again in zip(entry.lists["first_pass"], entry.lists["rescored"], strict=True):
+            assert replace(again, lm=first.lm) == first
+            assert again.lm == pytest.approx(first.lm + exchange(first.words), abs=1e-3)
 
 
 def test_a_neural_model_adds_a_list_with_the_mean_of_both_opinions(graph: Path) -> None:
     neural = train_neural(NeuralLmConfig(epochs=1, dim=8), ["ONE TO", "TWO"], [], ["<UNK>", *WORDS[1:]])
     neural.save(graph / "neural.pt")
     parts = {"dev": [Utterance("3", ("ONE",), "S", 0.06)]}
-    decode(WIDE, ToyAcoustics(), parts, graph, graph, graph / "out", large_model(graph), neural_lm=graph / "neural.pt")
+    models = language_models(graph)
+    decode(WIDE, ToyAcoustics(), parts, graph, graph, graph / "out", models, neural_lm=graph / "neural.pt")
     (entry,) = read_nbest(graph / "out" / "dev")
     assert list(entry.lists) == ["first_pass", "rescored", "neural"]
     for hypothesis, rescored in zip(entry.lists["neural"], entry.lists["rescored"], strict=True):
         (score,) = neural.log_probabilities([hypothesis.words])
         assert replace(hypothesis, lm=rescored.lm) == rescored
-        assert hypothesis.lm == pytest.approx((large_score(hypothesis.words) + score) / 2, abs=1e-3)
+        larger = sentence(LARGE, hypothesis.words)
+        assert hypothesis.lm == pytest.approx(rescored.lm - larger + (larger + score) / 2, abs=1e-3)
     tuned = tune(graph / "out", ["dev"], WIDE)
     assert list(load_scales(tuned)) == ["first_pass", "rescored", "neural", "mbr"]
     assert load_scales(tuned)["mbr"] == load_scales(tuned)["neural"]
 
 
 def test_words_that_the_larger_model_lacks_are_told(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
-    arpa = large_model(graph)
+    _, arpa = models = language_models(graph)
     arpa.write_text(arpa.read_text().replace("\tTOO\t", "\tELSE\t"))
     with caplog.at_level(logging.WARNING):
-        decode(WIDE, ToyAcoustics(), {"dev": [Utterance("3", (), "S", 0.06)]}, graph, graph, graph / "out", arpa)
+        decode(WIDE, ToyAcoustics(), {"dev": [Utterance("3", (), "S", 0.06)]}, graph, graph, graph / "out", models)
     assert "the rescoring LM lacks 1 words of the hypotheses: TOO" in caplog.text
 
 
@@ -194,9 +201,10 @@ def test_a_killed_worker_is_reported(graph: Path) -> None:
 
 
 def test_what_keeps_a_worker_from_beginning_is_told(graph: Path) -> None:
-    (graph / "torn.arpa").write_text("not a model\n")
+    torn = graph / "torn.arpa"
+    torn.write_text("not a model\n")
     with pytest.raises(ValueError, match=r"torn\.arpa: not an n-gram model"):
-        decode(CONFIG, ToyAcoustics(), {"dev": toy_utterances(1, 1)}, graph, graph, graph, graph / "torn.arpa", jobs=2)
+        decode(CONFIG, ToyAcoustics(), {"dev": toy_utterances(1, 1)}, graph, graph, graph, (torn, torn), jobs=2)
 
 
 def test_missing_graph_other_units_and_other_origins_are_named(graph: Path) -> None:
