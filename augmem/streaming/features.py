@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +68,11 @@ def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
     Raises:
         ValueError: another type or shape, or values that are not finite or far beyond [-1, 1].
     """
-    if samples.ndim != 1 or samples.dtype not in (np.int16, np.float32):
+    given: NDArray[Any] = np.asarray(samples)
+    if given.ndim != 1 or given.dtype not in (np.int16, np.float32):
         raise ValueError(
-            f"samples of shape {samples.shape} and type {samples.dtype}: want one channel, int16 or float32"
+            f"samples of shape {given.shape} and type {given.dtype}: want one channel, int16 or float32 "
+            "(of bytes make them by numpy.frombuffer)"
         )
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(_INT16)

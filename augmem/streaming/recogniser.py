@@ -72,6 +72,12 @@ class RecognizerOptions:
     max_segment: float = 20.0
     memory_slots: int = 64
 
+    def __post_init__(self) -> None:
+        if not self.max_segment > 0:
+            raise ValueError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
+        if self.memory_slots < 1:
+            raise ValueError(f"memory_slots is {self.memory_slots!r}; it must be at least 1")
+
 
 class Recognizer:
     """Model, graph and options: holds nothing of any stream, so one serves all.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -153,6 +154,14 @@ def test_partial_results_grow_and_a_reset_forgets(recogniser: Recognizer) -> Non
     with pytest.raises(ValueError, match="was finished"):
         stream.finish()
         stream.accept_waveform(noise(0.1), RATE)
+
+
+def test_what_no_stream_can_work_with_is_refused(recogniser: Recognizer) -> None:
+    with pytest.raises(ValueError, match=r"want one channel, int16 or float32 \(of bytes make them by numpy"):
+        recogniser.stream().accept_waveform(bytes(3200), RATE)  # type: ignore[arg-type]
+    for options in ({"max_segment": 0.0}, {"max_segment": math.nan}, {"memory_slots": 0}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))} is"):
+            RecognizerOptions(**options)
 
 
 def test_no_audio_at_all(recogniser: Recognizer) -> None:
