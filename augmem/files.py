@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,20 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a JSON file ({error}); delete it and run its stage again") from error
+
+
+def demand_distinct_names(paths: Iterable[Path]) -> None:
+    """For results that are told apart by the files' names alone.
+
+    Raises:
+        ValueError: two files have one name, whatever their folders and suffixes.
+    """
+    known: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in known:
+            other = known[path.stem]
+            raise ValueError(f"{path}: its results would be called {path.stem}, as those of {other}; rename one")
+        known[path.stem] = path
 
 
 def sha256_file(path: Path) -> str:

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmem.files import atomic_path, explain_full_disk, read_json, sha256_file, sha256_json, write_json
+from augmem.files import (
+    atomic_path,
+    demand_distinct_names,
+    explain_full_disk,
+    read_json,
+    sha256_file,
+    sha256_json,
+    write_json,
+)
 from augmem.tensors import save_tensors
 
 
@@ -39,6 +47,12 @@ def test_json_round_trip_and_a_broken_file_is_named(tmp_path: Path) -> None:
     path.write_text('{"word": ')
     with pytest.raises(ValueError, match=r"value\.json: not a JSON file"):
         read_json(path)
+
+
+def test_files_of_one_name_are_refused() -> None:
+    demand_distinct_names([Path("a/x.wav"), Path("a/y.wav")])
+    with pytest.raises(ValueError, match=r"^b/x\.flac: its results would be called x, as those of a/x\.wav"):
+        demand_distinct_names([Path("a/x.wav"), Path("b/x.flac")])
 
 
 def test_hashes(tmp_path: Path) -> None:

@@ -89,8 +89,10 @@ def utterances(experiment: Experiment, part: str) -> Iterator[Task]:
 def given(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[Task]]:
     """Audio files and their transcripts, by a packaged model."""
     from augmem.decoding import Aligner
+    from augmem.files import demand_distinct_names
     from augmem.streaming.package import open_package
 
+    demand_distinct_names(arguments.files)
     package = open_package(arguments.package)
     described, time_of = package.model.description, package.model.time_of
     aligner = Aligner(package.lang, described.topology, time_of, biphones=described.biphones)

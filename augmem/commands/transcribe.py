@@ -14,6 +14,8 @@ from threading import Event as Flag
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from augmem.files import demand_distinct_names
+
 if TYPE_CHECKING:
     from augmem.streaming import Event, Recognizer
 
@@ -34,17 +36,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare-offline", action="store_true", help="decode whole files too; say what differs")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Transcribe; 1 if offline decoding differs."""
+def check(arguments: argparse.Namespace) -> None:
+    """Say what is wrong before a model is loaded, and before other files are decoded in vain."""
     if bool(arguments.files) == arguments.microphone:
         raise ValueError("name audio files, or --microphone")
     if arguments.microphone and arguments.compare_offline:
         raise ValueError("--compare-offline wants files: what the microphone hears is not kept")
     if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
         raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
-    for name in arguments.files:  # said before a model is loaded, and before other files are decoded in vain
+    for name in arguments.files:
         if name != "-" and not Path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file")
+    if arguments.format == "ctm":
+        demand_distinct_names(map(Path, arguments.files))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Transcribe; 1 if offline decoding differs."""
+    check(arguments)
     if arguments.microphone:
         portaudio()
     from augmem.streaming import Recognizer, RecognizerOptions  # takes seconds, which a wrong option need not wait for
