@@ -1,14 +1,28 @@
-"""Many machines in the place of a process pool, through Dask's scheduler."""
+"""Many machines in the place of a process pool, through Dask's scheduler; and what is said of a pool that broke."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 WORKER_COMMAND = "dask worker SCHEDULER --nworkers N --nthreads 1"
+
+
+@contextmanager
+def explain_killed_process(remedy: str) -> Iterator[None]:
+    """Have the loss of a pool's process say what most likely took it.
+
+    Raises:
+        OSError: a process of the pool was killed.
+    """
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise OSError(f"a worker process was killed, most likely for want of memory: {remedy}") from error
 
 
 @contextmanager

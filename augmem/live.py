@@ -6,12 +6,14 @@ import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from lhotse.cut import Cut
 from tqdm import tqdm
 
+from augmem.cluster import explain_killed_process
 from augmem.corpus import load_cuts
 from augmem.decoding import FIRST_PASS, hypotheses, load_scales
 from augmem.experiment import TUNED_FILE, Experiment
@@ -61,27 +63,23 @@ def heard(experiment: Experiment, part: str, package: Path, jobs: int) -> list[U
 def listen(package: Path, cuts: Sequence[Cut], jobs: int) -> Iterator[tuple[str, ...]]:
     """The words of each cut, in order, by worker processes."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=set_up, initargs=(package,)) as pool:
-        yield from pool.map(transcribe, cuts, chunksize=4)
+    with explain_killed_process("use fewer jobs (--nj)"), ProcessPoolExecutor(jobs, context) as pool:
+        yield from pool.map(partial(transcribe, package), cuts, chunksize=4)
 
 
-_recogniser: Recognizer | None = None  # of this process; `set_up` sets it
-
-
-def set_up(package: Path) -> None:
-    """Prepare a worker process. Utterances are scored one by one, so no endpoint may split them."""
-    global _recogniser
+@cache
+def recogniser(package: Path) -> Recognizer:
+    """Of this worker process. Utterances are scored one by one, so no endpoint may split them."""
     torch.set_num_threads(1)
-    _recogniser = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
+    return Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
 
 
-def transcribe(cut: Cut) -> tuple[str, ...]:
+def transcribe(package: Path, cut: Cut) -> tuple[str, ...]:
     """Stream one cut in packets of a tenth of a second, at the rate of its recording."""
-    assert _recogniser is not None
     samples = cut.load_audio()[0].astype("float32")
     packet = int(_PACKET * cut.sampling_rate)
     packets = (samples[begin : begin + packet] for begin in range(0, len(samples), packet))
-    events = _recogniser.transcribe(packets, cut.sampling_rate)
+    events = recogniser(package).transcribe(packets, cut.sampling_rate)
     return tuple(word.text for event in events for word in event.words)
 
 

@@ -21,7 +21,7 @@ from lhotse.features.io import MemoryRawWriter
 from lhotse.utils import fastcopy
 from tqdm import tqdm
 
-from augmem.cluster import cluster
+from augmem.cluster import cluster, explain_killed_process
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.corpus.storage import StorageConfig, check_files, naming_damage, write_features
@@ -145,7 +145,10 @@ def _map_blocks(blocks: list[Block], jobs: int, scheduler: str | None) -> Iterat
     # A fork of this process would inherit its thread pools, locked for ever; a fresh server has none, and imports once.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool:
+    with (
+        explain_killed_process("use fewer jobs (--nj)"),
+        ProcessPoolExecutor(min(jobs, len(blocks)), context, initializer=_single_thread) as pool,
+    ):
         yield from pool.map(_store_block, blocks)
 
 

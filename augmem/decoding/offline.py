@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from augmem.cluster import cluster
+from augmem.cluster import cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.kaldi import as_kaldi_text
 from augmem.decoding.lattice import Lattice, pruned
@@ -203,14 +202,11 @@ class Workers:
         if self.pool is None:
             yield from map(self.worker, batches)
             return
-        try:
+        with explain_killed_process(
+            "use fewer jobs (--nj), or a smaller decoding.max_duration, max_active or output_beam"
+        ):
             for future in as_completed([self.pool.submit(decode_in_worker, batch) for batch in batches]):
                 yield future.result()
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a decoding process was killed, most likely for want of memory: use fewer jobs (--nj), "
-                "or a smaller decoding.max_duration, max_active or output_beam"
-            ) from error
 
 
 class Worker:
