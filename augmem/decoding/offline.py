@@ -35,7 +35,7 @@ from augmem.decoding.records import (
     write_nbest,
     write_text_gz,
 )
-from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored, sentence_score
+from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
 from augmem.graph import Origin
@@ -260,7 +260,7 @@ class Worker:
 
     def rescored_list(self, first: Sequence[Hypothesis]) -> tuple[Hypothesis, ...]:
         """The first pass's list with the larger model's scores."""
-        return tuple(replace(h, lm=round(h.lm + sentence_score(self.exchange, h.words), 4)) for h in first)
+        return tuple(replace(h, lm=round(h.lm + self.exchange.sentence(h.words), 4)) for h in first)
 
     def paths(self, lattice: Lattice) -> list[WordPath]:
         """The best word sequences, within the configured limits."""
@@ -278,7 +278,7 @@ class Worker:
 def averaged(listed: Sequence[Hypothesis], larger: NgramModel, neural: NeuralLm) -> tuple[Hypothesis, ...]:
     """A rescored list with the mean of both models' log-probabilities in the place of the larger model's."""
     scores = neural.log_probabilities([hypothesis.words for hypothesis in listed])
-    gains = [(score - sentence_score(larger, h.words)) / 2 for h, score in zip(listed, scores, strict=True)]
+    gains = [(score - larger.sentence(h.words)) / 2 for h, score in zip(listed, scores, strict=True)]
     return tuple(replace(h, lm=round(h.lm + gain, 4)) for h, gain in zip(listed, gains, strict=True))
 
 

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import kenlm
 import numpy as np
@@ -33,24 +33,43 @@ class TooLarge(ValueError):  # noqa: N818 - a fact about a lattice, not a mistak
     """A lattice has more arcs under the larger model than are allowed."""
 
 
-class LanguageModel(Protocol):
-    """Scores of words after words; states are numbers, 0 is a sentence's beginning."""
+class LanguageModel:
+    """Scores of words after words. States are numbers, 0 is a sentence's beginning; what was asked is remembered.
+
+    Args:
+        beginning: a sentence's beginning in the model's own form.
+    """
+
+    def __init__(self, beginning: Any) -> None:
+        self.states = [beginning]
+        self.numbers = {beginning: 0}
+        self.known: dict[tuple[int, str], tuple[int, float]] = {}
 
     def extend(self, state: int, word: str) -> tuple[int, float]:
         """The state after one more word, and the word's score, a natural logarithm."""
+        if (state, word) not in self.known:
+            after, score = self._follow(self.states[state], word)
+            number = self.numbers.setdefault(after, len(self.states))
+            if number == len(self.states):
+                self.states.append(after)
+            self.known[state, word] = number, score
+        return self.known[state, word]
+
+    def _follow(self, state: Any, word: str) -> tuple[Any, float]:
+        """The same for a state in the model's own form."""
+        raise NotImplementedError
+
+    def sentence(self, words: Sequence[str]) -> float:
+        """Score of words and the end of the sentence."""
+        state, total = 0, 0.0
+        for word in (*words, END):
+            state, score = self.extend(state, word)
+            total += score
+        return total
 
 
-def sentence_score(model: LanguageModel, words: Sequence[str]) -> float:
-    """Score of words and the end of the sentence."""
-    state, total = 0, 0.0
-    for word in (*words, END):
-        state, score = model.extend(state, word)
-        total += score
-    return total
-
-
-class NgramModel:
-    """An n-gram model in ARPA form, its states as numbers; scores are natural logarithms.
+class NgramModel(LanguageModel):
+    """An n-gram model in ARPA form; the score is log p(word | state).
 
     Args:
         arpa: the file, or KenLM's binary form of it.
@@ -68,45 +87,28 @@ class NgramModel:
             raise ValueError(f"{arpa}: not an n-gram model ({error}); run the lm stage again") from error
         beginning = kenlm.State()
         self.model.BeginSentenceWrite(beginning)
-        self.states = [beginning]
-        self.numbers = {beginning: 0}
-        self.known: dict[tuple[int, str], tuple[int, float]] = {}
+        super().__init__(beginning)
         self.unseen: Counter[str] = Counter()
 
-    def extend(self, state: int, word: str) -> tuple[int, float]:
-        """The state after one more word, and log p(word | state)."""
-        if (state, word) not in self.known:
-            after = kenlm.State()
-            score = self.model.BaseScore(self.states[state], word, after)
-            number = self.numbers.setdefault(after, len(self.states))
-            if number == len(self.states):
-                self.states.append(after)
-            if word not in self.model:
-                self.unseen[word] += 1
-            self.known[state, word] = number, max(score, UNSEEN) * math.log(10)
-        return self.known[state, word]
+    def _follow(self, state: Any, word: str) -> tuple[Any, float]:
+        after = kenlm.State()
+        score = self.model.BaseScore(state, word, after)
+        if word not in self.model:
+            self.unseen[word] += 1
+        return after, max(score, UNSEEN) * math.log(10)
 
 
-class Exchange:
-    """A larger model in a smaller one's place: scores are the differences of theirs."""
+class Exchange(LanguageModel):
+    """A larger model in a smaller one's place: a word is worth what the larger one says above the smaller one."""
 
     def __init__(self, smaller: LanguageModel, larger: LanguageModel) -> None:
+        super().__init__((0, 0))
         self.smaller, self.larger = smaller, larger
-        self.states = [(0, 0)]
-        self.numbers = {(0, 0): 0}
-        self.known: dict[tuple[int, str], tuple[int, float]] = {}
 
-    def extend(self, state: int, word: str) -> tuple[int, float]:
-        """The state after one more word, and what it is worth to the larger model above the smaller one."""
-        if (state, word) not in self.known:
-            smaller, larger = self.states[state]
-            smaller, before = self.smaller.extend(smaller, word)
-            larger, after = self.larger.extend(larger, word)
-            number = self.numbers.setdefault((smaller, larger), len(self.states))
-            if number == len(self.states):
-                self.states.append((smaller, larger))
-            self.known[state, word] = number, after - before
-        return self.known[state, word]
+    def _follow(self, state: tuple[int, int], word: str) -> tuple[tuple[int, int], float]:
+        smaller, before = self.smaller.extend(state[0], word)
+        larger, after = self.larger.extend(state[1], word)
+        return (smaller, larger), after - before
 
 
 def rescored(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], max_arcs: int) -> Lattice:

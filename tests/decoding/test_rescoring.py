@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, words_on
 from augmem.decoding.kaldi import as_kaldi_text, read_kaldi_text
 from augmem.decoding.lattice import arc_posteriors, pruned
-from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored, sentence_score
+from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, empty_lattice
 
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -118,9 +118,9 @@ def test_every_path_has_one_models_sentence_score_in_the_place_of_the_others(
 
 def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
     model = NgramModel(arpa)
-    assert sentence_score(model, ["ONE", "TO"]) == pytest.approx(np.log(10) * (-0.2 - 0.1 - 0.15))
+    assert model.sentence(["ONE", "TO"]) == pytest.approx(np.log(10) * (-0.2 - 0.1 - 0.15))
     assert not model.unseen
-    assert sentence_score(model, ["ELSE"]) == pytest.approx(np.log(10) * (-7.0 - 0.9), abs=0.8)
+    assert model.sentence(["ELSE"]) == pytest.approx(np.log(10) * (-7.0 - 0.9), abs=0.8)
     assert set(model.unseen) == {"ELSE"}
     with pytest.raises(ValueError, match="not an n-gram model"):
         NgramModel(arpa.with_name("none.arpa"))
