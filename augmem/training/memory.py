@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from augmem.encoder import Memory
+from augmem.encoder import AugmentedMemoryEncoder, Memory
+from augmem.model import AcousticModel
+from augmem.training.config import TrainingConfig
 
 
 class LaneMemory:
@@ -41,3 +43,20 @@ class LaneMemory:
             room = slots.new_zeros(size[0], *slots.shape[1:4], size[1], slots.size(5)), filled.new_zeros(size)
             room[0][: len(slots), ..., first:, :], room[1][: len(filled), first:] = slots, filled
             self.memory = Memory(*room)
+
+
+def lane_memory(model: AcousticModel, config: TrainingConfig) -> LaneMemory | None:
+    """The memory that goes from update to update, if the batches are sessions.
+
+    Raises:
+        ValueError: the encoder has no memory to hand on, or an update takes in several batches.
+    """
+    if config.batches.session_cuts == 1:
+        return None
+    encoder = model.encoder
+    if type(encoder) is not AugmentedMemoryEncoder or encoder.config.layer_drop or config.accumulate > 1:
+        raise ValueError(
+            f"training.batches.session_cuts is {config.batches.session_cuts}: sessions need encoder.type "
+            f"augmented_memory, encoder.layer_drop 0 and training.accumulate 1"
+        )
+    return LaneMemory(encoder.no_memory(0))

@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -80,6 +82,15 @@ class Stopwatch:
             yield
         finally:
             self.parts[name] = self.parts.get(name, 0.0) + perf_counter() - began
+
+    def waiting(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The items, the waiting for each charged to a part."""
+        while True:
+            with self.part(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
 
     @property
     def seconds(self) -> float:

@@ -17,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from augmem.encoder import Memory
 from augmem.model import AcousticModel
+from augmem.training.config import TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -105,3 +106,14 @@ def exchanging(network: nn.Module, last: bool) -> AbstractContextManager[None]:
     if last or not isinstance(network, DistributedDataParallel):
         return nullcontext()
     return network.no_sync()
+
+
+def check_team(config: TrainingConfig, team: Team) -> None:
+    """Every process must have its share of an update, and a device that can do what is asked of it.
+
+    Raises:
+        ValueError: the batches of an update cannot be shared out evenly, or float16 is wanted of a CPU.
+    """
+    if config.precision == "float16" and team.device.type != "cuda":
+        raise ValueError("training.precision is float16, which needs a GPU; bfloat16 works on CPUs too")
+    config.check_processes(team.size)

@@ -18,17 +18,17 @@ from tqdm import tqdm
 
 from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, training_batches
 from augmem.corpus.skips import SKIPPED, Skip
-from augmem.encoder import AugmentedMemoryEncoder, Memory
+from augmem.encoder import Memory
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription, check_lang
 from augmem.tensors import save_tensors
 from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
-from augmem.training.memory import LaneMemory
+from augmem.training.memory import lane_memory
 from augmem.training.metrics import Log, Stopwatch, Sums
 from augmem.training.objective import Objective
 from augmem.training.schedule import ctc_weight, learning_rate
-from augmem.training.team import Team, exchanging
+from augmem.training.team import Team, check_team, exchanging
 from augmem.training.validation import validate
 from augmem.training.weights import RunningAverage, average_models, best_epochs, stalled
 
@@ -133,7 +133,7 @@ class Trainer:
             for first in range(self.at.batch, planned, self.config.accumulate)
         ]
         mine = [number for update in updates for number in update if self._is_mine(number)]
-        batches = timed(training_batches(self.train_cuts, self.config.batches, self.at.epoch, mine), watch)
+        batches = watch.waiting("data", training_batches(self.train_cuts, self.config.batches, self.at.epoch, mine))
         with tqdm(
             total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5,
             disable=not self.team.leads,
@@ -362,47 +362,9 @@ def not_finite(features: Tensor, log_probs: Tensor) -> list[bool]:
     return list((heard if heard.any() else said).tolist())
 
 
-def timed(batches: Iterator[Batch], watch: Stopwatch) -> Iterator[Batch]:
-    """Charge the waiting for each batch to "data"."""
-    while True:
-        with watch.part("data"):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
-
-
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW (arXiv 1711.05101); weight decay on matrices only."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay)
-
-
-def lane_memory(model: AcousticModel, config: TrainingConfig) -> LaneMemory | None:
-    """The memory that goes from update to update, if the batches are sessions.
-
-    Raises:
-        ValueError: the encoder has no memory to hand on, or an update takes in several batches.
-    """
-    if config.batches.session_cuts == 1:
-        return None
-    encoder = model.encoder
-    if type(encoder) is not AugmentedMemoryEncoder or encoder.config.layer_drop or config.accumulate > 1:
-        raise ValueError(
-            f"training.batches.session_cuts is {config.batches.session_cuts}: sessions need encoder.type "
-            f"augmented_memory, encoder.layer_drop 0 and training.accumulate 1"
-        )
-    return LaneMemory(encoder.no_memory(0))
-
-
-def check_team(config: TrainingConfig, team: Team) -> None:
-    """Every process must have its share of an update, and a device that can do what is asked of it.
-
-    Raises:
-        ValueError: the batches of an update cannot be shared out evenly, or float16 is wanted of a CPU.
-    """
-    if config.precision == "float16" and team.device.type != "cuda":
-        raise ValueError("training.precision is float16, which needs a GPU; bfloat16 works on CPUs too")
-    config.check_processes(team.size)

@@ -18,7 +18,7 @@ import torch
 from augmem.model import AcousticModel
 from augmem.training import MODEL_FILE, Team, Trainer, TrainingConfig, read_log
 from augmem.training.checkpoint import checkpoints
-from augmem.training.trainer import check_team
+from augmem.training.team import check_team
 from tests.tiny import make_lang_and_graphs
 from tests.training.test_trainer import trainer
 
