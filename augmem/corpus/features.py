@@ -291,8 +291,7 @@ def feature_statistics(cuts: CutSet) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each bin over all frames: two float64 tensors (F,)."""
     accumulator = StatsAccumulator(next(iter(cuts)).num_features)
     for cut in cuts:
-        with naming_damage(cut):
-            accumulator.update(cut.features.load())
+        accumulator.update(stored_features(cut))
     statistics = accumulator.get()
     mean, std = statistics["norm_means"], statistics["norm_stds"]
     return torch.as_tensor(mean, dtype=torch.float64), torch.as_tensor(std, dtype=torch.float64)
