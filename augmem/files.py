@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and content hashes that name what was read."""
+"""Files that are whole or absent: atomic writes, content hashes that name what was read, names that stay apart."""
 
 from __future__ import annotations
 

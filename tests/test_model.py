@@ -33,6 +33,8 @@ def test_a_file_gives_the_same_model_back(tmp_path: Path, model: AcousticModel) 
     features, lengths = torch.randn(2, 90, 20), torch.tensor([90, 41])
     for mine, other in zip(model(features, lengths), again(features, lengths), strict=True):
         assert torch.equal(mine, other)
+    weights = [part.weight for part in again.encoder.modules() if isinstance(part, torch.nn.Linear)]
+    assert weights and all(weight.t().is_contiguous() for weight in weights), "laid out for streaming"
 
 
 def test_scores_are_log_probabilities_of_normalised_features(model: AcousticModel) -> None:
