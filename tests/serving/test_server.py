@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
@@ -275,7 +276,11 @@ def test_a_killed_worker_is_replaced(package: Path) -> None:
                 while True:
                     told.append(json.loads(await connection.recv()))
             assert "the decoding process died" in told[-1]["error"]
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:  # no load balancer sends anybody here yet
+            await asyncio.to_thread(get, address, "/health")
+        assert json.loads(refused.value.read())["status"] == "starting"
         assert await heard(address, noise(1.0, 1))
+        assert json.loads((await asyncio.to_thread(get, address, "/health"))[0])["status"] == "ok"
         assert "augmem_worker_restarts_total 1.0" in (await asyncio.to_thread(get, address, "/metrics"))[0]
 
     served(package, visit)
