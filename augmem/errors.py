@@ -1,0 +1,11 @@
+"""The exception for mistakes that a user can correct."""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """A wrong option, file or value.
+
+    The message names the file, the line, the value and the remedy. The command line prints it without a traceback.
+    Any other ValueError is a bug.
+    """

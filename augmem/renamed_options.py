@@ -1,0 +1,9 @@
+"""Option names of earlier releases, accepted for one release with a note."""
+
+from __future__ import annotations
+
+RENAMED: dict[str, str] = {
+    "training.final_learning_rate": "training.min_lr_ratio",
+    "training.weights": "training.checkpoint_averaging",
+}
+"""Old name -> new name, both as in `--section.field`."""
