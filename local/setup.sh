@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 complete=.venv/.complete
-wanted=$(cat requirements/uv.txt requirements/lock.txt pyproject.toml | sha256sum | cut -d' ' -f1)
+# The settings of linters and tests, from [tool.ruff] on, do not change the environment.
+wanted=$(sed '/^\[tool\.ruff\]/,$d' requirements/uv.txt requirements/lock.txt pyproject.toml | sha256sum | cut -d' ' -f1)
 leave_if_complete() {
   if [[ -f $complete && $(<"$complete") == "$wanted" ]]; then
     echo "environment: up to date (.venv)"
