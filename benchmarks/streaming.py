@@ -24,7 +24,7 @@ from augmem.commands.align import part_of
 from augmem.corpus import load_cuts
 from augmem.decoding import Timed
 from augmem.experiment import Experiment
-from augmem.live import package_model
+from augmem.packaging import package_model
 from augmem.streaming import Event, Recognizer, RecognizerOptions
 
 PACKET = 0.1  # seconds

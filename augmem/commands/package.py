@@ -15,7 +15,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the package; print where it lies."""
     from augmem.experiment import Experiment
-    from augmem.live import package_model
+    from augmem.packaging import package_model
 
     package_model(Experiment.load(arguments.exp), arguments.output)
     print(f"wrote {arguments.output}")

@@ -15,11 +15,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Stream, score, compare."""
+    from augmem.evaluate_streaming import evaluate_streaming
     from augmem.experiment import Experiment
-    from augmem.live import stream
     from augmem.stages import report
 
     experiment = Experiment.load(arguments.exp)
-    stream(experiment, arguments.nj)
+    evaluate_streaming(experiment, arguments.nj)
     report(experiment)
     return 0

@@ -1,0 +1,55 @@
+"""Package the trained model of an experiment (see `augmem.streaming.package` for the format)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from augmem.decoding import FIRST_PASS, load_scales
+from augmem.experiment import TUNED_FILE, Experiment
+from augmem.model import AcousticModel
+from augmem.scoring import provenance
+from augmem.streaming import write_package
+
+LICENSE = """\
+The code that made this model is under the Apache License 2.0. The weights and graphs were trained on the speech and
+text that README.md lists; their terms apply to redistribution.
+"""
+
+
+def package_model(experiment: Experiment, output: Path) -> None:
+    """Write the trained model of an experiment as one self-contained folder.
+
+    Args:
+        experiment: a trained and decoded experiment.
+        output: the folder to write; an older package there is replaced.
+
+    Raises:
+        FileNotFoundError: the experiment has not been trained or decoded.
+        UserError: `output` holds something other than a package.
+    """
+    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    graph = experiment.graphs / "HLG.pt"
+    card = model_card(experiment)
+    write_package(output, experiment.model, experiment.lang, graph, scales, card, LICENSE, provenance())
+
+
+def model_card(experiment: Experiment) -> str:
+    """Describe a model: its encoder, its training data and its word error rates."""
+    recipe, parts = experiment.recipe, experiment.parts
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    encoder, size = model.encoder, sum(parameter.numel() for parameter in model.parameters())
+    wer = experiment.scores / "wer.txt"
+    table = wer.read_text(encoding="utf-8").splitlines() if wer.exists() else ["not scored"]
+    return f"""\
+# {experiment.root.name}
+
+- encoder: {recipe.encoder.type}, {size:,} parameters, look-ahead {encoder.look_ahead:.2f} s, average latency
+  {encoder.average_latency:.2f} s
+- input: {recipe.features.sampling_rate} Hz audio; output: {model.description.num_units} units ({recipe.lang.units})
+- trained on {", ".join(parts.train)} of corpus {recipe.corpus.recipe}, tuned on {", ".join(parts.dev)}
+- additional text: {", ".join(recipe.lm.extra_text) or "none"}
+
+Word error rates of offline decoding, with 95 % bootstrap intervals:
+
+{chr(10).join(f"    {line}" for line in table)}
+"""
