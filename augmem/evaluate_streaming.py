@@ -17,9 +17,9 @@ from augmem.corpus import load_cuts
 from augmem.decoding import FIRST_PASS, hypotheses, load_scales
 from augmem.experiment import TUNED_FILE, Experiment
 from augmem.packaging import package_model
-from augmem.pipeline import fingerprint, run_stage
 from augmem.progress import track
 from augmem.scoring import Utterance, compare, comparison_text, read_recogs, score_all
+from augmem.stage_runner import fingerprint, run_stage
 from augmem.streaming import Recognizer, RecognizerOptions
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from typing import Any
 
 from augmem.corpus import Parts, read_parts, transcripts
 from augmem.files import sha256_file, sha256_json
-from augmem.pipeline import fingerprint
 from augmem.recipe import Recipe, load_recipe
+from augmem.stage_runner import fingerprint
 from augmem.training import MODEL_FILE
 
 TUNED_FILE = "tuned.json"

@@ -41,7 +41,6 @@ from augmem.lang import (
 )
 from augmem.model import AcousticModel, ModelDescription
 from augmem.pictures import attention_pictures
-from augmem.pipeline import DONE, fingerprint, is_done, run_resumable_stage, run_stage
 from augmem.recipe import RECIPE_FILE
 from augmem.scoring import (
     Comparison,
@@ -57,6 +56,7 @@ from augmem.scoring import (
     write_ctm,
     write_report,
 )
+from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
 from augmem.training import Team, Trainer
 
 logger = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from augmem.cli import PARALLEL
 from augmem.corpus import load_cuts
 from augmem.features import FeatureConfig
 from augmem.files import read_json
-from augmem.pipeline import DONE
+from augmem.stage_runner import DONE
 from tests.shell.roads import AUGMEM, PART, ROOT, augmem, fixture_road, run_here
 
 FEATURES = Path("data", "features", FeatureConfig().name + "-shar")

@@ -144,7 +144,7 @@ def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
     options = [*options, "--exp", tmp_path / "exp", "--stage", "train", "--stop-stage", "train", "--processes", "2"]
     options += ["--training.accumulate", "2", "--training.epochs", "2", "--training.ctc_epochs", "1"]
     stopped = run(*options, "--max-minutes", "0.0001")
-    assert stopped.returncode == 3 and "stopped before its end" in stopped.stdout, stopped.stderr[-4000:]
+    assert stopped.returncode == 3 and "stopped early" in stopped.stdout, stopped.stderr[-4000:]
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert result.stdout.count("2 processes") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
@@ -325,7 +325,7 @@ def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
     _, options = road
     result = run_here(*options, "--training.epochs", "3", "--stop-stage", "train")
     assert result.returncode != 0
-    assert "begun with other inputs (training changed)" in result.stderr
+    assert "started with other inputs (changed: training)" in result.stderr
     assert "--exp" in result.stderr
 
 

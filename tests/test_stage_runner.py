@@ -1,4 +1,4 @@
-"""Stages run once, whole, and again only when something they depend on has changed."""
+"""Stages run once, atomically, and again only if an input has changed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from augmem.pipeline import fingerprint, is_done, run_resumable_stage, run_stage
+from augmem.errors import UserError
+from augmem.stage_runner import fingerprint, is_done, run_resumable_stage, run_stage
 
 
 def writer(calls: list[str], text: str = "result"):
@@ -30,7 +31,7 @@ def test_a_finished_stage_is_not_run_again(tmp_path: Path) -> None:
     assert calls == ["result"]
 
 
-def test_changed_inputs_replace_the_old_result_whole(tmp_path: Path) -> None:
+def test_changed_inputs_replace_the_whole_result(tmp_path: Path) -> None:
     calls: list[str] = []
     output = tmp_path / "out"
     run_stage("toy", output, {"value": 1}, writer(calls, "old"))
@@ -42,7 +43,7 @@ def test_changed_inputs_replace_the_old_result_whole(tmp_path: Path) -> None:
     assert {path.name for path in output.iterdir()} == {"result.txt", ".done"}
 
 
-def test_a_failing_stage_leaves_no_trace_and_keeps_the_old_result(tmp_path: Path) -> None:
+def test_a_failed_stage_leaves_nothing_and_keeps_the_old_result(tmp_path: Path) -> None:
     output = tmp_path / "out"
     run_stage("toy", output, {"value": 1}, writer([], "old"))
 
@@ -57,12 +58,12 @@ def test_a_failing_stage_leaves_no_trace_and_keeps_the_old_result(tmp_path: Path
     assert not list(tmp_path.glob("*partial*")) and not list(tmp_path.glob(".out.partial*"))
 
 
-def test_a_killed_stage_starts_afresh_and_clears_what_was_left(tmp_path: Path) -> None:
+def test_a_killed_stage_restarts_and_removes_temporary_folders(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import time
         from pathlib import Path
-        from augmem.pipeline import run_stage
+        from augmem.stage_runner import run_stage
 
         def slow(folder):
             (folder / "result.txt").write_text("half")
@@ -81,12 +82,12 @@ def test_a_killed_stage_starts_afresh_and_clears_what_was_left(tmp_path: Path) -
     assert not list(tmp_path.glob(".out.partial-*"))
 
 
-def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+def test_a_second_process_cannot_write_to_the_same_folder(tmp_path: Path) -> None:
     script = textwrap.dedent(
         f"""
         import time
         from pathlib import Path
-        from augmem.pipeline import only_run_in
+        from augmem.stage_runner import only_run_in
 
         with only_run_in(Path({str(tmp_path / "out")!r})):
             print("inside", flush=True)
@@ -95,14 +96,14 @@ def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"inside\n"
-        with pytest.raises(BlockingIOError, match="another run is at work"):
+        with pytest.raises(BlockingIOError, match="another process is writing"):
             run_stage("toy", tmp_path / "out", {}, writer([]))
         process.kill()
     time.sleep(0.05)
     run_stage("toy", tmp_path / "out", {}, writer([]))
 
 
-def test_an_unfinished_stage_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_an_incomplete_stage_resumes(tmp_path: Path) -> None:
     def count(folder: Path) -> bool:
         steps = folder / "steps"
         steps.write_text(steps.read_text() + "x" if steps.exists() else "x")
@@ -111,17 +112,17 @@ def test_an_unfinished_stage_goes_on_where_it_was(tmp_path: Path) -> None:
     output = tmp_path / "out"
     assert not run_resumable_stage("toy", output, {"value": 1}, count)
     assert run_resumable_stage("toy", output, {"value": 1}, count)
-    assert run_resumable_stage("toy", output, {"value": 1}, count), "finished: not run a third time"
+    assert run_resumable_stage("toy", output, {"value": 1}, count), "complete: not run a third time"
     assert (output / "steps").read_text() == "xx"
 
 
-def test_an_unfinished_stage_refuses_other_inputs_and_names_them(tmp_path: Path) -> None:
+def test_an_incomplete_stage_refuses_other_inputs_and_names_them(tmp_path: Path) -> None:
     output = tmp_path / "out"
     run_resumable_stage("train", output, {"lang": "a", "epochs": 3}, lambda folder: False)
-    with pytest.raises(ValueError, match=r"train was begun with other inputs \(lang changed\).*--exp"):
+    with pytest.raises(UserError, match=r"train was started with other inputs \(changed: lang\).*--exp"):
         run_resumable_stage("train", output, {"lang": "b", "epochs": 3}, lambda folder: True)
 
 
-def test_reading_an_unfinished_stage_names_what_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="run the stage that makes it first"):
+def test_the_fingerprint_of_an_incomplete_stage_names_the_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="run the stage that writes it first"):
         fingerprint(tmp_path / "out")
