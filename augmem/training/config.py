@@ -21,10 +21,10 @@ class TrainingConfig:
         precision: the encoder computes in it where that is safe: "bfloat16", or on GPUs "float16" with a scaled loss;
             the objective is always in float32.
         learning_rate: peak of the schedule.
-        schedule: what follows the warm-up: "cosine" falls to `final_learning_rate` at the last step; "noam" falls
+        schedule: what follows the warm-up: "cosine" falls to `min_lr_ratio` at the last step; "noam" falls
             with the inverse square root of the step.
         warmup_steps: updates during which the learning rate rises linearly from zero.
-        final_learning_rate: where "cosine" ends, as a share of the peak.
+        min_lr_ratio: where "cosine" ends, as a share of the peak.
         weight_decay: AdamW's; biases and normalisation layers are exempt.
         adam_betas: AdamW's running averages of gradient and squared gradient.
         clip: largest norm of the gradient per frame; longer ones are shortened to it.
@@ -36,9 +36,9 @@ class TrainingConfig:
         iterated_loss: weight of the same objective on each of encoder.iterated_loss_layers (arXiv 1910.10324).
         alignment: a file of forced alignments (augmem align --labels): cross-entropy to them takes CTC's place; null:
             CTC.
-        weights: what `model.pt` is: the mean of the "last" epochs, of the "best" by dev loss (since the mixture of
-            objectives stands still), or the "running" average over all updates.
-        average_epochs: how many epochs such a mean takes in.
+        checkpoint_averaging: how `model.pt` is averaged: over the "last" epochs, over the "best" epochs by dev loss
+            (after the hand-over), or a "running" average over all updates.
+        average_epochs: number of epochs averaged.
         running_average: what one update keeps of the running average.
         patience: stop when so many epochs in a row have not improved the dev loss; null: never.
         seed: of weights and dropout (batches have their own).
@@ -57,7 +57,7 @@ class TrainingConfig:
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "noam"] = "cosine"
     warmup_steps: int = 300
-    final_learning_rate: float = 0.02
+    min_lr_ratio: float = 0.02
     weight_decay: float = 0.01
     adam_betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 5.0
@@ -68,7 +68,7 @@ class TrainingConfig:
     boost: float = 0.0
     iterated_loss: float = 0.3
     alignment: str | None = None
-    weights: Literal["last", "best", "running"] = "last"
+    checkpoint_averaging: Literal["last", "best", "running"] = "last"
     average_epochs: int = 5
     running_average: float = 0.999
     patience: int | None = None
@@ -94,7 +94,7 @@ class TrainingConfig:
             self._demand(name, getattr(self, name) >= 0, "not negative")
         for name in ("learning_rate", "clip", "den_scale"):
             self._demand(name, getattr(self, name) > 0, "positive")
-        for name in ("final_learning_rate", "ctc_floor", "running_average"):
+        for name in ("min_lr_ratio", "ctc_floor", "running_average"):
             self._demand(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         for name, choices in _CHOICES.items():
             self._demand(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
@@ -121,5 +121,5 @@ class TrainingConfig:
 _CHOICES = {
     "precision": ("float32", "bfloat16", "float16"),
     "schedule": ("cosine", "noam"),
-    "weights": ("last", "best", "running"),
+    "checkpoint_averaging": ("last", "best", "running"),
 }

@@ -23,7 +23,7 @@ def learning_rate(config: TrainingConfig, step: int, total_steps: int) -> float:
         return config.learning_rate * math.sqrt(max(warmup, 1) / max(step, 1))
     done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
     share = 0.5 * (1 + math.cos(math.pi * done))
-    return config.learning_rate * (config.final_learning_rate + (1 - config.final_learning_rate) * share)
+    return config.learning_rate * (config.min_lr_ratio + (1 - config.min_lr_ratio) * share)
 
 
 def ctc_weight(config: TrainingConfig, epochs_done: float) -> float:

@@ -84,7 +84,9 @@ class Trainer:
         self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
         self.optimiser = make_optimiser(self.model, config)
         self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
-        self.running = RunningAverage(self.model, config.running_average) if config.weights == "running" else None
+        self.running = (
+            RunningAverage(self.model, config.running_average) if config.checkpoint_averaging == "running" else None
+        )
         self.lanes = lane_memory(self.model, config)
         self.network = self.team.replicate(self.model)
         self.at = Position()
@@ -304,7 +306,11 @@ class Trainer:
     def _write_model(self) -> None:
         """model.pt, from what there is so far."""
         last = list(range(max(1, self.at.epoch - self.config.average_epochs + 1), self.at.epoch + 1))
-        epochs = best_epochs(self.dev_losses, self.config.average_epochs) if self.config.weights == "best" else last
+        epochs = (
+            best_epochs(self.dev_losses, self.config.average_epochs)
+            if self.config.checkpoint_averaging == "best"
+            else last
+        )
         if self.running:
             average = AcousticModel(self.model.description)
             average.load_state_dict(self.running.weights)

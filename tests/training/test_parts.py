@@ -20,7 +20,7 @@ from augmem.training.validation import best_path_units
 
 
 def test_the_learning_rate_rises_then_falls_to_its_end() -> None:
-    config = TrainingConfig(learning_rate=1e-3, warmup_steps=10, final_learning_rate=0.1)
+    config = TrainingConfig(learning_rate=1e-3, warmup_steps=10, min_lr_ratio=0.1)
     rates = [learning_rate(config, step, 100) for step in range(101)]
     assert all(earlier < later for earlier, later in pairwise(rates[:11]))
     assert all(earlier > later for earlier, later in pairwise(rates[10:]))

@@ -213,7 +213,9 @@ def test_training_from_shar_is_training_from_the_archive(folders: tuple[Path, Pa
 @pytest.mark.parametrize("weights", ["best", "running"])
 def test_a_model_of_other_weights_survives_a_kill(folders: tuple[Path, Path], tmp_path: Path, weights: str) -> None:
     """What model.pt is made of comes through a resume."""
-    changes: dict = {"weights": weights, "epochs": 3, "ctc_epochs": 0, "hand_over_epochs": 0, "learning_rate": 0.01}
+    changes: dict = {
+        "checkpoint_averaging": weights, "epochs": 3, "ctc_epochs": 0, "hand_over_epochs": 0, "learning_rate": 0.01,
+    }  # fmt: skip
     assert trainer(folders, tmp_path / "whole", **changes).run()
     with pytest.raises(Killed):
         killed_after(6, trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes)).run()
