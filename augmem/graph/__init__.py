@@ -11,6 +11,7 @@ from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_grap
 from augmem.graph.fsa import load_fsa, save_fsa
 from augmem.graph.hlg import Origin, SizeLog, build_hlg, check_origin, read_grammar
 from augmem.graph.k2_score import k2_score
+from augmem.graph.lexicon_fst import build_lexicon, lexicon_fst
 from augmem.graph.numerator import NumeratorCompiler
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
 from augmem.graph.prepare import prepare_graphs
@@ -32,6 +33,7 @@ __all__ = [
     "PhoneLm",
     "SizeLog",
     "build_hlg",
+    "build_lexicon",
     "build_topology",
     "check_origin",
     "context_hash",
@@ -39,6 +41,7 @@ __all__ = [
     "frame_graph",
     "graphs_score",
     "k2_score",
+    "lexicon_fst",
     "load_fsa",
     "num_outputs",
     "output_units",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import k2
 
 from augmem.graph.fsa import size_of
+from augmem.graph.lexicon_fst import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def build_hlg(
     """Compose and determinise H o L o G; disambiguation symbols are used and removed on the way.
 
     Args:
-        lang: L_disambig and its symbols.
+        lang: lexicon and symbol tables.
         topology: name of H.
         grammar: G with back-off label #0, as `read_grammar` gives it.
         biphones: context of H.
@@ -91,7 +92,7 @@ def build_hlg(
             alone, ragged `aux_labels`, word ids, and `begun`, 1 on the arcs with which a word begins.
     """
     log = log or SizeLog()
-    lexicon = log("L_disambig", lambda: k2.arc_sort(_first_units_apart(lang.L_disambig(), lang)))
+    lexicon = log("L_disambig", lambda: k2.arc_sort(_first_units_apart(build_lexicon(lang, disambiguate=True), lang)))
     grammar = log("G", lambda: k2.arc_sort(grammar))
     graph = log("LG composed", lambda: k2.connect(k2.compose(lexicon, grammar)))
     warn_of_memory(graph.num_arcs, available_memory())

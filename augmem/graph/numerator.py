@@ -10,6 +10,7 @@ import torch
 
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import fsa_list, without_outputs
+from augmem.graph.lexicon_fst import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class NumeratorCompiler:
         self.lang = lang
         self.topology = build_topology(topology, lang.num_units, biphones)
         self.phone_lm = phone_lm
-        self._lexicon = k2.arc_sort(lang.L().invert())  # words to units
+        self._lexicon = k2.arc_sort(build_lexicon(lang).invert())  # words to units
         self._kept: dict[str, FrameGraph] = {}
         self._room = max_kept_arcs
 

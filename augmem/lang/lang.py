@@ -1,4 +1,4 @@
-"""A lang folder in memory: units, words, pronunciations, and the lexicon transducers."""
+"""A lang folder in memory: units, words and pronunciations."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import k2
-import torch
-
-from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD
+from augmem.errors import UserError
+from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD, SILENCE
 from augmem.lang.symbols import read_symbols
 
 HASHED = ("tokens.txt", "words.txt", "lexicon.txt")
+SILENCE_PROBABILITY_FILE = "silence_probability.txt"
+_ICEFALL_SILENCE_PROBABILITY = 0.5  # prepare_lang.py's default, not stored in its lang folders
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,19 @@ class Lang:
         unknown = self.words[self.oov_word]
         return [self.words[word] if word in self.pronunciations else unknown for word in text.split()]
 
-    def L(self) -> k2.Fsa:  # noqa: N802 - the field's own letter
-        """The lexicon transducer, units to words."""
-        return self._load_fst("L.pt")
+    @cached_property
+    def silence_probability(self) -> float:
+        """Probability of silence between words in L; 0 for a lexicon without silence.
 
-    def L_disambig(self) -> k2.Fsa:  # noqa: N802 - the field's own letter
-        """The lexicon transducer with disambiguation symbols, for composition with a grammar."""
-        return self._load_fst("L_disambig.pt")
-
-    def _load_fst(self, name: str) -> k2.Fsa:
-        path = self.folder / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; run the lang stage again")
-        return k2.Fsa.from_dict(torch.load(path, map_location="cpu"))
+        Raises:
+            UserError: the folder was made by an earlier release, which did not store it.
+        """
+        path = self.folder / SILENCE_PROBABILITY_FILE
+        if path.is_file():
+            return float(path.read_text(encoding="utf-8"))
+        if (self.folder / "hash.txt").is_file():
+            raise UserError(f"{path}: no such file; run the lang stage again")
+        return _ICEFALL_SILENCE_PROBABILITY if SILENCE in self.tokens else 0.0
 
 
 def content_hash(folder: Path) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from augmem.files import atomic_path, write_text
+from augmem.files import write_text
 from augmem.lang.bpe import spell, train_pieces
 from augmem.lang.config import LangConfig
-from augmem.lang.fst import lexicon_fst
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
-from augmem.lang.lang import Lang, content_hash
+from augmem.lang.lang import SILENCE_PROBABILITY_FILE, Lang, content_hash
 from augmem.lang.lexicon import (
     OOV_WORD,
     SILENCE,
@@ -30,7 +29,6 @@ from augmem.lang.lexicon import (
 )
 from augmem.lang.symbols import number, write_symbols
 from augmem.lang.vocabulary import extra_vocabulary, training_vocabulary
-from augmem.tensors import save_tensors
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +43,8 @@ class Spelling(NamedTuple):
 def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None:
     """Write a lang folder for the words of `texts` (normalised training transcripts).
 
-    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, L.pt, L_disambig.pt, hash.txt, and
-    g2p_words.txt (guessed pronunciations and where they come from) or bpe.model.
+    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, silence_probability.txt, hash.txt,
+    and g2p_words.txt (guessed pronunciations and where they come from) or bpe.model.
 
     Raises:
         ValueError: no words in `texts`, or a fault in a file the config names.
@@ -114,7 +112,7 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
 
 
 def write_lang(spelling: Spelling, silence_probability: float, output: Path) -> None:
-    """Write the files that hold units, words, lexicon and L; the hash comes last."""
+    """Write the files that hold units, words, lexicon and silence probability; the hash comes last."""
     entries, highest = add_disambiguation(spelling.entries)
     tokens = number([*spelling.units, *(f"#{i}" for i in range(highest + 1))])
     words = number(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])
@@ -122,19 +120,5 @@ def write_lang(spelling: Spelling, silence_probability: float, output: Path) -> 
     write_symbols(output / "words.txt", words)
     write_text(output / "lexicon.txt", format_lexicon(spelling.entries))
     write_text(output / "lexicon_disambig.txt", format_lexicon(entries))
-    _write_fst(output / "L.pt", spelling.entries, tokens, words, silence_probability, False)
-    _write_fst(output / "L_disambig.pt", entries, tokens, words, silence_probability, True)
+    write_text(output / SILENCE_PROBABILITY_FILE, f"{silence_probability}\n")
     write_text(output / "hash.txt", content_hash(output) + "\n")
-
-
-def _write_fst(
-    path: Path,
-    entries: Sequence[Entry],
-    tokens: Mapping[str, int],
-    words: Mapping[str, int],
-    silence_probability: float,
-    grammar_loops: bool,
-) -> None:
-    fst = lexicon_fst(entries, tokens, words, silence_probability, grammar_loops)
-    with atomic_path(path) as partial:
-        save_tensors(fst.as_dict(), partial)

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import k2
-import torch
-
 from augmem.lang.lang import HASHED, content_hash
 from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD
 
@@ -19,11 +16,11 @@ Numbered = list[tuple[int, list[str]]]
 def validate_lang(folder: Path) -> list[str]:
     """Check a lang folder, ours or icefall's; an empty list means that nothing is wrong with it."""
     folder = Path(folder)
-    needed = (*HASHED, "lexicon_disambig.txt", "L.pt", "L_disambig.pt")
+    needed = (*HASHED, "lexicon_disambig.txt")
     missing = [f"{folder / name}: no such file; {REMEDY}" for name in needed if not (folder / name).is_file()]
     if missing:
         return missing
-    texts = {name: _fields(folder / name) for name in needed[:4]}
+    texts = {name: _fields(folder / name) for name in needed}
     return [
         *_check_tokens(folder / "tokens.txt", texts["tokens.txt"]),
         *_check_words(folder / "words.txt", texts["words.txt"]),
@@ -31,8 +28,6 @@ def validate_lang(folder: Path) -> list[str]:
         *_check_lexicon(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"], texts, plain=False),
         *_check_same(folder / "lexicon_disambig.txt", texts),
         *_check_prefixes(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"]),
-        *_check_fst(folder / "L.pt", texts, "lexicon.txt"),
-        *_check_fst(folder / "L_disambig.pt", texts, "lexicon_disambig.txt"),
         *_check_hash(folder),
     ]
 
@@ -130,29 +125,6 @@ def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
             if units[:length] in lines:
                 line = lines[units[:length]]
                 yield f"{path}:{line}: begins the units of line {number} and has no #n; {REMEDY}"
-
-
-def _check_fst(path: Path, texts: dict[str, Numbered], lexicon: str) -> Iterator[str]:
-    """The transducer reads exactly the lexicon's units and writes exactly its words."""
-    try:
-        fst = k2.Fsa.from_dict(torch.load(path, map_location="cpu"))
-    except Exception as error:
-        yield f"{path}: can't be read ({type(error).__name__}: {error}); {REMEDY}"
-        return
-    tables = {name: dict(_pairs(texts[name])) for name in ("tokens.txt", "words.txt")}
-    entries = [fields for _, fields in texts[lexicon] if len(fields) > 1]
-    words = {tables["words.txt"].get(fields[0], -2) for fields in entries}
-    units = {tables["tokens.txt"].get(unit, -2) for fields in entries for unit in fields[1:]}
-    extra = {-1, 0, tables["tokens.txt"].get("SIL", -1), tables["tokens.txt"].get("#0", -1)}
-    if set(fst.labels.tolist()) - extra != units - extra:
-        yield f"{path}: its units are not those of {lexicon}; {REMEDY}"
-    extra = {-1, 0, tables["words.txt"].get("#0", -1)}
-    if set(fst.aux_labels.tolist()) - extra != words - extra:
-        yield f"{path}: its words are not those of {lexicon}; {REMEDY}"
-
-
-def _pairs(rows: Numbered) -> Iterator[tuple[str, int]]:
-    return ((fields[0], int(fields[1])) for _, fields in rows if len(fields) == 2 and fields[1].isdecimal())
 
 
 def _check_hash(folder: Path) -> Iterator[str]:

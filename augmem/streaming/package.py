@@ -2,7 +2,7 @@
 
 package.json    format, feature description, scales, where it comes from
 model.pt        weights and the encoder's description
-lang/           tokens.txt, words.txt, lexicon.txt, L.pt, hash.txt
+lang/           tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
 HLG.pt          the decoding graph
 LICENSE, README.md (the model card)
 """
@@ -21,7 +21,7 @@ from augmem.lang import Lang
 from augmem.model import AcousticModel
 
 FORMAT = "augmem package 1"
-LANG_FILES = ("tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "L.pt", "hash.txt")
+LANG_FILES = ("tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "hash.txt")
 _PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", "HLG.pt", "lang"
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-import torch
 
 from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
 
@@ -39,13 +38,6 @@ def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
     lang = Lang.load(lang_dir)
     ids = lang.word_ids("THE ZEBRA FLIES <s>")
     assert [lang.word_of[index] for index in ids] == ["THE", "<UNK>", "FLIES", "<UNK>"]
-
-
-def test_transducers_load_with_their_words(lang_dir: Path) -> None:
-    lang = Lang.load(lang_dir)
-    for fst in (lang.L(), lang.L_disambig()):
-        assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == set(map(lang.words.get, lang.pronunciations))
-    assert (lang.L().labels < lang.first_token_disambiguation).all()
 
 
 def test_the_hash_tells_langs_of_equal_size_apart(tmp_path: Path) -> None:
@@ -170,19 +162,7 @@ def test_the_validator_names_file_line_fault_and_remedy(
     assert re.search(message, findings), findings
 
 
-def test_the_validator_sees_foreign_missing_and_torn_transducers(lang_dir: Path, tmp_path: Path) -> None:
-    prepare_lang(LangConfig(g2p="none"), ["ANOTHER LANGUAGE"], tmp_path / "other")
-    folder = shutil.copytree(lang_dir, tmp_path / "lang")
-    shutil.copyfile(tmp_path / "other" / "L.pt", folder / "L.pt")
-    assert any("L.pt: its words are not those of lexicon.txt" in finding for finding in validate_lang(folder))
-    (folder / "L.pt").write_bytes((lang_dir / "L.pt").read_bytes()[:100])
-    assert any("L.pt: can't be read" in finding for finding in validate_lang(folder))
-    (folder / "L.pt").unlink()
-    assert any("L.pt: no such file" in finding for finding in validate_lang(folder))
-
-
 def test_a_folder_of_icefalls_without_our_hash_is_sound(lang_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(lang_dir, tmp_path / "lang")
     (folder / "hash.txt").unlink()
     assert validate_lang(folder) == []
-    assert set(torch.load(folder / "L.pt")) >= {"arcs", "aux_labels"}

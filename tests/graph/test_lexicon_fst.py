@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections import defaultdict
+from pathlib import Path
 
 import k2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.lang.fst import lexicon_fst
+from augmem.errors import UserError
+from augmem.graph import build_lexicon, lexicon_fst
+from augmem.lang import Lang, LangConfig, prepare_lang
+from augmem.lang.lang import SILENCE_PROBABILITY_FILE
 from augmem.lang.lexicon import add_disambiguation
 
 TOKENS = {"<eps>": 0, "SIL": 1, "A": 2, "B": 3, "#0": 4, "#1": 5, "#2": 6, "#3": 7, "#4": 8}
@@ -20,6 +25,13 @@ ENTRIES = st.lists(
     st.tuples(st.sampled_from("VWX"), st.lists(st.sampled_from("AB"), min_size=1, max_size=2).map(tuple)),
     min_size=1, max_size=4, unique=True,
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lang_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lang")
+    prepare_lang(LangConfig(g2p="none"), ["THE PILOT READS A RECORD"], folder)
+    return folder
 
 
 def accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
@@ -89,9 +101,26 @@ ICEFALL_WITHOUT = [(0, 1, 2, 1, 0), (0, 0, 3, 2, 0), (0, 0, 4, 4, 0), (0, 2, -1,
 def test_states_and_arcs_are_laid_out_as_icefall_does(silence: float, layout: list) -> None:
     fst = lexicon_fst([("V", ("A", "B")), ("W", ("B",))], TOKENS, WORDS, silence, grammar_loops=True)
     rows = zip(fst.arcs.values()[:, :3].tolist(), fst.aux_labels.tolist(), fst.scores.tolist(), strict=True)
-    assert [(*arc, word, pytest.approx(score)) for arc, word, score in rows] == layout
+    assert [(*arc, word, pytest.approx(score)) for arc, word, score in rows] == sorted(layout)
 
 
 def test_an_empty_pronunciation_is_refused() -> None:
     with pytest.raises(ValueError, match="V has an empty pronunciation"):
         lexicon_fst([("V", ())], TOKENS, WORDS)
+
+
+def test_l_of_a_lang_folder_has_its_units_and_words(lang_dir: Path) -> None:
+    lang = Lang.load(lang_dir)
+    words = {lang.words[word] for word in lang.pronunciations}
+    for fst in (build_lexicon(lang), build_lexicon(lang, disambiguate=True)):
+        assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == words
+    assert (build_lexicon(lang).labels < lang.first_token_disambiguation).all()
+
+
+def test_silence_probability_of_an_icefall_folder_is_icefalls_default(lang_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    (folder / SILENCE_PROBABILITY_FILE).unlink()
+    with pytest.raises(UserError, match=r"silence_probability\.txt: no such file; run the lang stage again"):
+        build_lexicon(Lang.load(folder))
+    (folder / "hash.txt").unlink()
+    assert Lang.load(folder).silence_probability == 0.5
