@@ -27,7 +27,7 @@ from augmem.corpus.features import (
 from augmem.corpus.kaldi import write_kaldi
 from augmem.corpus.limits import Limits
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
-from augmem.corpus.sessions import sessions
+from augmem.corpus.sessions import session_of, sessions
 from augmem.corpus.skips import SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.storage import StorageConfig
@@ -56,6 +56,7 @@ __all__ = [
     "num_batches",
     "prepare_corpus",
     "read_parts",
+    "session_of",
     "sessions",
     "stored_features",
     "training_batches",

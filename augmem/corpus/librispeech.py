@@ -84,6 +84,7 @@ def _utterance(transcript: Path, number: int, line: str) -> Utterance:
         text=text,
         speaker=transcript.parents[1].name,
         origin=f"{transcript}:{number}",
+        session=transcript.name.removesuffix(".trans.txt"),
     )
 
 

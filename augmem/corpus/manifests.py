@@ -22,6 +22,7 @@ from lhotse.audio import AudioSource
 from tqdm import tqdm
 
 from augmem.corpus.limits import Limits
+from augmem.corpus.sessions import SESSION
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.lang.text import normalise_text
 
@@ -48,6 +49,7 @@ class Utterance:
         seconds: duration that the corpus claims for the whole file, if it does.
         recording: what the corpus calls the file, unique in it; empty: the utterance's id, or for a file that is cut up
             its own name.
+        session: name of the chapter or conversation that the utterance belongs to; empty: its recording's.
     """
 
     id: str
@@ -59,6 +61,7 @@ class Utterance:
     end: float | None = None
     seconds: float | None = None
     recording: str = ""
+    session: str = ""
 
 
 def write_part(
@@ -224,7 +227,7 @@ def _supervision(utterance: Utterance, recording: Recording, text: str) -> Super
         text=text,
         language="English",
         speaker=utterance.speaker,
-        custom={"original_text": utterance.text},
+        custom={"original_text": utterance.text, SESSION: utterance.session or recording.id},
     )
 
 

@@ -12,9 +12,20 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 
+SESSION = "session"  # custom field of a supervision
 _SPEED = re.compile(r"_sp[\d.]+$")  # what Lhotse appends to the names of recordings at another speed
+
+
+def session_of(supervision: SupervisionSegment) -> str:
+    """Return the name of the session an utterance belongs to: its chapter, or its recording.
+
+    Utterances of one session have one speaker or one conversation in common, so that their errors are correlated:
+    intervals by session resample sessions, not utterances.
+    """
+    return str((supervision.custom or {}).get(SESSION) or supervision.recording_id)
 
 
 class Turn(NamedTuple):

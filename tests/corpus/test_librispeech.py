@@ -14,7 +14,7 @@ import soundfile
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.recipes.librispeech import prepare_librispeech
 
-from augmem.corpus import CorpusConfig, Parts, prepare_corpus, read_parts, transcripts
+from augmem.corpus import CorpusConfig, Parts, prepare_corpus, read_parts, session_of, transcripts
 from augmem.corpus.fixture import PART
 from augmem.corpus.librispeech import LibriSpeech, download
 from augmem.corpus.manifests import Utterance
@@ -49,6 +49,14 @@ def test_transcripts_keep_the_original_text(tmp_path: Path) -> None:
     assert transcripts(tmp_path / "out", ["train-tiny"]) == [("7-1-0000", "IT'S FIVE O'CLOCK MISTER BOND")]
     (supervision,) = SupervisionSet.from_file(tmp_path / "out/train-tiny/supervisions.jsonl.gz")
     assert supervision.custom["original_text"] == "It's 5 o'clock, Mr. Bond!"
+
+
+def test_session_of_an_utterance_is_its_chapter(tmp_path: Path) -> None:
+    write_chapter(tmp_path / "tree", LINES, speaker="7")
+    write_chapter(tmp_path / "tree", {"8-1-0000": "GOOD DAY"}, speaker="8")
+    prepare(tmp_path / "tree", tmp_path / "out")
+    found = SupervisionSet.from_file(tmp_path / "out/train-tiny/supervisions.jsonl.gz")
+    assert {s.id: session_of(s) for s in found} == {"7-1-0000": "7-1", "7-1-0001": "7-1", "8-1-0000": "8-1"}
 
 
 @pytest.mark.parametrize(
