@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 RENAMED: dict[str, str] = {
+    "decoding.insertion_penalties": "decoding.word_insertion_bonuses",
     "training.final_learning_rate": "training.min_lr_ratio",
     "training.weights": "training.checkpoint_averaging",
 }

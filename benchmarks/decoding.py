@@ -138,7 +138,7 @@ def lattice_of(graph: DecodingGraph, scores: Tensor, config: DecodingConfig) -> 
 
 def list_of(lattice: Lattice, config: DecodingConfig) -> object:
     """The n-best list."""
-    return best_word_sequences(lattice, config.nbest, config.nbest_beam, config.nbest_tokens)
+    return best_word_sequences(lattice, config)
 
 
 def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import torch
 
-from augmem.decoding import DecodingConfig
+from augmem.decoding import SearchConfig
 from augmem.streaming import Recognizer, RecognizerOptions, Stream
 
 PACKET = 0.1  # seconds
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--max-active", type=int, default=3000)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    decoding = DecodingConfig(search_beam=args.search_beam, max_active=args.max_active)
+    decoding = SearchConfig(search_beam=args.search_beam, max_active=args.max_active)
     recogniser = Recognizer.load(args.package, RecognizerOptions(decoding=decoding))
     stream, spoken, computing, segments, words, rows = recogniser.stream(), 0.0, 0.0, 0, 0, 1
     print("| minute | computing, s per s | segments | words | held by the stream, KiB | resident memory, MiB |")

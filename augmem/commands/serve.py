@@ -32,13 +32,13 @@ def run(arguments: argparse.Namespace) -> int:
     import logging
     from dataclasses import fields
 
-    from augmem.decoding import DecodingConfig
+    from augmem.decoding import SearchConfig
     from augmem.serving import RecognitionServer, ServerConfig
     from augmem.streaming import RecognizerOptions, open_package
 
     open_package(arguments.package)  # a fault of the package is said here, before any process is started
     logging.getLogger("websockets").setLevel(logging.WARNING)  # else it calls every page it served a refusal
     config = ServerConfig(**{field.name: getattr(arguments, field.name) for field in fields(ServerConfig)})
-    decoding = DecodingConfig(search_beam=arguments.search_beam, max_active=arguments.max_active)
+    decoding = SearchConfig(search_beam=arguments.search_beam, max_active=arguments.max_active)
     asyncio.run(RecognitionServer(arguments.package, config, RecognizerOptions(decoding=decoding)).run())
     return 0

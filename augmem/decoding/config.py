@@ -1,36 +1,33 @@
-"""Options of decoding and of its tuning."""
+"""Options of the search, of decoding and of tuning."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from augmem.errors import UserError
 
 
 @dataclass(frozen=True)
-class DecodingConfig:
-    """How lattices are made from the model's scores, and which scales are tried on dev.
+class SearchConfig:
+    """Options of the first pass and its n-best lists.
 
-    The first pass weighs graph costs by 1 and acoustic scores by `acoustic_scale`; the scales of the grid are
-    applied afterwards to the n-best lists. Beams and penalties are in nats.
+    Offline decoding, live recognition and packaged models use this one set. Beams are in nats.
 
     Args:
-        search_beam: paths worse than the frame's best by more than this are dropped while searching.
-        output_beam: arcs whose best path is worse than the lattice's best by more than this are dropped.
-        min_active: graph states kept at each frame even when the beam would drop them.
-        max_active: graph states kept at each frame at most.
-        acoustic_scale: weight of the acoustic scores against the graph's costs in the first pass.
-        nbest: different word sequences kept for each utterance.
-        nbest_beam: word sequences worse than the best by more than this are not listed.
-        nbest_tokens: partial word sequences followed at each frame while listing.
-        rescoring: what the larger language model reads: whole "lattice"s, or "nbest" lists.
-        rescoring_beam: paths worse than the lattice's best by more than this are dropped before it is rescored.
-        rescoring_arcs: arcs of a rescored lattice at most; where there would be more, its n-best list must do (logged).
-        write_lattices: keep all lattices, in Kaldi's text form.
-        retries: how often an utterance without any complete path is searched again, each time with beams
-            1.5 times as wide and 4 times the states; then the graph may end anywhere.
-        max_duration: seconds of speech searched at a time; less needs less memory.
-        lm_scales: language model weights tried on dev.
-        insertion_penalties: rewards per word tried on dev (negative: fewer words).
+        search_beam: paths that score less than the best path of a frame by more than this are dropped in the search.
+        output_beam: lattice arcs whose best path scores less than the best path of all by more than this are dropped.
+        min_active: minimum number of graph states kept in each frame.
+        max_active: maximum number of graph states kept in each frame.
+        acoustic_scale: weight of the acoustic scores in the first pass; graph scores have weight 1.
+        nbest: maximum number of word sequences in a list.
+        nbest_beam: word sequences that score less than the best one by more than this are not listed.
+        nbest_tokens: maximum number of partial word sequences in each frame while a list is made.
+        retries: number of further searches of an utterance without a complete path. Each has beams 1.5 times as wide
+            and 4 times as many states. The last resort is a graph in which every state is final.
+
+    Raises:
+        UserError: a value out of range.
     """
 
     search_beam: float = 20.0
@@ -41,27 +38,54 @@ class DecodingConfig:
     nbest: int = 100
     nbest_beam: float = 10.0
     nbest_tokens: int = 2000
+    retries: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("search_beam", "output_beam", "acoustic_scale", "nbest_beam"):
+            self._require(name, getattr(self, name) > 0, "must be above 0")
+        for name in ("max_active", "nbest", "nbest_tokens"):
+            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+        self._require("min_active", 0 <= self.min_active <= self.max_active, "must be in 0..max_active")
+        self._require("retries", self.retries >= 0, "must not be negative")
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise UserError(f"decoding.{name} = {getattr(self, name)!r}: {rule}")
+
+
+@dataclass(frozen=True)
+class DecodingConfig(SearchConfig):
+    """Options of the decode stage: the search, rescoring, and the grid that is tuned on dev.
+
+    Args:
+        rescoring: what the rescoring LM is applied to: the whole "lattice", or the "nbest" list.
+        rescoring_beam: lattices are pruned to this beam before they are rescored.
+        rescoring_arcs: maximum number of arcs of a rescored lattice. If it would have more, the n-best list is
+            rescored instead (logged).
+        write_lattices: write all lattices in Kaldi's text format.
+        max_duration: seconds of speech in a batch, padding included; a smaller value needs less memory.
+        lm_scales: language model scales tried on dev.
+        word_insertion_bonuses: values tried on dev for the score added for each word (negative: fewer words).
+    """
+
     rescoring: Literal["lattice", "nbest"] = "lattice"
     rescoring_beam: float = 6.0
     rescoring_arcs: int = 300_000
     write_lattices: bool = False
-    retries: int = 2
     max_duration: float = 40.0
     lm_scales: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
-    insertion_penalties: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+    word_insertion_bonuses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 
     def __post_init__(self) -> None:
-        for name in ("search_beam", "output_beam", "acoustic_scale", "nbest_beam", "rescoring_beam", "max_duration"):
+        super().__post_init__()
+        for name in ("rescoring_beam", "max_duration"):
             self._require(name, getattr(self, name) > 0, "must be above 0")
-        for name in ("max_active", "nbest", "nbest_tokens", "rescoring_arcs"):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        self._require("min_active", 0 <= self.min_active <= self.max_active, "must lie in 0..max_active")
+        self._require("rescoring_arcs", self.rescoring_arcs >= 1, "must be at least 1")
         self._require("rescoring", self.rescoring in ("lattice", "nbest"), "must be lattice or nbest")
-        self._require("retries", self.retries >= 0, "must not be negative")
-        self._require("lm_scales", bool(self.lm_scales), "must name at least one scale")
-        self._require("lm_scales", min(self.lm_scales, default=0) >= 0, "must not be negative")
-        self._require("insertion_penalties", bool(self.insertion_penalties), "must name at least one value")
+        self._require("lm_scales", min(self.lm_scales, default=-1) >= 0, "must be one or more values of at least 0")
+        self._require("word_insertion_bonuses", bool(self.word_insertion_bonuses), "must have at least one value")
 
-    def _require(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"decoding.{name} = {getattr(self, name)!r}: {rule}")
+    @property
+    def search(self) -> SearchConfig:
+        """The options of the first pass alone, as stored in a package."""
+        return SearchConfig(**{field.name: getattr(self, field.name) for field in fields(SearchConfig)})

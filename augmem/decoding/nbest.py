@@ -15,12 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
 from augmem.decoding.times import WordFrames, sounding, word_frames
 
 
 @dataclass(frozen=True)
-class Path:
+class WordSequence:
     """One word sequence of a lattice. Scores are natural logarithms.
 
     Args:
@@ -40,7 +41,7 @@ class Path:
 
 @dataclass
 class Tokens:
-    """Partial word sequences of one frame: N rows of (state, history), scored as in `Path`.
+    """Partial word sequences of one frame: N rows of (state, history), scored as in `WordSequence`.
 
     `timing` is when the words were said (see `Timings`), `sound` the frame after the last one in which the last of them
     was heard; both of the best alignment.
@@ -125,26 +126,22 @@ class Timings:
         return found
 
 
-def best_word_sequences(
-    lattice: Lattice, num_paths: int, beam: float, max_tokens: int, silent: Collection[int] = (0,)
-) -> list[Path]:
-    """The `num_paths` best word sequences, best (by `total`) first; none for an empty lattice.
+def best_word_sequences(lattice: Lattice, config: SearchConfig, silent: Collection[int] = (0,)) -> list[WordSequence]:
+    """Return the best word sequences, highest `total` first; none for an empty lattice.
 
     Args:
-        beam: alignments worse than the lattice's best path by more than this are ignored.
-        max_tokens: partial sequences followed at each frame; fewer is faster, and may lose the tail of the
-            list.
-        silent: units that are no sound: blank and silence.
+        config: `nbest`, `nbest_beam` and `nbest_tokens` limit the list.
+        silent: units of blank and silence.
     """
     if lattice.is_empty:
         return []
-    listing = Listing(lattice, beam, silent)
+    listing = Listing(lattice, config.nbest_beam, silent)
     tokens = start()
     for frame in lattice.frames():
         tokens = listing.advance(tokens, frame)
         if frame < lattice.num_frames:
-            tokens = strongest(tokens, listing.ahead, max_tokens)
-    return sorted(listing.paths(tokens), key=lambda path: (-path.total, path.words))[:num_paths]
+            tokens = strongest(tokens, listing.ahead, config.nbest_tokens)
+    return sorted(listing.paths(tokens), key=lambda path: (-path.total, path.words))[: config.nbest]
 
 
 def start() -> Tokens:
@@ -189,13 +186,13 @@ class Listing:
         )
         return joined(moved)
 
-    def paths(self, tokens: Tokens) -> list[Path]:
+    def paths(self, tokens: Tokens) -> list[WordSequence]:
         """The sequences of the tokens that have reached the end."""
         found = []
         for row, spans in enumerate(self.timings.spans(tokens.timing, tokens.sound)):
             words = self.histories.words(int(tokens.history[row]))
             total, best, graph = float(tokens.total[row]), float(tokens.best[row]), float(tokens.graph[row])
-            found.append(Path(words, total, best, graph, word_frames(words, spans)))
+            found.append(WordSequence(words, total, best, graph, word_frames(words, spans)))
         return found
 
 

@@ -22,8 +22,7 @@ from augmem.cluster import cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.kaldi import as_kaldi_text
 from augmem.decoding.lattice import Lattice, pruned
-from augmem.decoding.nbest import Path as WordPath
-from augmem.decoding.nbest import best_word_sequences
+from augmem.decoding.nbest import WordSequence, best_word_sequences
 from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
 from augmem.decoding.records import (
     FIRST_PASS,
@@ -262,13 +261,11 @@ class Worker:
         """The first pass's list with the larger model's scores."""
         return tuple(replace(h, lm=round(h.lm + self.exchange.sentence(h.words), 4)) for h in first)
 
-    def paths(self, lattice: Lattice) -> list[WordPath]:
+    def paths(self, lattice: Lattice) -> list[WordSequence]:
         """The best word sequences, within the configured limits."""
-        config = self.config
-        limits = (config.nbest, config.nbest_beam, config.nbest_tokens)
-        return best_word_sequences(lattice, *limits, self.room.silent)
+        return best_word_sequences(lattice, self.config, self.room.silent)
 
-    def spelt(self, path: WordPath, am: float) -> Hypothesis:
+    def spelt(self, path: WordSequence, am: float) -> Hypothesis:
         """A path in words and seconds."""
         words = tuple(self.room.words[word] for word in path.words)
         times = tuple((self.room.time_of(time.begin), self.room.time_of(time.end)) for time in path.times)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmem.decoding.config import DecodingConfig
+from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Lattice, arc_frames
 from augmem.decoding.search import DecodingGraph, prepared, split_lattices, with_open_ends
 
@@ -64,7 +64,7 @@ class OnlineSearch:
     taken for both.
     """
 
-    def __init__(self, graph: DecodingGraph, config: DecodingConfig) -> None:
+    def __init__(self, graph: DecodingGraph, config: SearchConfig) -> None:
         self.config = config
         self.running = prepared(with_open_ends(graph.fsa[0], everywhere=True))
         self.closing = self.running.clone()

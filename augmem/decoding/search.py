@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from augmem.decoding.config import DecodingConfig
+from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice
 from augmem.graph import Origin, check_origin, load_fsa
 
@@ -149,7 +149,7 @@ def find_lattices(
     log_probs: Tensor,
     lengths: Tensor,
     graph: DecodingGraph,
-    config: DecodingConfig,
+    config: SearchConfig,
     names: Sequence[str] = (),
 ) -> list[Found]:
     """Search a batch.
@@ -179,9 +179,7 @@ def find_lattices(
     return found
 
 
-def attempts(
-    graph: DecodingGraph, config: DecodingConfig
-) -> Iterator[tuple[Callable[[], k2.Fsa], DecodingConfig, Search]]:
+def attempts(graph: DecodingGraph, config: SearchConfig) -> Iterator[tuple[Callable[[], k2.Fsa], SearchConfig, Search]]:
     """The searches in the order they are tried: graph (built only if needed), beams, and what to call it."""
     yield lambda: graph.fsa, config, Search.NORMAL
     for _ in range(config.retries):
@@ -190,7 +188,7 @@ def attempts(
     yield lambda: graph.open_ended, config, Search.OPEN_END
 
 
-def widened(config: DecodingConfig) -> DecodingConfig:
+def widened(config: SearchConfig) -> SearchConfig:
     """The same search with wider beams and more states."""
     return replace(
         config,
@@ -202,7 +200,7 @@ def widened(config: DecodingConfig) -> DecodingConfig:
 
 
 def search_once(
-    log_probs: Tensor, lengths: Tensor, rows: Sequence[int], graph: k2.Fsa, config: DecodingConfig
+    log_probs: Tensor, lengths: Tensor, rows: Sequence[int], graph: k2.Fsa, config: SearchConfig
 ) -> list[Lattice]:
     """Intersect the utterances `rows` with the graph once; a lattice for each of them, in that order."""
     order = sorted(rows, key=lambda b: -int(lengths[b]))  # k2 wants the longest first

@@ -3,7 +3,7 @@
 These systems are tuned: `first_pass` weighs the decoding graph's score, `rescored` the larger language model's instead,
 `neural`, where there is a neural model, the mean of both models':
 
-    score(words) = am + lm_scale * lm + insertion_penalty * number of words
+    score(words) = am + lm_scale * lm + word_insertion_bonus * number of words
 
 One more, `mbr`, turns the scores of the last of them into probabilities and takes the hypothesis with the least
 expected word errors (minimum Bayes risk) in place of the most probable one. Only the ratio of acoustic to language
@@ -25,6 +25,7 @@ import numpy as np
 from augmem.decoding.calibration import Judged, calibrate
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Floats
+from augmem.decoding.nbest import WordSequence
 from augmem.decoding.posteriors import minimum_bayes_risk, posteriors, word_confidences
 from augmem.decoding.records import FIRST_PASS, RESCORED, Hypothesis, NbestEntry, read_nbest
 from augmem.files import read_json, write_json
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 MBR = "mbr"
 TUNED_FILE = "tuned.json"
 MOST_RISKS = 50  # hypotheses at most among which the risk is weighed; the work grows with their square
-GRIDS = {"lm_scale": "lm_scales", "insertion_penalty": "insertion_penalties"}
+GRIDS = {"lm_scale": "lm_scales", "word_insertion_bonus": "word_insertion_bonuses"}
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,39 @@ class Scales:
     """Weights of one system.
 
     Args:
-        lm_scale: weight of the language model's score against the acoustic one.
-        insertion_penalty: added for each word.
-        posterior_scale: flattens scores when they become probabilities, so that confidences are honest.
+        lm_scale: weight of the language model score; the acoustic score has weight 1.
+        word_insertion_bonus: score added for each word.
+        posterior_scale: factor of the scores in the posterior probabilities of hypotheses, calibrated on dev.
     """
 
     lm_scale: float = 1.0
-    insertion_penalty: float = 0.0
+    word_insertion_bonus: float = 0.0
     posterior_scale: float = 0.1
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> Scales:
+        """Read scales from a JSON object with more fields, such as a system's in tuned.json.
+
+        Raises:
+            KeyError: a scale is missing.
+        """
+        # The last release wrote insertion_penalty.
+        bonus = values["word_insertion_bonus"] if "word_insertion_bonus" in values else values["insertion_penalty"]
+        return Scales(values["lm_scale"], bonus, values["posterior_scale"])
+
+    def score(self, am: float, lm: float, words: int) -> float:
+        """Combine the scores of one hypothesis."""
+        return am + self.lm_scale * lm + self.word_insertion_bonus * words
+
+
+def first_pass_score(sequence: WordSequence, scales: Scales, acoustic_scale: float) -> float:
+    """Score a word sequence of a lattice, offline and in live recognition.
+
+    Args:
+        sequence: from `best_word_sequences`.
+        acoustic_scale: of the search that made the lattice.
+    """
+    return scales.score((sequence.total - sequence.graph) / acoustic_scale, sequence.graph, len(sequence.words))
 
 
 @dataclass(frozen=True)
@@ -106,11 +132,11 @@ def tune(decode_dir: Path, dev_parts: Sequence[str], config: DecodingConfig, out
 def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
     """Sweep the grid for one system; its best point and all points."""
     sweep = []
-    for lm_scale, penalty in product(config.lm_scales, config.insertion_penalties):
+    for lm_scale, penalty in product(config.lm_scales, config.word_insertion_bonuses):
         scales = Scales(lm_scale, penalty)
         wer = table.errors_at(scales) / table.words
-        sweep.append({"lm_scale": lm_scale, "insertion_penalty": penalty, "wer": wer})
-    best = min(sweep, key=lambda p: (p["wer"], abs(p["lm_scale"] - 1) + abs(p["insertion_penalty"])))
+        sweep.append({"lm_scale": lm_scale, "word_insertion_bonus": penalty, "wer": wer})
+    best = min(sweep, key=lambda p: (p["wer"], abs(p["lm_scale"] - 1) + abs(p["word_insertion_bonus"])))
     logger.info(
         "%s: dev WER %.2f %% at LM scale %g, insertion penalty %g",
         system,
@@ -118,14 +144,14 @@ def tuned(system: str, table: Table, config: DecodingConfig) -> dict[str, Any]:
         *list(best.values())[:2],
     )
     warn_at_edge(system, "lm_scale", best["lm_scale"], config.lm_scales)
-    warn_at_edge(system, "insertion_penalty", best["insertion_penalty"], config.insertion_penalties)
-    calibrated = calibrate(judged(table, Scales(best["lm_scale"], best["insertion_penalty"])))
+    warn_at_edge(system, "word_insertion_bonus", best["word_insertion_bonus"], config.word_insertion_bonuses)
+    calibrated = calibrate(judged(table, Scales(best["lm_scale"], best["word_insertion_bonus"])))
     return {**best, **calibrated, "sweep": sweep}
 
 
 def risk_tuned(entries: Sequence[NbestEntry], words: int, base: Mapping[str, Any]) -> dict[str, Any]:
     """The system `mbr`: scales and probabilities of the last tuned one, and the WER they lead to."""
-    scales = Scales(base["lm_scale"], base["insertion_penalty"], base["posterior_scale"])
+    scales = Scales(base["lm_scale"], base["word_insertion_bonus"], base["posterior_scale"])
     errors = 0
     for entry in entries:
         answer = answered(entry, MBR, scales)
@@ -182,7 +208,7 @@ class Table:
 
     def scores(self, scales: Scales) -> Floats:
         """(utterances, hypotheses) what hypotheses are ranked by."""
-        return self.am + scales.lm_scale * self.lm + scales.insertion_penalty * self.length
+        return self.am + scales.lm_scale * self.lm + scales.word_insertion_bonus * self.length
 
     def errors_at(self, scales: Scales) -> int:
         """Word errors of the hypotheses that win."""
@@ -203,7 +229,7 @@ def load_scales(tuned_file: Path) -> dict[str, Scales]:
     if not tuned_file.exists():
         raise FileNotFoundError(f"{tuned_file}: the scales have not been tuned; run the decode stage")
     systems = read_json(tuned_file)["systems"]
-    return {name: Scales(s["lm_scale"], s["insertion_penalty"], s["posterior_scale"]) for name, s in systems.items()}
+    return {name: Scales.from_json(values) for name, values in systems.items()}
 
 
 def hypotheses(decode_dir: Path, part: str, system: str, scales: Scales) -> list[Answer]:
@@ -217,7 +243,7 @@ def answered(entry: NbestEntry, system: str, scales: Scales) -> Answer:
     listed = list(entry.lists.values())[-1] if system == MBR else entry.lists[system]
     if not listed:
         return Answer(*about, ())
-    scores = np.array([h.am + scales.lm_scale * h.lm + scales.insertion_penalty * len(h.words) for h in listed])
+    scores = np.array([scales.score(h.am, h.lm, len(h.words)) for h in listed])
     ranked = np.argsort(-scores, kind="stable")[:MOST_RISKS]
     words = [listed[n].words for n in ranked]
     probabilities = posteriors(scores[ranked], scales.posterior_scale)

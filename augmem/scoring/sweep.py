@@ -43,8 +43,8 @@ def sweep_tables(tuned: Mapping[str, Any]) -> list[SweepTable]:
     """Tables of all systems in a tuned.json.
 
     Args:
-        tuned: {"systems": {name: {"lm_scale", "insertion_penalty", "sweep": [point, ...]}}}, a point being
-            {"lm_scale", "insertion_penalty", "wer"}; systems without a sweep are passed over.
+        tuned: {"systems": {name: {"lm_scale", "word_insertion_bonus", "sweep": [point, ...]}}}, a point being
+            {"lm_scale", "word_insertion_bonus", "wer"}; systems without a sweep are passed over.
     """
     systems = tuned.get("systems", {})
     return [_table(name, entry) for name, entry in systems.items() if entry.get("sweep")]
@@ -68,4 +68,4 @@ def _table(system: str, entry: Mapping[str, Any]) -> SweepTable:
 
 
 def _setting(point: Mapping[str, Any]) -> tuple[float, float]:
-    return float(point["lm_scale"]), float(point["insertion_penalty"])
+    return float(point["lm_scale"]), float(point["word_insertion_bonus"])

@@ -28,12 +28,12 @@ import torch
 from numpy.typing import NDArray
 
 from augmem.decoding import (
-    DecodingConfig,
     Lattice,
-    Scales,
+    SearchConfig,
     best_path,
     best_word_sequences,
     find_lattices,
+    first_pass_score,
     words_on,
 )
 from augmem.decoding.lattice import Ints, backward_best, forward_best
@@ -67,7 +67,7 @@ class RecognizerOptions:
             a minute does, and is heard as well (see `forget_if_full`). The first 64 segments (82 s) are then exact.
     """
 
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    decoding: SearchConfig = field(default_factory=SearchConfig)
     rules: tuple[EndpointRule, ...] = KALDI_RULES
     max_segment: float = 20.0
     memory_slots: int = 64
@@ -262,11 +262,10 @@ class Recognizer:
     def _answer(self, lattice: Lattice) -> list[tuple[WordFrames, float]]:
         """The words that offline decoding would choose from this lattice, with their probabilities."""
         config = self.options.decoding
-        limits = (config.nbest, config.nbest_beam, config.nbest_tokens)
-        paths = best_word_sequences(lattice, *limits, self.silent)
+        paths = best_word_sequences(lattice, config, self.silent)
         if not paths:
             return []
-        scores = np.array([score(path.total, path.graph, len(path.words), self.scales, config) for path in paths])
+        scores = np.array([first_pass_score(path, self.scales, config.acoustic_scale) for path in paths])
         winner = paths[int(scores.argmax())]
         spelt = [tuple(self.lang.word_of[word] for word in path.words) for path in paths]
         sure = word_confidences(spelt[int(scores.argmax())], spelt, posteriors(scores, self.scales.posterior_scale))
@@ -286,11 +285,6 @@ class Recognizer:
             for word, confidence in found
         )
         return Event(kind, stream.segment, words, time_of(begin + frames))
-
-
-def score(total: float, graph: float, words: int, scales: Scales, config: DecodingConfig) -> float:
-    """What the first pass ranks hypotheses by, offline and here."""
-    return (total - graph) / config.acoustic_scale + scales.lm_scale * graph + scales.insertion_penalty * words
 
 
 def relative_cost(growing: Growing) -> float:

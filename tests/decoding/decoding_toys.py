@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import Lattice
 
 NUM_UNITS = 4
@@ -27,6 +28,11 @@ END_UNIGRAM = -1.4
 BACK_OFF = {0: -0.4, 1: -0.7, 2: -0.2, 3: -0.9, 4: -0.3}  # history 0 is the sentence start
 BIGRAM = {(0, 1): -0.5, (1, 3): -0.6, (3, 2): -0.8, (2, 1): -0.3, (4, 4): -0.9}
 END_BIGRAM = {1: -0.7, 3: -0.5}
+
+
+def limits(nbest: int, nbest_beam: float, nbest_tokens: int) -> SearchConfig:
+    """Limits of an n-best list."""
+    return SearchConfig(nbest=nbest, nbest_beam=nbest_beam, nbest_tokens=nbest_tokens)
 
 
 def toy_graph() -> k2.Fsa:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from decoding_toys import NUM_UNITS, all_paths, toy_graph
+from decoding_toys import NUM_UNITS, all_paths, limits, toy_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +80,7 @@ def test_times_are_those_of_the_best_path_that_spells_the_words(seed: int, frame
         words = tuple(words_on(lattice, np.array(path)))
         if words not in best or lattice.scores[path].sum() > lattice.scores[best[words]].sum():
             best[words] = path
-    for hypothesis in best_word_sequences(lattice, 20, 1000.0, 10000, silent=(0, 2)):
+    for hypothesis in best_word_sequences(lattice, limits(20, 1000.0, 10000), silent=(0, 2)):
         path = best[hypothesis.words]
         assert lattice.scores[path].sum() == pytest.approx(hypothesis.best, abs=1e-9)
         spoken = spoken_frames(lattice, np.array(path), {0, 2})

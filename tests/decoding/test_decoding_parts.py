@@ -171,7 +171,7 @@ def test_lattices_are_kept_in_kaldis_form_and_read_back(graph: Path) -> None:
     assert list(found) == [u.id for u in utterances]
     entries = {entry.utterance.id: entry for entry in read_nbest(graph / "out" / "dev")}
     for name, lattice in found.items():
-        best = best_word_sequences(lattice, 1, 10.0, 2000)[0]
+        best = best_word_sequences(lattice, toys.limits(1, 10.0, 2000))[0]
         first = entries[name].lists["first_pass"][0]
         assert tuple(WORDS[word] for word in best.words) == first.words
         assert best.total == pytest.approx(first.am + first.lm, abs=1e-2)
@@ -262,7 +262,7 @@ DEV = (
 
 def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
     lists(tmp_path / "dev", *DEV)
-    config = DecodingConfig(lm_scales=(0.0, 0.5, 1.0, 2.0), insertion_penalties=(-3.0, 0.0, 3.0))
+    config = DecodingConfig(lm_scales=(0.0, 0.5, 1.0, 2.0), word_insertion_bonuses=(-3.0, 0.0, 3.0))
     result = json.loads(tune(tmp_path, ["dev"], config).read_text())
     entries = list(read_nbest(tmp_path / "dev"))
     for system in ("first_pass", "rescored"):
@@ -273,7 +273,7 @@ def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
             for entry in entries:
                 scored = [
                     (
-                        h.am + point["lm_scale"] * h.lm + point["insertion_penalty"] * len(h.words),
+                        h.am + point["lm_scale"] * h.lm + point["word_insertion_bonus"] * len(h.words),
                         " ".join(h.words),
                     )
                     for h in entry.lists[system]
@@ -320,7 +320,7 @@ def test_what_tuning_refuses(tmp_path: Path) -> None:
 def test_a_best_point_at_the_edge_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     lists(tmp_path / "dev", ("A", [("B", 0.0, -5.0, -5.0), ("A", -9.0, 0.0, 0.0)]))
     with caplog.at_level(logging.WARNING):
-        tune(tmp_path, ["dev"], DecodingConfig(lm_scales=(0.5, 1.0, 2.0), insertion_penalties=(0.0,)))
+        tune(tmp_path, ["dev"], DecodingConfig(lm_scales=(0.5, 1.0, 2.0), word_insertion_bonuses=(0.0,)))
     assert "the best lm_scale, 2, is at the edge of its grid: widen decoding.lm_scales" in caplog.text
 
 

@@ -47,7 +47,7 @@ def test_best_path_and_nbest_equal_enumeration(seed: int, frames: int, acoustic_
     assert lattice.scores[path].sum() == pytest.approx(max(best for _, best in truth.values()), abs=1e-5)
     assert truth[tuple(words_on(lattice, path))][1] == pytest.approx(lattice.scores[path].sum(), abs=1e-5)
 
-    listed = {path.words: path for path in best_word_sequences(lattice, 10**6, 1000, 10**6)}
+    listed = {path.words: path for path in best_word_sequences(lattice, toys.limits(10**6, 1000, 10**6))}
     assert set(listed) == set(truth)
     for words, (total, best) in truth.items():
         assert listed[words].total == pytest.approx(total, abs=1e-5)
@@ -57,8 +57,8 @@ def test_best_path_and_nbest_equal_enumeration(seed: int, frames: int, acoustic_
 
 def test_narrow_lists_hold_the_best_of_the_full_one() -> None:
     lattice = lattice_of(toys.random_scores(3, 12))
-    full = best_word_sequences(lattice, 10**6, 1000, 10**6)
-    narrow = best_word_sequences(lattice, 5, 8, 500)
+    full = best_word_sequences(lattice, toys.limits(10**6, 1000, 10**6))
+    narrow = best_word_sequences(lattice, toys.limits(5, 8, 500))
     assert len(narrow) == 5 and len({path.words for path in narrow}) == 5
     assert [path.words for path in narrow] == [path.words for path in full[:5]]
     assert [path.total for path in narrow] == pytest.approx([path.total for path in full[:5]], abs=0.01)
@@ -131,7 +131,7 @@ def test_several_words_on_one_arc() -> None:
     graph.aux_labels = k2.RaggedTensor([[5, 6], [], [7], [-1]])
     log_probs = toys.random_scores(1, 4)
     found = find_lattices(log_probs, torch.tensor([4]), DecodingGraph(graph), WIDE)[0]
-    paths = best_word_sequences(found.lattice, 10, 100, 100)
+    paths = best_word_sequences(found.lattice, toys.limits(10, 100, 100))
     assert [path.words for path in paths] == [(5, 6, 7)]
     rows = log_probs[0].double()
     assert paths[0].best == pytest.approx(float(rows[0, 1] + rows[1, 0] + rows[2, 0] + rows[3, 2] - 0.875))
@@ -152,7 +152,7 @@ def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, ca
         )
     assert [result.search for result in found] == [Search.OPEN_END, Search.NORMAL, Search.FAILED]
     assert words_on(found[0].lattice, best_path(found[0].lattice)) == [8, 9]
-    assert found[2].lattice.is_empty and best_word_sequences(found[2].lattice, 5, 10, 10) == []
+    assert found[2].lattice.is_empty and best_word_sequences(found[2].lattice, toys.limits(5, 10, 10)) == []
     assert "trying graph that may end anywhere: short" in caplog.text
     assert "no path even in an open-ended graph: none" in caplog.text
 

@@ -95,9 +95,10 @@ def test_attention_of_the_wrong_shape_is_refused() -> None:
 
 def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
     sweep = [
-        {"lm_scale": s, "insertion_penalty": p, "wer": w} for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
+        {"lm_scale": s, "word_insertion_bonus": p, "wer": w}
+        for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
     ]
-    tuned = {"systems": {"one": {"lm_scale": 1.5, "insertion_penalty": 0, "sweep": sweep}, "two": {"lm_scale": 1}}}
+    tuned = {"systems": {"one": {"lm_scale": 1.5, "word_insertion_bonus": 0, "sweep": sweep}, "two": {"lm_scale": 1}}}
     (table,) = sweep_tables(tuned)
     assert (table.scales, table.penalties) == ([0.5, 1.5], [-1, 0])
     assert table.rows[0][1] is None
@@ -108,7 +109,7 @@ def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
 
 
 def test_a_flat_sweep_has_no_heat() -> None:
-    sweep = [{"lm_scale": s, "insertion_penalty": 0, "wer": 0.2} for s in (1, 2)]
+    sweep = [{"lm_scale": s, "word_insertion_bonus": 0, "wer": 0.2} for s in (1, 2)]
     (table,) = sweep_tables({"systems": {"one": {**sweep[0], "sweep": sweep}}})
     assert all(cell is not None and math.isclose(cell.heat, 0) for row in table.rows for cell in row)
 

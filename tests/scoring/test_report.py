@@ -83,7 +83,7 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
     log = [{"kind": "step", "step": s, "loss": 5 / s, "ctc": 6 / s, "learning_rate": s / 9} for s in range(1, 90)]
     log += [{"kind": "epoch", "step": 30 * e, "dev_loss": 1 / e, "dev_unit_error_rate": 0.4321} for e in (1, 2, 3)]
     (folder / "log.jsonl").write_text("\n".join(map(json.dumps, log)) + '\n{"kind": "st')
-    sweep = [{"lm_scale": s, "insertion_penalty": p, "wer": (s + p) / 10} for s in (1.0, 1.5) for p in (0.0, 0.5)]
+    sweep = [{"lm_scale": s, "word_insertion_bonus": p, "wer": (s + p) / 10} for s in (1.0, 1.5) for p in (0.0, 0.5)]
     tuned = {
         "parts": ["dev_joe"],
         "oracle_wer": 0.0567,

@@ -22,13 +22,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from augmem.decoding import DecodingConfig
+from augmem.decoding import SearchConfig
 from augmem.serving import RecognitionServer, ServerConfig, recognise
 from augmem.streaming import Recognizer, RecognizerOptions
 from tests.serving.outside import serving
 from tests.tiny import RATE, make_package, noise
 
-OPTIONS = RecognizerOptions(decoding=DecodingConfig(), rules=(), max_segment=float("inf"))
+OPTIONS = RecognizerOptions(decoding=SearchConfig(), rules=(), max_segment=float("inf"))
 HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
 
 

@@ -17,7 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import DecodingConfig, Scales, best_path, find_lattices, words_on
+from augmem.decoding import Scales, SearchConfig, best_path, find_lattices, words_on
 from augmem.decoding.online import StreamSearch
 from augmem.model import AcousticModel
 from augmem.streaming import (
@@ -36,7 +36,7 @@ from augmem.streaming.recogniser import boundary
 from tests.tiny import ENCODER, make_package, noise
 
 RATE = 16000
-WIDE = DecodingConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
+WIDE = SearchConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
 ONE_SEGMENT = RecognizerOptions(decoding=WIDE, rules=(), max_segment=float("inf"))
 
 
