@@ -1,66 +1,72 @@
 #!/usr/bin/env bash
-# From audio to a table of word error rates. Each stage says what it reads and writes, does nothing when that is
-# already there, and may be killed at any moment: run the same command again to go on.
+# From audio to a table of word error rates. Each stage logs what it reads and writes, is skipped if its results are up
+# to date, and can be killed at any time: run the same command again to resume.
 set -euo pipefail
 cd "$(dirname "$0")"
-{ # bash reads a script as it runs it; the braces make it read all of it first, so that it may change meanwhile
+{ # bash reads a script while running it; the braces make it read the whole file first, so that edits do no harm
 
 # ---- options: ./run.sh --name value ---------------------------------------------------------------------------------
 stage=0              # first stage to run, by number or name
 stop_stage=9         # last stage to run, by number or name
-config=conf/mini.yaml
-corpus=amazon_queen  # recipe: amazon_queen, librispeech, kaldi, folder, manifests or shar
-corpus_dir=          # the corpus on disk, if it is there
-train=               # parts of the corpus, comma separated; empty: the recipe's own choice
+corpus=librispeech   # librispeech, amazon_queen, kaldi, folder, manifests or shar
+corpus_dir=          # path of the corpus; empty: the carried LibriSpeech parts, or a download
+config=              # recipe; empty: chosen by corpus
+train=               # parts of the corpus, comma separated; empty: default of the corpus
 dev=
 test=
-data=                # audio, manifests, features; empty: data/<corpus>
-exp=                 # everything else; empty: exp/<corpus>-<config>
-nj=$(nproc)          # worker processes for features and decoding
-scheduler=           # of Dask, tcp://HOST:PORT: features and decoding on its workers
-processes=1          # processes that train together, one a GPU
-max_minutes=         # training stops after that many minutes, to go on at the next run
-dry_run=false        # all stages, but one training step
-overrides=()         # --training.epochs 3 and the like
+data=                # audio, manifests and features; empty: data/<corpus>
+exp=                 # all other results; empty: exp/<config>, or exp/<corpus>-<config>
+nj=                  # worker processes for features and decoding; empty: one per core
+scheduler=           # Dask scheduler, tcp://HOST:PORT; empty: worker processes on this machine
+processes=1          # training processes, one per GPU
+max_minutes=         # stop training after this time; empty: train to the end
+dry_run=false        # run all stages with a single training step
+overrides=()         # options of the recipe, as in --training.epochs 3
 
 stages=(environment corpus features lang lm graphs train decode score report)
 
 usage() {
   cat <<EOF
-Usage: ./run.sh [options]          with none: train and test on four hours of real speech, about half an hour on 2 cores
+Usage: ./run.sh [options]
+
+Without options: train on 5.3 hours of LibriSpeech (train-clean-5), tune on dev-held, report on test-held.
 
 Stages (number or name):
-  0 environment  .venv from the hash-locked requirements
-  1 corpus       audio and transcripts to Lhotse manifests
-  2 features     80-dim log-mel on disk
-  3 lang         lexicon, guessed pronunciations, tokens, L
-  4 lm           n-gram language models, perplexity on dev
-  5 graphs       H, phone LM P for the denominator, HLG
-  6 train        augmented-memory transformer: CTC, then lattice-free MMI
-  7 decode       lattices and n-best lists; scales tuned on dev
-  8 score        word error rates with intervals
-  9 report       one HTML page
+  0 environment  install the locked packages into .venv
+  1 corpus       convert audio and transcripts to Lhotse manifests
+  2 features     compute 80-dim log-mel features
+  3 lang         make lexicon, tokens and words
+  4 lm           make n-gram language models, compute perplexity on dev
+  5 graphs       make topology H, phone LM P and decoding graph HLG
+  6 train        train the acoustic model: CTC, then lattice-free MMI
+  7 decode       make lattices and n-best lists, tune scales on dev
+  8 score        compute word error rates with confidence intervals
+  9 report       write an HTML report
 
 Options (default):
   --stage N            first stage to run ($stage)
   --stop-stage N       last stage to run ($stop_stage)
-  --config FILE        the recipe ($config); any recipe runs on any corpus
-  --corpus NAME        amazon_queen, librispeech, kaldi (data directories), folder (audio and a table), manifests
-                       (Lhotse's) or shar (Lhotse Shar with audio) ($corpus)
-  --corpus-dir PATH    the corpus on disk: a folder, or the Amazon Queen .deb (none: download it)
-  --train PARTS        parts to train on, comma separated (amazon_queen: full; or digest, its hero alone)
-  --dev PARTS          parts to tune on (amazon_queen: dev_joe,dev_cast; none in the corpus: split off whole speakers)
-  --test PARTS         parts to test on (amazon_queen: test_joe,test_cast)
-  --data DIR           where audio, manifests and features go (data/<corpus>)
-  --exp DIR            where the experiment goes (exp/<corpus>-<config>)
-  --nj N               worker processes ($nj)
-  --scheduler ADDRESS  Dask's, tcp://HOST:PORT: features and decoding on its workers, on any machines, not on N here
-  --processes N        processes that train together, by torchrun: one a GPU, or one a core ($processes)
-  --resume             go on with a training that was stopped; this is the default
-  --max-minutes N      stop training after N minutes, to go on at the next run (none: train to the end)
-  --dry-run            run every stage, but train for one step on ten seconds only, in <exp>-dry
-  --help               this text
-  --SECTION.FIELD V    any field of the recipe, as in --training.epochs 3; all fields: .venv/bin/augmem recipe --help
+  --corpus NAME        librispeech, amazon_queen, kaldi (data directories), folder (audio files and a table),
+                       manifests (Lhotse manifests) or shar (Lhotse Shar with audio) ($corpus)
+  --corpus-dir PATH    the corpus on disk: a LibriSpeech tree, your own data, or the .deb package of Amazon Queen
+                       (librispeech: the carried parts; amazon_queen: download)
+  --config FILE        recipe (librispeech: conf/mini_librispeech.yaml; amazon_queen: conf/amazon_queen.yaml;
+                       others: conf/own_data.yaml); every recipe works with every corpus
+  --train PARTS        parts to train on, comma separated (librispeech: train-clean-5; amazon_queen: full)
+  --dev PARTS          parts to tune on (librispeech: dev-held; amazon_queen: dev_joe,dev_cast; your own data: dev* or
+                       valid*, else speakers held out of training)
+  --test PARTS         parts to report on (librispeech: test-held; amazon_queen: test_joe,test_cast; your own data: test*)
+  --data DIR           folder for audio, manifests and features (data/<corpus>)
+  --exp DIR            folder for the experiment (exp/<config>, or exp/<corpus>-<config> if the recipe is not named
+                       after the corpus)
+  --nj N               worker processes for features and decoding (one per core)
+  --scheduler ADDRESS  run features and decoding on the workers of a Dask scheduler, tcp://HOST:PORT, instead of --nj
+  --processes N        training processes, started by torchrun: one per GPU or core ($processes)
+  --resume             resume an interrupted training (always on)
+  --max-minutes N      stop training after N minutes; the next run resumes it (no limit)
+  --dry-run            run all stages with a single training step on ten seconds of audio, in <exp>-dry
+  --help               print this text
+  --SECTION.FIELD V    any option of the recipe, as in --training.epochs 3; list: .venv/bin/augmem recipe --help
 EOF
 }
 
@@ -71,107 +77,118 @@ while (( $# )); do
     --help|-h) usage; exit 0 ;;
     --resume) shift ;;
     --dry-run) dry_run=true; shift ;;
-    --*.*) (( $# > 1 )) || fail "$1 wants a value"; overrides+=("$1" "$2"); shift 2 ;;
+    --*.*) (( $# > 1 )) || fail "$1 needs a value"; overrides+=("$1" "$2"); shift 2 ;;
     --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--scheduler|--processes|\
     --max-minutes)
-      (( $# > 1 )) || fail "$1 wants a value"
+      (( $# > 1 )) || fail "$1 needs a value"
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
       shift 2 ;;
-    *) fail "unknown option $1 (./run.sh --help lists them)" ;;
+    *) fail "unknown option $1 (./run.sh --help lists all options)" ;;
   esac
 done
 
-# The number of a stage given by number or name.
-number() {
+# Print the number of a stage given by number or name.
+stage_number() {
   local i
   for i in "${!stages[@]}"; do
     if [[ $1 == "$i" || $1 == "${stages[i]}" ]]; then echo "$i"; return; fi
   done
-  fail "no stage '$1'; stages are 0 to $(( ${#stages[@]} - 1 )), or: ${stages[*]}"
+  fail "no stage '$1'; use 0 to $(( ${#stages[@]} - 1 )), or a name: ${stages[*]}"
 }
-stage=$(number "$stage")
-stop_stage=$(number "$stop_stage")
-[[ -f $config ]] || fail "no recipe $config; there are: $(ls conf/*.yaml | tr '\n' ' ')"
+stage=$(stage_number "$stage")
+stop_stage=$(stage_number "$stop_stage")
 
-data=${data:-data/$corpus}
+if [[ -z $config ]]; then
+  case $corpus in
+    librispeech) config=conf/mini_librispeech.yaml ;;
+    amazon_queen) config=conf/amazon_queen.yaml ;;
+    *) config=conf/own_data.yaml ;;
+  esac
+fi
+[[ $config != conf/mini.yaml ]] || fail "conf/mini.yaml is now conf/mini_librispeech.yaml, conf/amazon_queen.yaml or \
+conf/own_data.yaml; without --config, run.sh uses the one for --corpus $corpus"
+[[ -f $config ]] || fail "no recipe $config; choose one of: $(echo conf/*.yaml)"
+
 name=$(basename "$config" .yaml)
-exp=${exp:-exp/$corpus-$name}
+[[ $name == *"$corpus"* ]] || name=$corpus-$name
+exp=${exp:-exp/$name}
 if $dry_run; then
   exp=${exp%/}-dry
   overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
-wanted() { (( stage <= $1 && $1 <= stop_stage )); }
-say() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
+selected() { (( stage <= $1 && $1 <= stop_stage )); }
+title() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
 augmem() { .venv/bin/augmem "$@"; }
-# Processes that train one model; when one dies, all are started again from the newest checkpoint.
-team() {
+# Train one model in several processes; if one fails, all are restarted from the latest checkpoint.
+train_together() {
   .venv/bin/python -m augmem.training.launch --rdzv_backend c10d --rdzv_endpoint localhost:0 \
     --nproc_per_node "$1" --max_restarts 3 -m augmem.cli "${@:2}"
-  [[ -e $exp/train/.done ]] || exit 3  # the time was up
+  [[ -e $exp/train/.done ]] || exit 3  # stopped by --max-minutes
 }
 parts() { [[ -z $2 ]] || printf '%s\n' "--corpus.$1" "[$2]"; }
 
-if wanted 0; then
-  say 0 "Python environment in .venv"
+if selected 0; then
+  title 0 "Python environment in .venv"
   local/setup.sh
 fi
 
 if (( stop_stage > 0 )); then
-  [[ -x .venv/bin/augmem ]] || fail "no augmem in .venv: begin with stage 0, environment, or install it there"
-  mapfile -t chosen < <(parts train "$train"; parts dev "$dev"; parts test "$test")
-  [[ -z $corpus_dir ]] || chosen+=(--corpus.source "$corpus_dir")
-  augmem recipe --exp "$exp" --processes "$processes" --config "$config" --corpus.recipe "$corpus" --data "$data" "${chosen[@]}" "${overrides[@]}"
+  [[ -x .venv/bin/augmem ]] || fail "augmem is not installed in .venv: run stage 0 (environment) first"
+  mapfile -t given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
+  [[ -z $corpus_dir ]] || given+=(--corpus.source "$corpus_dir")
+  [[ -z $data ]] || given+=(--data "$data")
+  augmem recipe --exp "$exp" --processes "$processes" --config "$config" --corpus.recipe "$corpus" "${given[@]}" "${overrides[@]}"
 fi
 
-if wanted 1; then
-  say 1 "audio and transcripts to Lhotse manifests"
+if selected 1; then
+  title 1 "audio and transcripts to Lhotse manifests"
   augmem corpus --exp "$exp"
 fi
 
-if wanted 2; then
-  say 2 "log-mel features on disk"
-  augmem features --exp "$exp" --nj "$nj" ${scheduler:+--scheduler "$scheduler"}
+if selected 2; then
+  title 2 "log-mel features"
+  augmem features --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
-if wanted 3; then
-  say 3 "lexicon, tokens and words"
+if selected 3; then
+  title 3 "lexicon, tokens and words"
   augmem lang --exp "$exp"
 fi
 
-if wanted 4; then
-  say 4 "n-gram language models"
+if selected 4; then
+  title 4 "n-gram language models"
   augmem lm --exp "$exp"
 fi
 
-if wanted 5; then
-  say 5 "topology, phone LM and decoding graph"
+if selected 5; then
+  title 5 "topology, phone LM and decoding graph"
   augmem graphs --exp "$exp"
 fi
 
-if wanted 6; then
-  say 6 "acoustic model: CTC, then lattice-free MMI"
+if selected 6; then
+  title 6 "acoustic model: CTC, then lattice-free MMI"
   training=(train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"})
   if (( processes == 1 )); then
     augmem "${training[@]}"
   else
-    team "$processes" "${training[@]}"
+    train_together "$processes" "${training[@]}"
   fi
 fi
 
-if wanted 7; then
-  say 7 "lattices, n-best lists, scales tuned on dev"
-  augmem decode --exp "$exp" --nj "$nj" ${scheduler:+--scheduler "$scheduler"}
+if selected 7; then
+  title 7 "lattices and n-best lists, scales tuned on dev"
+  augmem decode --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
-if wanted 8; then
-  say 8 "word error rates"
+if selected 8; then
+  title 8 "word error rates"
   augmem score --exp "$exp"
 fi
 
-if wanted 9; then
-  say 9 "one page that shows it all"
+if selected 9; then
+  title 9 "HTML report"
   augmem report --exp "$exp"
 fi
 exit

@@ -1,4 +1,4 @@
-"""The console command `augmem`: one subcommand per stage of run.sh, and the tools around them."""
+"""The console command `augmem`: one subcommand per stage of run.sh, and the tools."""
 
 from __future__ import annotations
 
@@ -9,102 +9,152 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+
+from augmem.errors import UserError
+
 STAGES = {
-    "corpus": "audio and transcripts to Lhotse manifests",
-    "features": "log-mel features on disk",
-    "lang": "lexicon, tokens and words",
-    "lm": "n-gram language models",
-    "graphs": "topology, phone LM and decoding graph",
-    "train": "train the acoustic model, or go on training it",
-    "decode": "lattices and n-best lists; scales tuned on dev",
-    "score": "word error rates with intervals",
-    "report": "one HTML page",
+    "corpus": "convert audio and transcripts to Lhotse manifests",
+    "features": "compute log-mel features",
+    "lang": "make lexicon, tokens and words",
+    "lm": "make n-gram language models",
+    "graphs": "make topology, phone LM and decoding graph",
+    "train": "train the acoustic model, or resume training",
+    "decode": "make lattices and n-best lists, tune scales on dev",
+    "score": "compute word error rates with confidence intervals",
+    "report": "write an HTML report",
 }
 
 PARALLEL = ("features", "decode")
 
 TOOLS = {
-    "align": "when each word and sound of a known transcript was said: CTM and TextGrid",
-    "compare": "is one experiment better than another, or lucky?",
-    "doctor": "versions, a self test, what is wrong and what mends it",
-    "export": "the streaming step as TorchScript or ONNX",
-    "inspect": "a picture of what each layer and head attends to",
-    "kaldi": "manifests as Kaldi data directories",
-    "package": "a trained model as one folder, for transcribe and for programs",
-    "serve": "live recognition over websockets, with a page to speak into",
-    "stream": "word error rates of live recognition, beside offline decoding",
-    "validate": "all that is wrong with a corpus: file, line, fault and remedy",
-    "transcribe": "write down what is said, while it is being said",
+    "align": "align transcripts with audio: word and phone times as CTM and TextGrid",
+    "compare": "compare the word error rates of two experiments with paired significance tests",
+    "doctor": "check versions and libraries, and print how to fix problems",
+    "export": "export the streaming step as TorchScript or ONNX",
+    "inspect": "plot the attention of each layer and head",
+    "kaldi": "export manifests as Kaldi data directories",
+    "package": "copy a trained model and all it needs into one folder",
+    "serve": "serve live recognition over websockets, with a web page",
+    "stream": "compute word error rates of streaming recognition and compare with offline decoding",
+    "transcribe": "transcribe audio files or the microphone",
+    "validate": "list all problems of a corpus with file, line and remedy",
 }
+
+USER_ERRORS = (UserError, OSError, ValueError, FloatingPointError)
 
 
 def main() -> int:
-    """Run one subcommand; a fault of the user's data ends in one line, not in a traceback."""
-    arguments, rest = command_parser().parse_known_args()
-    leads = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started; the others tell faults only
-    logging.basicConfig(level=logging.INFO if leads else logging.WARNING, format="%(message)s", stream=sys.stdout)
+    """Run one subcommand; print errors of the user without a traceback."""
+    words = sys.argv[1:]
+    first_process = os.environ.get("RANK", "0") == "0"  # of those started by torchrun; the others log warnings only
+    level = logging.INFO if first_process else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
     try:
-        return run(arguments, rest)
-    except (ValueError, OSError, FloatingPointError) as error:
-        if arguments.traceback:
+        return parse_and_run(words)
+    except USER_ERRORS as error:
+        if "--traceback" in words:
             raise
-        print(f"augmem {arguments.command}: {error}", file=sys.stderr)
+        print(f"augmem {chosen_command(words)}: {error}", file=sys.stderr)
         return 1
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """All subcommands and their options; a recipe's own options are left to jsonargparse."""
-    parser = argparse.ArgumentParser(prog="augmem", description=__doc__)
-    parser.add_argument("--traceback", action="store_true", help="show where in the code an error arose")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+def parse_and_run(words: list[str]) -> int:
+    """Run the subcommand given by the words of the command line; return the exit status."""
+    command = chosen_command(words)
+    if command == "recipe":
+        from augmem.renamed_options import current_options
+
+        words = current_options(words)
+    return run(command_parser(command).parse_args(words))
+
+
+def chosen_command(words: list[str]) -> str:
+    """Return the name of the subcommand.
+
+    Example:
+        >>> chosen_command(["--traceback", "train", "--exp", "exp/A"])
+        'train'
+    """
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+def command_parser(command: str) -> ArgumentParser:
+    """Return the parser of all subcommands.
+
+    The options of a recipe are added for `augmem recipe` alone: their dataclasses import torch and k2, without which
+    `augmem --help` and `augmem doctor` must work.
+    """
+    parser = plain_parser(prog="augmem", description=__doc__)
+    parser.add_argument("--traceback", action="store_true", help="print a traceback with each error")
+    commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND", title="commands")
     for name, summary in TOOLS.items():
         tool = import_module(f"augmem.commands.{name}")
-        tool.add_options(commands.add_parser(name, help=summary, description=tool.__doc__))
-    recipe = commands.add_parser("recipe", help="freeze a recipe into an experiment folder", add_help=False)
-    recipe.add_argument("--exp", type=Path)
-    recipe.add_argument("--processes", type=int, default=1)
-    recipe.add_argument("--help", "-h", action="store_true")
+        tool_parser = plain_parser(description=tool.__doc__)
+        tool.add_options(tool_parser)
+        commands.add_subcommand(name, tool_parser, help=summary)
     for name, summary in STAGES.items():
-        stage = commands.add_parser(name, help=summary)
-        stage.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
-        if name in PARALLEL:
-            stage.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
-            stage.add_argument("--scheduler", help="Dask's, tcp://HOST:PORT: use its workers in the place of --nj")
-        if name == "train":
-            stage.add_argument("--max-minutes", type=float, help="stop after that long, to go on at the next run")
+        commands.add_subcommand(name, stage_parser(name), help=summary)
+    recipe = freezing_parser() if command == "recipe" else plain_parser()
+    commands.add_subcommand("recipe", recipe, help="resolve a recipe and write it into an experiment folder")
+    recipe.formatter_class = DefaultHelpFormatter  # with types and defaults of all options
     return parser
 
 
-def run(arguments: argparse.Namespace, rest: list[str]) -> int:
-    """Dispatch; imports wait until here, so that `--help` and the doctor need nothing that may be broken."""
-    if arguments.command == "recipe":
-        return recipe(arguments, rest)
-    if rest:
-        raise ValueError(f"unknown options {' '.join(rest)}; augmem {arguments.command} --help lists those there are")
-    if arguments.command in TOOLS:
-        return int(import_module(f"augmem.commands.{arguments.command}").run(arguments))
+def plain_parser(**options: str | None) -> ArgumentParser:
+    """Return a parser whose help shows no Python types."""
+    return ArgumentParser(formatter_class=argparse.HelpFormatter, **options)
+
+
+def stage_parser(name: str) -> ArgumentParser:
+    """Return the parser of a stage of run.sh."""
+    parser = plain_parser(description=f"{name}: {STAGES[name]}")
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
+    if name in PARALLEL:
+        cores = len(os.sched_getaffinity(0))
+        parser.add_argument("--nj", type=int, default=cores, help="worker processes (one per core: %(default)s)")
+        parser.add_argument("--scheduler", help="Dask scheduler, tcp://HOST:PORT, whose workers replace those of --nj")
+    if name == "train":
+        parser.add_argument("--max-minutes", type=float, help="stop after N minutes; the next run resumes training")
+    return parser
+
+
+def freezing_parser() -> ArgumentParser:
+    """Return the parser of `augmem recipe`."""
+    from augmem.recipe import recipe_parser
+
+    parser = recipe_parser(description="Resolve a recipe and write it into an experiment folder.")
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
+    parser.add_argument("--processes", type=int, default=1, help="training processes")
+    return parser
+
+
+def run(arguments: Namespace) -> int:
+    """Run a parsed subcommand; return the exit status."""
+    command, options = arguments.command, arguments[arguments.command]
+    if command == "recipe":
+        from augmem.recipe import freeze_recipe
+
+        print(f"recipe: wrote {freeze_recipe(options, options.pop('exp'), options.pop('processes'))}")
+        return 0
+    if command in TOOLS:
+        return int(import_module(f"augmem.commands.{command}").run(options))
+    return run_stage(command, options)
+
+
+def run_stage(name: str, options: Namespace) -> int:
+    """Run a stage of an experiment; return the exit status: 3 if training was stopped by --max-minutes."""
     from augmem import stages
     from augmem.experiment import Experiment
 
-    experiment = Experiment.load(arguments.exp)
-    if arguments.command == "train":
-        finished = stages.train(experiment, arguments.max_minutes)
-        return 0 if finished or "WORLD_SIZE" in os.environ else 3  # torchrun would start a process again that says 3
-    options = [arguments.nj, arguments.scheduler] if arguments.command in PARALLEL else []
-    getattr(stages, arguments.command)(experiment, *options)
-    return 0
-
-
-def recipe(arguments: argparse.Namespace, options: list[str]) -> int:
-    """`augmem recipe --exp DIR [--processes N] --config FILE [--section.field value ...]`."""
-    from augmem.recipe import freeze_recipe, recipe_parser
-
-    if arguments.help:
-        recipe_parser(prog="augmem recipe --exp DIR").print_help()
-        return 0
-    if arguments.exp is None:
-        raise ValueError("name the experiment's folder with --exp")
-    print(f"recipe: wrote {freeze_recipe(options, arguments.exp, arguments.processes)}")
+    experiment = Experiment.load(options.exp)
+    if name == "train":
+        finished = stages.train(experiment, options.max_minutes)
+        return (
+            0 if finished or "WORLD_SIZE" in os.environ else 3
+        )  # torchrun restarts a process with another status than 0
+    workers = [options.nj, options.scheduler] if name in PARALLEL else []
+    getattr(stages, name)(experiment, *workers)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A recipe: one dataclass per component, read from conf/*.yaml, changed by options, frozen into the experiment."""
+"""The recipe of an experiment: one dataclass per component, read from conf/*.yaml and overridden by options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 
 from augmem.corpus import CorpusConfig, StorageConfig
 from augmem.decoding import DecodingConfig
@@ -15,6 +15,7 @@ from augmem.features import FeatureConfig
 from augmem.files import write_text
 from augmem.graph import GraphConfig
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
+from augmem.renamed_options import current_options
 from augmem.training import TrainingConfig
 
 RECIPE_FILE = "recipe.yaml"
@@ -22,26 +23,30 @@ RECIPE_FILE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that determines an experiment's result.
+    """All options that determine the results of an experiment.
 
-    The files in conf/ leave `corpus` and `data` alone, so that any of them runs on any corpus.
+    The files in conf/ do not set `corpus` and `data`, so each of them can be used with every corpus.
 
     Args:
-        corpus: which speech, and which of its parts serve as train, dev and test.
-        data: folder of the corpus' audio, manifests and features.
-        features: what the model hears.
-        storage: how features lie on disk.
+        corpus: speech, and its division into train, dev and test parts.
+        data: folder of audio, manifests and features; empty: data/<corpus.recipe>.
+        features: log-mel features.
+        storage: file format of features.
         lang: units, lexicon and words.
         lm: n-gram language models.
-        neural_lm: a recurrent language model for n-best lists, if wanted.
+        neural_lm: recurrent language model that rescores n-best lists; off by default.
         graph: topology, phone language model and decoding graph.
-        encoder: the acoustic encoder.
+        encoder: acoustic encoder.
         training: objective, schedule and batches.
-        decoding: beams, n-best lists and the grid that is tuned on dev.
+        decoding: beams, n-best lists and the scales tuned on dev.
+
+    Example:
+        >>> Recipe(data="data/mine").encoder.type
+        'augmented_memory'
     """
 
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
-    data: str = "data/amazon_queen"
+    data: str = ""
     features: FeatureConfig = field(default_factory=FeatureConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     lang: LangConfig = field(default_factory=LangConfig)
@@ -54,43 +59,54 @@ class Recipe:
 
 
 def recipe_parser(**options: Any) -> ArgumentParser:
-    """A parser with one option per field of the recipe, and `--config FILE` for a YAML file of them."""
+    """Return a parser with one option per field of the recipe, and `--config FILE` for a YAML file of options."""
     parser = ArgumentParser(**options)
-    parser.add_argument("--config", action="config", help="a YAML file from conf/; later options override it")
+    parser.add_argument("--config", action="config", help="YAML file, as in conf/; later options override it")
     parser.add_class_arguments(Recipe)
     return parser
 
 
-def freeze_recipe(options: list[str], exp: Path, processes: int = 1) -> Path:
-    """Resolve a recipe's options and write it whole into the experiment folder; return the file.
+def freeze_recipe(values: Namespace, exp: Path, processes: int = 1) -> Path:
+    """Write all options of a recipe into the experiment folder.
 
     Args:
-        processes: that will train together.
+        values: options parsed by `recipe_parser`.
+        exp: the experiment folder.
+        processes: number of training processes.
+
+    Returns:
+        The file written.
 
     Raises:
-        ValueError: an update cannot be shared by so many.
-        SystemExit: an option or a value is wrong (jsonargparse says which and why).
+        UserError: a value is out of range, or the processes cannot share an update evenly.
     """
-    parser = recipe_parser(prog="augmem recipe")
-    values = parser.parse_args(options)
-    recipe = parser.instantiate_classes(values)  # the dataclasses check their own values
-    recipe.training.check_processes(processes)
+    parser = recipe_parser()
     values.pop("config", None)
+    values.data = values.data or f"data/{values.corpus.recipe}"
+    instantiate(parser, values).training.check_processes(processes)
     path = exp / RECIPE_FILE
     write_text(path, parser.dump(values, skip_none=False))
     return path
 
 
 def load_recipe(exp: Path) -> Recipe:
-    """Read the recipe that an experiment was begun with.
+    """Read the recipe of an experiment.
 
     Raises:
-        FileNotFoundError: there is no experiment in that folder.
+        FileNotFoundError: the folder has no recipe.
     """
     path = exp / RECIPE_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such experiment; ./run.sh --exp {exp} begins one")
-    parser = recipe_parser()
-    values = parser.instantiate_classes(parser.parse_args(["--config", str(path)]))
-    values.pop("config", None)
-    return Recipe(**vars(values))
+        raise FileNotFoundError(f"{path}: no such experiment; ./run.sh --exp {exp} starts one")
+    parser = recipe_parser(prog=str(path))
+    return instantiate(parser, parser.parse_args(current_options(["--config", str(path)])))
+
+
+def instantiate(parser: ArgumentParser, values: Namespace) -> Recipe:
+    """Return the recipe with these values; each dataclass checks its own.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+    fields = vars(parser.instantiate_classes(values))
+    return Recipe(**{name: value for name, value in fields.items() if name != "config"})

@@ -11,7 +11,7 @@ import pytest
 from lhotse import CutSet
 from lhotse.shar import SharWriter
 
-from augmem.cli import command_parser, run
+from augmem.cli import parse_and_run
 from augmem.corpus import CorpusConfig, prepare_corpus
 from augmem.corpus.features import read_samples
 from augmem.corpus.manifests import read_cuts
@@ -48,9 +48,9 @@ def test_the_same_utterances_come_out(shar: Path, tmp_path: Path) -> None:
 def test_validation_names_shards_and_leaves_nothing_behind(shar: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(shar.rglob("*"))
     arguments = ["validate", str(shar), "--corpus", "shar"]
-    assert run(*command_parser().parse_known_args(arguments)) == 0
+    assert parse_and_run(arguments) == 0
     assert capsys.readouterr().out == "part train: no faults\n"
-    assert run(*command_parser().parse_known_args([*arguments, "--shortest", "9"])) == 1
+    assert parse_and_run([*arguments, "--shortest", "9"]) == 1
     assert capsys.readouterr().out.count("too short") == 2
     shard = shar / "train" / "recording.000001.tar"
     with tarfile.open(shard) as archive:
@@ -58,7 +58,7 @@ def test_validation_names_shards_and_leaves_nothing_behind(shar: Path, capsys: p
     content = bytearray(shard.read_bytes())
     content[audio.offset_data : audio.offset_data + audio.size] = bytes(audio.size)
     shard.write_bytes(content)
-    assert run(*command_parser().parse_known_args(arguments)) == 1
+    assert parse_and_run(arguments) == 1
     said = capsys.readouterr().out
     assert said.startswith(f"{shard.with_suffix('')}/000000: ") and "(unreadable audio: b)" in said
     assert sorted(shar.rglob("*")) == before

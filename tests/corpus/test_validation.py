@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lhotse import RecordingSet, SupervisionSet
 
-from augmem.cli import command_parser, run
+from augmem.cli import parse_and_run
 from augmem.corpus import CorpusConfig, Limits, SkipList, compute_features, prepare_corpus, validate_corpus, write_kaldi
 from augmem.corpus.fixture import PART
 from augmem.corpus.manifests import read_cuts
@@ -105,9 +105,9 @@ def test_command_line(
 ) -> None:
     root = make(tmp_path)
     arguments = ["validate", str(root), "--corpus", recipe]
-    assert run(*command_parser().parse_known_args(arguments)) == 0
+    assert parse_and_run(arguments) == 0
     assert capsys.readouterr().out == "part train: no faults\n"
-    assert run(*command_parser().parse_known_args([*arguments, "--longest", "2.5", "--shortest", "1.6"])) == 1
+    assert parse_and_run([*arguments, "--longest", "2.5", "--shortest", "1.6"]) == 1
     faults, last = capsys.readouterr().out.rsplit("part train: ", maxsplit=1)
     reasons = {"kaldi": ["too short: me-1", "too long: you-1"], "folder": ["too short: a"]}[recipe]
     assert [line.rsplit("(")[-1][:-1] for line in faults.splitlines()] == reasons

@@ -1,4 +1,4 @@
-"""run.sh alone, with a stub in augmem's place that says how it was called."""
+"""run.sh with a stub for augmem that prints its arguments."""
 
 from __future__ import annotations
 
@@ -13,26 +13,50 @@ from tests.shell.roads import ROOT, Text
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of run.sh, and conf/; no environment."""
+    """A copy of run.sh and conf/ without an environment."""
     shutil.copy(ROOT / "run.sh", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     return tmp_path
+
+
+@pytest.fixture
+def stub(folder: Path) -> Path:
+    """The same with the stub."""
+    program = folder / ".venv" / "bin" / "augmem"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    return folder
 
 
 def run(folder: Path, *options: str) -> Text:
     return subprocess.run([str(folder / "run.sh"), *options], capture_output=True, text=True, timeout=60)
 
 
-def test_without_an_environment_it_says_how_to_get_one(folder: Path) -> None:
+def test_a_missing_environment_is_reported_with_the_stage_that_makes_it(folder: Path) -> None:
     result = run(folder, "--stage", "lang")
     assert result.returncode == 2
-    assert result.stderr == "run.sh: no augmem in .venv: begin with stage 0, environment, or install it there\n"
+    assert result.stderr == "run.sh: augmem is not installed in .venv: run stage 0 (environment) first\n"
 
 
-def test_a_dry_run_lies_beside_the_experiment_however_its_folder_is_written(folder: Path) -> None:
-    stub = folder / ".venv" / "bin" / "augmem"
-    stub.parent.mkdir(parents=True)
-    stub.write_text('#!/bin/sh\necho "$@"\n')
-    stub.chmod(0o755)
-    said = [run(folder, "--stage", "lang", "--exp", exp, "--dry-run").stdout for exp in ("exp/a", "exp/a/")]
-    assert said[0] == said[1] and "lang --exp exp/a-dry\n" in said[0]
+@pytest.mark.parametrize("exp", ["exp/a", "exp/a/"])
+def test_a_dry_run_writes_beside_the_experiment(stub: Path, exp: str) -> None:
+    assert "lang --exp exp/a-dry\n" in run(stub, "--stage", "lang", "--exp", exp, "--dry-run").stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "recipe", "exp"),
+    [
+        ([], "mini_librispeech", "mini_librispeech"),
+        (["--config", "conf/librispeech_100.yaml"], "librispeech_100", "librispeech_100"),
+        (["--corpus", "amazon_queen"], "amazon_queen", "amazon_queen"),
+        (["--corpus", "kaldi", "--corpus-dir", "mine"], "own_data", "kaldi-own_data"),
+    ],
+)
+def test_the_corpus_chooses_recipe_and_experiment(stub: Path, options: list[str], recipe: str, exp: str) -> None:
+    first, *stages = run(stub, "--stage", "corpus", *options).stdout.splitlines()
+    corpus = options[1] if "--corpus" in options else "librispeech"
+    assert first.startswith(
+        f"recipe --exp exp/{exp} --processes 1 --config conf/{recipe}.yaml --corpus.recipe {corpus}"
+    )
+    assert stages[-1] == f"report --exp exp/{exp}"

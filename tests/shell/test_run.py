@@ -349,7 +349,7 @@ def test_help_explains_every_option_with_its_default() -> None:
     assert result.returncode == 0
     for option in ("--stage N", "--config FILE", "--corpus-dir", "--train PARTS", "--max-minutes", "--dry-run"):
         assert option in result.stdout
-    assert "conf/mini.yaml" in result.stdout
+    assert "conf/mini_librispeech.yaml" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -357,8 +357,9 @@ def test_help_explains_every_option_with_its_default() -> None:
     [
         (["--stage", "nine"], "no stage 'nine'"),
         (["--bogus", "1"], "unknown option --bogus"),
-        (["--config", "conf/none.yaml"], "no recipe conf/none.yaml; there are: conf/"),
-        (["--nj"], "--nj wants a value"),
+        (["--config", "conf/mini.yaml"], "conf/mini.yaml is now conf/mini_librispeech.yaml"),
+        (["--config", "conf/none.yaml"], "no recipe conf/none.yaml; choose one of: conf/"),
+        (["--nj"], "--nj needs a value"),
     ],
 )
 def test_a_wrong_option_is_named(options: list[str], message: str) -> None:

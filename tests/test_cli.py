@@ -1,0 +1,80 @@
+"""The console command: help without torch, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from augmem import cli
+from augmem.errors import UserError
+
+
+def augmem(*words: str) -> int:
+    """Run the command in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["augmem", *words])
+        return cli.main()
+
+
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["train", "--help"]])
+def test_help_needs_no_torch(words: list[str]) -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = sys.modules["k2"] = None
+sys.argv = ["augmem", *{words}]
+from augmem.cli import main
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "usage: augmem" in result.stdout
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        augmem("--help")
+    printed = capsys.readouterr().out
+    assert end.value.code == 0
+    assert all(f"\n    {name}" in printed for name in (*cli.STAGES, *cli.TOOLS, "recipe"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--exp", "exp/A", "--bogus", "3"], "unrecognized arguments: --bogus 3"),
+        (["recipe", "--exp", "exp/A", "--training.bogus", "3"], "unrecognized arguments: --training.bogus 3"),
+        (["features"], "required: features.exp"),
+    ],
+)
+def test_wrong_options_are_reported_with_status_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        augmem(*words)
+    assert end.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [UserError("mine.tsv:3: no text"), FileNotFoundError("mine.tsv:3: no text")])
+def test_an_error_of_the_user_is_one_line(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert augmem("lang", "--exp", "exp/A") == 1
+    assert capsys.readouterr().err == "augmem lang: mine.tsv:3: no text\n"
+    with pytest.raises(type(error)):
+        augmem("--traceback", "lang", "--exp", "exp/A")
+
+
+def test_a_bug_has_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise AssertionError("unreachable")
+
+    monkeypatch.setattr(cli, "run", fail)
+    with pytest.raises(AssertionError):
+        augmem("lang", "--exp", "exp/A")

@@ -1,0 +1,51 @@
+"""Option names of the previous release on the command line, in YAML files and in old experiments."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from augmem.recipe import RECIPE_FILE, Recipe, freeze_recipe, load_recipe, recipe_parser
+from augmem.renamed_options import RENAMED, current_options
+
+NOTE = "option training.weights is now training.checkpoint_averaging; the old name is accepted until the next release"
+
+
+def freeze(exp: Path, *options: str) -> Recipe:
+    freeze_recipe(recipe_parser().parse_args(current_options(list(options))), exp)
+    return load_recipe(exp)
+
+
+def test_the_command_line_accepts_an_old_name_with_a_note(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert freeze(tmp_path, "--training.weights", "last").training.checkpoint_averaging == "last"
+        assert freeze(tmp_path, "--training.weights=best").training.checkpoint_averaging == "best"
+    assert caplog.messages == [NOTE, NOTE]
+
+
+def test_a_yaml_file_may_use_old_names_and_later_options_override_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("training:\n  weights: last\n  epochs: 7\nencoder:\n  dim: 96\n  heads: 4\n")
+    with caplog.at_level(logging.WARNING):
+        recipe = freeze(tmp_path, "--config", str(path), "--training.epochs", "5")
+    assert (recipe.training.checkpoint_averaging, recipe.training.epochs, recipe.encoder.dim) == ("last", 5, 96)
+    assert caplog.messages == [NOTE]
+
+
+def test_an_old_experiment_loads(tmp_path: Path) -> None:
+    new = freeze(tmp_path, "--training.checkpoint_averaging", "best")
+    path = tmp_path / RECIPE_FILE
+    text = path.read_text()
+    path.write_text(text.replace("  checkpoint_averaging:", "  weights:"))
+    assert path.read_text() != text
+    assert load_recipe(tmp_path) == new
+
+
+def test_every_new_name_is_an_option() -> None:
+    options = {action.dest for action in recipe_parser()._actions}
+    assert set(RENAMED.values()) <= options
+    assert not set(RENAMED) & options
