@@ -25,7 +25,7 @@ import numpy as np
 import soundfile
 from websockets.exceptions import WebSocketException
 
-from augmem.serving import recognise
+from augmem.serving import recognize
 
 PACKET = 0.1  # seconds
 LIMIT = 1.0  # seconds
@@ -113,7 +113,7 @@ async def client(address: str, speech: Sequence[tuple[np.ndarray, int]], until: 
         packets = (samples[begin : begin + size] for begin in range(0, len(samples), size))
         began = time.monotonic()
         try:
-            async for event in recognise(address, packets, rate, real_time=True):
+            async for event in recognize(address, packets, rate, real_time=True):
                 tally.words += len(event["words"]) if event["kind"] == "final" else 0
         except (ValueError, OSError, WebSocketException) as fault:
             tally.faults.append(f"{type(fault).__name__}: {fault}")

@@ -1,26 +1,29 @@
-"""What a server allows."""
+"""Options of the server."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from augmem.errors import UserError
+
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Where a server listens and what it bears.
+    """Address and limits of a server.
 
     Args:
-        host: address to listen on; loopback unless told otherwise.
-        port: port to listen on; 0 takes a free one.
-        workers: decoding processes; streams go to the one with the fewest.
-        threads: threads of each.
-        max_streams: connections at a time; more are refused with status 503.
-        max_message: bytes in a message; a longer one closes its connection.
-        max_buffered: seconds of a stream's audio that may wait for decoding; beyond that it is not read on.
-        max_unread: results that may wait for a client to read them; beyond that its connection is closed.
-        idle: seconds without a message after which a connection is closed.
-        token: clients must name it, as ?token=... or "Authorization: Bearer ..."; none: anybody may connect.
-        certificate, key: PEM files for TLS; none: no TLS.
+        host: address to listen on.
+        port: port to listen on; 0 chooses a free one.
+        workers: number of decoding processes; a new stream goes to the one with the fewest.
+        threads: number of threads of each decoding process.
+        max_streams: maximum number of connections; more are refused with status 503.
+        max_message: maximum size of a message in bytes; a larger one closes its connection.
+        max_buffered: seconds of a stream's audio that may wait for decoding; the server reads no more until then.
+        max_unread: number of results a client may leave unread while it sends audio; more close its connection.
+        idle: idle timeout in seconds: a connection without messages for so long is closed.
+        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; none accepts all clients.
+        certificate: PEM file with the TLS certificate; none disables TLS.
+        key: PEM file with the certificate's private key.
     """
 
     host: str = "127.0.0.1"
@@ -38,13 +41,13 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "max_streams", "max_message", "max_unread"):
-            self._demand(name, getattr(self, name) >= 1, "at least 1")
+            self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("max_buffered", "idle"):
-            self._demand(name, getattr(self, name) > 0, "positive")
-        self._demand("token", self.token != "", "none, or one character at least")
-        self._demand("port", 0 <= self.port < 65536, "from 0 to 65535")
-        self._demand("key", (self.key is None) == (self.certificate is None), "given together with certificate")
+            self._require(name, getattr(self, name) > 0, "must be positive")
+        self._require("token", self.token != "", "must not be empty; leave it out to accept all clients")
+        self._require("port", 0 <= self.port < 65536, "must be from 0 to 65535")
+        self._require("key", (self.key is None) == (self.certificate is None), "must be given with certificate")
 
-    def _demand(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"server.{name} is {getattr(self, name)!r}; it must be {rule}")
+    def _require(self, name: str, condition: bool, rule: str) -> None:
+        if not condition:
+            raise UserError(f"server.{name} is {getattr(self, name)!r}; it {rule}")

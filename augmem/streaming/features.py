@@ -8,6 +8,7 @@ import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
 
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.resampling import Resampler, Samples
 
@@ -32,13 +33,13 @@ class OnlineFeatures:
         """Take a packet (n,): int16, or floats in [-1, 1].
 
         Raises:
-            ValueError: not one channel of such samples, not finite, or another rate than before.
+            UserError: not one channel of such samples, not finite, or another rate than before.
         """
         packet = as_floats(samples)
         if self.resampler is None:
             self.resampler, self.rate = Resampler(rate, self.config.sampling_rate), rate
         if rate != self.rate:
-            raise ValueError(f"this stream began with {self.rate} Hz, now a packet has {rate} Hz: begin a new stream")
+            raise UserError(f"this stream began with {self.rate} Hz, now a packet has {rate} Hz: begin a new stream")
         self._feed(self.resampler(packet))
 
     def finish(self) -> None:
@@ -66,20 +67,20 @@ def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
     """Samples as float32 in [-1, 1].
 
     Raises:
-        ValueError: another type or shape, or values that are not finite or far beyond [-1, 1].
+        UserError: another type or shape, or values that are not finite or far beyond [-1, 1].
     """
     given: NDArray[Any] = np.asarray(samples)
     if given.ndim != 1 or given.dtype not in (np.int16, np.float32):
-        raise ValueError(
+        raise UserError(
             f"samples of shape {given.shape} and type {given.dtype}: want one channel, int16 or float32 "
             "(of bytes make them by numpy.frombuffer)"
         )
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(_INT16)
     if not np.isfinite(samples).all():
-        raise ValueError("samples that are not finite numbers; check how they were converted")
+        raise UserError("samples that are not finite numbers; check how they were converted")
     if (loudest := np.abs(samples).max(initial=0.0)) > _LOUDEST:
-        raise ValueError(f"a sample of {loudest:g}: floats must lie in [-1, 1]; divide int16 values by 32768")
+        raise UserError(f"a sample of {loudest:g}: floats must lie in [-1, 1]; divide int16 values by 32768")
     return samples.astype(np.float32, copy=False)
 
 

@@ -126,6 +126,11 @@ class Recognizer:
         """Feature frames of one step."""
         return self.model.encoder.chunk_frames
 
+    @property
+    def chunk_duration(self) -> float:
+        """Seconds of audio that one step decodes."""
+        return self.chunk_frames * self.feature_config.frame_shift
+
     def stream(self) -> Stream:
         """A new stream."""
         return Stream(self.feature_config, self.fresh_state, self.model.description.num_units)

@@ -1,4 +1,4 @@
-"""A real server, real workers, real clients over loopback: words, refusals, abuse, and a worker that is killed."""
+"""A server with its workers and clients over loopback: results, refusals, hostile clients, a killed worker."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from augmem.decoding import SearchConfig
-from augmem.serving import RecognitionServer, ServerConfig, recognise
+from augmem.errors import UserError
+from augmem.serving import RecognitionServer, ServerConfig, recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from tests.serving.outside import serving
 from tests.tiny import RATE, make_package, noise
 
-OPTIONS = RecognizerOptions(decoding=SearchConfig(), rules=(), max_segment=float("inf"))
+OPTIONS = RecognizerOptions(rules=(), max_segment=float("inf"))
 HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
 
 
@@ -37,8 +37,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_package(tmp_path_factory.mktemp("package"))
 
 
-def served(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:
-    """Run `visit(server, address)` against a server on a free port; all of it must end within a minute."""
+def run_server(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:
+    """Run `visit(server, address)` against a server on a free port, for a minute at most."""
 
     async def main() -> None:
         recognition = RecognitionServer(package, ServerConfig(port=0, **limits), OPTIONS)
@@ -46,7 +46,7 @@ def served(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[No
         try:
             await visit(recognition, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         finally:
-            await recognition.stop(server, patience=2.0)
+            await recognition.stop(server, timeout=2.0)
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -55,13 +55,13 @@ def packets(samples: np.ndarray, size: int = 1600) -> Iterator[np.ndarray]:
     return (samples[begin : begin + size] for begin in range(0, len(samples), size))
 
 
-async def heard(address: str, samples: np.ndarray) -> str:
-    events = [event async for event in recognise(address, packets(samples), RATE)]
+async def transcribe(address: str, samples: np.ndarray) -> str:
+    events = [event async for event in recognize(address, packets(samples), RATE)]
     return " ".join(event["text"] for event in events if event["kind"] == "final")
 
 
-async def refusal(address: str, *messages: str | bytes) -> str:
-    """What a client that sends these messages is told."""
+async def error_of(address: str, *messages: str | bytes) -> str:
+    """Return the error that a client with these messages receives."""
     async with connect(address) as connection:
         for message in messages:
             await connection.send(message)
@@ -72,19 +72,25 @@ async def refusal(address: str, *messages: str | bytes) -> str:
 
 
 def get(address: str, path: str) -> tuple[str, str]:
-    """Body and type of an HTTP answer."""
+    """Return body and content type of an HTTP response."""
     with urllib.request.urlopen(address.replace("ws", "http", 1) + path, timeout=10) as answer:
         return answer.read().decode(), answer.headers["Content-Type"]
 
 
-def test_many_clients_hear_what_a_stream_alone_hears(package: Path) -> None:
+def pid_of_worker(server: RecognitionServer) -> int:
+    process = server.workers[0].process
+    assert process and process.pid
+    return process.pid
+
+
+def test_concurrent_clients_get_the_results_of_a_single_stream(package: Path) -> None:
     audio = [noise(1.0 + 0.7 * seed, seed) for seed in range(5)]
-    recogniser = Recognizer.load(package, OPTIONS)
-    alone = [" ".join(e.text for e in recogniser.transcribe([samples], RATE)) for samples in audio]
+    recognizer = Recognizer.load(package, OPTIONS)
+    alone = [" ".join(e.text for e in recognizer.transcribe([samples], RATE)) for samples in audio]
     assert all(alone)
 
     async def visit(server: RecognitionServer, address: str) -> None:
-        assert await asyncio.gather(*(heard(address, samples) for samples in audio)) == alone
+        assert await asyncio.gather(*(transcribe(address, samples) for samples in audio)) == alone
         body, kind = await asyncio.to_thread(get, address, "/metrics")
         assert f"augmem_streams_served_total {len(audio)}.0" in body and kind.startswith("text/plain")
         (decoded,) = [line.split()[1] for line in body.splitlines() if line.startswith("augmem_audio_seconds_total ")]
@@ -94,32 +100,32 @@ def test_many_clients_hear_what_a_stream_alone_hears(package: Path) -> None:
         body, kind = await asyncio.to_thread(get, address, "/")
         assert "<title>augmem" in body and "src=" not in body and kind.startswith("text/html")
 
-    served(package, visit, workers=2)
+    run_server(package, visit, workers=2)
 
 
-def test_offenders_are_told_and_others_go_on(package: Path) -> None:
+def test_invalid_clients_get_an_error_and_others_continue(package: Path) -> None:
     samples = noise(2.0, 1)
 
     async def visit(server: RecognitionServer, address: str) -> None:
-        good = asyncio.create_task(heard(address, samples))
-        assert "first message must be text" in await refusal(address, b"\0\0")
-        assert "first message must be text" in await refusal(address, "{")
-        assert "sample_rate 12: must be" in await refusal(address, '{"sample_rate": 12}')
-        assert "format 'mp3': must be" in await refusal(address, '{"sample_rate": 8000, "format": "mp3"}')
-        assert "format ['int16']: must be" in await refusal(address, '{"sample_rate": 8000, "format": ["int16"]}')
-        assert "first message must be text" in await refusal(address, "[" * 60000)  # deeper than the parser goes
-        assert "a packet of 3 bytes" in await refusal(address, HELLO, b"abc")
-        assert 'expected audio or {"end": true}' in await refusal(address, HELLO, "what")
-        assert "not finite" in await refusal(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())
-        assert "must lie in [-1, 1]" in await refusal(address, HELLO, np.full(1600, 3e38, np.float32).tobytes())
-        assert "nothing came for 1 s" in await refusal(address, HELLO)
+        good = asyncio.create_task(transcribe(address, samples))
+        assert "first message must be text" in await error_of(address, b"\0\0")
+        assert "first message must be text" in await error_of(address, "{")
+        assert "sample_rate 12: must be" in await error_of(address, '{"sample_rate": 12}')
+        assert "format 'mp3': must be" in await error_of(address, '{"sample_rate": 8000, "format": "mp3"}')
+        assert "format ['int16']: must be" in await error_of(address, '{"sample_rate": 8000, "format": ["int16"]}')
+        assert "first message must be text" in await error_of(address, "[" * 60000)  # deeper than the parser goes
+        assert "3 bytes are not a whole number of float32 samples" in await error_of(address, HELLO, b"abc")
+        assert 'expected audio or {"end": true}' in await error_of(address, HELLO, "what")
+        assert "not finite" in await error_of(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())
+        assert "must lie in [-1, 1]" in await error_of(address, HELLO, np.full(1600, 3e38, np.float32).tobytes())
+        assert "idle timeout: no message for 1 s" in await error_of(address, HELLO)
         with pytest.raises(ConnectionClosed) as closed:
             async with connect(address) as connection:
                 await connection.send(HELLO)
                 await connection.send(bytes(70000))
                 await connection.recv()
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
-        async with connect(address) as connection:  # one that vanishes in mid-word
+        async with connect(address) as connection:  # a client that disconnects during a word
             await connection.send(HELLO)
             await connection.send(samples[:8000].tobytes())
             connection.transport.abort()
@@ -130,11 +136,11 @@ def test_offenders_are_told_and_others_go_on(package: Path) -> None:
             await asyncio.sleep(0.05)
         assert not server.sessions
 
-    served(package, visit, idle=1.0, max_message=65536)
+    run_server(package, visit, idle=1.0, max_message=65536)
 
 
-def test_a_refusal_in_any_script_is_closed_as_one(package: Path) -> None:
-    """A close frame has room for 123 bytes, which may be fewer letters."""
+def test_reason_of_a_refusal_fits_a_close_frame_in_any_script(package: Path) -> None:
+    """A close frame has room for 123 bytes, which may be fewer characters."""
 
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as connection:
@@ -146,97 +152,96 @@ def test_a_refusal_in_any_script_is_closed_as_one(package: Path) -> None:
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1008
         assert closed.value.rcvd.reason.startswith("expected audio")
 
-    served(package, visit)
+    run_server(package, visit)
 
 
-def test_broken_frames_end_their_own_connection_only(package: Path) -> None:
-    """Bytes that are no websocket frame, after a proper handshake: closed with a protocol error, code 1002."""
+def test_invalid_frames_close_only_their_own_connection(package: Path) -> None:
+    """Bytes that are not a websocket frame, after a valid handshake, close the connection with code 1002 or 1007."""
     handshake = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     handshake += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
     async def visit(server: RecognitionServer, address: str) -> None:
-        good = asyncio.create_task(heard(address, noise(2.0, 1)))
+        good = asyncio.create_task(transcribe(address, noise(2.0, 1)))
         for broken in (b"\xff" * 20, b"\x82\x01x", b"\x81\x82\0\0\0\0\xff\xff"):  # opcode, no mask, no UTF-8
             reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rsplit(":", 1)[1]))
             writer.write(handshake)
             assert b"101" in await reader.readuntil(b"\r\n\r\n")
             writer.write(broken)
-            answer = await asyncio.wait_for(reader.read(), 10)  # to the end: the server hangs up
+            answer = await asyncio.wait_for(reader.read(), 10)  # until the server closes the connection
             assert answer[:1] == b"\x88" and int.from_bytes(answer[2:4], "big") in (1002, 1007)
             writer.close()
         assert await good
 
-    served(package, visit)
+    run_server(package, visit)
 
 
-def test_packets_of_single_samples_say_the_same(package: Path) -> None:
+def test_packets_of_single_samples_give_the_same_result(package: Path) -> None:
     samples = noise(1.5, 1)
 
     async def visit(server: RecognitionServer, address: str) -> None:
-        whole = await heard(address, samples)
-        events = [event async for event in recognise(address, packets(samples, 1), RATE)]
+        whole = await transcribe(address, samples)
+        events = [event async for event in recognize(address, packets(samples, 1), RATE)]
         assert " ".join(event["text"] for event in events if event["kind"] == "final") == whole != ""
 
-    served(package, visit)
+    run_server(package, visit)
 
 
-def test_a_worker_that_hangs_holds_up_nobody_else(package: Path) -> None:
-    """A stopped process reads nothing, so its pipe fills: the event loop must not wait for it."""
+def test_stopped_worker_does_not_delay_streams_of_others(package: Path) -> None:
+    """A stopped process reads nothing and its socket fills; the event loop must not wait for it."""
 
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as stuck:
             await stuck.send(HELLO)
-            pid = server.workers[0].process.pid
-            assert pid is not None
+            pid = pid_of_worker(server)
             os.kill(pid, signal.SIGSTOP)
             try:
                 for _ in range(10):
                     await stuck.send(noise(1.0).tobytes())
-                assert await heard(address, noise(2.0, 1))
+                assert await transcribe(address, noise(2.0, 1))
             finally:
                 os.kill(pid, signal.SIGCONT)
 
-    served(package, visit, workers=2)
+    run_server(package, visit, workers=2)
 
 
-def test_the_client_says_what_is_wrong(package: Path) -> None:
+def test_client_raises_errors_of_server_and_packets(package: Path) -> None:
     async def visit(server: RecognitionServer, address: str) -> None:
-        with pytest.raises(ValueError, match="401: wrong or missing token"):
-            await heard(address, noise(0.5))
-        with pytest.raises(ValueError, match="a packet of float64"):
-            await heard(f"{address}/?token=secret", np.zeros(1600))
+        with pytest.raises(UserError, match="status 401: wrong or missing token"):
+            await transcribe(address, noise(0.5))
+        with pytest.raises(UserError, match="packet of type float64"):
+            await transcribe(f"{address}/?token=secret", np.zeros(1600))
 
         def broken() -> Iterator[np.ndarray]:
             yield noise(0.1)
-            raise RuntimeError("the microphone fell")
+            raise RuntimeError("the microphone failed")
 
-        with pytest.raises(RuntimeError, match="microphone fell"):
-            _ = [event async for event in recognise(f"{address}/?token=secret", broken(), RATE)]
+        with pytest.raises(RuntimeError, match="microphone failed"):
+            _ = [event async for event in recognize(f"{address}/?token=secret", broken(), RATE)]
 
-    served(package, visit, token="secret")
+    run_server(package, visit, token="secret")
 
 
-def test_a_full_server_and_a_wrong_token_refuse_cleanly(package: Path) -> None:
+def test_full_server_and_wrong_token_refuse_the_handshake(package: Path) -> None:
     async def visit(server: RecognitionServer, address: str) -> None:
         with pytest.raises(InvalidStatus) as refused:
-            await refusal(address)
+            await error_of(address)
         assert refused.value.response.status_code == 401
         async with connect(f"{address}/?token=secret") as first:
             await first.send(HELLO)
             with pytest.raises(InvalidStatus) as refused:
-                await refusal(f"{address}/?token=secret")
+                await error_of(f"{address}/?token=secret")
             assert refused.value.response.status_code == 503
         for _ in range(100):
             if not server.sessions:
                 break
             await asyncio.sleep(0.05)
-        assert await heard(f"{address}/?token=secret", noise(1.0, 1))
+        assert await transcribe(f"{address}/?token=secret", noise(1.0, 1))
 
-    served(package, visit, token="secret", max_streams=1)
+    run_server(package, visit, token="secret", max_streams=1)
 
 
-def test_who_has_ended_and_reads_nothing_is_let_go(package: Path) -> None:
-    """Its idle time is not counted, as it is not its turn; nor may it keep its place for ever."""
+def test_client_that_reads_no_results_is_closed_after_the_idle_timeout(package: Path) -> None:
+    """Even after it has ended its audio, when no message is expected from it."""
 
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as connection:
@@ -248,7 +253,7 @@ def test_who_has_ended_and_reads_nothing_is_let_go(package: Path) -> None:
             async def full(_: str) -> None:
                 await asyncio.Event().wait()
 
-            session.connection.send = full  # type: ignore[method-assign, assignment]  # as with a full socket
+            session.connection.send = full  # type: ignore[method-assign, assignment]  # like a full socket
             await connection.send(noise(2.0, 1).tobytes())
             await connection.send(json.dumps({"end": True}))
             with pytest.raises(ConnectionClosed):
@@ -259,35 +264,34 @@ def test_who_has_ended_and_reads_nothing_is_let_go(package: Path) -> None:
             await asyncio.sleep(0.05)
         assert not server.sessions
 
-    served(package, visit, idle=1.0)
+    run_server(package, visit, idle=1.0)
 
 
-def test_a_killed_worker_is_replaced(package: Path) -> None:
+def test_killed_worker_is_replaced(package: Path) -> None:
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as connection:
             await connection.send(HELLO)
             await connection.send(noise(1.0).tobytes())
-            pid = server.workers[0].process.pid
-            assert pid is not None
+            pid = pid_of_worker(server)
             await asyncio.sleep(0.3)
             os.kill(pid, signal.SIGKILL)
-            told = []
+            received = []
             with pytest.raises(ConnectionClosed):
                 while True:
-                    told.append(json.loads(await connection.recv()))
-            assert "the decoding process died" in told[-1]["error"]
-        with pytest.raises(urllib.error.HTTPError, match="503") as refused:  # no load balancer sends anybody here yet
+                    received.append(json.loads(await connection.recv()))
+            assert "the decoding process died" in received[-1]["error"]
+        with pytest.raises(urllib.error.HTTPError, match="503") as refused:  # for load balancers
             await asyncio.to_thread(get, address, "/health")
         assert json.loads(refused.value.read())["status"] == "starting"
-        assert await heard(address, noise(1.0, 1))
+        assert await transcribe(address, noise(1.0, 1))
         assert json.loads((await asyncio.to_thread(get, address, "/health"))[0])["status"] == "ok"
         assert "augmem_worker_restarts_total 1.0" in (await asyncio.to_thread(get, address, "/metrics"))[0]
 
-    served(package, visit)
+    run_server(package, visit)
 
 
-def test_nobody_is_read_faster_than_decoded(package: Path) -> None:
-    """A client that floods finds its socket full: what waits for decoding stays bounded."""
+def test_audio_is_read_no_faster_than_it_is_decoded(package: Path) -> None:
+    """Audio that waits for decoding stays bounded, whatever a client sends."""
     samples = np.tile(noise(4.0, 1), 5)
 
     async def visit(server: RecognitionServer, address: str) -> None:
@@ -296,19 +300,19 @@ def test_nobody_is_read_faster_than_decoded(package: Path) -> None:
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max([most, *(session.waiting for session in server.sessions.values())])
+                most = max([most, *(session.pending for session in server.sessions.values())])
                 await asyncio.sleep(0.01)
 
         watcher = asyncio.create_task(watch())
-        assert await heard(address, samples)
+        assert await transcribe(address, samples)
         watcher.cancel()
         assert 1.9 < most <= 2.0 + 0.2
 
-    served(package, visit, max_buffered=2.0)
+    run_server(package, visit, max_buffered=2.0)
 
 
-def test_a_client_that_does_not_read_is_cut_off_and_others_go_on(package: Path) -> None:
-    """Real sockets with small buffers, so that a few results fill them."""
+def test_client_that_sends_but_does_not_read_is_closed_and_others_continue(package: Path) -> None:
+    """With small socket buffers, which a few results fill."""
 
     async def main() -> None:
         recognition = RecognitionServer(package, ServerConfig(port=0, max_unread=3), OPTIONS)
@@ -321,16 +325,16 @@ def test_a_client_that_does_not_read_is_cut_off_and_others_go_on(package: Path) 
         async with connect(address, sock=deaf, max_queue=1) as connection:
             await connection.send(HELLO)
             with pytest.raises(ConnectionClosed):
-                while True:  # speaks for ever and reads nothing
+                while True:  # sends without end and reads nothing
                     await connection.send(noise(1.0, 1).tobytes())
-        assert await heard(address, noise(1.0, 1))
+        assert await transcribe(address, noise(1.0, 1))
         assert 'augmem_refused_total{reason="stream"} 1.0' in (await asyncio.to_thread(get, address, "/metrics"))[0]
         await recognition.stop(server)
 
     asyncio.run(asyncio.wait_for(main(), 120))
 
 
-def test_tls(package: Path, tmp_path: Path) -> None:
+def test_tls_connection_and_invalid_certificate(package: Path, tmp_path: Path) -> None:
     certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject]
@@ -339,44 +343,44 @@ def test_tls(package: Path, tmp_path: Path) -> None:
 
     async def visit(server: RecognitionServer, address: str) -> None:
         secure = address.replace("ws://", "wss://")
-        events = [event async for event in recognise(secure, packets(noise(1.0, 1)), RATE, tls=trusting)]
+        events = [event async for event in recognize(secure, packets(noise(1.0, 1)), RATE, tls=trusting)]
         assert events[-1]["kind"] == "final" and events[-1]["text"]
         with pytest.raises(ssl.SSLCertVerificationError):
-            await refusal(secure)
+            await error_of(secure)
 
-    served(package, visit, certificate=certificate, key=key)
-    with pytest.raises(ValueError, match="not a certificate and its key"):
-        served(package, visit, certificate=certificate, key=certificate)
+    run_server(package, visit, certificate=certificate, key=key)
+    with pytest.raises(UserError, match="not a certificate and its key"):
+        run_server(package, visit, certificate=certificate, key=certificate)
 
 
-def test_sigterm_lets_streams_finish(package: Path) -> None:
-    """The real command: a signal to its whole process group, as systemd and a terminal give it, in the middle of words.
+def test_sigterm_lets_open_streams_finish(package: Path) -> None:
+    """A signal to the process group of `augmem serve`, as systemd and a terminal send it, in the middle of speech.
 
-    One client has said all it has and waits; another does not know yet, and goes on speaking.
+    One client waits for results; another continues to send audio.
     """
     samples = noise(3.0, 1)
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
 
     async def visit(server: subprocess.Popen[str], address: str) -> None:
-        async with connect(address) as waiting, connect(address) as speaking:
-            for connection in (waiting, speaking):
+        async with connect(address) as waiting, connect(address) as sending:
+            for connection in (waiting, sending):
                 await connection.send(HELLO)
                 await connection.send(samples.tobytes())
-            for connection in (waiting, speaking):
-                told.append(json.loads(await connection.recv()))
-            del told[1:]
+            for connection in (waiting, sending):
+                events.append(json.loads(await connection.recv()))
+            del events[1:]
             os.killpg(server.pid, signal.SIGTERM)
             with suppress(ConnectionClosed):
                 for _ in range(5):
-                    await speaking.send(noise(0.1).tobytes())
-            for connection in (speaking, waiting):
+                    await sending.send(noise(0.1).tobytes())
+            for connection in (sending, waiting):
                 rest = []
                 with pytest.raises(ConnectionClosed) as closed:
                     while True:
                         rest.append(json.loads(await connection.recv()))
                 assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
                 assert rest[-1] == {"done": True} and rest[-2]["kind"] == "final"
-            told.extend(rest)
+            events.extend(rest)
 
     with serving(package) as (server, address):
         processes = psutil.Process(server.pid).children(recursive=True)
@@ -384,18 +388,28 @@ def test_sigterm_lets_streams_finish(package: Path) -> None:
         asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 60))
         assert server.wait(20) == 0
         assert psutil.wait_procs(processes, 10)[1] == []
-    words = [word for event in told if event.get("kind") == "final" for word in event["words"]]
+    words = [word for event in events if event.get("kind") == "final" for word in event["words"]]
     alone = [event.to_json() for event in Recognizer.load(package).transcribe([samples], RATE)]
     assert words == [word for event in alone for word in json.loads(event)["words"]] != []
 
 
-def test_an_address_that_is_taken_leaves_no_process(package: Path) -> None:
+def test_buffer_shorter_than_a_chunk_is_refused(package: Path) -> None:
+    """The chunk would never be complete: the server would wait for decoding before it reads on."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        raise AssertionError("the server has started")
+
+    with pytest.raises(UserError, match=r"server\.max_buffered is 0.1 s; the model decodes chunks of 0.32 s"):
+        run_server(package, visit, max_buffered=0.1)
+
+
+def test_unavailable_address_leaves_no_process(package: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         recognition = RecognitionServer(package, ServerConfig(port=port), OPTIONS)
         with pytest.raises(OSError, match="address already in use"):
             asyncio.run(recognition.start())
-    assert not any(worker.process.is_alive() for worker in recognition.workers)
+    assert not any(worker.process and worker.process.is_alive() for worker in recognition.workers)
 
 
 @pytest.mark.parametrize(
@@ -403,10 +417,10 @@ def test_an_address_that_is_taken_leaves_no_process(package: Path) -> None:
     [
         ({"port": 70000}, "port is 70000"),
         ({"workers": 0}, "workers is 0"),
-        ({"key": "a.pem"}, "given together"),
+        ({"key": "a.pem"}, "given with certificate"),
         ({"token": ""}, "token is ''"),
     ],
 )
-def test_limits_that_make_no_sense(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_invalid_limits_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         ServerConfig(**change)

@@ -25,7 +25,7 @@ from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
-from augmem.serving import recognise
+from augmem.serving import recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
@@ -226,7 +226,7 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
         async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
             await tab.run("document.getElementById('record').click()")
             await tab.until("document.querySelectorAll('#heard .partial').length > 0")
-            assert float((await tab.text("behind")).split()[0]) >= 0 and await tab.text("state") == "Listening"
+            assert float((await tab.text("delay")).split()[0]) >= 0 and await tab.text("state") == "Listening"
             await tab.photograph(pictures / "listening.png")
             await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{said['goforward']}')")
             await tab.run("document.getElementById('record').click()")
@@ -237,10 +237,10 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
             await tab.photograph(pictures / "microphone.png")
             for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
                 await give(SPEECH / "flac" / f"{name}.flac")
-                await tab.until(f"document.getElementById('heard').textContent.trim() === '{said[name]}'")
+                await tab.until(f"document.getElementById('results').textContent.trim() === '{said[name]}'")
                 await tab.until("document.getElementById('state').textContent === 'Done'")
                 await tab.photograph(pictures / f"{name}.png")
-            assert await tab.text("fault") == ""
+            assert await tab.text("error") == ""
 
     with serving(package) as (_, address):
         asyncio.run(asyncio.wait_for(visit(address), 200))
@@ -259,7 +259,7 @@ def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
         async def words(samples: np.ndarray, watch: bool = False) -> list[str]:
             """Texts of all events; memory of all processes is read from a third of the way on."""
             told = []
-            async for event in recognise(address, np.split(samples, range(1600, len(samples), 1600)), rate):
+            async for event in recognize(address, np.split(samples, range(1600, len(samples), 1600)), rate):
                 told.append(event["text"])
                 if watch and event["end"] > seconds / 3:
                     sizes.append(sum(one.memory_info().rss for one in [server, *server.children(recursive=True)]))

@@ -1,0 +1,205 @@
+"""One websocket connection and its stream (PROTOCOL.md describes the messages)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import numpy as np
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from augmem.serving.config import ServerConfig
+from augmem.serving.messages import AudioPacket, CloseStream, FinishStream, OpenStream, StreamFailed, StreamUpdate
+from augmem.serving.metrics import Metrics
+from augmem.serving.worker import Worker
+
+SAMPLE_TYPES: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+SAMPLE_RATES = range(4000, 192001)  # Hz
+NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION = 1000, 1001, 1008  # websocket close codes
+PACKET_DURATION = 0.05  # seconds of audio sent to the worker at once: one message per sample would cost too much
+REFUSAL_TIMEOUT = 2.0  # seconds for sending the reason of a refusal
+REASON_BYTES = 100  # a close frame has room for 123
+
+
+class Refusal(Exception):  # noqa: N818 - it ends a connection; it is not a failure of the program
+    """A connection is closed because of an error of the client; the message is sent to the client."""
+
+
+class Session:
+    """One connection: sends its audio to a worker and the results back.
+
+    Args:
+        number: identifies the stream in messages to the worker.
+        connection: to the client.
+        worker: decodes the stream.
+        config: limits.
+        metrics: of the server.
+
+    Attributes:
+        pending: seconds of audio sent to the worker but not decoded yet.
+    """
+
+    def __init__(
+        self, number: int, connection: ServerConnection, worker: Worker, config: ServerConfig, metrics: Metrics
+    ) -> None:
+        self.number, self.connection, self.worker = number, connection, worker
+        self.config, self.metrics = config, metrics
+        self.pending = 0.0
+        self.is_shutting_down = False
+        self._finished_at: float | None = None
+        self._updates: asyncio.Queue[StreamUpdate | StreamFailed] = asyncio.Queue()
+        self._may_read = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve the connection until the stream is done, the client disconnects or an error occurs."""
+        self._may_read.set()
+        self.worker.send(OpenStream(self.number))
+        if self.is_shutting_down:
+            self.worker.send(FinishStream(self.number))
+        tasks = [asyncio.create_task(self._send_results()), asyncio.create_task(self._receive_audio())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks[::-1]:
+                if task.done():
+                    task.result()
+            await tasks[0]
+        except Refusal as refusal:
+            await cancel(tasks)
+            await self._refuse(str(refusal))
+        except ConnectionClosed:
+            pass
+        finally:
+            await cancel(tasks)
+            self.worker.send(CloseStream(self.number))
+
+    def update(self, message: StreamUpdate | StreamFailed) -> None:
+        """Accept results from the worker."""
+        if isinstance(message, StreamUpdate):
+            self.pending -= message.decoded
+            if self.pending <= self.config.max_buffered:
+                self._may_read.set()
+        self._updates.put_nowait(message)
+
+    def shut_down(self) -> None:
+        """End the stream because the server stops: later audio is ignored, its last results are still sent."""
+        self.is_shutting_down = True
+        self.worker.send(FinishStream(self.number))
+
+    async def _receive_audio(self) -> None:
+        """Send the client's audio to the worker, no faster than it is decoded."""
+        sample_rate, sample_type = parse_first_message(await self._next_message())
+        buffer = bytearray()
+        while True:
+            message = await self._next_message()
+            if self.is_shutting_down:
+                continue
+            if isinstance(message, str):
+                check_end(message)
+                self._send_audio(np.frombuffer(buffer, sample_type), sample_rate)
+                self._finished_at = time.monotonic()
+                self.worker.send(FinishStream(self.number))
+                return
+            self._check_audio(message, sample_type)
+            buffer += message
+            if len(buffer) >= PACKET_DURATION * sample_rate * sample_type.itemsize:
+                self._send_audio(np.frombuffer(bytes(buffer), sample_type), sample_rate)
+                buffer.clear()
+            await self._wait_for_decoding()
+
+    async def _next_message(self) -> str | bytes:
+        try:
+            return await asyncio.wait_for(self.connection.recv(), self.config.idle)
+        except asyncio.TimeoutError as error:
+            raise Refusal(f"idle timeout: no message for {self.config.idle:g} s") from error
+
+    def _check_audio(self, message: bytes, sample_type: np.dtype) -> None:
+        if len(message) % sample_type.itemsize:
+            raise Refusal(f"{len(message)} bytes are not a whole number of {sample_type.name} samples")
+        if self._updates.qsize() > self.config.max_unread:
+            raise Refusal(f"more than {self.config.max_unread} results are unread; read while sending audio")
+
+    def _send_audio(self, samples: np.ndarray, sample_rate: int) -> None:
+        if len(samples):
+            packet = AudioPacket(self.number, samples, sample_rate)
+            self.pending += packet.duration
+            self.worker.send(packet)
+
+    async def _wait_for_decoding(self) -> None:
+        if self.pending > self.config.max_buffered:
+            self._may_read.clear()
+            await self._may_read.wait()
+
+    async def _send_results(self) -> None:
+        """Send results to the client; a client that reads slowly delays only its own stream."""
+        while True:
+            message = await self._updates.get()
+            if isinstance(message, StreamFailed):
+                raise Refusal(message.reason)
+            for event in message.events:
+                await self._send(event)
+            if message.done:
+                await self._close()
+                return
+
+    async def _send(self, text: str) -> None:
+        try:
+            await asyncio.wait_for(self.connection.send(text), self.config.idle)
+        except asyncio.TimeoutError as error:
+            raise Refusal(f"idle timeout: results were not read for {self.config.idle:g} s") from error
+
+    async def _close(self) -> None:
+        if self._finished_at is not None:
+            self.metrics.latency.observe(time.monotonic() - self._finished_at)
+        self.metrics.served.inc()
+        await self._send(json.dumps({"done": True}))
+        await self.connection.close(GOING_AWAY if self.is_shutting_down else NORMAL_CLOSURE)
+
+    async def _refuse(self, reason: str) -> None:
+        self.metrics.refused.labels("stream").inc()
+        try:
+            await asyncio.wait_for(self.connection.send(json.dumps({"error": reason})), REFUSAL_TIMEOUT)
+            await self.connection.close(POLICY_VIOLATION, reason.encode()[:REASON_BYTES].decode(errors="ignore"))
+        except asyncio.TimeoutError:  # the client does not read
+            self.connection.transport.abort()
+        except ConnectionClosed:
+            pass
+
+
+async def cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait for them; ignore their results."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
+    """Return the sample rate and the sample type that a stream's first message declares.
+
+    Raises:
+        Refusal: the message is not valid.
+    """
+    declared = parse_json(message) if isinstance(message, str) else None
+    if not isinstance(declared, dict):
+        raise Refusal('the first message must be text such as {"sample_rate": 16000, "format": "int16"}')
+    rate, name = declared.get("sample_rate"), declared.get("format", "int16")
+    if not isinstance(rate, int) or isinstance(rate, bool) or rate not in SAMPLE_RATES:
+        raise Refusal(f"sample_rate {rate!r}: must be a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} (Hz)")
+    if not isinstance(name, str) or name not in SAMPLE_TYPES:
+        raise Refusal(f"format {name!r}: must be one of {', '.join(SAMPLE_TYPES)}")
+    return rate, SAMPLE_TYPES[name]
+
+
+def check_end(message: str) -> None:
+    """Refuse a text message other than the end of the audio."""
+    if parse_json(message) != {"end": True}:
+        raise Refusal(f'expected audio or {{"end": true}}, got {message[:100]!r}')
+
+
+def parse_json(message: str) -> object:
+    """Parse a JSON message; return None if it is not JSON."""
+    try:
+        return json.loads(message)
+    except (ValueError, RecursionError):  # the latter from deeply nested brackets
+        return None
