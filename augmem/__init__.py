@@ -2,6 +2,6 @@
 
 from augmem.machine import prepare_libraries
 
-prepare_libraries()  # before anything imports torch or numpy
+prepare_libraries()  # before torch or numpy are imported
 
 __version__ = "0.1.0"

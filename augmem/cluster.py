@@ -1,4 +1,4 @@
-"""Many machines in the place of a process pool, through Dask's scheduler; and what is said of a pool that broke."""
+"""Run tasks on the workers of a Dask scheduler, and explain failures of worker processes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
+from augmem.errors import UserError
+
 WORKER_COMMAND = "dask worker SCHEDULER --nworkers N --nthreads 1"
 
 
 @contextmanager
 def explain_killed_process(remedy: str) -> Iterator[None]:
-    """Have the loss of a pool's process say what most likely took it.
+    """Replace the error of a broken process pool by a message with the likely cause.
 
     Raises:
         OSError: a process of the pool was killed.
@@ -22,48 +24,49 @@ def explain_killed_process(remedy: str) -> Iterator[None]:
     try:
         yield
     except BrokenProcessPool as error:
-        raise OSError(f"a worker process was killed, most likely for want of memory: {remedy}") from error
+        raise OSError(f"a worker process was killed, probably because memory ran out: {remedy}") from error
 
 
 @contextmanager
 def cluster(scheduler: str, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()) -> Iterator[Executor]:
-    """An executor whose tasks run in the workers of a Dask scheduler; a lost worker's tasks are done by another.
+    """Yield an executor whose tasks run on the workers of a Dask scheduler.
 
-    The workers need this package and are begun in the same folder, on a file system that all machines share.
+    Tasks of a lost worker are repeated by another. Workers need this package and are started in the same folder, on a
+    file system shared by all machines.
 
     Args:
-        scheduler: its address, tcp://HOST:PORT.
-        initializer: called in every worker before its first task, also in those that join later.
-        initargs: its arguments.
+        scheduler: address, tcp://HOST:PORT.
+        initializer: called in every worker before its first task, also in workers that join later.
+        initargs: arguments of `initializer`.
 
     Raises:
-        ValueError: Dask is not installed, or a worker has several threads.
-        OSError: no scheduler answers, it has no workers, or one task has killed several of them.
+        UserError: Dask is not installed, or a worker has several threads.
+        OSError: no scheduler answers, it has no workers, or a task killed several workers.
     """
     try:
         from distributed import Client, KilledWorker, WorkerPlugin
     except ImportError as error:
-        raise ValueError("--scheduler needs Dask: pip install distributed") from error
+        raise UserError("--scheduler needs Dask: pip install distributed") from error
 
-    class Furnish(WorkerPlugin):
+    class InitWorkerPlugin(WorkerPlugin):
         def setup(self, worker: object) -> None:
             initializer(*initargs)
 
     try:
         client = Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
-        raise OSError(f"{scheduler}: no Dask scheduler answers ({error}); begin one with: dask scheduler") from error
+        raise OSError(f"{scheduler}: no Dask scheduler answers ({error}); start one with: dask scheduler") from error
     with client:
         threads = client.nthreads()
         if not threads:
-            raise OSError(f"{scheduler}: the scheduler has no workers; begin some with: {WORKER_COMMAND}")
+            raise OSError(f"{scheduler}: the scheduler has no workers; start some with: {WORKER_COMMAND}")
         if set(threads.values()) != {1}:
-            raise ValueError(f"{scheduler}: a worker has several threads, which k2 cannot use: {WORKER_COMMAND}")
+            raise UserError(f"{scheduler}: a worker has several threads, which k2 does not support: {WORKER_COMMAND}")
         name = f"augmem-{uuid4()}"
-        client.register_plugin(Furnish(), name=name)
+        client.register_plugin(InitWorkerPlugin(), name=name)
         try:
             yield client.get_executor()
         except KilledWorker as error:
-            raise OSError(f"{scheduler}: workers died, most likely for want of memory: begin fewer") from error
+            raise OSError(f"{scheduler}: workers were killed, probably because memory ran out: start fewer") from error
         finally:
             client.unregister_worker_plugin(name)

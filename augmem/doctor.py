@@ -1,4 +1,4 @@
-"""`augmem doctor`: is this machine fit to run the project, and if not, what mends it?"""
+"""`augmem doctor`: check the machine and print how to fix problems."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-from augmem.machine import MKL_SWITCH, torch_version, wants_mkl_switch
+from augmem.machine import MKL_SWITCH, needs_mkl_switch, torch_version
 
 PACKAGES = (
     "torch",
@@ -29,7 +29,13 @@ PACKAGES = (
 
 
 class Finding(NamedTuple):
-    """One line of the doctor's report; `remedy` is empty where all is well."""
+    """Result of one check.
+
+    Args:
+        subject: what was checked.
+        state: version or measurement.
+        remedy: how to fix the problem; empty if there is none.
+    """
 
     subject: str
     state: str
@@ -37,36 +43,36 @@ class Finding(NamedTuple):
 
 
 def doctor() -> int:
-    """Print the report; return 0 if nothing is wrong, else 1."""
+    """Run all checks and print the results; return 1 if there are problems, else 0."""
     findings = list(examine())
     for subject, state, remedy in findings:
-        print(f"{'ok   ' if not remedy else 'WRONG'} {subject:<16} {state}")
+        print(f"{'ok     ' if not remedy else 'PROBLEM'} {subject:<16} {state}")
         if remedy:
-            print(f"      {'':<16} to mend: {remedy}")
-    wrong = sum(bool(finding.remedy) for finding in findings)
-    print("all is well" if not wrong else f"{wrong} thing(s) to mend")
-    return int(wrong > 0)
+            print(f"        {'':<16} fix: {remedy}")
+    problems = sum(bool(finding.remedy) for finding in findings)
+    print(f"{problems or 'no'} problem{'s' * (problems != 1)} found")
+    return int(problems > 0)
 
 
 def examine() -> Iterator[Finding]:
-    """All findings, in the order of what depends on what."""
+    """Run all checks, each after those it depends on."""
     yield examine_python()
     yield from map(examine_package, PACKAGES)
     yield examine_mkl()
     yield guarded("k2 self test", k2_self_test, "local/setup.sh; if it names libpython: apt-get install libpython3.11")
-    yield guarded("MP3 reading", mp3_support, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
+    yield guarded("audio formats", audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
     yield examine_space()
 
 
 def examine_python() -> Finding:
-    """CPython 3.10 and 3.11 have k2 wheels for torch 1.13; newer Pythons need newer wheels."""
+    """Check the Python version: there are k2 wheels for torch 1.13 and CPython 3.10 and 3.11."""
     version = platform.python_version()
     fits = sys.version_info[:2] in ((3, 10), (3, 11))
     return Finding("python", version, "" if fits else "use CPython 3.11, as PYTHON=python3.11 local/setup.sh does")
 
 
 def examine_package(name: str) -> Finding:
-    """Whether a package is installed, and which release."""
+    """Check whether a package is installed, and its version."""
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
@@ -74,16 +80,16 @@ def examine_package(name: str) -> Finding:
 
 
 def examine_mkl() -> Finding:
-    """Whether matrix products take the fast path (see `augmem.machine`)."""
-    if not wants_mkl_switch():
-        return Finding("matrix products", f"torch {torch_version()} picks its fast path by itself")
+    """Check whether matrix products use AVX2 (see `augmem.machine`)."""
+    if not needs_mkl_switch():
+        return Finding("matrix products", f"torch {torch_version()} needs no setting on this processor")
     value = os.environ.get(MKL_SWITCH, "unset")
     remedy = "" if value == "5" else f"export {MKL_SWITCH}=5: this MKL is 3 to 10 times slower on AMD without it"
     return Finding("matrix products", f"AMD with AVX2, {MKL_SWITCH}={value}", remedy)
 
 
 def guarded(subject: str, test: Callable[[], str], remedy: str) -> Finding:
-    """Run a self test; any failure at all is a finding, never a traceback."""
+    """Run a self test; an exception becomes a finding."""
     try:
         return Finding(subject, test())
     except Exception as error:
@@ -91,7 +97,7 @@ def guarded(subject: str, test: Callable[[], str], remedy: str) -> Finding:
 
 
 def k2_self_test() -> str:
-    """k2's CTC score of a two-unit target must equal torch's own CTC loss."""
+    """Compare the CTC score of k2 with the CTC loss of torch."""
     started = time.time()
     import k2
     import torch
@@ -108,21 +114,23 @@ def k2_self_test() -> str:
         reduction="sum",
     )
     if not math.isclose(score.item(), -loss.item(), abs_tol=1e-3):
-        raise ArithmeticError(f"k2 says {score.item():.4f}, torch says {-loss.item():.4f}")
-    return f"CTC score equals torch's, {time.time() - started:.1f} s"
+        raise ArithmeticError(f"CTC score {score.item():.4f} by k2, {-loss.item():.4f} by torch")
+    return f"CTC scores of k2 and torch are equal, {time.time() - started:.1f} s"
 
 
-def mp3_support() -> str:
-    """The Amazon Queen corpus is MP3; libsndfile reads that since 1.1."""
+def audio_formats() -> str:
+    """Check that libsndfile reads Opus (carried LibriSpeech), FLAC (official trees) and MP3 (Amazon Queen)."""
     import soundfile
 
-    if "MP3" not in soundfile.available_formats():
-        raise OSError(f"libsndfile {soundfile.__libsndfile_version__} has no MP3")
+    formats = {*soundfile.available_formats(), *soundfile.available_subtypes("OGG")}
+    missing = {"OPUS", "FLAC", "MP3"} - formats
+    if missing:
+        raise OSError(f"libsndfile {soundfile.__libsndfile_version__} does not read {', '.join(sorted(missing))}")
     return f"libsndfile {soundfile.__libsndfile_version__}"
 
 
 def examine_space(folder: Path = Path()) -> Finding:
-    """Free disk space where data/ and exp/ go."""
+    """Check the free disk space for data/ and exp/."""
     gigabytes = shutil.disk_usage(folder).free / 1e9
-    remedy = "" if gigabytes > 2 else "free some space, or name other disks with --data and --exp"
+    remedy = "" if gigabytes > 2 else "free some space, or choose folders on another disk with --data and --exp"
     return Finding("disk", f"{gigabytes:.0f} GB free in {folder.resolve()}", remedy)

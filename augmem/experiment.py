@@ -1,4 +1,4 @@
-"""An experiment: a frozen recipe, the folders of its results, and the digests of what it was made from."""
+"""An experiment: its recipe, the folders of its results and the digests of its inputs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,16 @@ TUNED_FILE = "tuned.json"
 
 @dataclass(frozen=True)
 class Experiment:
-    """A frozen recipe and the folders of its results.
+    """The recipe of an experiment and the folders of its results.
 
     Args:
         recipe: all options, resolved.
-        root: the experiment's folder, `exp/<name>`.
+        root: the experiment folder, `exp/<name>`.
+
+    Example:
+        >>> experiment = Experiment(Recipe(data="data/mine"), Path("exp/mine"))
+        >>> str(experiment.manifests), str(experiment.lang)
+        ('data/mine/manifests', 'exp/mine/lang')
     """
 
     recipe: Recipe
@@ -32,12 +37,12 @@ class Experiment:
 
     @classmethod
     def load(cls, root: Path) -> Experiment:
-        """Open the experiment in `root` (see `augmem.recipe.freeze_recipe`)."""
+        """Load the experiment in a folder (see `augmem.recipe.freeze_recipe`)."""
         return cls(load_recipe(root), root)
 
     @property
     def data(self) -> Path:
-        """Audio, manifests and features, shared by all experiments on one corpus."""
+        """Folder of audio, manifests and features, shared by all experiments on a corpus."""
         return Path(self.recipe.data)
 
     @property
@@ -46,7 +51,7 @@ class Experiment:
 
     @property
     def features(self) -> Path:
-        """One folder per part; recipes that hear different things must not overwrite each other's."""
+        """Folder of features by part; recipes with different features use different folders."""
         return self.data / "features" / (self.recipe.features.name + self.recipe.storage.suffix)
 
     @property
@@ -59,7 +64,7 @@ class Experiment:
 
     @property
     def neural_lm(self) -> Path:
-        """Apart from the n-gram models, since graphs and training do not depend on it."""
+        """Folder of the neural language model, separate from `lm` because graphs do not depend on it."""
         return self.root / "neural_lm"
 
     @property
@@ -87,22 +92,22 @@ class Experiment:
         return self.training / MODEL_FILE
 
     def section(self, *names: str) -> dict[str, Any]:
-        """Parts of the recipe as plain values, to be named among a stage's inputs."""
+        """Return sections of the recipe as JSON values, for the inputs of a stage."""
         return {name: json.loads(json.dumps(asdict(getattr(self.recipe, name)))) for name in names}
 
     @property
     def parts(self) -> Parts:
-        """Which parts serve for what, as the corpus stage settled it."""
+        """Train, dev and test parts, as resolved by the corpus stage."""
         fingerprint(self.manifests)
         return read_parts(self.manifests)
 
     def texts(self, parts: Sequence[str]) -> list[str]:
-        """Normalised transcripts."""
+        """Return the normalised transcripts of parts."""
         return [text for _, text in transcripts(self.manifests, parts)]
 
 
 def source_digest(source: str | None) -> str:
-    """Names, sizes and times of a corpus on disk; empty for one that is fetched."""
+    """Return a digest of the names, sizes and times of all files of a corpus; empty if it has no path."""
     if source is None:
         return ""
     root = Path(source)
@@ -111,17 +116,17 @@ def source_digest(source: str | None) -> str:
 
 
 def file_digests(paths: Sequence[str]) -> list[str]:
-    """Content of files that the recipe names.
+    """Return the content hashes of files named in the recipe.
 
     Raises:
-        FileNotFoundError: one is not there.
+        FileNotFoundError: a file does not exist.
     """
     missing = [path for path in paths if not Path(path).is_file()]
     if missing:
-        raise FileNotFoundError(f"{missing[0]}: no such file; name an existing one or take it out of the recipe")
+        raise FileNotFoundError(f"{missing[0]}: no such file; correct the path or remove it from the recipe")
     return [sha256_file(Path(path)) for path in paths]
 
 
 def manifest_digest(folder: Path) -> str:
-    """Content of one part's manifests, whatever the compression says of its date."""
+    """Return a digest of the uncompressed manifests of a part; gzip headers contain a date."""
     return sha256_json([gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))])

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, content hashes that name what was read, names that stay apart."""
+"""Atomic writes, content hashes and checks of file names."""
 
 from __future__ import annotations
 
@@ -12,13 +12,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from augmem.errors import UserError
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; give it the real name only once the block has succeeded.
+    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
 
-    A reader, or a run that comes after a kill -9, therefore sees either the whole file (or folder) or none.
-    An older file of that name is replaced; an older folder is removed first, because rename cannot replace it.
+    Readers, and later runs after a kill, find either the complete file (or folder) or none. An existing file is
+    replaced; an existing folder is removed first, because rename cannot replace it.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "words.txt"
+        >>> with atomic_path(path) as temporary:
+        ...     _ = temporary.write_text("one two")
+        >>> path.read_text()
+        'one two'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -46,29 +56,33 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a ValueError names the file that is not JSON."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file ({error}); delete it and run its stage again") from error
+        raise UserError(f"{path}: not a JSON file ({error}); delete it and run its stage again") from error
 
 
 def demand_distinct_names(paths: Iterable[Path]) -> None:
-    """For results that are told apart by the files' names alone.
+    """Check that file names without folder and suffix are unique, for results named after them.
 
     Raises:
-        ValueError: two files have one name, whatever their folders and suffixes.
+        UserError: two files have the same name.
     """
     known: dict[str, Path] = {}
     for path in paths:
         if path.stem in known:
             other = known[path.stem]
-            raise ValueError(f"{path}: its results would be called {path.stem}, as those of {other}; rename one")
+            raise UserError(f"{path}: its results would be named {path.stem}, like those of {other}; rename one")
         known[path.stem] = path
 
 
 def sha256_file(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the hex digest of the content of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(1 << 20):
@@ -77,12 +91,12 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    """Hex digest of a JSON value, whatever the order of its keys."""
+    """Return the hex digest of a JSON value; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder if it is there."""
+    """Remove a file or folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -90,7 +104,7 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have the operating system put a file or folder on disk, so that a rename cannot outlive its content."""
+    """Flush a file or folder to disk, so that a rename is not written before the content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -100,7 +114,7 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def explain_full_disk(folder: Path) -> Iterator[None]:
-    """Turn the bare "no space left on device" into a message that says where, and what to do."""
+    """Replace "no space left on device" by a message with the folder and the remedy."""
     try:
         yield
     except OSError as error:
@@ -108,6 +122,6 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
             raise
         raise OSError(
             error.errno,
-            f"the disk that holds {folder} is full; nothing is lost: free some space, or choose another "
-            "folder, and run the same command again",
+            f"the disk of {folder} is full; finished results are safe: free some space or choose another folder, "
+            "and run the same command again",
         ) from error

@@ -1,4 +1,4 @@
-"""What this machine needs before torch and numpy are imported."""
+"""Environment variables to set before torch and numpy are imported."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ MKL_SWITCH = "MKL_DEBUG_CPU_TYPE"
 
 
 def prepare_libraries() -> None:
-    """Settings that libraries read when they are loaded; what the user has set stays."""
+    """Set variables that libraries read when they are loaded, unless the user has set them."""
     prefer_fast_mkl()
-    # numpy's BLAS has only small products here; its idle threads spin, and took nine tenths of a core from a server.
+    # numpy is used for small matrix products only; idle threads of its BLAS spin and used 0.9 cores of a server.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def prefer_fast_mkl() -> None:
-    """Let the MKL inside torch 1.13 use AVX2 on AMD processors: matrix products become 3 to 10 times faster.
+    """Make the MKL of torch 1.13 use AVX2 on AMD processors: matrix products become 3 to 10 times faster.
 
-    That MKL (2020.0) takes a slow path on processors it does not know; it obeys MKL_DEBUG_CPU_TYPE, which later
-    releases ignore. It reads the variable when it is loaded, so this must run before torch is imported.
+    MKL 2020.0 uses AVX2 on Intel processors only, unless MKL_DEBUG_CPU_TYPE is 5; later releases ignore the variable.
+    It is read when MKL is loaded, so call this before importing torch.
     """
-    if wants_mkl_switch():
+    if needs_mkl_switch():
         os.environ.setdefault(MKL_SWITCH, "5")
 
 
-def wants_mkl_switch(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the processor is an AMD one with AVX2 and torch is a release that carries MKL 2020.0."""
+def needs_mkl_switch(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Return whether this is an AMD processor with AVX2 and a torch release with MKL 2020.0."""
     if not cpuinfo.exists():
         return False
     flags = cpuinfo.read_text(encoding="utf-8")
@@ -35,7 +35,7 @@ def wants_mkl_switch(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def torch_version() -> str:
-    """The installed torch's version, without importing it; empty if there is none."""
+    """Return the installed version of torch without importing it; empty if it is not installed."""
     try:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:

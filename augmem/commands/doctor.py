@@ -1,4 +1,4 @@
-"""`augmem doctor`: see `augmem.doctor`."""
+"""Check versions, libraries and disk space, and print how to fix problems."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import argparse
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """None."""
+    """Add no options."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the findings; 1 if something is wrong."""
+    """Run all checks; return 1 if there are problems."""
     from augmem.doctor import doctor
 
     return doctor()

@@ -188,7 +188,7 @@ def test_an_utterance_that_fails_is_named(graph: Path, caplog: pytest.LogCapture
 
 
 def test_a_killed_worker_is_reported(graph: Path) -> None:
-    with pytest.raises(OSError, match=r"killed, most likely for want of memory: use fewer jobs"):
+    with pytest.raises(OSError, match=r"killed, probably because memory ran out: use fewer jobs"):
         decode(
             CONFIG,
             ToyAcoustics(kill=True),
