@@ -18,6 +18,7 @@ from augmem.decoding import FIRST_PASS, hypotheses, load_scales
 from augmem.experiment import TUNED_FILE, Experiment
 from augmem.packaging import package_model
 from augmem.progress import track
+from augmem.references import scoring_utterance
 from augmem.scoring import Utterance, compare, comparison_text, read_recogs, score_all
 from augmem.stage_runner import fingerprint, run_stage
 from augmem.streaming import Recognizer, RecognizerOptions
@@ -55,10 +56,7 @@ def stream_part(experiment: Experiment, part: str, package: Path, jobs: int) -> 
     """Recognise every utterance of a part, each as a stream of its own."""
     cuts = list(load_cuts(experiment.features, [part], in_memory=False))
     words = track(stream_cuts(package, cuts, jobs), f"streaming {part}", total=len(cuts), unit="utterances")
-    return [
-        Utterance(cut.id, cut.supervisions[0].speaker, tuple(cut.supervisions[0].text.split()), hypothesis)
-        for cut, hypothesis in zip(cuts, words, strict=True)
-    ]
+    return [scoring_utterance(cut, hypothesis) for cut, hypothesis in zip(cuts, words, strict=True)]
 
 
 def stream_cuts(package: Path, cuts: Sequence[Cut], jobs: int) -> Iterator[tuple[str, ...]]:

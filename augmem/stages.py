@@ -42,12 +42,12 @@ from augmem.lang import (
 from augmem.model import AcousticModel, ModelDescription
 from augmem.pictures import attention_pictures
 from augmem.recipe import RECIPE_FILE
+from augmem.references import scoring_utterance
 from augmem.scoring import (
     Comparison,
     ReportInputs,
     Skipped,
     TimedWord,
-    Utterance,
     compare,
     provenance,
     read_recogs,
@@ -305,9 +305,12 @@ def score(experiment: Experiment) -> None:
             part: {system: hypotheses(decoded, part, system, scales[system]) for system in scales}
             for part in held_out(experiment)
         }
+        cuts = {
+            part: {cut.id: cut for cut in load_cuts(experiment.features, [part], in_memory=False)} for part in answers
+        }
         results = {
             part: {
-                system: [Utterance(a.id, a.speaker, a.reference, a.words) for a in found]
+                system: [scoring_utterance(cuts[part][a.id], a.words) for a in found]
                 for system, found in by_system.items()
             }
             for part, by_system in answers.items()

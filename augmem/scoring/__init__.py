@@ -13,7 +13,7 @@ from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.provenance import provenance
 from augmem.scoring.report import Picture, ReportInputs, Skipped, read_skipped, write_report
-from augmem.scoring.score import Score, ScoringConfig, score, score_all, wer_table
+from augmem.scoring.score import Score, score, score_all, wer_table
 from augmem.scoring.textgrid import write_textgrid
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Picture",
     "ReportInputs",
     "Score",
-    "ScoringConfig",
     "Skipped",
     "TimedWord",
     "Utterance",

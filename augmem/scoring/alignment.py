@@ -1,32 +1,32 @@
-"""Which word was heard as which: alignments of reference and hypothesis, and the counts that follow.
+"""Alignment of reference and hypothesis, and error counts.
 
-kaldialign finds the alignment (fewest edits, every edit costs 1, as in Kaldi's compute-wer and icefall).
-All figures of this room are counted from that one alignment, so tables, files and pictures always agree.
+kaldialign computes the alignment with the fewest edits; each edit costs 1, as in Kaldi's compute-wer and icefall.
+All counts of `augmem.scoring` derive from this alignment, so tables, files and the report agree.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, NamedTuple
 
 import kaldialign
 
-GAP = ""  # stands where the other side has a word; no word can be empty, so it can be mistaken for none
+GAP = ""  # the side without a word; words are never empty
 Kind = Literal["hit", "sub", "del", "ins"]
 
 
 class Step(NamedTuple):
-    """One column of an alignment; `GAP` on the side that has no word."""
+    """One column of an alignment; `GAP` on the side without a word."""
 
     ref: str
     hyp: str
 
     @property
     def kind(self) -> Kind:
-        """What happened to the reference word here."""
+        """The type of the edit, or "hit"."""
         if self.ref == self.hyp:
             return "hit"
         if self.ref == GAP:
@@ -36,7 +36,12 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class Counts:
-    """Hits and the three kinds of error; they add up over utterances."""
+    """Hits and errors by type.
+
+    Example:
+        >>> Counts(hits=8, substitutions=2).rate
+        0.2
+    """
 
     hits: int = 0
     substitutions: int = 0
@@ -45,17 +50,17 @@ class Counts:
 
     @property
     def words(self) -> int:
-        """Length of the reference."""
+        """Number of reference words."""
         return self.hits + self.substitutions + self.deletions
 
     @property
     def errors(self) -> int:
-        """Edits that turn the reference into the hypothesis."""
+        """Number of edits that turn the reference into the hypothesis."""
         return self.substitutions + self.deletions + self.insertions
 
     @property
     def rate(self) -> float:
-        """Errors per reference word (0.25 is 25 %, above 1 is possible); NaN where there is no reference."""
+        """Errors per reference word (0.25 is 25 %; can exceed 1); NaN without reference words."""
         return self.errors / self.words if self.words else math.nan
 
     def __add__(self, other: Counts) -> Counts:
@@ -69,22 +74,28 @@ class Counts:
 
 @dataclass(frozen=True)
 class Utterance:
-    """What was said and what was recognised.
+    """Reference and hypothesis of one utterance.
 
     Args:
-        id: name of the utterance, unique within its part
-        speaker: who said it
-        ref: the reference, word by word, already normalised
-        hyp: the recogniser's answer, word by word
+        id: name of the utterance, unique within its part.
+        speaker: name of the speaker.
+        ref: words of the normalised reference.
+        hyp: words of the hypothesis.
+        session: chapter or recording of which the utterance is a part; "" if unknown.
 
     Raises:
-        ValueError: a word is empty or holds white space, or a side is a string instead of words.
+        ValueError: a word is empty or has white space, or `ref` or `hyp` is a string.
+
+    Example:
+        >>> Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"]).counts.deletions
+        1
     """
 
     id: str
     speaker: str
     ref: Sequence[str]
     hyp: Sequence[str]
+    session: str = ""
 
     def __post_init__(self) -> None:
         for side, words in (("ref", self.ref), ("hyp", self.hyp)):
@@ -101,36 +112,35 @@ class Utterance:
 
     @cached_property
     def counts(self) -> Counts:
-        """Hits and errors of this utterance."""
+        """Hits and errors of the utterance."""
         return count(self.steps)
 
 
 def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
-    """Align two word sequences with the fewest edits; neither may hold the empty word."""
+    """Align two word sequences with the fewest edits; words must not be empty."""
     return [Step(*pair) for pair in kaldialign.align(ref, hyp, GAP)]
 
 
 def count(steps: Iterable[Step]) -> Counts:
-    """Count hits and errors in an alignment."""
+    """Count hits and errors of an alignment."""
     kinds = [step.kind for step in steps]
     return Counts(kinds.count("hit"), kinds.count("sub"), kinds.count("del"), kinds.count("ins"))
 
 
 def total(counts: Iterable[Counts]) -> Counts:
-    """Sum of counts."""
+    """Add up counts."""
     return sum(counts, Counts())
 
 
 def as_characters(utterance: Utterance) -> Utterance:
-    """The utterance letter by letter, without spaces, as icefall counts CER: its WER is the CER."""
+    """Split an utterance into characters without spaces, as icefall does for CER: the WER of the result is the CER."""
     ref, hyp = list("".join(utterance.ref)), list("".join(utterance.hyp))
-    return Utterance(utterance.id, utterance.speaker, ref, hyp)
+    return replace(utterance, ref=ref, hyp=hyp)
 
 
 def merge_errors(steps: Sequence[Step]) -> list[tuple[str, str]]:
-    """Join neighbouring errors into pairs of phrases; a hit stays a pair of equal words.
+    """Join adjacent errors into pairs of phrases, such as ("EDISON", "ADD IS ON"); hits stay pairs of equal words.
 
-    "(EDISON->ADD IS ON)" is easier to read than three errors whose order is an accident of the alignment.
     A side without words is `GAP`.
     """
     merged: list[tuple[list[str], list[str]]] = []
@@ -146,11 +156,11 @@ def merge_errors(steps: Sequence[Step]) -> list[tuple[str, str]]:
 
 
 def readable(utterance: Utterance, width: int = 100) -> str:
-    """Reference above hypothesis, words in columns, S, D and I below the errors; long lines are folded.
+    """Format an utterance in three lines: reference, hypothesis, and S, D or I below errors.
 
     Args:
-        utterance: what to show
-        width: characters in a line, beyond which the next words go into a new block
+        utterance: the utterance.
+        width: maximum number of characters in a line; longer utterances are folded into blocks.
     """
     marks = {"hit": "", "sub": "S", "del": "D", "ins": "I"}
     columns = [(step.ref, step.hyp, marks[step.kind]) for step in utterance.steps]
@@ -163,21 +173,21 @@ def readable(utterance: Utterance, width: int = 100) -> str:
 
 
 def _fold(columns: Sequence[tuple[str, str, str]], width: int) -> list[list[tuple[str, str, str]]]:
-    """Cut columns into blocks of at most `width` characters, at least one column in each."""
+    """Split columns into blocks of at most `width` characters and at least one column."""
     blocks: list[list[tuple[str, str, str]]] = []
-    room = 0
+    remaining = 0
     for column in columns:
         needed = max(map(len, column)) + 1
-        if not blocks or needed > room:
+        if not blocks or needed > remaining:
             blocks.append([])
-            room = width
+            remaining = width
         blocks[-1].append(column)
-        room -= needed
+        remaining -= needed
     return blocks
 
 
 def _block(columns: Sequence[tuple[str, str, str]]) -> str:
-    """Three lines REF, HYP and marks; a missing word is shown by asterisks, as sclite does."""
+    """Format the lines REF, HYP and marks; asterisks stand for a missing word, as in sclite."""
     lines = ["REF:", "HYP:", "    "]
     for ref, hyp, mark in columns:
         width = max(len(ref), len(hyp), 1)

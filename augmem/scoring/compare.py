@@ -1,9 +1,9 @@
-"""Is B better than A, or lucky? Two systems on the same utterances.
+"""Paired significance tests of two systems on the same utterances.
 
-Two answers, because each has a blind spot. The *paired bootstrap* (Bisani and Ney, ICASSP 2004) draws the
-same utterances for both systems and looks how often the difference changes sign; it sees whole utterances.
-The *matched-pairs test* (Gillick and Cox, ICASSP 1989; sclite's MAPSSWE) looks at stretches of speech with
-two words between them that both systems have right, so that a long utterance counts as several trials.
+The *paired bootstrap* (Bisani and Ney, ICASSP 2004) resamples utterances, the same ones for both systems, and counts
+how often the difference changes sign. The *matched-pairs test* (Gillick and Cox, ICASSP 1989; MAPSSWE in sclite) splits
+utterances into segments at two words that both systems recognise correctly, so that a long utterance counts as several
+trials. A difference is called significant only if both tests reject equality.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from augmem.errors import UserError
 from augmem.scoring.alignment import Step, Utterance, total
-from augmem.scoring.intervals import Interval, bootstrap_rates, percentile_interval, resampling_units
-from augmem.scoring.score import ScoringConfig
+from augmem.scoring.intervals import REPLICATIONS, Interval, bootstrap_rates, percentile_interval
 from augmem.scoring.tables import percent, text_table
 
-BUFFER = 2  # right words, right in both systems, that end a segment
+BUFFER = 2  # consecutive words, correct in both systems, that end a segment
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class PairedBootstrap:
     """The difference WER(B) - WER(A) over resampled test sets.
 
     Args:
-        interval: 95 % interval of the difference
-        improvement: share of test sets on which B is better (ties count half)
-        p_value: two-sided probability of a difference this clear between equal systems
+        interval: 95 % interval of the difference.
+        improvement: share of test sets on which B is better; ties count half.
+        p_value: two-sided p-value under the hypothesis of equal systems.
     """
 
     interval: Interval
@@ -40,10 +40,10 @@ class MatchedPairs:
     """Matched-pairs sentence-segment word-error test.
 
     Args:
-        segments: stretches in which at least one system errs
-        mean: errors of B minus errors of A, per segment
-        z: `mean` over its standard error; NaN when it is not defined
-        p_value: two-sided, by the normal approximation, which needs about 50 segments
+        segments: number of segments with an error of at least one system.
+        mean: errors of B minus errors of A per segment.
+        z: `mean` divided by its standard error; NaN if undefined.
+        p_value: two-sided p-value by the normal approximation, which needs about 50 segments.
     """
 
     segments: int
@@ -54,14 +54,14 @@ class MatchedPairs:
 
 @dataclass(frozen=True)
 class Difference:
-    """One utterance as both systems heard it."""
+    """One utterance with the hypotheses of both systems."""
 
     a: Utterance
     b: Utterance
 
     @property
     def errors(self) -> int:
-        """Errors of B minus errors of A: negative where B is better."""
+        """Errors of B minus errors of A; negative if B is better."""
         return self.b.counts.errors - self.a.counts.errors
 
 
@@ -70,14 +70,14 @@ class Comparison:
     """Two systems side by side.
 
     Args:
-        name_a: name of system A
-        name_b: name of system B
-        wer_a: word error rate of A
-        wer_b: word error rate of B
-        bootstrap: paired bootstrap of WER(B) - WER(A)
-        matched_pairs: matched-pairs test
-        differences: utterances with unequal error counts, largest difference first
-        same: utterances with equal error counts
+        name_a: name of system A.
+        name_b: name of system B.
+        wer_a: word error rate of A.
+        wer_b: word error rate of B.
+        bootstrap: paired bootstrap of WER(B) - WER(A).
+        matched_pairs: matched-pairs test.
+        differences: utterances with different error counts, largest difference first.
+        same: number of utterances with equal error counts.
     """
 
     name_a: str
@@ -100,12 +100,20 @@ def compare(
     b: Sequence[Utterance],
     name_a: str = "A",
     name_b: str = "B",
-    config: ScoringConfig | None = None,
+    replications: int = REPLICATIONS,
 ) -> Comparison:
     """Compare two systems on the same utterances.
 
     Raises:
-        ValueError: the two do not hold the same utterances with the same references.
+        UserError: utterances or references of the two systems differ.
+
+    Example:
+        >>> from augmem.scoring import Utterance
+        >>> a = [Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"])]
+        >>> b = [Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO", "THERE"])]
+        >>> comparison = compare(a, b)
+        >>> comparison.wer_a, comparison.wer_b, comparison.significant
+        (0.5, 0.0, False)
     """
     pairs = _pair(a, b, name_a, name_b)
     differences = [Difference(*pair) for pair in pairs]
@@ -115,7 +123,7 @@ def compare(
         name_b=name_b,
         wer_a=total(one.counts for one, _ in pairs).rate,
         wer_b=total(two.counts for _, two in pairs).rate,
-        bootstrap=paired_bootstrap(pairs, config or ScoringConfig()),
+        bootstrap=paired_bootstrap(pairs, replications),
         matched_pairs=matched_pairs(pairs),
         differences=sorted(unequal, key=lambda difference: (-abs(difference.errors), difference.a.id)),
         same=len(differences) - len(unequal),
@@ -125,30 +133,28 @@ def compare(
 def _pair(
     a: Sequence[Utterance], b: Sequence[Utterance], name_a: str, name_b: str
 ) -> list[tuple[Utterance, Utterance]]:
-    """Bring both systems' answers together by utterance."""
+    """Pair the utterances of both systems, sorted by id."""
     others = {utterance.id: utterance for utterance in b}
-    lonely = {utterance.id for utterance in a} ^ set(others)
-    if lonely or not a or len(a) != len(b):
-        examples = ", ".join(sorted(lonely)[:3]) or "one is named twice, or there is none"
-        raise ValueError(
-            f"{name_a} holds {len(a)} utterances and {name_b} {len(b)}, and they are not the same ones "
-            f"({examples}); compare two decodings of one part"
+    unpaired = {utterance.id for utterance in a} ^ set(others)
+    if unpaired or not a or len(a) != len(b):
+        examples = ", ".join(sorted(unpaired)[:3]) or "a duplicate id, or no utterance"
+        raise UserError(
+            f"{name_a} has {len(a)} utterances, {name_b} has {len(b)}, and they differ ({examples}); compare two "
+            "decodings of one part"
         )
     for utterance in a:
         if list(utterance.ref) != list(others[utterance.id].ref):
-            raise ValueError(
+            raise UserError(
                 f"utterance {utterance.id}: the reference is {' '.join(utterance.ref)!r} in {name_a} but "
                 f"{' '.join(others[utterance.id].ref)!r} in {name_b}; normalise both in the same way"
             )
     return [(utterance, others[utterance.id]) for utterance in sorted(a, key=lambda utterance: utterance.id)]
 
 
-def paired_bootstrap(pairs: Sequence[tuple[Utterance, Utterance]], config: ScoringConfig) -> PairedBootstrap:
-    """Draw the same utterances (or speakers) for both systems, again and again."""
-    units = resampling_units([a for a, _ in pairs], config.resample)
-    errors = [[sum(pairs[i][side].counts.errors for i in unit) for unit in units] for side in (0, 1)]
-    words = [sum(pairs[i][0].counts.words for i in unit) for unit in units]
-    rate_a, rate_b = bootstrap_rates(errors, words, config.replications, config.seed)
+def paired_bootstrap(pairs: Sequence[tuple[Utterance, Utterance]], replications: int) -> PairedBootstrap:
+    """Resample the same utterances for both systems."""
+    errors = [[pair[side].counts.errors for pair in pairs] for side in (0, 1)]
+    rate_a, rate_b = bootstrap_rates(errors, [a.counts.words for a, _ in pairs], replications)
     difference = rate_b - rate_a
     better, worse = float((difference < 0).mean()), float((difference > 0).mean())
     ties = 1 - better - worse
@@ -160,7 +166,7 @@ def paired_bootstrap(pairs: Sequence[tuple[Utterance, Utterance]], config: Scori
 
 
 def matched_pairs(pairs: Sequence[tuple[Utterance, Utterance]]) -> MatchedPairs:
-    """Test whether errors per segment differ on average."""
+    """Test whether the mean difference of errors per segment is zero."""
     segments = [segment for a, b in pairs for segment in _segments(a.steps, b.steps)]
     differences = [errors_b - errors_a for errors_a, errors_b in segments]
     n = len(differences)
@@ -169,12 +175,12 @@ def matched_pairs(pairs: Sequence[tuple[Utterance, Utterance]]) -> MatchedPairs:
     if variance > 0:
         z = mean / math.sqrt(variance / n)
         return MatchedPairs(n, mean, z, math.erfc(abs(z) / math.sqrt(2)))
-    # All segments differ alike, and no deviation can be estimated: the sign test is what remains.
+    # All differences are equal, so no variance can be estimated: use the sign test.
     return MatchedPairs(n, mean, math.nan, min(1.0, 2 * 0.5**n) if mean else 1.0)
 
 
 def _segments(a: Sequence[Step], b: Sequence[Step]) -> Iterator[tuple[int, int]]:
-    """Errors of A and B in each stretch that has some, `BUFFER` words right in both ending a stretch."""
+    """Yield the errors of A and B in each segment with errors; `BUFFER` words correct in both end a segment."""
     errors, good = [0, 0], 0
     for slot, (in_a, in_b) in enumerate(zip(_slots(a), _slots(b), strict=True)):
         errors = [errors[0] + in_a, errors[1] + in_b]
@@ -188,7 +194,7 @@ def _segments(a: Sequence[Step], b: Sequence[Step]) -> Iterator[tuple[int, int]]
 
 
 def _slots(steps: Sequence[Step]) -> list[int]:
-    """Errors at each place of the reference: before word 0, at it, before word 1, ..., after the last."""
+    """Count errors at each place of the reference: before word 0, at word 0, before word 1, ..., after the last."""
     slots = [0]
     for step in steps:
         if step.kind == "ins":
@@ -199,7 +205,7 @@ def _slots(steps: Sequence[Step]) -> list[int]:
 
 
 def comparison_text(comparison: Comparison, examples: int = 10) -> str:
-    """The comparison for the terminal: verdict, both tests, the utterances that differ most."""
+    """Format a comparison for the terminal: WERs, both tests, and the utterances that differ most."""
     a, b, test, pairs = comparison.name_a, comparison.name_b, comparison.bootstrap, comparison.matched_pairs
     lines = [
         f"A = {a}: WER {percent(comparison.wer_a)} %",
@@ -210,7 +216,7 @@ def comparison_text(comparison: Comparison, examples: int = 10) -> str:
         f"matched pairs: {pairs.segments} segments, mean {pairs.mean:+.3f} errors, p = {pairs.p_value:.4f}",
         "significant at the 5 % level" if comparison.significant else "not significant at the 5 % level",
         f"utterances: {sum(d.errors < 0 for d in comparison.differences)} better in B, "
-        f"{sum(d.errors > 0 for d in comparison.differences)} better in A, {comparison.same} alike",
+        f"{sum(d.errors > 0 for d in comparison.differences)} better in A, {comparison.same} equal",
     ]
     shown = comparison.differences[:examples]
     rows = [(d.a.id, f"{d.errors:+d}", line) for d in shown for line in _sides(d)]

@@ -1,10 +1,12 @@
-"""How sure a WER is: bootstrap confidence intervals.
+"""Bootstrap confidence intervals of error rates.
 
-The test set is drawn again, with replacement, thousands of times; the middle 95 % of the WERs so found are
-the interval (Bisani and Ney, ICASSP 2004). kaldialign's `bootstrap_wer_ci` does this with a normal
-approximation, symmetric about the mean, drawing single utterances. Here it is numpy, because percentiles stay
-right near 0 %, and because the utterances of one speaker resemble each other, so that drawing whole speakers
-is the honest choice when the claim is about new speakers. The tests hold both against each other.
+The test set is resampled with replacement 10,000 times. The interval is the middle 95 % of the error rates (Bisani and
+Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation", ICASSP 2004).
+
+Resampling single utterances treats them as independent. Utterances of one session (a chapter or a recording) are not;
+resampling whole sessions gives a wider interval that also covers the choice of sessions.
+
+kaldialign's `bootstrap_wer_ci` resamples utterances with a normal approximation; the tests compare both.
 """
 
 from __future__ import annotations
@@ -18,30 +20,31 @@ from numpy.typing import NDArray
 
 from augmem.scoring.alignment import Utterance
 
-Resample = Literal["utterance", "speaker"]
-BLOCK = 2_000_000  # random numbers drawn at once: bounds memory to a few tens of MB
+ResamplingUnit = Literal["utterance", "session"]
+REPLICATIONS = 10_000
+BLOCK = 2_000_000  # random numbers drawn at once; limits memory to some 10 MB
 
 
 class Interval(NamedTuple):
-    """A 95 % confidence interval, as error rates (0.25 is 25 %)."""
+    """A 95 % confidence interval of an error rate (0.25 is 25 %)."""
 
     low: float
     high: float
 
 
 def bootstrap_rates(
-    errors: Sequence[Sequence[int]], words: Sequence[int], replications: int, seed: int
+    errors: Sequence[Sequence[int]], words: Sequence[int], replications: int, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Error rates of resampled test sets; one draw serves all systems, so their differences are paired.
+    """Compute error rates of resampled test sets. All systems share the draws, so that differences are paired.
 
     Args:
-        errors: errors[system][unit], a unit being an utterance or a speaker
-        words: words[unit], length of the reference
-        replications: number of resampled test sets
-        seed: of the random draw; the same seed gives the same rates
+        errors: errors[system][unit]; a unit is what is resampled, an utterance or a session.
+        words: words[unit], length of the reference.
+        replications: number of resampled test sets.
+        seed: seed of the random number generator.
 
     Returns:
-        (systems, replications); NaN where a draw happened to hold no reference word.
+        (systems, replications); NaN where a draw has no reference word.
     """
     counts = np.vstack([np.asarray(errors, dtype=np.float64), np.asarray(words, dtype=np.float64)])
     sums = np.concatenate([counts @ draw for draw in _draws(counts.shape[1], replications, seed)], axis=1)
@@ -50,7 +53,7 @@ def bootstrap_rates(
 
 
 def _draws(units: int, replications: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """How often each unit is drawn in each replication, block by block: (units, block)."""
+    """Yield how often each unit is drawn in each replication, in blocks of shape (units, block)."""
     rng = np.random.default_rng(seed)
     block = max(1, BLOCK // units)
     for start in range(0, replications, block):
@@ -60,32 +63,32 @@ def _draws(units: int, replications: int, seed: int) -> Iterator[NDArray[np.floa
 
 
 def percentile_interval(values: NDArray[np.float64]) -> Interval:
-    """The middle 95 % of `values`, NaN left out; (NaN, NaN) when nothing else is there."""
-    known = values[~np.isnan(values)]
-    if not known.size:
+    """Return the middle 95 % of `values` without NaN; (NaN, NaN) if there are no others."""
+    finite = values[~np.isnan(values)]
+    if not finite.size:
         return Interval(math.nan, math.nan)
-    low, high = np.percentile(known, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return Interval(float(low), float(high))
 
 
-def resampling_units(utterances: Sequence[Utterance], resample: Resample) -> list[list[int]]:
-    """Positions of the utterances that are drawn together: each alone, or all of one speaker."""
-    if resample == "utterance":
+def resampling_units(utterances: Sequence[Utterance], unit: ResamplingUnit) -> list[list[int]]:
+    """Return the positions of the utterances that are drawn together."""
+    if unit == "utterance":
         return [[position] for position in range(len(utterances))]
-    speakers: dict[str, list[int]] = {}
+    sessions: dict[str, list[int]] = {}
     for position, utterance in enumerate(utterances):
-        speakers.setdefault(utterance.speaker, []).append(position)
-    return list(speakers.values())
+        sessions.setdefault(utterance.session, []).append(position)
+    return list(sessions.values())
 
 
 def wer_interval(
     utterances: Sequence[Utterance],
-    replications: int = 10_000,
+    unit: ResamplingUnit = "utterance",
+    replications: int = REPLICATIONS,
     seed: int = 0,
-    resample: Resample = "utterance",
 ) -> Interval:
-    """95 % bootstrap interval of the error rate of `utterances` (at least one)."""
-    units = resampling_units(utterances, resample)
-    errors = [sum(utterances[i].counts.errors for i in unit) for unit in units]
-    words = [sum(utterances[i].counts.words for i in unit) for unit in units]
+    """Compute the 95 % bootstrap interval of the WER of one or more utterances."""
+    units = resampling_units(utterances, unit)
+    errors = [sum(utterances[i].counts.errors for i in members) for members in units]
+    words = [sum(utterances[i].counts.words for i in members) for members in units]
     return percentile_interval(bootstrap_rates([errors], words, replications, seed)[0])

@@ -82,9 +82,6 @@ class ReportInputs:
         title: name of the experiment
         summary: summary.json of the scoring stage
         live: the same of live recognition
-        description: one or two sentences about the experiment
-        headline: part and system of the large figure; none: the last system on the first part named test...
-        facts: short facts beside it, e.g. {"Parameters": "1.7 million"}
         training_log: log.jsonl of the training
         tuned: tuned.json of the decoding
         searches: part -> summary.json of its decoding
@@ -101,9 +98,6 @@ class ReportInputs:
     title: str
     summary: Path
     live: Path | None = None
-    description: str = ""
-    headline: tuple[str, str] | None = None
-    facts: Mapping[str, str] = field(default_factory=dict)
     training_log: Path | None = None
     tuned: Path | None = None
     searches: Mapping[str, Path] = field(default_factory=dict)
@@ -143,7 +137,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         raise ValueError(f"{inputs.summary}: no scores in it; run the scoring stage again")
     log = read_log(inputs.training_log) if inputs.training_log else []
     tuned = read_json(inputs.tuned) if inputs.tuned else {}
-    headline = _headline(scores, inputs.headline, inputs.summary)
+    headline = _headline(scores)
     scores = scores + (read_json(inputs.live)["scores"] if inputs.live else [])
     best = _of_system(scores, headline["system"])
     return {
@@ -153,6 +147,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "others": [s for s in scores if s["part"] == headline["part"] and s is not headline],
         "scores": scores,
         "parts": list(dict.fromkeys(score["part"] for score in scores)),
+        "by_session": any(score["session_interval"] for score in scores),
         "scale": min(1.0, max(score["interval"][1] or 1.0 for score in scores)) or 1.0,
         "best": best,
         "worst": {score["part"]: [Utterance(**utterance) for utterance in score["worst"]] for score in best},
@@ -168,13 +163,8 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     }
 
 
-def _headline(scores: Sequence[Mapping[str, Any]], wanted: tuple[str, str] | None, path: Path) -> Mapping[str, Any]:
-    """The score of the large figure."""
-    if wanted:
-        found = [score for score in scores if (score["part"], score["system"]) == wanted]
-        if not found:
-            raise ValueError(f"{path}: no score of part {wanted[0]!r} and system {wanted[1]!r} for the headline")
-        return found[0]
+def _headline(scores: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the score of the large figure: the last system on the first part named test..., else the first part."""
     part = next((score["part"] for score in scores if score["part"].startswith("test")), scores[0]["part"])
     return [score for score in scores if score["part"] == part][-1]
 

@@ -1,4 +1,4 @@
-"""Scores: the WER of a part with its interval, speakers and worst utterances, as files, JSON and a table."""
+"""WER of a part with intervals, speakers and worst utterances; as files, JSON and a table."""
 
 from __future__ import annotations
 
@@ -10,139 +10,141 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from augmem.errors import UserError
 from augmem.files import write_json, write_text
 from augmem.scoring.alignment import Counts, Utterance, as_characters, readable, total
 from augmem.scoring.icefall import confusions, write_errs, write_recogs
-from augmem.scoring.intervals import Interval, Resample, wer_interval
+from augmem.scoring.intervals import REPLICATIONS, Interval, wer_interval
 from augmem.scoring.nist import write_kaldi_text, write_trn
 from augmem.scoring.tables import percent, text_table
 
+WORST = 10  # utterances and confusions in the summary
 Results = Mapping[str, Mapping[str, Sequence[Utterance]]]
 
 
 @dataclass(frozen=True)
-class ScoringConfig:
-    """How scores are computed.
-
-    Args:
-        replications: resampled test sets behind each confidence interval
-        seed: of the resampling; the same seed gives the same intervals
-        resample: what is drawn: single utterances, or whole speakers (wider; for claims about new speakers)
-        worst: how many of the worst utterances, and of the most frequent confusions, the summary keeps
-    """
-
-    replications: int = 10_000
-    seed: int = 0
-    resample: Resample = "utterance"
-    worst: int = 10
-
-    def __post_init__(self) -> None:
-        if self.replications < 100:
-            raise ValueError(f"scoring.replications is {self.replications}; an interval needs at least 100")
-        if self.seed < 0:
-            raise ValueError(f"scoring.seed is {self.seed}; it must not be negative")
-        if self.resample not in ("utterance", "speaker"):
-            raise ValueError(f"scoring.resample is {self.resample!r}; it must be 'utterance' or 'speaker'")
-        if self.worst < 0:
-            raise ValueError(f"scoring.worst is {self.worst}; it must not be negative")
-
-
-@dataclass(frozen=True)
 class Score:
-    """How well one system did on one part.
+    """Result of one system on one part.
 
     Args:
-        part: name of the data
-        system: name of the recogniser, e.g. "first pass"
-        counts: hits and errors of all words
-        interval: 95 % bootstrap interval of the WER
-        cer: character error rate, spaces not counted
-        speakers: counts of each speaker, most reference words first
-        utterances: what was scored, by name
+        part: name of the part.
+        system: name of the system, e.g. "first_pass".
+        counts: hits and errors of all words.
+        interval: 95 % interval of the WER; utterances are resampled.
+        session_interval: the same with whole sessions (chapters or recordings) resampled; None if the sessions are
+            unknown, or if there is only one.
+        sessions: number of sessions; 0 if unknown.
+        cer: character error rate without spaces.
+        speakers: counts of each speaker, most reference words first.
+        utterances: the utterances, sorted by id.
     """
 
     part: str
     system: str
     counts: Counts
     interval: Interval
+    session_interval: Interval | None
+    sessions: int
     cer: float
     speakers: dict[str, Counts]
     utterances: tuple[Utterance, ...]
 
     @property
     def name(self) -> str:
-        """Part and system as they stand in file names."""
+        """Part and system as used in file names."""
         return "-".join(re.sub(r"[^\w.+-]+", "_", name) for name in (self.part, self.system))
 
     def worst(self, number: int) -> list[Utterance]:
-        """The utterances with the most errors; among equals the shorter, then by name."""
+        """Return the utterances with the most errors; among equals shorter ones first, then by id."""
         wrong = [utterance for utterance in self.utterances if utterance.counts.errors]
         return sorted(wrong, key=lambda u: (-u.counts.errors, u.counts.words, u.id))[:number]
 
 
-def score(part: str, system: str, utterances: Sequence[Utterance], config: ScoringConfig | None = None) -> Score:
+def score(part: str, system: str, utterances: Sequence[Utterance], replications: int = REPLICATIONS) -> Score:
     """Score one system on one part.
 
+    Args:
+        replications: number of resampled test sets of the intervals.
+
     Raises:
-        ValueError: nothing to score, no reference words at all, or an utterance given twice.
+        UserError: no utterance, no reference word, or a duplicate id.
+
+    Example:
+        >>> from augmem.scoring import Utterance
+        >>> result = score("test", "first_pass", [Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"])])
+        >>> result.counts.rate
+        0.5
     """
-    config = config or ScoringConfig()
     ordered = tuple(sorted(utterances, key=lambda utterance: utterance.id))
     _check(part, system, ordered)
-    speakers: dict[str, Counts] = {}
-    for utterance in ordered:
-        speakers[utterance.speaker] = speakers.get(utterance.speaker, Counts()) + utterance.counts
+    sessions = count_sessions(ordered)
     return Score(
         part=part,
         system=system,
         counts=total(utterance.counts for utterance in ordered),
-        interval=wer_interval(ordered, config.replications, config.seed, config.resample),
+        interval=wer_interval(ordered, "utterance", replications),
+        session_interval=wer_interval(ordered, "session", replications) if sessions > 1 else None,
+        sessions=sessions,
         cer=total(as_characters(utterance).counts for utterance in ordered).rate,
-        speakers=dict(sorted(speakers.items(), key=lambda item: (-item[1].words, item[0]))),
+        speakers=speaker_counts(ordered),
         utterances=ordered,
     )
 
 
+def count_sessions(utterances: Sequence[Utterance]) -> int:
+    """Count sessions; 0 if an utterance has none, or if each utterance is a session of its own."""
+    names = {utterance.session for utterance in utterances}
+    return 0 if "" in names or len(names) == len(utterances) > 1 else len(names)
+
+
+def speaker_counts(utterances: Sequence[Utterance]) -> dict[str, Counts]:
+    """Count hits and errors by speaker, most reference words first."""
+    speakers: dict[str, Counts] = {}
+    for utterance in utterances:
+        speakers[utterance.speaker] = speakers.get(utterance.speaker, Counts()) + utterance.counts
+    return dict(sorted(speakers.items(), key=lambda item: (-item[1].words, item[0])))
+
+
 def _check(part: str, system: str, utterances: Sequence[Utterance]) -> None:
-    """Refuse what has no meaningful score. `utterances` are sorted by name."""
+    """Raise UserError if there is nothing to score. `utterances` are sorted by id."""
     where = f"part {part!r}, system {system!r}"
     if not any(utterance.ref for utterance in utterances):
-        raise ValueError(
-            f"{where}: {len(utterances)} utterances without a single reference word, so there is nothing to "
-            "score; look at skipped.tsv of this part and run decoding again"
+        raise UserError(
+            f"{where}: {len(utterances)} utterances without a reference word, so there is nothing to score; see "
+            "skipped.tsv of this part and run stage decode again"
         )
     for one, two in pairwise(utterances):
         if one.id == two.id:
-            raise ValueError(f"{where}: utterance {one.id!r} is there twice; give each its own name")
+            raise UserError(f"{where}: duplicate utterance id {one.id!r}; ids must be unique within a part")
 
 
-def score_all(results: Results, output: Path, config: ScoringConfig | None = None) -> list[Score]:
-    """Score every system on every part and write all files of the scoring stage.
+def score_all(results: Results, output: Path, replications: int = REPLICATIONS) -> list[Score]:
+    """Score all systems on all parts and write the files of the score stage.
+
+    Writes recogs-, errs-, align-, per-utt- and per-spk- files, trn and Kaldi text files, wer.txt and summary.json.
 
     Args:
-        results: results[part][system], in the order in which tables shall show them
-        output: folder for recogs-, errs-, align-, per-utt- and per-spk- files, trn and Kaldi's text files,
-            wer.txt and summary.json
+        results: results[part][system], in the order of the tables.
+        output: folder of the files.
+        replications: number of resampled test sets of the intervals.
 
     Returns:
-        One score per part and system, in that order.
+        One score per part and system, in the order of `results`.
     """
-    config = config or ScoringConfig()
     scores = [
-        score(part, system, utterances, config)
+        score(part, system, utterances, replications)
         for part, systems in results.items()
         for system, utterances in systems.items()
     ]
     for each in scores:
         write_files(each, output)
     write_text(output / "wer.txt", wer_table(scores) + "\n")
-    summaries = [summary(each, config.worst) for each in scores]
-    write_json(output / "summary.json", {"config": asdict(config), "scores": summaries})
+    write_json(output / "summary.json", {"replications": replications, "scores": [summary(each) for each in scores]})
     return scores
 
 
 def write_files(result: Score, output: Path) -> None:
-    """Write one score's files; see `score_all`."""
+    """Write the files of one score; see `score_all`."""
     utterances = result.utterances
     write_recogs(output / f"recogs-{result.name}.txt", utterances)
     write_errs(output / f"errs-{result.name}.txt", utterances)
@@ -157,7 +159,7 @@ def write_files(result: Score, output: Path) -> None:
 
 
 def _tsv(head: str, rows: Sequence[tuple[str, Counts]]) -> str:
-    """A table of counts, tab separated."""
+    """Format a tab-separated table of counts."""
     lines = [f"{head}\twords\terrors\tins\tdel\tsub\twer"]
     for name, c in rows:
         numbers = (c.words, c.errors, c.insertions, c.deletions, c.substitutions)
@@ -165,25 +167,27 @@ def _tsv(head: str, rows: Sequence[tuple[str, Counts]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(result: Score, worst: int = 10) -> dict[str, Any]:
-    """The score as plain JSON values, rates as fractions, null where a rate is not defined."""
+def summary(result: Score) -> dict[str, Any]:
+    """Convert a score to JSON values; rates are fractions, null if undefined."""
     wrong = confusions(result.utterances)
     return {
         "part": result.part,
         "system": result.system,
         "utterances": len(result.utterances),
+        "sessions": result.sessions,
         "wrong_utterances": sum(bool(utterance.counts.errors) for utterance in result.utterances),
         **_counts_json(result.counts),
         "interval": [_json_rate(rate) for rate in result.interval],
+        "session_interval": result.session_interval and [_json_rate(rate) for rate in result.session_interval],
         "cer": _json_rate(result.cer),
         "speakers": {speaker: _counts_json(counts) for speaker, counts in result.speakers.items()},
         "worst": [
-            {"id": u.id, "speaker": u.speaker, "ref": list(u.ref), "hyp": list(u.hyp)} for u in result.worst(worst)
+            {"id": u.id, "speaker": u.speaker, "ref": list(u.ref), "hyp": list(u.hyp)} for u in result.worst(WORST)
         ],
         "confusions": {
-            "substitutions": [[ref, hyp, n] for (ref, hyp), n in wrong.substitutions.most_common(worst)],
-            "deletions": [[word, n] for word, n in wrong.deletions.most_common(worst)],
-            "insertions": [[word, n] for word, n in wrong.insertions.most_common(worst)],
+            "substitutions": [[ref, hyp, n] for (ref, hyp), n in wrong.substitutions.most_common(WORST)],
+            "deletions": [[word, n] for word, n in wrong.deletions.most_common(WORST)],
+            "insertions": [[word, n] for word, n in wrong.insertions.most_common(WORST)],
         },
     }
 
@@ -193,26 +197,46 @@ def _counts_json(counts: Counts) -> dict[str, Any]:
 
 
 def _json_rate(rate: float) -> float | None:
-    """JSON knows no NaN."""
+    """Replace NaN, which JSON does not have."""
     return None if math.isnan(rate) else rate
 
 
 def wer_table(scores: Sequence[Score]) -> str:
-    """The WER table as the terminal shows it."""
-    head = ("part", "system", "WER %", "95 % interval", "ins", "del", "sub", "words", "utts", "CER %")
+    """Format the WER table with 95 % intervals, and the size of each part below it.
+
+    The column of intervals by session is left out if no part has sessions.
+    """
+    by_session = any(s.session_interval for s in scores)
+    head = ("part", "system", "WER %", "by utterance", *(["by session"] if by_session else []))
+    counts = ("ins", "del", "sub", "words", "CER %")
     rows = [
         (
             s.part,
             s.system,
             percent(s.counts.rate),
-            f"{percent(s.interval.low)} - {percent(s.interval.high)}",
+            _range(s.interval),
+            *([_range(s.session_interval)] if by_session else []),
             str(s.counts.insertions),
             str(s.counts.deletions),
             str(s.counts.substitutions),
             str(s.counts.words),
-            str(len(s.utterances)),
             percent(s.cer),
         )
         for s in scores
     ]
-    return text_table(head, rows, left=2)
+    sizes = dict.fromkeys(_size(s) for s in scores)
+    return "\n".join([text_table((*head, *counts), rows, left=2), "", *sizes])
+
+
+def _range(interval: Interval | None) -> str:
+    return f"{percent(interval.low)} - {percent(interval.high)}" if interval else "-"
+
+
+def _size(s: Score) -> str:
+    """State the size of a part, for the reader of its intervals."""
+    sessions = f", {s.sessions} sessions (chapters or recordings)" if s.sessions else ""
+    return f"{s.part}: {len(s.utterances)} utterances{sessions}, {_number(len(s.speakers), 'speaker')}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

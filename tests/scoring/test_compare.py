@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from augmem.scoring import ScoringConfig, Utterance, align, compare, comparison_text
+from augmem.scoring import Utterance, align, compare, comparison_text
 from augmem.scoring.compare import _segments, matched_pairs
 
-QUICK = ScoringConfig(replications=1000)
+QUICK = 1000  # replications
 
 
 def decode(wrong: float, seed: int, number: int = 150) -> list[Utterance]:
@@ -23,7 +23,7 @@ def decode(wrong: float, seed: int, number: int = 150) -> list[Utterance]:
 
 
 def test_a_clearly_better_system_is_found_by_both_tests() -> None:
-    result = compare(decode(0.4, 1), decode(0.2, 2), config=QUICK)
+    result = compare(decode(0.4, 1), decode(0.2, 2), replications=QUICK)
     assert result.significant
     assert result.bootstrap.improvement > 0.99 and result.bootstrap.interval.high < 0
     assert result.matched_pairs.z < -5
@@ -31,21 +31,22 @@ def test_a_clearly_better_system_is_found_by_both_tests() -> None:
 
 def test_exchanging_the_systems_exchanges_the_signs() -> None:
     a, b = decode(0.3, 1), decode(0.25, 2)
-    ab, ba = compare(a, b, config=QUICK), compare(b, a, config=QUICK)
+    ab, ba = compare(a, b, replications=QUICK), compare(b, a, replications=QUICK)
     assert ab.matched_pairs.z == pytest.approx(-ba.matched_pairs.z)
     assert ab.bootstrap.improvement == pytest.approx(1 - ba.bootstrap.improvement)
     assert ab.bootstrap.interval.low == pytest.approx(-ba.bootstrap.interval.high)
 
 
 def test_a_system_does_not_differ_from_itself() -> None:
-    result = compare(decode(0.3, 1), decode(0.3, 1), config=QUICK)
+    result = compare(decode(0.3, 1), decode(0.3, 1), replications=QUICK)
     assert not result.significant and result.bootstrap.p_value == result.matched_pairs.p_value == 1.0
     assert result.differences == [] and result.same == 150
 
 
 def test_equal_systems_are_called_different_about_one_time_in_twenty() -> None:
     alarms = sum(
-        compare(decode(0.3, 2 * seed, 60), decode(0.3, 2 * seed + 1, 60), config=QUICK).matched_pairs.p_value < 0.05
+        compare(decode(0.3, 2 * seed, 60), decode(0.3, 2 * seed + 1, 60), replications=QUICK).matched_pairs.p_value
+        < 0.05
         for seed in range(100)
     )
     assert alarms <= 13  # expected 5; more than 13 by chance: about 1 in 3000
@@ -97,5 +98,5 @@ def test_the_text_names_the_verdict_and_what_differs_most() -> None:
     bad = [Utterance("u1", "s", ["A", "B"], []), Utterance("u2", "s", ["C"], ["C"])]
     text = comparison_text(compare(bad, good, "first pass", "rescored", QUICK))
     assert "A = first pass: WER 66.67 %" in text and "B = rescored: WER 0.00 %" in text
-    assert "not significant" in text and "1 better in B, 0 better in A, 1 alike" in text
+    assert "not significant" in text and "1 better in B, 0 better in A, 1 equal" in text
     assert "B  : A B" in text

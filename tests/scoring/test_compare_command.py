@@ -40,7 +40,7 @@ def test_two_experiments_side_by_side(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "WER 16.67 %" in done.stdout and "WER 1.67 %" in done.stdout  # 20 and 2 of 120 words
     assert "B - A: -15.00 points absolute" in done.stdout and "significant at the 5 % level" in done.stdout
-    assert done.stdout.count("A = ") == 1 and "18 better in B, 0 better in A, 22 alike" in done.stdout
+    assert done.stdout.count("A = ") == 1 and "18 better in B, 0 better in A, 22 equal" in done.stdout
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def test_blocks_do_not_show_in_the_result(monkeypatch: pytest.MonkeyPatch) -> No
     assert np.array_equal(whole, bootstrap_rates([[1, 0, 2]], [4, 5, 6], 50, seed=1))
 
 
-def test_drawing_speakers_widens_the_interval_when_speakers_differ() -> None:
-    good = [Utterance(f"g{i}", f"good{i % 3}", ["A"] * 9, ["A"] * 9) for i in range(60)]
-    bad = [Utterance(f"b{i}", f"bad{i % 3}", ["A"] * 9, ["B"] * 9) for i in range(60)]
-    narrow, wide = (wer_interval(good + bad, resample=way) for way in ("utterance", "speaker"))
+def test_resampling_sessions_widens_the_interval_when_sessions_differ() -> None:
+    good = [Utterance(f"g{i}", "s", ["A"] * 9, ["A"] * 9, f"good{i % 3}") for i in range(60)]
+    bad = [Utterance(f"b{i}", "s", ["A"] * 9, ["B"] * 9, f"bad{i % 3}") for i in range(60)]
+    narrow, wide = (wer_interval(good + bad, unit) for unit in ("utterance", "session"))
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
 
 

@@ -10,7 +10,6 @@ import pytest
 from augmem.scoring import (
     Picture,
     ReportInputs,
-    ScoringConfig,
     Skipped,
     Utterance,
     compare,
@@ -19,7 +18,7 @@ from augmem.scoring import (
     write_report,
 )
 
-QUICK = ScoringConfig(replications=200)
+QUICK = 200  # replications
 EVIL = "<script>alert('X')</script>"
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 RESULTS = {
@@ -94,8 +93,6 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
     return ReportInputs(
         title="queen digest",
         summary=summary,
-        description="One hour of one speaker.",
-        facts={"Parameters": "1.7 million"},
         training_log=folder / "log.jsonl",
         tuned=folder / "tuned.json",
         attention=[Picture(b"\x89PNG not really", "Layer 3 looks back")],
@@ -113,7 +110,7 @@ def test_every_section_shows_its_figures(tmp_path: Path, summary: Path) -> None:
     found = page(full_inputs(tmp_path, summary), tmp_path / "report.html")
     assert not found.open
     for expected in (
-        "queen digest", "25.0 %", "100.00", "1.7 million", "43.2 %", "5.7 %", "15.0", "Layer 3 looks back",
+        "queen digest", "25.0 %", "100.00", "43.2 %", "5.7 %", "15.0", "Layer 3 looks back",
         "first pass against untrained", "\u221275.00 points", "3 of digest: too short", "3 frames",
         "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z", "numbers read out", "7 QUEENS! SEVEN QUEENS",
     ):  # fmt: skip
@@ -143,7 +140,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     word = EVIL.replace(" ", "")
     score_all({EVIL: {EVIL: [Utterance(EVIL, EVIL, [word, "A"], ["B", word])]}}, tmp_path / "s", QUICK)
     inputs = ReportInputs(
-        title=EVIL, summary=tmp_path / "s" / "summary.json", description=EVIL, facts={EVIL: EVIL},
+        title=EVIL, summary=tmp_path / "s" / "summary.json",
         attention=[Picture(b"", '"><script>')], skipped=[Skipped(EVIL, EVIL, EVIL, EVIL)],
         config=EVIL, provenance={EVIL: EVIL}, seconds={EVIL: 1.0}, normalisation=EVIL, normalised=[(EVIL, EVIL)],
     )  # fmt: skip
@@ -152,12 +149,16 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert found.text.count("alert('X')") > 10
 
 
-def test_headline_is_the_last_system_of_the_first_test_part_or_as_told(tmp_path: Path, summary: Path) -> None:
+def test_headline_is_the_last_system_of_the_first_test_part(tmp_path: Path, summary: Path) -> None:
     assert "word error rate on test_joe , first pass" in page(ReportInputs("t", summary), tmp_path / "r").text
-    told = ReportInputs("t", summary, headline=("test_joe", "untrained"))
-    assert "word error rate on test_joe , untrained" in page(told, tmp_path / "r").text
-    with pytest.raises(ValueError, match="'nowhere'"):
-        write_report(tmp_path / "r", ReportInputs("t", summary, headline=("nowhere", "x")))
+
+
+def test_intervals_by_session_and_part_sizes_are_shown(tmp_path: Path) -> None:
+    utterances = [Utterance(f"u{n}", f"s{n % 2}", ["A"] * 9, ["A"] * (9 - n), f"s{n % 2}-c{n % 4}") for n in range(8)]
+    score_all({"test": {"one": utterances}, "lone": {"one": [Utterance("u", "s", ["A"], [])]}}, tmp_path, QUICK)
+    found = page(ReportInputs("t", tmp_path / "summary.json"), tmp_path / "r").text
+    assert "by session" in found and "test: 8 utterances of 4 sessions, 2 speakers" in found
+    assert "lone: 1 utterances, 1 speaker" in found
 
 
 def test_speakers_and_parts_without_reference_words_do_not_break_it(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from augmem.scoring import ScoringConfig, Utterance, score, score_all, wer_table
+from augmem.scoring import Utterance, score, score_all, wer_table
 
 UTTERANCES = [
     Utterance("b", "LOLA", list("ABCD"), list("ABCD")),
     Utterance("a", "JOE", list("ABCDEF"), list("AXCF")),
     Utterance("c", "JOE", [], ["WELL"]),
 ]
-QUICK = ScoringConfig(replications=200)
+QUICK = 200  # replications
 
 
 def test_score_sums_over_utterances_and_speakers() -> None:
@@ -31,17 +31,11 @@ def test_order_of_utterances_changes_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("utterances", "fault"),
-    [([], "0 utterances"), (UTTERANCES[2:], "1 utterances"), (UTTERANCES * 2, "twice")],
+    [([], "0 utterances"), (UTTERANCES[2:], "1 utterances"), (UTTERANCES * 2, "duplicate")],
 )
 def test_what_has_no_score_is_refused(utterances: list[Utterance], fault: str) -> None:
     with pytest.raises(ValueError, match=fault):
         score("test", "first pass", utterances, QUICK)
-
-
-@pytest.mark.parametrize("fields", [{"replications": 5}, {"seed": -1}, {"resample": "word"}, {"worst": -1}])
-def test_config_names_the_bad_field(fields: dict) -> None:
-    with pytest.raises(ValueError, match=next(iter(fields))):
-        ScoringConfig(**fields)
 
 
 def test_score_all_writes_the_files_of_the_stage(tmp_path: Path) -> None:
@@ -73,6 +67,40 @@ def test_summary_is_strict_json_with_what_the_report_needs(tmp_path: Path) -> No
 
 def test_table_holds_the_figures_and_stays_narrow(tmp_path: Path) -> None:
     table = wer_table([score("test_joe", "first pass", UTTERANCES, QUICK)])
-    row = table.splitlines()[-1].split()
+    row = table.splitlines()[2].split()
     assert row[:4] == ["test_joe", "first", "pass", "40.00"]
     assert max(map(len, table.splitlines())) <= 110
+
+
+def read(name: str, session: str, right: bool) -> Utterance:
+    return Utterance(name, session.split("-")[0], ["A"] * 9, ["A" if right else "B"] * 9, session)
+
+
+# Utterances of a chapter are all right or all wrong: the truth is four trials, not forty.
+CHAPTERS = [
+    read(f"{chapter}-{n}", chapter, chapter != "2-3") for chapter in ("1-1", "1-2", "2-3", "2-4") for n in range(10)
+]
+
+
+def test_intervals_by_session_are_wider_when_sessions_differ(tmp_path: Path) -> None:
+    (result,) = score_all({"dev": {"one": CHAPTERS}}, tmp_path, QUICK)
+    assert result.sessions == 4 and result.session_interval is not None
+    assert result.interval.low > 0.1 and result.interval.high < 0.45
+    assert result.session_interval.low == 0 and result.session_interval.high >= 0.5
+    (found,) = json.loads((tmp_path / "summary.json").read_text())["scores"]
+    assert found["sessions"] == 4 and found["session_interval"] == list(result.session_interval)
+    lines = (tmp_path / "wer.txt").read_text().splitlines()
+    assert "by utterance" in lines[0] and "by session" in lines[0] and lines[2].count(" - ") == 2
+    assert lines[-1] == "dev: 40 utterances, 4 sessions (chapters or recordings), 2 speakers"
+
+
+@pytest.mark.parametrize("sessions", [[""] * 4, ["1-1", "1-2", "1-3", "1-4"], ["1-1", "1-1", "1-1", ""]])
+def test_unknown_sessions_and_sessions_of_single_utterances_give_no_column(sessions: list[str]) -> None:
+    result = score("dev", "one", [read(str(n), session, n > 0) for n, session in enumerate(sessions)], QUICK)
+    assert result.session_interval is None and result.sessions == 0
+    assert "by session" not in wer_table([result])
+
+
+def test_a_single_session_has_no_interval() -> None:
+    result = score("dev", "one", [read(str(n), "1-1", n > 0) for n in range(4)], QUICK)
+    assert result.session_interval is None and "1 sessions" in wer_table([result])
