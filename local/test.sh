@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sets up the environment and runs the tests, one process a core, each file's tests in one of them (they share what is
-# costly to make); options go to pytest, as in: local/test.sh tests/encoder -x
+# Install the environment and run the tests in one process per core, at most four. Tests of a file run in one process,
+# because they share fixtures. Options are passed to pytest, as in: local/test.sh tests/encoder -x
 set -euo pipefail
 cd "$(dirname "$0")/.."
 local/setup.sh
