@@ -13,6 +13,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from augmem.attention_plots import attention_plots
 from augmem.corpus import (
     StorageConfig,
     compute_features,
@@ -40,7 +41,6 @@ from augmem.lang import (
     validate_lang,
 )
 from augmem.model import AcousticModel, ModelDescription
-from augmem.pictures import attention_pictures
 from augmem.recipe import RECIPE_FILE
 from augmem.references import scoring_utterance
 from augmem.scoring import (
@@ -373,7 +373,7 @@ def report(experiment: Experiment) -> None:
                 normalisation=NORMALISATION,
                 normalised=telling_examples(normalised_texts(experiment.manifests, held_out(experiment))),
                 comparisons=live_comparisons(experiment) if live else (),
-                attention=attention_pictures(experiment, experiment.parts.dev),
+                attention=attention_plots(experiment, experiment.parts.dev),
                 skipped=skipped_utterances(experiment),
                 config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
                 provenance=provenance(),

@@ -1,4 +1,4 @@
-"""Is experiment B better than experiment A? Paired bootstrap and matched-pairs test on the same utterances."""
+"""Compare the word error rates of two experiments by paired bootstrap and matched-pairs test."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from pathlib import Path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Two experiments, and which of their results."""
-    parser.add_argument("a", type=Path, metavar="A", help="folder of an experiment, or a recogs-*.txt")
-    parser.add_argument("b", type=Path, metavar="B", help="the other one")
-    parser.add_argument("--part", action="append", help="compare on this part only; may be repeated (all both have)")
-    parser.add_argument("--system", default="rescored", help="system of both (%(default)s)")
-    parser.add_argument("--examples", type=int, default=10, help="utterances shown that differ most (%(default)s)")
+    """Add options for experiments, parts and system."""
+    parser.add_argument("a", type=Path, metavar="A", help="experiment folder or a recogs-*.txt file")
+    parser.add_argument("b", type=Path, metavar="B", help="the other experiment or file")
+    parser.add_argument("--part", action="append", help="part to compare; can be repeated (all parts of both)")
+    parser.add_argument("--system", default="rescored", help="decoding system (%(default)s)")
+    parser.add_argument(
+        "--examples", type=int, default=10, help="utterances to print, those that differ most (%(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one comparison a part."""
+    """Print the comparison of each part."""
     from augmem.scoring import compare, comparison_text, read_recogs
 
     for a, b in pairs(arguments.a, arguments.b, arguments.system, arguments.part):
@@ -26,10 +28,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[Path, Path]]:
-    """The files to compare.
+    """Return the files to compare.
 
     Raises:
-        FileNotFoundError: an experiment has no such results.
+        FileNotFoundError: an experiment has no results of a part or system.
     """
     if a.is_file() and b.is_file():
         return [(a, b)]
@@ -45,6 +47,6 @@ def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[
 
 
 def recogs(experiment: Path, system: str) -> dict[str, Path]:
-    """The recogs files of an experiment's score stage, by part."""
+    """Return the recogs files of an experiment by part."""
     files = sorted((experiment / "score").glob(f"recogs-*-{system}.txt"))
     return {file.name.removeprefix("recogs-").removesuffix(f"-{system}.txt"): file for file in files}

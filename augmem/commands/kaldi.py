@@ -1,4 +1,4 @@
-"""Write manifests as Kaldi data directories: wav.scp, text, utt2spk, spk2utt and segments."""
+"""Export manifests as Kaldi data directories: wav.scp, text, utt2spk, spk2utt and segments."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """From where to where."""
-    parser.add_argument("manifests", type=Path, metavar="DIR", help="made by the stage corpus: data/CORPUS/manifests")
-    parser.add_argument("--output", type=Path, required=True, help="folder for one data directory a part")
+    """Add options for manifests and output."""
+    parser.add_argument("manifests", type=Path, metavar="DIR", help="data/CORPUS/manifests")
+    parser.add_argument("--output", type=Path, required=True, help="folder for one data directory per part")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write every part."""
+    """Export all parts."""
     from augmem.corpus import read_parts, write_kaldi
 
     for part in read_parts(arguments.manifests).all():
