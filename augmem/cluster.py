@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from augmem.errors import UserError
 
+CONNECT_TIMEOUT = 10  # seconds
 WORKER_COMMAND = "dask worker SCHEDULER --nworkers N --nthreads 1"
 
 
@@ -53,7 +54,7 @@ def cluster(scheduler: str, initializer: Callable[..., None], initargs: tuple[An
             initializer(*initargs)
 
     try:
-        client = Client(scheduler, timeout="10s")
+        client = Client(scheduler, timeout=CONNECT_TIMEOUT)
     except (OSError, ValueError) as error:
         raise OSError(f"{scheduler}: no Dask scheduler answers ({error}); start one with: dask scheduler") from error
     with client:

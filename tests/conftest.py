@@ -1,9 +1,9 @@
-"""What all tests share: fast matrix products, one torch thread, quiet and reproducible hypothesis."""
+"""Settings of all tests: one torch thread, reproducible hypothesis examples, longest files first."""
 
 import os
 from collections.abc import Iterator
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # of every process that a test starts; read when torch is loaded
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of all processes that tests start; read when torch is loaded
 
 import pytest
 import torch
@@ -20,8 +20,13 @@ settings.register_profile(
 settings.load_profile("augmem")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with tests/shell, whose files take longest, so that all processes end at about the same time."""
+    items.sort(key=lambda item: ("/shell/test_run" not in item.nodeid, "/shell/" not in item.nodeid))
+
+
 @pytest.fixture(scope="session")
 def scheduler() -> Iterator[str]:
-    """Address of a Dask scheduler with two worker processes."""
+    """Start a Dask scheduler with two worker processes and return its address."""
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         yield cluster.scheduler_address

@@ -19,7 +19,8 @@ def work(address: str, task: Callable[[Executor], object] = lambda pool: None) -
         return task(pool)
 
 
-def test_a_missing_scheduler_is_reported() -> None:
+def test_a_missing_scheduler_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augmem.cluster.CONNECT_TIMEOUT", 1)
     with pytest.raises(
         OSError, match=r"tcp://127\.0\.0\.1:9: no Dask scheduler answers .*start one with: dask scheduler"
     ):
