@@ -36,8 +36,7 @@ def evaluate_streaming(experiment: Experiment, jobs: int) -> None:
         experiment: a decoded experiment.
         jobs: number of worker processes.
     """
-    parts = tuple(dict.fromkeys((*experiment.parts.dev, *experiment.parts.test)))
-    output = experiment.streaming
+    parts, output = experiment.held_out, experiment.streaming
     inputs = {"decode": fingerprint(experiment.decoding)}
 
     def action(folder: Path) -> None:

@@ -101,6 +101,11 @@ class Experiment:
         fingerprint(self.manifests)
         return read_parts(self.manifests)
 
+    @property
+    def held_out(self) -> tuple[str, ...]:
+        """Dev and test parts, each once."""
+        return tuple(dict.fromkeys((*self.parts.dev, *self.parts.test)))
+
     def texts(self, parts: Sequence[str]) -> list[str]:
         """Return the normalised transcripts of parts."""
         return [text for _, text in transcripts(self.manifests, parts)]

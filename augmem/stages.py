@@ -13,7 +13,6 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from augmem.attention_plots import attention_plots
 from augmem.corpus import (
     StorageConfig,
     compute_features,
@@ -23,12 +22,11 @@ from augmem.corpus import (
     prepare_corpus,
     stored_features,
 )
-from augmem.corpus.skips import SKIPPED
-from augmem.decoding import FIRST_PASS, SUMMARY_FILE, Answer, hypotheses, load_scales, tune
+from augmem.decoding import Answer, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
-from augmem.files import read_json, sha256_file, sha256_json, write_text
+from augmem.files import sha256_file, sha256_json, write_text
 from augmem.graph import BIPHONES_FILE, Origin, context_hash, num_outputs, read_biphones
 from augmem.graph import prepare_graphs as make_graphs
 from augmem.lang import (
@@ -41,17 +39,10 @@ from augmem.lang import (
     validate_lang,
 )
 from augmem.model import AcousticModel, ModelDescription
-from augmem.recipe import RECIPE_FILE
 from augmem.references import scoring_utterance
+from augmem.reporting import has_streaming_results, report_inputs, stage_records
 from augmem.scoring import (
-    Comparison,
-    ReportInputs,
-    Skipped,
     TimedWord,
-    compare,
-    provenance,
-    read_recogs,
-    read_skipped,
     score_all,
     write_ctm,
     write_report,
@@ -279,8 +270,8 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
 
 
 def held_out(experiment: Experiment) -> tuple[str, ...]:
-    """Dev and test parts, each once."""
-    return tuple(dict.fromkeys((*experiment.parts.dev, *experiment.parts.test)))
+    """Return dev and test parts, each once."""
+    return experiment.held_out
 
 
 def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
@@ -335,16 +326,6 @@ def tab_separated(rows: Iterable[Sequence[str]]) -> str:
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
-def telling_examples(rows: Iterable[tuple[str, str, str]], number: int = 12) -> list[tuple[str, str]]:
-    """Texts as written and as scored; those whose letters change come first."""
-
-    def letters(text: str) -> str:
-        return "".join(filter(str.isalpha, text.upper()))
-
-    pairs = {(written, scored): letters(written) == letters(scored) for _, written, scored in rows if written != scored}
-    return sorted(pairs, key=lambda pair: pairs[pair])[:number]
-
-
 def timed_words(answer: Answer) -> list[TimedWord]:
     """An answer's words as rows of a CTM file."""
     rows = zip(answer.words, answer.times, answer.confidences, strict=True)
@@ -352,58 +333,17 @@ def timed_words(answer: Answer) -> list[TimedWord]:
 
 
 def report(experiment: Experiment) -> None:
-    """One page about the experiment, and about live recognition if that has been scored."""
-    stages = [experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding]
-    done = [read_json(folder / DONE) for folder in stages if (folder / DONE).exists()]
-    live = (experiment.streaming / DONE).exists()
-    inputs = {"score": fingerprint(experiment.scores), "model": sha256_file(experiment.model), "stages": done}
-    if live:
+    """Write an HTML report, with the results of streaming recognition if there are any."""
+    inputs = {
+        "score": fingerprint(experiment.scores),
+        "model": sha256_file(experiment.model),
+        "stages": stage_records(experiment),
+    }
+    if has_streaming_results(experiment):
         inputs["streaming"] = fingerprint(experiment.streaming)
-
-    def action(output: Path) -> None:
-        write_report(
-            output / "report.html",
-            ReportInputs(
-                title=experiment.root.name,
-                summary=experiment.scores / "summary.json",
-                live=experiment.streaming / "summary.json" if live else None,
-                training_log=experiment.training / "log.jsonl",
-                tuned=experiment.decoding / TUNED_FILE,
-                searches={part: experiment.decoding / part / SUMMARY_FILE for part in held_out(experiment)},
-                normalisation=NORMALISATION,
-                normalised=telling_examples(normalised_texts(experiment.manifests, held_out(experiment))),
-                comparisons=live_comparisons(experiment) if live else (),
-                attention=attention_plots(experiment, experiment.parts.dev),
-                skipped=skipped_utterances(experiment),
-                config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),
-                provenance=provenance(),
-                seconds={record["stage"]: record["seconds"] for record in done},
-            ),
-        )
-
-    run_stage("report", experiment.root / "report", inputs, action)
-
-
-def live_comparisons(experiment: Experiment) -> list[tuple[str, Comparison]]:
-    """Live recognition against the first pass offline, part by part."""
-    return [
-        (
-            part,
-            compare(
-                read_recogs(experiment.scores / f"recogs-{part}-{FIRST_PASS}.txt"),
-                read_recogs(experiment.streaming / f"recogs-{part}-streaming.txt"),
-                FIRST_PASS,
-                "streaming",
-            ),
-        )
-        for part in held_out(experiment)
-    ]
-
-
-def skipped_utterances(experiment: Experiment) -> list[Skipped]:
-    """Whatever corpus, features and training left out, with its reason."""
-    parts = [
-        (part, root / part) for root in (experiment.manifests, experiment.features) for part in experiment.parts.all()
-    ]
-    lists = [(name, folder / SKIPPED) for name, folder in [*parts, ("training", experiment.training)]]
-    return [item for name, path in lists if path.exists() for item in read_skipped(path, name)]
+    run_stage(
+        "report",
+        experiment.root / "report",
+        inputs,
+        lambda output: write_report(output / "report.html", report_inputs(experiment)),
+    )

@@ -28,13 +28,14 @@ from augmem.corpus.kaldi import write_kaldi
 from augmem.corpus.limits import Limits
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.sessions import session_of, sessions
-from augmem.corpus.skips import SkipList
+from augmem.corpus.skips import SKIPPED, Skip, SkipList
 from augmem.corpus.source import Parts
 from augmem.corpus.storage import StorageConfig
 from augmem.corpus.texts import find_texts
 from augmem.corpus.validation import validate_corpus
 
 __all__ = [
+    "SKIPPED",
     "Batch",
     "BatchConfig",
     "CorpusConfig",
@@ -42,6 +43,7 @@ __all__ = [
     "NoiseConfig",
     "Parts",
     "ReverbConfig",
+    "Skip",
     "SkipList",
     "SpecAugmentConfig",
     "StorageConfig",
