@@ -34,6 +34,7 @@ TOOLS = {
     "export": "export the streaming step as TorchScript or ONNX",
     "inspect": "plot the attention of each layer and head",
     "kaldi": "export manifests as Kaldi data directories",
+    "prune-lm": "make a smaller n-gram language model and its lexicon",
     "package": "copy a trained model and all it needs into one folder",
     "serve": "serve live recognition over websockets, with a web page",
     "stream": "compute word error rates of streaming recognition and compare with offline decoding",
@@ -89,7 +90,7 @@ def command_parser(command: str) -> ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="print a traceback with each error")
     commands = parser.add_subcommands(required=True, dest="command", metavar="COMMAND", title="commands")
     for name, summary in TOOLS.items():
-        tool = import_module(f"augmem.commands.{name}")
+        tool = import_module(f"augmem.commands.{name.replace('-', '_')}")
         tool_parser = plain_parser(description=tool.__doc__)
         tool.add_options(tool_parser)
         commands.add_subcommand(name, tool_parser, help=summary)
@@ -138,7 +139,7 @@ def run(arguments: Namespace) -> int:
         print(f"recipe: wrote {freeze_recipe(options, options.pop('exp'), options.pop('processes'))}")
         return 0
     if command in TOOLS:
-        return int(import_module(f"augmem.commands.{command}").run(options))
+        return int(import_module(f"augmem.commands.{command.replace('-', '_')}").run(options))
     return run_stage(command, options)
 
 

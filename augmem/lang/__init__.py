@@ -5,14 +5,17 @@ format, so they can be exchanged with it.
 """
 
 from augmem.lang.arpa import ArpaModel, Perplexity, read_arpa
+from augmem.lang.arpa_arrays import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.lang import Lang, content_hash
-from augmem.lang.lexicon import OOV_WORD, load_cmudict, read_lexicon
+from augmem.lang.lexicon import OOV_WORD, format_lexicon, load_cmudict, read_lexicon
 from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
 from augmem.lang.ngram import prepare_language_models
 from augmem.lang.prepare import prepare_lang
+from augmem.lang.reduce import make_lexicon, prune_model
 from augmem.lang.text import NORMALISATION, normalise_text
+from augmem.lang.text_files import write_lines
 from augmem.lang.validate import validate_lang
 
 __all__ = [
@@ -27,13 +30,19 @@ __all__ = [
     "NeuralLmConfig",
     "Perplexity",
     "content_hash",
+    "format_lexicon",
     "fortune_sentences",
     "load_cmudict",
+    "make_lexicon",
     "normalise_text",
     "prepare_lang",
     "prepare_language_models",
     "prepare_neural_lm",
+    "prune_model",
     "read_arpa",
     "read_lexicon",
+    "read_model",
     "validate_lang",
+    "write_lines",
+    "write_model",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from augmem.lang.vocabulary import lines
+from augmem.lang.text_files import lines
 
 NGram = tuple[str, ...]
 START, END = "<s>", "</s>"

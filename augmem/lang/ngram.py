@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 import shutil
 import subprocess
@@ -18,8 +17,9 @@ from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.prune import prune
+from augmem.lang.text_files import open_reader
 from augmem.lang.tools import run_tool
-from augmem.lang.vocabulary import explain_damage, read_text
+from augmem.lang.vocabulary import read_text
 
 log = logging.getLogger(__name__)
 
@@ -128,10 +128,7 @@ def _write_lines(texts: Iterable[str], path: Path) -> None:
 
 
 def _copy_given(source: Path, target: Path) -> None:
-    if not source.is_file():
-        raise FileNotFoundError(f"language model {source}: no such file; name an ARPA file, or null to train one")
-    opener = gzip.open if source.suffix == ".gz" else open
-    with explain_damage(source), opener(source, "rb") as stream, target.open("wb") as copy:
+    with open_reader(source) as stream, target.open("wb") as copy:
         shutil.copyfileobj(stream, copy)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
-import zlib
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from augmem.lang.text import normalise_text
+from augmem.lang.text_files import lines
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ def word_counts(path: Path) -> Counter[str]:
 
 def is_list(path: Path) -> bool:
     """Lists of words tell themselves from text by their name."""
-    return path.name.removesuffix(".gz").endswith(".tsv")
+    return path.name.removesuffix(".gz").removesuffix(".xz").endswith(".tsv")
 
 
 def _read_counts(path: Path) -> Counter[str]:
@@ -62,28 +60,5 @@ def _read_counts(path: Path) -> Counter[str]:
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """Normalised non-empty lines of a text file (may be .gz)."""
+    """Normalised non-empty lines of a text file (plain, gzip or xz)."""
     return (text for text in map(normalise_text, lines(path)) if text)
-
-
-def lines(path: Path) -> Iterator[str]:
-    """Lines of a UTF-8 file (may be .gz); errors name the file, the line and the remedy."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; name an existing one or take it out of the recipe")
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 1
-    with explain_damage(path), opener(path, "rt", encoding="utf-8-sig") as stream:
-        try:
-            for number, line in enumerate(stream, start=1):  # noqa: B007 - told in the error below
-                yield line.rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 after line {number}: iconv -f latin1 -t utf-8") from error
-
-
-@contextmanager
-def explain_damage(path: Path) -> Iterator[None]:
-    """Have the errors of a gzip file that is cut short, broken or none at all name the file."""
-    try:
-        yield
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged gzip file ({error}); fetch it again") from error

@@ -1,0 +1,56 @@
+"""`augmem prune-lm`: a smaller model in a compressed file, and the pronunciations of its words."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import pytest
+
+from augmem.cli import main
+from augmem.errors import UserError
+from augmem.lang import read_model
+from augmem.lang.text_files import lines
+from tests.lang.test_backoff import arpa
+
+__all__ = ["arpa"]
+
+
+@pytest.fixture
+def prune_lm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    def run(*words: str | Path) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["augmem", "prune-lm", *map(str, words)])
+        status = main()
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return run
+
+
+def test_the_model_is_small_and_every_word_has_a_pronunciation(arpa: Path, tmp_path: Path, prune_lm) -> None:  # type: ignore[no-untyped-def]
+    text, small, lexicon = tmp_path / "text", tmp_path / "small.arpa.xz", tmp_path / "lexicon.txt.xz"
+    text.write_text("BREAD AND BUTTER\n")
+    status, output = prune_lm(
+        arpa, "--output", small, "--vocabulary", "15", "--max-ngrams", "40", "--decimals", "2",
+        "--lexicon", lexicon, "--lexicon-text", text,
+    )  # fmt: skip
+    model = read_model(small)
+    assert status == 0 and f"{model.counts[1]:,} 2-grams" in output
+    assert len(model.words) == 17 and sum(model.counts) <= 40
+    pronounced = {line.split()[0] for line in lines(lexicon)}
+    assert pronounced == {word for word in model.words if word[0] != "<"} | {"BREAD", "AND", "BUTTER"}
+
+
+def test_a_vocabulary_that_shares_no_word_is_refused(arpa: Path, tmp_path: Path, prune_lm) -> None:  # type: ignore[no-untyped-def]
+    words = tmp_path / "words.tsv"
+    words.write_text("ZEBRA\t3\n")
+    status, output = prune_lm(arpa, "--output", tmp_path / "out.arpa", "--vocabulary", words)
+    assert status == 1 and "words.tsv: the language model has none of its words" in output
+    assert not (tmp_path / "out.arpa").exists()
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "cut.arpa.xz"
+    path.write_bytes(lzma.compress(b"\n\\data\\\nngram 1=1\n" * 1000)[:-20])
+    with pytest.raises(UserError, match=r"cut\.arpa\.xz: damaged compressed file"):
+        read_model(path)
