@@ -10,6 +10,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from augmem.lang.text_files import lines
+
 log = logging.getLogger(__name__)
 
 Pronunciation = tuple[str, ...]
@@ -61,7 +63,7 @@ def read_lexicon(path: Path) -> Lexicon:
         raise FileNotFoundError(f"lexicon {path}: no such file; give the path of a WORD P1 P2 ... file")
     lexicon: Lexicon = {}
     unspellable: list[str] = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(lines(path), start=1):
         fields = line.split()
         if not fields or fields[0].startswith(";;;") or fields[0].upper() in SPECIAL_WORDS:
             continue
@@ -72,16 +74,6 @@ def read_lexicon(path: Path) -> Lexicon:
             lexicon[word].append(phones)
     _check_read(path, lexicon, unspellable)
     return lexicon
-
-
-def _lines(path: Path) -> list[str]:
-    """The file's lines; a ValueError names the first line that is not UTF-8."""
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}:{line}: not UTF-8; convert the file: iconv -f latin1 -t utf-8") from error
 
 
 def _entry(fields: Sequence[str], where: str) -> Entry:
