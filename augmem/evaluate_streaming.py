@@ -78,7 +78,7 @@ def stream_cut(package: Path, cut: Cut) -> tuple[str, ...]:
 def load_recognizer(package: Path) -> Recognizer:
     """Load the recognizer of this worker process, without endpoints: a cut is scored as one utterance."""
     torch.set_num_threads(1)
-    return Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
+    return Recognizer.load(package, RecognizerOptions.one_segment())
 
 
 def compare_with_offline(experiment: Experiment, part: str, streamed: Path) -> str:

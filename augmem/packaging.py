@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from augmem.decoding import FIRST_PASS, load_scales
+from augmem.decoding import FIRST_PASS, SearchConfig, load_scales
 from augmem.experiment import TUNED_FILE, Experiment
 from augmem.model import AcousticModel
 from augmem.scoring import provenance
-from augmem.streaming import write_package
+from augmem.streaming import PackageInfo, write_package
 
 LICENSE = """\
 The code that made this model is under the Apache License 2.0. The weights and graphs were trained on the speech and
@@ -16,21 +16,23 @@ text that README.md lists; their terms apply to redistribution.
 """
 
 
-def package_model(experiment: Experiment, output: Path) -> None:
+def package_model(experiment: Experiment, output: Path, search: SearchConfig | None = None) -> None:
     """Write the trained model of an experiment as one self-contained folder.
 
     Args:
         experiment: a trained and decoded experiment.
         output: the folder to write; an older package there is replaced.
+        search: search options; None selects those of the recipe.
 
     Raises:
         FileNotFoundError: the experiment has not been trained or decoded.
         UserError: `output` holds something other than a package.
     """
     scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
-    graph = experiment.graphs / "HLG.pt"
-    card = model_card(experiment)
-    write_package(output, experiment.model, experiment.lang, graph, scales, card, LICENSE, provenance())
+    info = PackageInfo(
+        scales, search or experiment.recipe.decoding.search, model_card(experiment), LICENSE, provenance()
+    )
+    write_package(output, experiment.model, experiment.lang, experiment.graphs / "HLG.pt", info)
 
 
 def model_card(experiment: Experiment) -> str:

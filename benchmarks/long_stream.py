@@ -1,7 +1,7 @@
-"""Does an hour cost per second what a minute does? `python -m benchmarks.long_stream --package MODEL --audio FILES...`
+"""Cost and memory of a long stream: `python -m benchmarks.long_stream --package MODEL --audio FILES...`
 
-Speaks the files one after another, again and again, into one stream, faster than real time, with the default rules for
-endpoints; every simulated minute prints what the last one cost and what is held in memory.
+Streams the files repeatedly, without pauses and faster than real time, with the default endpoint rules. Every few
+simulated minutes it prints the computing time per second of audio and the memory in use: neither should grow.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ PACKET = 0.1  # seconds
 
 
 def main() -> None:
-    """A line every few simulated minutes."""
+    """Stream and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="all of one sampling rate")
-    parser.add_argument("--minutes", type=int, default=60, help="simulated (%(default)s)")
-    parser.add_argument("--every", type=int, default=5, help="minutes a line (%(default)s)")
-    parser.add_argument("--search-beam", type=float, default=14.0)
-    parser.add_argument("--max-active", type=int, default=3000)
+    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="files of one sampling rate")
+    parser.add_argument("--minutes", type=int, default=60, help="simulated duration (%(default)s)")
+    parser.add_argument("--every", type=int, default=5, help="minutes per line (%(default)s)")
+    parser.add_argument("--search-beam", type=float, default=14.0, help="nats (%(default)s)")
+    parser.add_argument("--max-active", type=int, default=3000, help="graph states per frame (%(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    decoding = SearchConfig(search_beam=args.search_beam, max_active=args.max_active)
-    recogniser = Recognizer.load(args.package, RecognizerOptions(decoding=decoding))
-    stream, spoken, computing, segments, words, rows = recogniser.stream(), 0.0, 0.0, 0, 0, 1
-    print("| minute | computing, s per s | segments | words | held by the stream, KiB | resident memory, MiB |")
+    search = SearchConfig(search_beam=args.search_beam, max_active=args.max_active)
+    recognizer = Recognizer.load(args.package, RecognizerOptions(search))
+    stream, spoken, computing, segments, words, rows = recognizer.stream(), 0.0, 0.0, 0, 0, 1
+    print("| minute | computing, s per s | segments | words | size of the stream, KiB | resident memory, MiB |")
     print("|---|---|---|---|---|---|")
     for packet, rate in packets(args.audio):
         began = time.process_time()
         stream.accept_waveform(packet, rate)
-        recogniser.step([stream])
+        recognizer.step([stream])
         finals = [event for event in stream.events() if event.kind == "final"]
         computing += time.process_time() - began
         segments, words = segments + len(finals), words + sum(len(event.words) for event in finals)
@@ -50,7 +50,8 @@ def main() -> None:
         if spoken >= 60 * args.every * rows:
             cost = f"{computing / (60 * args.every):.3f}"
             print(
-                f"| {args.every * rows} | {cost} | {segments} | {words} | {held(stream)} | {resident()} |", flush=True
+                f"| {args.every * rows} | {cost} | {segments} | {words} | {stream_size(stream)} | {resident()} |",
+                flush=True,
             )
             computing, segments, words, rows = 0.0, 0, 0, rows + 1
             if rows > args.minutes / args.every:
@@ -58,21 +59,21 @@ def main() -> None:
 
 
 def packets(paths: Sequence[Path]) -> Iterator[tuple[np.ndarray, int]]:
-    """The files' first channels in packets, without end."""
+    """Yield packets of the files' first channels without end."""
     speech = [soundfile.read(path, dtype="int16", always_2d=True) for path in paths]
     for samples, rate in cycle(speech):
         size = int(PACKET * rate)
         yield from ((samples[begin : begin + size, 0], rate) for begin in range(0, len(samples), size))
 
 
-def held(stream: Stream) -> int:
-    """KiB of tensors: the encoder's state, frames that wait, and the scores of the segment that is being searched."""
-    tensors = [*stream.state.values(), stream.frames, stream.held, *stream.search.log_probs]
+def stream_size(stream: Stream) -> int:
+    """Return the size of a stream's tensors in KiB: encoder state, frames, and scores of the current segment."""
+    tensors = [*stream.encoder_state.values(), stream.frames, stream.scores, *stream.search.log_probs]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // 1024
 
 
 def resident() -> int:
-    """MiB of this process."""
+    """Return the resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20
 
 

@@ -1,8 +1,8 @@
-"""How late words come: `python -m benchmarks.streaming --exp EXP [EXP ...]`, dev utterances streamed in real order.
+"""Latency of live recognition on dev utterances: `python -m benchmarks.streaming --exp EXP [EXP ...]`.
 
-The clock is the audio's: a packet of a tenth of a second arrives when it has been spoken, and computing takes as long
-as it takes here. Word delay runs from a word's end in the forced alignment of the transcript to the partial (or final)
-result in which it first stands to stay; words that were not recognised have none.
+Time is simulated: a packet of 0.1 s arrives when its last sample has been spoken, and computation takes as long as it
+takes on this machine. The delay of a word is the time from its end in the forced alignment of the transcript to the
+first result that contains it and is not revised later; words that were not recognised have no delay.
 """
 
 from __future__ import annotations
@@ -33,7 +33,15 @@ NO_WORD = "*"
 
 @dataclass
 class Delays:
-    """Seconds, one value an utterance or a word."""
+    """Delays in seconds.
+
+    Attributes:
+        first_partial: from the beginning of each utterance to its first partial result.
+        words: of each recognised word.
+        final: from the end of each utterance to its final result.
+        audio: total duration of the audio.
+        computing: total computing time.
+    """
 
     first_partial: list[float] = field(default_factory=list)
     words: list[float] = field(default_factory=list)
@@ -43,11 +51,11 @@ class Delays:
 
 
 def main() -> None:
-    """Stream some of each experiment's dev parts and print a line of the table."""
+    """Stream utterances of the dev parts and print one line per experiment."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp", type=Path, required=True, nargs="+")
-    parser.add_argument("--every", type=int, default=6, help="take every N-th utterance (%(default)s)")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--every", type=int, default=6, help="stream every N-th utterance (%(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="number of threads (%(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(f"median (95th percentile), seconds; {args.threads} thread(s)\n")
@@ -58,24 +66,24 @@ def main() -> None:
 
 
 def row(exp: Path, every: int) -> str:
-    """One experiment's line."""
+    """Return the line of one experiment."""
     experiment, delays = Experiment.load(exp), Delays()
     with tempfile.TemporaryDirectory() as folder:
         package_model(experiment, Path(folder) / "package")
-        recogniser = Recognizer.load(Path(folder) / "package", RecognizerOptions(rules=(), max_segment=float("inf")))
+        recognizer = Recognizer.load(Path(folder) / "package", RecognizerOptions.one_segment())
     for number, (samples, rate, aligned) in enumerate(aligned_utterances(exp, experiment.parts.dev, every)):
         if number == 0:
-            stream_once(recogniser, samples, rate, aligned, Delays())  # warm-up
-        stream_once(recogniser, samples, rate, aligned, delays)
+            stream_once(recognizer, samples, rate, aligned, Delays())  # warm-up
+        stream_once(recognizer, samples, rate, aligned, delays)
     encoder = experiment.recipe.encoder
     contexts = f"{encoder.left_context:g} / {encoder.centre:g} / {encoder.right_context:g}"
-    figures = [both(values) for values in (delays.first_partial, delays.words, delays.final)]
-    latency = f"{recogniser.latency:.2f}"
+    figures = [format_percentiles(values) for values in (delays.first_partial, delays.words, delays.final)]
+    latency = f"{recognizer.latency:.2f}"
     return f"| {' | '.join([exp.name, contexts, latency, f'{delays.computing / delays.audio:.3f}', *figures])} |"
 
 
 def aligned_utterances(exp: Path, parts: Sequence[str], every: int) -> Iterator[tuple[np.ndarray, int, list[Timed]]]:
-    """Samples, Hz and aligned words of every N-th utterance whose transcript can be aligned."""
+    """Yield samples, sample rate and aligned words of every N-th utterance whose transcript can be aligned."""
     for part in parts:
         cuts = {cut.id: cut for cut in load_cuts(Experiment.load(exp).features, [part], in_memory=False)}
         aligner, tasks = part_of(exp, part)
@@ -88,21 +96,21 @@ def aligned_utterances(exp: Path, parts: Sequence[str], every: int) -> Iterator[
             yield cut.load_audio()[0].astype("float32"), cut.sampling_rate, words
 
 
-def stream_once(recogniser: Recognizer, samples: np.ndarray, rate: int, aligned: list[Timed], delays: Delays) -> None:
-    """One utterance; what its clock shows goes to `delays`."""
-    stream, clock, seen, size = recogniser.stream(), 0.0, [], int(rate * PACKET)
+def stream_once(recognizer: Recognizer, samples: np.ndarray, rate: int, aligned: list[Timed], delays: Delays) -> None:
+    """Stream one utterance and add its delays to `delays`."""
+    stream, clock, seen, size = recognizer.stream(), 0.0, [], int(rate * PACKET)
     for begin in range(0, len(samples), size):
         packet = samples[begin : begin + size]
         spoken = (begin + len(packet)) / rate
         started = time.perf_counter()
         stream.accept_waveform(packet, rate)
-        recogniser.step([stream])
+        recognizer.step([stream])
         taken = time.perf_counter() - started
         clock = max(clock, spoken) + taken
         delays.computing += taken
         seen += [(clock, event) for event in stream.events()]
     started = time.perf_counter()
-    recogniser.finish([stream])
+    recognizer.finish([stream])
     taken = time.perf_counter() - started
     clock, delays.computing = clock + taken, delays.computing + taken
     seen += [(clock, event) for event in stream.events()]
@@ -114,18 +122,19 @@ def stream_once(recogniser: Recognizer, samples: np.ndarray, rate: int, aligned:
 
 
 def word_delays(seen: Sequence[tuple[float, Event]], aligned: Sequence[Timed]) -> list[float]:
-    """For each word of the transcript that was recognised, how long after its end it stood, to stay."""
+    """Return the delay of each word of the transcript that was recognised."""
     final = [word.text for word in seen[-1][1].words] if seen else []
-    delays, ours, theirs = [], 0, 0
-    for said, heard in kaldialign.align([word.symbol for word in aligned], final, NO_WORD):
-        if said == heard:
-            delays.append(standing_since(seen, final, ours) - aligned[theirs].end)
-        theirs, ours = theirs + (said != NO_WORD), ours + (heard != NO_WORD)
+    delays, recognised, spoken = [], 0, 0
+    for reference, hypothesis in kaldialign.align([word.symbol for word in aligned], final, NO_WORD):
+        if reference == hypothesis:
+            delays.append(stable_since(seen, final, recognised) - aligned[spoken].end)
+        spoken += reference != NO_WORD
+        recognised += hypothesis != NO_WORD
     return delays
 
 
-def standing_since(seen: Sequence[tuple[float, Event]], final: Sequence[str], place: int) -> float:
-    """When the words up to `place` first stood as the final result has them, to stay."""
+def stable_since(seen: Sequence[tuple[float, Event]], final: Sequence[str], place: int) -> float:
+    """Return the time from which on all results begin with the first `place` + 1 words of the final result."""
     since = seen[-1][0]
     for at, event in reversed(seen):
         if [word.text for word in event.words[: place + 1]] != final[: place + 1]:
@@ -134,8 +143,8 @@ def standing_since(seen: Sequence[tuple[float, Event]], final: Sequence[str], pl
     return since
 
 
-def both(values: Sequence[float]) -> str:
-    """Median and 95th percentile."""
+def format_percentiles(values: Sequence[float]) -> str:
+    """Format median and 95th percentile."""
     if not values:
         return "-"
     return f"{statistics.median(values):.2f} ({np.percentile(values, 95):.2f})"

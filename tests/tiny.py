@@ -1,7 +1,8 @@
-"""A lang of two words and its graphs, made by the real stages in a second, for tests that need a whole system."""
+"""A lang folder with two words, its graphs and a random model, for tests that need a whole system."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from augmem.features import FeatureConfig
 from augmem.graph import GraphConfig, prepare_graphs
 from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
 from augmem.model import AcousticModel, ModelDescription
-from augmem.streaming import write_package
+from augmem.streaming import PackageInfo, write_package
 
 RATE = 16000
 ENCODER = EncoderConfig(
@@ -25,7 +26,7 @@ TEXTS = ["ONE TWO", "TWO ONE ONE", "TWO", "ONE"]
 
 
 def make_lang_and_graphs(root: Path) -> tuple[Path, Path]:
-    """The lang folder and the graph folder."""
+    """Run the lang, lm and graphs stages; return the lang folder and the graph folder."""
     (root / "lexicon.txt").write_text("<UNK> SPN\n!SIL SIL\nONE W AH N\nTWO T UW\n")
     prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
     prepare_language_models(LmConfig(), TEXTS, {"dev": TEXTS}, root / "lang", root / "lm")
@@ -34,7 +35,7 @@ def make_lang_and_graphs(root: Path) -> tuple[Path, Path]:
 
 
 def make_package(root: Path) -> Path:
-    """A packaged random model, whose output is sharp enough for words to come and go."""
+    """Package a random model; its output weights are multiplied by 20, so that it recognises words."""
     lang, graphs = make_lang_and_graphs(root)
     units, features = Lang.load(lang), FeatureConfig()
     description = ModelDescription(
@@ -45,12 +46,25 @@ def make_package(root: Path) -> Path:
     model = AcousticModel(description)
     model.output.weight.data *= 20
     model.save(root / "model.pt")
-    write_package(root / "out", root / "model.pt", lang, graphs / "HLG.pt", Scales(1.0, 0.0), "card", "licence", {})
+    write_package(root / "out", root / "model.pt", lang, graphs / "HLG.pt", PackageInfo(Scales(1.0, 0.0)))
     return root / "out"
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
-    """Noise at 16 kHz whose loudness changes every now and then."""
+    """Noise at 16 kHz whose loudness changes every 0.1 s."""
     random = np.random.default_rng(seed)
     loudness = np.repeat(random.uniform(0.001, 0.5, int(seconds * 10) + 1), RATE // 10)[: int(seconds * RATE)]
     return (loudness * random.normal(size=len(loudness)).clip(-2, 2) / 2).astype(np.float32)
+
+
+def white_noise(length: int) -> np.ndarray:
+    """Noise of constant loudness, (length,)."""
+    return np.random.default_rng(length).uniform(-0.5, 0.5, length).astype(np.float32)
+
+
+def split_packets(samples: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
+    """Split samples into packets of these sizes, used in turn."""
+    if not len(samples):
+        return []
+    ends = np.cumsum([sizes[n % len(sizes)] for n in range(len(samples) // min(sizes) + 1)])
+    return [packet for packet in np.split(samples, ends[ends < len(samples)]) if len(packet)]

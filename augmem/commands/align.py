@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from augmem.decoding import Aligner, Alignment, Timed
     from augmem.experiment import Experiment
     from augmem.scoring import TimedWord
-    from augmem.streaming.package import Package
+    from augmem.streaming import Package
 
 
 class Task(NamedTuple):
@@ -90,7 +90,7 @@ def given(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[Task]]:
     """Audio files and their transcripts, by a packaged model."""
     from augmem.decoding import Aligner
     from augmem.files import demand_distinct_names
-    from augmem.streaming.package import open_package
+    from augmem.streaming import open_package
 
     demand_distinct_names(arguments.files)
     package = open_package(arguments.package)

@@ -1,22 +1,26 @@
-"""Make one folder of a trained model, for `augmem transcribe` and for programs: weights, lang, graph, model card."""
+"""Package a trained model as one folder, for `augmem transcribe`, `augmem serve` and programs."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from augmem.commands.options import add_search_options, change_search
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, and where to."""
-    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder")
-    parser.add_argument("--output", type=Path, required=True, help="the package's folder")
+    """Add the options of this command."""
+    parser.add_argument("--exp", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the package")
+    add_search_options(parser, "the recipe's section `decoding`")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the package; print where it lies."""
+    """Write the package."""
     from augmem.experiment import Experiment
     from augmem.packaging import package_model
 
-    package_model(Experiment.load(arguments.exp), arguments.output)
+    experiment = Experiment.load(arguments.exp)
+    package_model(experiment, arguments.output, change_search(arguments, experiment.recipe.decoding.search))
     print(f"wrote {arguments.output}")
     return 0

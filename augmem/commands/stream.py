@@ -1,4 +1,4 @@
-"""Score live recognition: stream the held-out parts from their audio, compare with offline decoding, report both."""
+"""Score live recognition: stream the dev and test parts from their audio and compare with offline decoding."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which experiment."""
-    parser.add_argument("--exp", type=Path, required=True, help="the experiment's folder; it has been decoded")
-    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="worker processes (%(default)s)")
+    """Add the options of this command."""
+    parser.add_argument("--exp", type=Path, required=True, help="folder of a decoded experiment")
+    parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="number of worker processes (%(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Stream, score, compare."""
+    """Stream, score, compare and update the report."""
     from augmem.evaluate_streaming import evaluate_streaming
     from augmem.experiment import Experiment
     from augmem.stages import report

@@ -1,4 +1,4 @@
-"""Write down what is said in audio files, on standard input, or into the microphone, while it is being said."""
+"""Transcribe audio files, standard input or the microphone with a packaged model, live."""
 
 from __future__ import annotations
 
@@ -14,36 +14,69 @@ from threading import Event as Flag
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from augmem.commands.options import add_search_options, change_search
+from augmem.errors import UserError
 from augmem.files import demand_distinct_names
 
 if TYPE_CHECKING:
-    from augmem.streaming import Event, Recognizer
+    import numpy as np
+
+    from augmem.streaming import Event, Recognizer, Stream
+
+    Packet = tuple[np.ndarray, int]  # samples (n,) of one channel, sample rate in Hz
 
 FORMATS = ("text", "json", "ctm", "srt", "vtt")
-_PACKET = 0.1  # seconds
+MICROPHONE = "microphone"  # name of its results
+MICROPHONE_RATE = 16000  # Hz
+PACKET = 0.1  # seconds
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, what to hear, and how to write it down."""
+    """Add the options of this command."""
     parser.add_argument(
-        "files", nargs="*", metavar="FILE", help="wav, flac, mp3, ogg, opus; - for one of them on stdin"
+        "files", nargs="*", metavar="FILE", help="audio file (wav, flac, mp3, ogg, opus); - reads one from stdin"
     )
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
-    parser.add_argument("--microphone", action="store_true", help="listen until interrupted")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="%(default)s")
-    parser.add_argument("--output", type=Path, help="file to write (standard output)")
-    parser.add_argument("--one-segment", action="store_true", help="no endpoints: a file is one segment")
-    parser.add_argument("--compare-offline", action="store_true", help="decode whole files too; say what differs")
+    parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="output format (%(default)s)")
+    parser.add_argument("--output", type=Path, help="output file (standard output)")
+    parser.add_argument("--one-segment", action="store_true", help="detect no endpoints: a file is one segment")
+    parser.add_argument(
+        "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
+    )
+    add_search_options(parser, "the values in the package")
 
 
-def check(arguments: argparse.Namespace) -> None:
-    """Say what is wrong before a model is loaded, and before other files are decoded in vain."""
+def run(arguments: argparse.Namespace) -> int:
+    """Transcribe; return 1 if --compare-offline finds a difference."""
+    check_options(arguments)
+    if arguments.microphone:
+        import_sounddevice()  # before the model is loaded
+    recognizer = load_recognizer(arguments)
+    results, comparisons = [], []
+    for name in arguments.files or [MICROPHONE]:
+        audio = list(read_packets(name)) if arguments.compare_offline else read_packets(name)
+        events = transcribe(recognizer, name, audio)
+        results.append((name, events))
+        if isinstance(audio, list):
+            comparisons.append(agrees_with_offline(recognizer, name, audio, events))
+    write_results(arguments, results)
+    return 0 if all(comparisons) else 1
+
+
+def check_options(arguments: argparse.Namespace) -> None:
+    """Check options and files before a model is loaded.
+
+    Raises:
+        UserError: options that do not go together, or results that would have one name.
+        FileNotFoundError: an audio file does not exist.
+    """
     if bool(arguments.files) == arguments.microphone:
-        raise ValueError("name audio files, or --microphone")
+        raise UserError("give either audio files or --microphone")
     if arguments.microphone and arguments.compare_offline:
-        raise ValueError("--compare-offline wants files: what the microphone hears is not kept")
+        raise UserError("--compare-offline requires audio files; microphone audio is not stored")
     if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
-        raise ValueError(f"subtitles are of one file; name one, not {len(arguments.files)}")
+        raise UserError(f"--format {arguments.format} takes one file, not {len(arguments.files)}")
     for name in arguments.files:
         if name != "-" and not Path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file")
@@ -51,147 +84,147 @@ def check(arguments: argparse.Namespace) -> None:
         demand_distinct_names(map(Path, arguments.files))
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Transcribe; 1 if offline decoding differs."""
-    check(arguments)
-    if arguments.microphone:
-        portaudio()
-    from augmem.streaming import Recognizer, RecognizerOptions  # takes seconds, which a wrong option need not wait for
-    from augmem.streaming.formats import write_events
+def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
+    """Load the packaged model."""
+    from augmem.streaming import Recognizer, RecognizerOptions, read_search
 
-    alone = arguments.one_segment or arguments.compare_offline
-    options = RecognizerOptions(rules=(), max_segment=float("inf")) if alone else RecognizerOptions()
-    recogniser = Recognizer.load(arguments.package, options)
-    results, offline = [], []
-    for name in arguments.files or ["microphone"]:
-        heard: list[Any] | None = [] if arguments.compare_offline else None
-        results.append((name, listen(recogniser, name, heard)))
-        if heard is not None:
-            offline.append(whole(recogniser, heard))
-    text = write_events(arguments.format, results)
-    if arguments.output:
-        from augmem.files import write_text
-
-        write_text(arguments.output, text)
-    else:
-        print(text, end="")
-    return compare(results, offline)
+    search = change_search(arguments, read_search(arguments.package))
+    one_segment = arguments.one_segment or arguments.compare_offline
+    options = RecognizerOptions.one_segment(search) if one_segment else RecognizerOptions(search)
+    return Recognizer.load(arguments.package, options)
 
 
-def listen(recogniser: Recognizer, name: str, keep: list[Any] | None = None) -> list[Event]:
-    """All final events of one source, whose packets go to `keep`; a terminal shows the partial ones."""
-    stream, found = recogniser.stream(), []
+def transcribe(recognizer: Recognizer, name: str, packets: Iterator[Packet] | list[Packet]) -> list[Event]:
+    """Return the final events of one audio input; show results on a terminal as they come.
 
-    def hear() -> None:
-        while recogniser.step([stream]):
-            pass
-        for event in stream.events():
-            if event.kind == "final":
-                found.append(event)
-            if sys.stderr.isatty():
-                show(event)
-
-    for samples, rate in packets(name):
-        if keep is not None:
-            keep.append((samples, rate))
+    Raises:
+        UserError: invalid samples.
+    """
+    stream, finals = recognizer.stream(), []
+    for samples, sample_rate in packets:
         try:
-            stream.accept_waveform(samples, rate)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        hear()
+            stream.accept_waveform(samples, sample_rate)
+        except UserError as error:
+            raise UserError(f"{name}: {error}") from error
+        finals += advance(recognizer, stream)
     stream.finish()
-    hear()
-    return found
+    return finals + advance(recognizer, stream)
+
+
+def advance(recognizer: Recognizer, stream: Stream) -> list[Event]:
+    """Recognise the audio so far, show the events and return the final ones."""
+    while recognizer.step([stream]):
+        pass
+    events = stream.events()
+    if sys.stderr.isatty():
+        for event in events:
+            show(event)
+    return [event for event in events if event.kind == "final"]
 
 
 def show(event: Event) -> None:
-    """Live text: a partial result on one line, as much of its end as fits; a final one whole, to stay."""
+    """Show an event on the terminal: a partial result in place, shortened to one line, a final one on its own line."""
     final = event.kind == "final"
     text = event.text if final else event.text[1 - shutil.get_terminal_size().columns :]
     if text or not final:
         print(f"\r\033[K{text}", end="\n" if final else "", file=sys.stderr, flush=True)
 
 
-def packets(name: str) -> Iterator[tuple[Any, int]]:
-    """The source in packets of a tenth of a second: (samples of one channel, Hz).
+def write_results(arguments: argparse.Namespace, results: list[tuple[str, list[Event]]]) -> None:
+    """Write all results to the output file, or print them."""
+    from augmem.files import write_text
+    from augmem.streaming import format_events
+
+    text = format_events(arguments.format, results)
+    if arguments.output:
+        write_text(arguments.output, text)
+    else:
+        print(text, end="")
+
+
+def agrees_with_offline(recognizer: Recognizer, name: str, packets: list[Packet], events: list[Event]) -> bool:
+    """Decode a whole file offline, report whether its text equals that of the events, and return it."""
+    import numpy as np
+
+    samples = np.concatenate([samples for samples, _ in packets]) if packets else np.zeros(0, np.float32)
+    offline = recognizer.transcribe_offline(samples, packets[0][1]) if packets else ""
+    streamed = " ".join(event.text for event in events if event.text)
+    print(f"{name}: streaming and offline {'agree' if offline == streamed else 'differ'}", file=sys.stderr)
+    if offline != streamed:
+        print(f"  streaming: {streamed}\n  offline:   {offline}", file=sys.stderr)
+    return offline == streamed
+
+
+def read_packets(name: str) -> Iterator[Packet]:
+    """Yield an audio input in packets of 0.1 s, channels averaged."""
+    return read_microphone() if name == MICROPHONE else read_file(name)
+
+
+def read_file(name: str) -> Iterator[Packet]:
+    """Yield an audio file in packets; "-" is standard input.
 
     Raises:
-        ValueError: not audio, or no microphone to be had.
+        UserError: not an audio file.
     """
-    if name == "microphone":
-        yield from microphone()
-        return
+    import io
+
     import soundfile
 
-    source: Any = name
-    if name == "-":
-        import io
-
-        source = io.BytesIO(sys.stdin.buffer.read())
+    source: Any = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name
     try:
         with soundfile.SoundFile(source) as audio:
-            for block in audio.blocks(int(audio.samplerate * _PACKET), dtype="float32", always_2d=True):
+            for block in audio.blocks(int(audio.samplerate * PACKET), dtype="float32", always_2d=True):
                 yield block.mean(axis=1), audio.samplerate
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{name}: not audio that can be read ({error}); convert it to WAV or FLAC") from error
+        raise UserError(f"{name}: cannot be read as audio ({error}); convert it to WAV or FLAC") from error
 
 
-def portaudio() -> ModuleType:
-    """The library that reads the microphone.
+def import_sounddevice() -> ModuleType:
+    """Import the library that reads the microphone.
 
     Raises:
-        ValueError: it is not there.
+        UserError: it, or PortAudio, is not installed.
     """
     try:
         import sounddevice
     except ImportError as error:
-        raise ValueError(f"no microphone: {error}; pip install sounddevice") from error
+        raise UserError(f"no microphone: {error}; pip install sounddevice") from error
     except OSError as error:
-        raise ValueError(f"no microphone: {error}; apt-get install libportaudio2") from error
+        raise UserError(f"no microphone: {error}; apt-get install libportaudio2") from error
     return sounddevice
 
 
-def microphone() -> Iterator[tuple[Any, int]]:
-    """The default microphone until Ctrl-C; what is heard while a packet is recognised waits in a queue."""
-    sounddevice, rate, interrupted = portaudio(), 16000, Flag()
-    heard: SimpleQueue[Any] = SimpleQueue()
+def read_microphone() -> Iterator[Packet]:
+    """Yield packets of the default microphone until Ctrl-C; audio that arrives during recognition is queued.
 
-    def take(block: Any, frames: int, time: Any, status: Any) -> None:
-        heard.put(block[:, 0].copy())
+    Raises:
+        UserError: the microphone cannot be read.
+    """
+    sounddevice, interrupted = import_sounddevice(), Flag()
+    queue: SimpleQueue[np.ndarray] = SimpleQueue()
+
+    def receive(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
+        queue.put(block[:, 0].copy())  # PortAudio uses the buffer again
         if status:
             print(f"microphone: {status}: some audio was lost", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # what has been heard is still written down
+    handler = signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # results so far are still written
     try:
-        with sounddevice.InputStream(rate, int(rate * _PACKET), channels=1, dtype="float32", callback=take):
-            print("listening; Ctrl-C ends it", file=sys.stderr)
-            while not interrupted.is_set():
-                with suppress(Empty):
-                    yield heard.get(timeout=_PACKET), rate
-        while not heard.empty():
-            yield heard.get(), rate
+        size = int(MICROPHONE_RATE * PACKET)
+        with sounddevice.InputStream(MICROPHONE_RATE, size, channels=1, dtype="float32", callback=receive):
+            print("recording; Ctrl-C stops it", file=sys.stderr)
+            yield from queued_packets(queue, interrupted)
     except sounddevice.PortAudioError as error:
-        lists = f"{sys.executable} -m sounddevice lists what there is"
-        raise ValueError(f"the microphone cannot be read: {error}; {lists}") from error
+        command = f"{sys.executable} -m sounddevice"
+        raise UserError(f"the microphone cannot be read: {error}; {command} lists the devices") from error
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)
 
 
-def whole(recogniser: Recognizer, heard: list[Any]) -> str:
-    """What offline decoding makes of these packets."""
-    import numpy as np
-
-    return recogniser.offline(np.concatenate([samples for samples, _ in heard]), heard[0][1]) if heard else ""
-
-
-def compare(results: list[tuple[str, list[Event]]], decoded: list[str]) -> int:
-    """Say where offline decoding of a whole file gave other words; 1 if it did anywhere."""
-    different = 0
-    for (name, events), offline in zip(results, decoded, strict=False):  # none, if there is nothing to compare with
-        streamed = " ".join(event.text for event in events if event.text)
-        same = offline == streamed
-        different += not same
-        print(f"{name}: streaming and offline {'agree' if same else 'differ'}", file=sys.stderr)
-        if not same:
-            print(f"  streaming: {streamed}\n  offline:   {offline}", file=sys.stderr)
-    return int(different > 0)
+def queued_packets(queue: SimpleQueue[np.ndarray], interrupted: Flag) -> Iterator[Packet]:
+    """Yield the packets of a queue until `interrupted` is set, then those that are left."""
+    while not interrupted.is_set():
+        with suppress(Empty):
+            yield queue.get(timeout=PACKET), MICROPHONE_RATE
+    while not queue.empty():
+        yield queue.get(), MICROPHONE_RATE

@@ -21,7 +21,8 @@ class ServerConfig:
         max_buffered: seconds of a stream's audio that may wait for decoding; the server reads no more until then.
         max_unread: number of results a client may leave unread while it sends audio; more close its connection.
         idle: idle timeout in seconds: a connection without messages for so long is closed.
-        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; none accepts all clients.
+        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; none accepts all
+            clients. `augmem serve` reads it from $AUGMEM_TOKEN unless it is given.
         certificate: PEM file with the TLS certificate; none disables TLS.
         key: PEM file with the certificate's private key.
     """

@@ -82,7 +82,7 @@ class StreamScheduler:
 
     def _priority(self, number: int) -> tuple[bool, float]:
         scheduled = self.streams[number]
-        return not scheduled.stream.finishing, -scheduled.pending
+        return not scheduled.stream.is_finishing, -scheduled.pending
 
     def _report(self, number: int) -> None:
         scheduled = self.streams[number]

@@ -1,10 +1,12 @@
-"""Live recognition: online features, the encoder step by step, a lattice that grows, and streams around them."""
+"""Live recognition: online features, encoder and search of many streams, results as events."""
 
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
-from augmem.streaming.package import open_package, write_package
-from augmem.streaming.recogniser import Recognizer, RecognizerOptions
+from augmem.streaming.formats import format_events
+from augmem.streaming.options import RecognizerOptions
+from augmem.streaming.package import Package, PackageInfo, open_package, read_search, write_package
+from augmem.streaming.recognizer import Recognizer
 from augmem.streaming.resampling import Resampler
 from augmem.streaming.stream import Stream
 
@@ -13,11 +15,15 @@ __all__ = [
     "EndpointRule",
     "Event",
     "OnlineFeatures",
+    "Package",
+    "PackageInfo",
     "Recognizer",
     "RecognizerOptions",
     "Resampler",
     "Stream",
     "Word",
+    "format_events",
     "open_package",
+    "read_search",
     "write_package",
 ]

@@ -1,20 +1,28 @@
-"""When an utterance is over: Kaldi's rules, as data, in seconds."""
+"""Endpoints and cuts: when a segment ends, and where a segment that is too long is divided."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from augmem.decoding.lattice import backward_best, forward_best
+from augmem.decoding.online import Growing
+
+MIN_PAUSE = 4  # encoder frames of silence at either end of a segment that cannot be part of a word
 
 
 @dataclass(frozen=True)
 class EndpointRule:
-    """An utterance ends if all of this holds.
+    """One endpoint rule in Kaldi's form; it applies if all of its conditions hold.
 
     Args:
-        after_words: something has been said.
-        trailing_silence: at least so many seconds without a sound at the end.
-        relative_cost: the best complete hypothesis is worse than the best of any kind by at most so many nats.
-        length: at least so many seconds since the segment began.
+        after_words: requires that the segment has words.
+        trailing_silence: minimum silence at the end of the segment, in seconds.
+        relative_cost: maximum difference between the best path and the best complete path, in nats.
+        length: minimum duration of the segment, in seconds.
     """
 
     after_words: bool = True
@@ -22,8 +30,8 @@ class EndpointRule:
     relative_cost: float = float("inf")
     length: float = 0.0
 
-    def holds(self, words: bool, silence: float, cost: float, length: float) -> bool:
-        """Whether a segment with these measures is over."""
+    def applies(self, words: bool, silence: float, cost: float, length: float) -> bool:
+        """Return whether a segment with these properties ends."""
         return (
             (words or not self.after_words)
             and silence >= self.trailing_silence
@@ -32,7 +40,7 @@ class EndpointRule:
         )
 
 
-# The defaults of Kaldi's online2 decoders.
+# The defaults of Kaldi's online2 decoders (OnlineEndpointConfig).
 KALDI_RULES = (
     EndpointRule(after_words=False, trailing_silence=5.0),
     EndpointRule(trailing_silence=0.5, relative_cost=2.0),
@@ -41,6 +49,51 @@ KALDI_RULES = (
 )
 
 
-def endpoint(rules: Sequence[EndpointRule], words: bool, silence: float, cost: float, length: float) -> bool:
-    """Whether any rule says that the segment is over."""
-    return any(rule.holds(words, silence, cost, length) for rule in rules)
+def is_endpoint(rules: Sequence[EndpointRule], words: bool, silence: float, cost: float, length: float) -> bool:
+    """Return whether any rule ends the segment.
+
+    Args:
+        rules: endpoint rules.
+        words: whether the segment has words.
+        silence: trailing silence in seconds.
+        cost: relative cost in nats, see `relative_cost`.
+        length: duration of the segment in seconds.
+    """
+    return any(rule.applies(words, silence, cost, length) for rule in rules)
+
+
+def relative_cost(growing: Growing) -> float:
+    """Return by how many nats the best complete path scores less than the best path; inf if none is complete."""
+    lattice = growing.lattice
+    complete = np.flatnonzero(growing.complete)
+    if len(complete) == 0:
+        return float("inf")
+    best = backward_best(lattice)[0]
+    best_complete = (forward_best(lattice)[lattice.source[complete]] + lattice.scores[complete]).max()
+    return float(best - best_complete)
+
+
+def cut_position(spoken: Sequence[tuple[int, int]], num_frames: int) -> int:
+    """Return the frame at which to cut a segment: the middle of its longest pause.
+
+    Pauses in the second half are preferred. Pauses in the first eighth are ignored, since the rest would have to be cut
+    again at once. Without any pause, the segment is cut at its end.
+
+    Args:
+        spoken: first frame and end of each word, see `augmem.decoding.times.spoken_frames`.
+        num_frames: number of frames of the segment.
+    """
+    pauses = [pause for pause in find_pauses(spoken, num_frames) if sum(pause) >= num_frames // 4]
+    late = [(begin, end) for begin, end in pauses if end >= num_frames // 2]
+    begin, end = max(late or pauses, key=lambda pause: pause[1] - pause[0], default=(num_frames, num_frames))
+    return (begin + end + 1) // 2
+
+
+def find_pauses(spoken: Sequence[tuple[int, int]], num_frames: int) -> list[tuple[int, int]]:
+    """Return first frame and end of the pauses between words, and of silence at either end that is long enough."""
+    pauses = [(before[1], after[0]) for before, after in pairwise(spoken)]
+    if spoken and spoken[0][0] >= MIN_PAUSE:
+        pauses.insert(0, (0, spoken[0][0]))
+    if spoken and num_frames - spoken[-1][1] >= MIN_PAUSE:
+        pauses.append((spoken[-1][1], num_frames))
+    return pauses

@@ -1,4 +1,4 @@
-"""What a stream tells: words with their times and confidences, for the time being or for good."""
+"""Results of a stream: words with times and confidences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Word:
-    """A word, its time in seconds since the stream began, and the probability that it is right."""
+    """A recognised word.
+
+    Args:
+        text: the word.
+        start: begin in seconds from the start of the stream.
+        end: end in seconds from the start of the stream.
+        confidence: probability that the word is correct.
+    """
 
     text: str
     start: float
@@ -19,11 +26,17 @@ class Word:
 
 @dataclass(frozen=True)
 class Event:
-    """What is known of a segment: for the time being ("partial"), or for good ("final").
+    """A partial or final result of one segment.
 
     Args:
+        kind: "partial" (may change) or "final".
         segment: number of the segment in its stream, from 0.
-        end: seconds of the stream that this is about, from its beginning.
+        words: recognised words.
+        end: seconds of the stream that have been recognised.
+
+    Example:
+        >>> Event("final", 0, (Word("GOOD", 0.2, 0.5, 0.9), Word("DAY", 0.6, 1.0, 0.8)), 1.2).text
+        'GOOD DAY'
     """
 
     kind: Literal["partial", "final"]
@@ -33,9 +46,9 @@ class Event:
 
     @property
     def text(self) -> str:
-        """The words, with blanks between."""
+        """The words, separated by blanks."""
         return " ".join(word.text for word in self.words)
 
     def to_json(self) -> str:
-        """One line: kind, segment, text, end and words."""
+        """Return one line of JSON: text, kind, segment, words, end."""
         return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)

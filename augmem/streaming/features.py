@@ -1,4 +1,4 @@
-"""Features of a stream: the same as over the whole recording, whatever its packets and its sampling rate."""
+"""Features of a stream, equal to those of the whole recording for any packet sizes and any sample rate."""
 
 from __future__ import annotations
 
@@ -12,59 +12,64 @@ from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.resampling import Resampler, Samples
 
-_INT16 = 32768.0
-_LOUDEST = 100.0  # 40 dB above full scale: no sound, but whole numbers written as floats
+_INT16_SCALE = 32768.0
+_MAX_SAMPLE = 100.0  # 40 dB above full scale: larger values are int16 samples converted to floats without scaling
 
 
 class OnlineFeatures:
     """Log-mel features of one stream.
 
-    The last frames appear at `finish`: with `snip_edges` off a window may reach beyond the end.
+    The last frames are complete only after `finish`: without `snip_edges` a window may extend beyond the end.
+
+    Args:
+        config: feature options of the model.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
         self.config = config
         self.fbank = knf.OnlineFbank(fbank_options(config))
         self.resampler: Resampler | None = None
-        self.rate = 0
-        self.read = 0
+        self.sample_rate = 0
+        self.taken = 0
 
-    def accept(self, samples: NDArray[np.int16] | Samples, rate: int) -> None:
-        """Take a packet (n,): int16, or floats in [-1, 1].
+    def accept(self, samples: NDArray[np.int16] | Samples, sample_rate: int) -> None:
+        """Add a packet (n,) of int16 samples, or of float32 samples in [-1, 1].
 
         Raises:
-            UserError: not one channel of such samples, not finite, or another rate than before.
+            UserError: invalid samples, or another sample rate than before.
         """
-        packet = as_floats(samples)
+        packet = to_float32(samples)
         if self.resampler is None:
-            self.resampler, self.rate = Resampler(rate, self.config.sampling_rate), rate
-        if rate != self.rate:
-            raise UserError(f"this stream began with {self.rate} Hz, now a packet has {rate} Hz: begin a new stream")
-        self._feed(self.resampler(packet))
+            self.resampler, self.sample_rate = Resampler(sample_rate, self.config.sampling_rate), sample_rate
+        if sample_rate != self.sample_rate:
+            raise UserError(
+                f"sample rate {sample_rate} Hz in a stream that began with {self.sample_rate} Hz: create a new stream"
+            )
+        self._add(self.resampler(packet))
 
     def finish(self) -> None:
-        """There is no more audio."""
+        """Mark the end of the audio."""
         if self.resampler is not None:
-            self._feed(self.resampler.finish())
+            self._add(self.resampler.finish())
         self.fbank.input_finished()
 
     def take(self) -> NDArray[np.float32]:
-        """The frames (T, F) that have become complete since the last call."""
+        """Return the frames (T, F) that have become complete since the last call."""
         ready = self.fbank.num_frames_ready
-        frames = np.zeros((ready - self.read, self.config.num_mel_bins), dtype=np.float32)
-        for row, number in zip(frames, range(self.read, ready), strict=True):
-            row[:] = self.fbank.get_frame(number)  # a view, which `pop` makes invalid
-        self.fbank.pop(ready - self.read)
-        self.read = ready
+        frames = np.zeros((ready - self.taken, self.config.num_mel_bins), dtype=np.float32)
+        for row, number in zip(frames, range(self.taken, ready), strict=True):
+            row[:] = self.fbank.get_frame(number)  # a view, which `pop` invalidates
+        self.fbank.pop(ready - self.taken)
+        self.taken = ready
         return frames
 
-    def _feed(self, samples: Samples) -> None:
+    def _add(self, samples: Samples) -> None:
         if len(samples):
             self.fbank.accept_waveform(self.config.sampling_rate, samples.tolist())
 
 
-def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
-    """Samples as float32 in [-1, 1].
+def to_float32(samples: NDArray[np.int16] | Samples) -> Samples:
+    """Convert samples (n,) to float32 in [-1, 1].
 
     Raises:
         UserError: another type or shape, or values that are not finite or far beyond [-1, 1].
@@ -72,20 +77,20 @@ def as_floats(samples: NDArray[np.int16] | Samples) -> Samples:
     given: NDArray[Any] = np.asarray(samples)
     if given.ndim != 1 or given.dtype not in (np.int16, np.float32):
         raise UserError(
-            f"samples of shape {given.shape} and type {given.dtype}: want one channel, int16 or float32 "
-            "(of bytes make them by numpy.frombuffer)"
+            f"samples of shape {given.shape} and type {given.dtype}: must be one channel, int16 or float32 "
+            "(convert bytes by numpy.frombuffer)"
         )
     if samples.dtype == np.int16:
-        return samples.astype(np.float32) / np.float32(_INT16)
+        return samples.astype(np.float32) / np.float32(_INT16_SCALE)
     if not np.isfinite(samples).all():
-        raise UserError("samples that are not finite numbers; check how they were converted")
-    if (loudest := np.abs(samples).max(initial=0.0)) > _LOUDEST:
-        raise UserError(f"a sample of {loudest:g}: floats must lie in [-1, 1]; divide int16 values by 32768")
+        raise UserError("samples are not finite numbers; check how they were converted")
+    if (largest := np.abs(samples).max(initial=0.0)) > _MAX_SAMPLE:
+        raise UserError(f"sample {largest:g}: float32 samples must be in [-1, 1]; divide int16 values by 32768")
     return samples.astype(np.float32, copy=False)
 
 
 def fbank_options(config: FeatureConfig) -> knf.FbankOptions:
-    """The same description that Lhotse's extractor is made from."""
+    """Return the options of kaldi-native-fbank that correspond to those of Lhotse's extractor."""
     options = knf.FbankOptions()
     options.frame_opts.samp_freq = config.sampling_rate
     options.frame_opts.frame_length_ms = 1000 * config.frame_length

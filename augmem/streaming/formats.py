@@ -1,4 +1,4 @@
-"""What was heard, written down: text, JSON lines, CTM, and subtitles."""
+"""Output formats of recognition: text, JSON lines, CTM, subtitles."""
 
 from __future__ import annotations
 
@@ -9,35 +9,49 @@ from pathlib import Path
 
 from augmem.streaming.events import Event
 
-Heard = Sequence[tuple[str, Sequence[Event]]]  # each source's name and final events
+Results = Sequence[tuple[str, Sequence[Event]]]  # name of each audio input, and its final events
 
 
-def write_events(kind: str, heard: Heard) -> str:
-    """All sources in one text of the format `kind`: text, json, ctm, srt or vtt."""
-    return {"text": as_text, "json": as_json, "ctm": as_ctm, "srt": as_srt, "vtt": as_vtt}[kind](heard)
+def format_events(name: str, results: Results) -> str:
+    """Format results.
+
+    Args:
+        name: text, json, ctm, srt or vtt.
+        results: name and final events of each audio input.
+
+    Example:
+        >>> from augmem.streaming import Event, Word
+        >>> format_events("text", [("a.wav", [Event("final", 0, (Word("GOOD", 0.2, 0.5, 0.9),), 1.2)])])
+        'GOOD\\n'
+    """
+    formats = {"text": format_text, "json": format_json, "ctm": format_ctm, "srt": format_srt, "vtt": format_vtt}
+    return formats[name](results)
 
 
-def as_text(heard: Heard) -> str:
-    """One segment a line; the sources' names stand before them if there are several."""
+def format_text(results: Results) -> str:
+    """Return one line per segment, after the name of the input if there are several."""
     lines = []
-    for name, events in heard:
-        lines += [f"{name}\t{event.text}" if len(heard) > 1 else event.text for event in events if event.text]
+    for name, events in results:
+        lines += [f"{name}\t{event.text}" if len(results) > 1 else event.text for event in events if event.text]
     return "".join(f"{line}\n" for line in lines)
 
 
-def as_json(heard: Heard) -> str:
-    """One segment a line: text, end, words with start, end and confidence; its source if there are several."""
+def format_json(results: Results) -> str:
+    """Return one JSON object per segment (see `Event.to_json`), with the name of the input if there are several."""
     lines = []
-    for name, events in heard:
-        source = {"source": name} if len(heard) > 1 else {}
+    for name, events in results:
+        source = {"source": name} if len(results) > 1 else {}
         lines += [json.dumps(source | json.loads(event.to_json()), ensure_ascii=False) for event in events]
     return "".join(f"{line}\n" for line in lines)
 
 
-def as_ctm(heard: Heard) -> str:
-    """NIST's format: source, channel, start, length, word, confidence."""
+def format_ctm(results: Results) -> str:
+    """Return NIST's CTM format: recording, channel, start, duration, word, confidence."""
     rows = [
-        ("_".join(Path(name).stem.split()), word) for name, events in heard for event in events for word in event.words
+        ("_".join(Path(name).stem.split()), word)
+        for name, events in results
+        for event in events
+        for word in event.words
     ]
     return "".join(
         f"{name} 1 {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.3f}\n"
@@ -45,27 +59,33 @@ def as_ctm(heard: Heard) -> str:
     )
 
 
-def as_srt(heard: Heard) -> str:
-    """SubRip subtitles, one segment each."""
-    segments = [event for _, events in heard for event in events if event.words]
+def format_srt(results: Results) -> str:
+    """Return SubRip subtitles, one per segment."""
+    segments = [event for _, events in results for event in events if event.words]
     return "".join(
-        f"{number}\n{clock(event.words[0].start, ',')} --> {clock(event.words[-1].end, ',')}\n{event.text}\n\n"
+        f"{number}\n{format_time(event.words[0].start, ',')} --> {format_time(event.words[-1].end, ',')}\n"
+        f"{event.text}\n\n"
         for number, event in enumerate(segments, 1)
     )
 
 
-def as_vtt(heard: Heard) -> str:
-    """WebVTT subtitles, one segment each."""
-    segments = [event for _, events in heard for event in events if event.words]
+def format_vtt(results: Results) -> str:
+    """Return WebVTT subtitles, one per segment."""
+    segments = [event for _, events in results for event in events if event.words]
     return "WEBVTT\n\n" + "".join(
-        f"{clock(event.words[0].start, '.')} --> {clock(event.words[-1].end, '.')}\n"
+        f"{format_time(event.words[0].start, '.')} --> {format_time(event.words[-1].end, '.')}\n"
         f"{escape(event.text, quote=False)}\n\n"
         for event in segments
     )
 
 
-def clock(seconds: float, point: str) -> str:
-    """01:02:03,450"""
+def format_time(seconds: float, decimal_sign: str) -> str:
+    """Format a time as in subtitles.
+
+    Example:
+        >>> format_time(3723.45, ",")
+        '01:02:03,450'
+    """
     milliseconds = round(1000 * seconds)
     minutes, milliseconds = divmod(milliseconds, 60000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{decimal_sign}{milliseconds % 1000:03}"

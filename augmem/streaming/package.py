@@ -1,7 +1,7 @@
-"""A trained model as one folder that needs nothing of the experiment it came from.
+"""A trained model as one folder, independent of the experiment that trained it.
 
-package.json    format, feature description, scales, where it comes from
-model.pt        weights and the encoder's description
+package.json    format, feature options, scales, search options, origin
+model.pt        weights and the description of the encoder
 lang/           tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
 HLG.pt          the decoding graph
 LICENSE, README.md (the model card)
@@ -9,52 +9,79 @@ LICENSE, README.md (the model card)
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import copyfile
 from typing import Any, NamedTuple
 
-from augmem.decoding import Scales
+from augmem.decoding import Scales, SearchConfig
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import atomic_path, read_json, write_json, write_text
 from augmem.lang import Lang
 from augmem.model import AcousticModel
 
-FORMAT = "augmem package 1"
+FORMAT = "augmem package 2"
+READABLE_FORMATS = ("augmem package 1", FORMAT)  # the first has no search options
 LANG_FILES = ("tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "hash.txt")
 _PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", "HLG.pt", "lang"
 
 
 class Package(NamedTuple):
-    """What a package holds."""
+    """Content of a package.
+
+    Attributes:
+        model: the acoustic model, in evaluation mode.
+        lang: units and words.
+        graph: file of the decoding graph.
+        features: feature options.
+        scales: weights of the first pass.
+        search: beams and n-best lists.
+    """
 
     model: AcousticModel
     lang: Lang
     graph: Path
     features: FeatureConfig
     scales: Scales
+    search: SearchConfig
 
 
-def write_package(
-    output: Path, model: Path, lang: Path, graph: Path, scales: Scales, card: str, licence: str, origin: dict[str, Any]
-) -> None:
-    """Make a package; it appears when it is whole.
+@dataclass(frozen=True)
+class PackageInfo:
+    """What a package holds besides model, lang folder and graph.
 
     Args:
-        output: the folder.
-        model, lang, graph: an experiment's model.pt, lang folder and HLG.pt.
-        scales: of the first pass, tuned on dev.
-        card, licence: texts of README.md and LICENSE.
-        origin: where it comes from, for package.json.
-    Raises:
-        ValueError: in its place stands something else than a package.
+        scales: weights of the first pass, tuned on dev.
+        search: beams and n-best lists.
+        card: text of README.md.
+        license: text of LICENSE.
+        origin: versions, commit and similar values for package.json.
     """
-    taken = output.is_file() or (output.is_dir() and any(output.iterdir()))
-    if taken and not (output / _PACKAGE).is_file():
-        raise ValueError(
-            f"{output} holds something else than a packaged model: delete it yourself, or name another folder"
-        )
-    described = AcousticModel.load(model, lang).description
+
+    scales: Scales
+    search: SearchConfig = field(default_factory=SearchConfig)
+    card: str = ""
+    license: str = ""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_package(output: Path, model: Path, lang: Path, graph: Path, info: PackageInfo) -> None:
+    """Write a package atomically.
+
+    Args:
+        output: the folder to write; an older package there is replaced.
+        model: model file.
+        lang: lang folder.
+        graph: file of the decoding graph.
+        info: scales, options and texts.
+
+    Raises:
+        UserError: `output` holds something other than a package.
+    """
+    check_output(output)
+    features = AcousticModel.load(model, lang).description.features
     with atomic_path(output) as folder:
         (folder / _LANG).mkdir(parents=True)
         for name in LANG_FILES:
@@ -62,33 +89,68 @@ def write_package(
                 copyfile(lang / name, folder / _LANG / name)
         copyfile(model, folder / _MODEL)
         copyfile(graph, folder / _GRAPH)
-        write_text(folder / "README.md", card)
-        write_text(folder / "LICENSE", licence)
-        facts = {"format": FORMAT, "features": described.features, "scales": asdict(scales), "origin": origin}
-        write_json(folder / _PACKAGE, facts)
+        write_text(folder / "README.md", info.card)
+        write_text(folder / "LICENSE", info.license)
+        write_json(folder / _PACKAGE, to_json(features, info))
 
 
 def open_package(folder: Path) -> Package:
     """Read a package.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is of another format, or damaged.
+        FileNotFoundError: there is no package.
+        UserError: it is of another format, or damaged.
     """
     path = folder / _PACKAGE
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder}: no packaged model here; augmem package --exp EXP --output {folder} makes one"
-        )
-    facts = read_json(path)
-    found = facts.get("format") if isinstance(facts, dict) else None
-    if found != FORMAT:
-        raise ValueError(f"{path}: format is {found!r}, wanted {FORMAT!r}; package the model again")
+        raise FileNotFoundError(f"{folder}: not a packaged model; augmem package --exp EXP --output {folder} makes one")
+    values = read_json(path)
+    found = values.get("format") if isinstance(values, dict) else None
+    if found not in READABLE_FORMATS:
+        raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again")
     try:
-        features, scales = FeatureConfig(**facts["features"]), Scales(**facts["scales"])
+        features, scales = FeatureConfig(**values["features"]), Scales.from_json(values["scales"])
+        search = SearchConfig(**values.get("search", {}))
     except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: features or scales are not as they were written ({error}); package the model again"
-        ) from error
+        raise UserError(f"{path}: invalid options ({error}); package the model again") from error
     model = AcousticModel.load(folder / _MODEL, folder / _LANG)
-    return Package(model, Lang.load(folder / _LANG), folder / _GRAPH, features, scales)
+    return Package(model, Lang.load(folder / _LANG), folder / _GRAPH, features, scales, search)
+
+
+def read_search(folder: Path) -> SearchConfig:
+    """Read the search options of a package; raises as `open_package` does."""
+    return read_options(folder)[2]
+
+
+def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
+    """Read package.json; raises as `open_package` does."""
+    path = folder / _PACKAGE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: not a packaged model; augmem package --exp EXP --output {folder} makes one")
+    values = read_json(path)
+    found = values.get("format") if isinstance(values, dict) else None
+    if found not in READABLE_FORMATS:
+        raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again")
+    try:
+        features, scales = FeatureConfig(**values["features"]), Scales.from_json(values["scales"])
+        return features, scales, SearchConfig(**values.get("search", {}))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: invalid options ({error}); package the model again") from error
+
+
+def check_output(output: Path) -> None:
+    """Raise UserError if `output` holds something other than a package."""
+    is_used = output.is_file() or (output.is_dir() and any(output.iterdir()))
+    if is_used and not (output / _PACKAGE).is_file():
+        raise UserError(f"{output}: holds something other than a packaged model; choose another folder, or delete it")
+
+
+def to_json(features: Mapping[str, Any], info: PackageInfo) -> dict[str, Any]:
+    """Return the content of package.json."""
+    return {
+        "format": FORMAT,
+        "features": features,
+        "scales": asdict(info.scales),
+        "search": asdict(info.search),
+        "origin": info.origin,
+    }

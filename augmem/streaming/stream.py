@@ -1,4 +1,4 @@
-"""One speaker's audio on its way: what has been heard of it, and where encoder and search stand."""
+"""One live audio input and the state of its recognition."""
 
 from __future__ import annotations
 
@@ -8,66 +8,109 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmem.decoding.online import StreamSearch
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.events import Event
 from augmem.streaming.features import OnlineFeatures
 
 
 class Stream:
-    """One speaker's audio on its way; made by `Recognizer.stream`."""
+    """One live audio input, created by `Recognizer.stream`.
 
-    def __init__(self, features: FeatureConfig, state: dict[str, Tensor], num_units: int) -> None:
-        self._config, self._fresh, self._num_units = features, state, num_units
-        self.reset()
+    The caller adds audio and takes events. In between, the recognizer takes feature frames, adds the encoder's scores,
+    takes these for the search, and emits events:
 
-    def reset(self) -> None:
-        """Forget everything: a new stream."""
-        self.features = OnlineFeatures(self._config)
-        self.frames = torch.zeros(0, self._config.num_mel_bins)
-        self.state = self._fresh
-        self.finishing = self.is_done = False
-        self.segment = 0
-        self.segment_begin = 0  # encoder frame at which the segment begins
-        self.held = torch.zeros(0, self._num_units)
+        accept_waveform -> frames -> take_frames, add_scores -> scores -> take_scores, emit -> events
+
+    Attributes:
+        frames: (T, F) feature frames that are not encoded yet.
+        encoder_state: streaming state of the encoder.
+        scores: (T, V) log-probabilities that are not searched yet.
+        search: state of the search in the current segment.
+        segment: number of the current segment, from 0.
+        segment_begin: encoder frame at which the current segment begins.
+        is_finishing: whether all audio has been added.
+        is_done: whether all events have been emitted.
+    """
+
+    def __init__(self, features: FeatureConfig, encoder_state: dict[str, Tensor], num_units: int) -> None:
+        self.frames = torch.zeros(0, features.num_mel_bins)
+        self.encoder_state = encoder_state
+        self.scores = torch.zeros(0, num_units)
         self.search = StreamSearch()
-        self.partial_text = ""
+        self.segment = self.segment_begin = 0
+        self.is_finishing = self.is_done = False
+        self._features = OnlineFeatures(features)
+        self._partial_text = ""
         self._events: list[Event] = []
 
     def accept_waveform(self, samples: NDArray[np.int16] | NDArray[np.float32], sample_rate: int) -> None:
-        """Take a packet (n,) of one channel: int16, or floats in [-1, 1].
+        """Add audio.
+
+        Args:
+            samples: (n,) one channel, int16, or float32 in [-1, 1]; any n.
+            sample_rate: Hz; any rate, but the same for the whole stream.
 
         Raises:
-            ValueError: samples that are none, another rate than before, or a stream that was finished.
+            UserError: invalid samples, another sample rate than before, or a finished stream.
         """
-        if self.finishing:
-            raise ValueError("this stream was finished: reset it, or take a new one")
-        self.features.accept(samples, sample_rate)
-        self._collect()
+        if self.is_finishing:
+            raise UserError("the stream is finished; create a new one")
+        self._features.accept(samples, sample_rate)
+        self._add_frames()
 
     def finish(self) -> None:
-        """There is no more audio."""
-        if not self.finishing:
-            self.finishing = True
-            self.features.finish()
-            self._collect()
-
-    def is_ready(self, chunk_frames: int) -> bool:
-        """Whether a step has something to do here."""
-        return not self.is_done and (self.finishing or len(self.frames) >= chunk_frames)
+        """Mark the end of the audio."""
+        if not self.is_finishing:
+            self.is_finishing = True
+            self._features.finish()
+            self._add_frames()
 
     def events(self) -> list[Event]:
-        """What has happened since the last call."""
+        """Return the events since the last call."""
         events, self._events = self._events, []
         return events
 
-    def would_tell(self, text: str) -> bool:
-        """Whether a partial result would be news."""
-        return text != self.partial_text
+    def is_ready(self, chunk_frames: int) -> bool:
+        """Return whether a step advances this stream."""
+        return not self.is_done and (self.is_finishing or len(self.frames) >= chunk_frames)
 
-    def tell(self, event: Event) -> None:
-        """Note an event."""
-        self.partial_text = event.text if event.kind == "partial" else ""
+    def take_frames(self, count: int) -> Tensor:
+        """Remove and return the first `count` feature frames (count, F), or all if there are fewer."""
+        taken, self.frames = self.frames[:count], self.frames[count:]
+        return taken
+
+    def add_scores(self, scores: Tensor, encoder_state: dict[str, Tensor]) -> None:
+        """Append the encoder's output (T, V) and replace its state."""
+        self.scores = torch.cat([self.scores, scores])
+        self.encoder_state = encoder_state
+
+    def take_scores(self, keep: int = 0) -> Tensor:
+        """Remove and return all scores (T, V) but the last `keep`."""
+        count = len(self.scores) - keep
+        taken, self.scores = self.scores[:count], self.scores[count:]
+        return taken
+
+    def is_new_partial(self, text: str) -> bool:
+        """Return whether a partial result differs from the last one of the current segment."""
+        return text != self._partial_text
+
+    def emit_partial(self, event: Event) -> None:
+        """Emit a partial result of the current segment."""
+        self._partial_text = event.text
         self._events.append(event)
 
-    def _collect(self) -> None:
-        self.frames = torch.cat([self.frames, torch.from_numpy(self.features.take())])
+    def end_segment(self, event: Event, num_frames: int) -> None:
+        """Emit the final result of the current segment and begin the next one after `num_frames` encoder frames."""
+        self._partial_text = ""
+        self._events.append(event)
+        self.segment += 1
+        self.segment_begin += num_frames
+        self.search = StreamSearch()
+
+    def close(self) -> None:
+        """Mark the stream as done."""
+        self.is_done = True
+
+    def _add_frames(self) -> None:
+        self.frames = torch.cat([self.frames, torch.from_numpy(self._features.take())])

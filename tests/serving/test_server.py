@@ -26,15 +26,10 @@ from augmem.errors import UserError
 from augmem.serving import RecognitionServer, ServerConfig, recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from tests.serving.outside import serving
-from tests.tiny import RATE, make_package, noise
+from tests.tiny import RATE, noise
 
-OPTIONS = RecognizerOptions(rules=(), max_segment=float("inf"))
+OPTIONS = RecognizerOptions.one_segment()
 HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("package"))
 
 
 def run_server(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:

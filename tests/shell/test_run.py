@@ -186,7 +186,7 @@ def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
 
 def test_cuts_within_unbroken_speech_lose_and_double_no_word(package: Path) -> None:
     """Twelve sentences without a pause between them, cut every four seconds at most."""
-    whole = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=float("inf")))
+    whole = Recognizer.load(package, RecognizerOptions.one_segment())
     said = dict(list(transcripts().items())[:12])
     scores = []
     for name in said:
@@ -198,9 +198,9 @@ def test_cuts_within_unbroken_speech_lose_and_double_no_word(package: Path) -> N
     hasty = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=4.0))
     stream = hasty.stream()
     for chunk in torch.cat(scores).split(32):
-        stream.held = torch.cat([stream.held, chunk])
-        hasty._search([stream], closing=False)
-    hasty._search([stream], closing=True)
+        stream.add_scores(chunk, stream.encoder_state)
+        hasty.decoder.advance([stream])
+    hasty.decoder.finish([stream])
     finals = [event for event in stream.events() if event.kind == "final"]
     assert len(finals) >= 10
     heard = " ".join(event.text for event in finals).split()
@@ -219,13 +219,13 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
     again = np.zeros(round(4.01 * rate))
     again[rate // 2 : rate // 2 + len(samples)] = samples
     soundfile.write(tmp_path / "microphone.wav", again, rate)
-    finals = "[...document.querySelectorAll('#heard span:not(.partial)')]"
+    finals = "[...document.querySelectorAll('#results span:not(.partial)')]"
     pictures = Path(os.environ.get("AUGMEM_PICTURES", tmp_path))  # to be looked at
 
     async def visit(address: str) -> None:
         async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
             await tab.run("document.getElementById('record').click()")
-            await tab.until("document.querySelectorAll('#heard .partial').length > 0")
+            await tab.until("document.querySelectorAll('#results .partial').length > 0")
             assert float((await tab.text("delay")).split()[0]) >= 0 and await tab.text("state") == "Listening"
             await tab.photograph(pictures / "listening.png")
             await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{said['goforward']}')")

@@ -1,0 +1,63 @@
+"""Options that several subcommands share, or that come from a dataclass."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+from docstring_parser import parse as parse_docstring
+
+if TYPE_CHECKING:
+    from augmem.decoding import SearchConfig
+
+SEARCH_OPTIONS: Mapping[str, tuple[type, str]] = {
+    "search_beam": (float, "beam of the search in nats; smaller is faster"),
+    "output_beam": (float, "beam of the lattices in nats; smaller is faster"),
+    "max_active": (int, "maximum number of graph states in each frame; fewer is faster"),
+}
+
+
+def add_dataclass_options(parser: argparse.ArgumentParser, options: type, **types: type) -> None:
+    """Add one option per field of a dataclass, with its default and the text of its docstring.
+
+    Args:
+        parser: receives the options.
+        options: the dataclass.
+        types: types of fields that have no default value to take it from.
+    """
+    documented = parse_docstring(options.__doc__ or "").params
+    texts = {item.arg_name: (item.description or "").rstrip(".").replace("%", "%%") for item in documented}
+    for option in fields(options):
+        kind = types.get(option.name, str if option.default is None else type(option.default))
+        shown = "" if option.default is None else " (%(default)s)"
+        flag = f"--{option.name.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, default=option.default, help=f"{texts[option.name]}{shown}")
+
+
+def read_dataclass_options(arguments: argparse.Namespace, options: type) -> dict[str, Any]:
+    """Return the values of the options that `add_dataclass_options` added."""
+    return {option.name: getattr(arguments, option.name) for option in fields(options)}
+
+
+def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the options that change the search of a packaged model or of a recipe.
+
+    Args:
+        parser: receives the options.
+        default: where the values of options that are not given come from.
+    """
+    group = parser.add_argument_group("search", f"default: {default}")
+    for name, (kind, text) in SEARCH_OPTIONS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+
+
+def change_search(arguments: argparse.Namespace, search: SearchConfig) -> SearchConfig:
+    """Return search options with the values given on the command line.
+
+    Raises:
+        UserError: a value out of range.
+    """
+    given = {name: getattr(arguments, name) for name in SEARCH_OPTIONS}
+    return replace(search, **{name: value for name, value in given.items() if value is not None})

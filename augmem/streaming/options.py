@@ -1,0 +1,42 @@
+"""Options of live recognition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from augmem.decoding import SearchConfig
+from augmem.errors import UserError
+from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
+
+
+@dataclass(frozen=True)
+class RecognizerOptions:
+    """Options of live recognition.
+
+    Args:
+        search: beams and n-best lists; None selects those of the package.
+        rules: endpoint rules; without any, a segment ends only with its stream or at `max_segment`.
+        max_segment: maximum duration of a segment in seconds; a longer one is cut at a word boundary.
+        memory_reset: number of encoder segments after which the memory bank is emptied, so that neither cost nor
+            accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the scores
+            equal those of offline decoding.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    search: SearchConfig | None = None
+    rules: tuple[EndpointRule, ...] = KALDI_RULES
+    max_segment: float = 20.0
+    memory_reset: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.max_segment > 0:
+            raise UserError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
+        if self.memory_reset < 1:
+            raise UserError(f"memory_reset is {self.memory_reset!r}; it must be at least 1 segment")
+
+    @classmethod
+    def one_segment(cls, search: SearchConfig | None = None) -> RecognizerOptions:
+        """Return options without endpoints: a stream is one segment, as in offline decoding."""
+        return cls(search, rules=(), max_segment=float("inf"))

@@ -1,0 +1,168 @@
+"""Live recognition of many streams with one model.
+
+Final results equal those of offline decoding of the same audio: features, encoder and lattices are exact (see their
+modules), and words are chosen from the lattice in the same way.
+
+Letters: n samples, T frames, F features, V units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from augmem.decoding import DecodingGraph
+from augmem.encoder import forget_if_full, select_streams, stack_states
+from augmem.errors import UserError
+from augmem.graph import Origin, context_hash
+from augmem.streaming.decoder import StreamDecoder
+from augmem.streaming.events import Event
+from augmem.streaming.features import OnlineFeatures
+from augmem.streaming.options import RecognizerOptions
+from augmem.streaming.package import open_package
+from augmem.streaming.stream import Stream
+
+
+class Recognizer:
+    """Model, decoding graph and options of live recognition; holds no state of a stream, so one serves all streams.
+
+    Args:
+        package: a packaged model (see `open_package`).
+        options: endpoints, beams.
+
+    Raises:
+        FileNotFoundError: there is no package.
+        UserError: the package is damaged, or its encoder cannot stream.
+
+    Example:
+        >>> recognizer = Recognizer.load(package)        # folder made by `augmem package`
+        >>> stream = recognizer.stream()
+        >>> stream.accept_waveform(samples, 16000)       # int16 or float32, any packet size, any sample rate
+        >>> steps = recognizer.step([stream])            # or many streams at once
+        >>> recognizer.finish([stream])
+        >>> final = stream.events()[-1]
+        >>> final.kind, [word.text for word in final.words] == final.text.split()
+        ('final', True)
+    """
+
+    def __init__(self, package: Path, options: RecognizerOptions | None = None) -> None:
+        self.options = options or RecognizerOptions()
+        content = open_package(package)
+        self.model, self.feature_config = content.model, content.features
+        try:
+            self._initial_state = self.model.init_state(1)
+        except NotImplementedError as error:
+            raise UserError(f"{package}: {error}; train a streaming encoder such as augmented_memory") from error
+        described = self.model.description
+        graph = DecodingGraph.load(
+            content.graph, Origin(described.lang_hash, described.topology, context_hash(described.biphones))
+        )
+        graph.check_units(described.num_units)
+        search = self.options.search or content.search
+        self.decoder = StreamDecoder(self.model, content.lang, graph, content.scales, self.options, search)
+
+    @classmethod
+    def load(cls, package: Path, options: RecognizerOptions | None = None) -> Recognizer:
+        """Open a packaged model."""
+        return cls(package, options)
+
+    @property
+    def sample_rate(self) -> int:
+        """Sampling rate of the model in Hz; audio of other rates is resampled."""
+        return self.feature_config.sampling_rate
+
+    @property
+    def latency(self) -> float:
+        """Average encoder-induced latency in seconds."""
+        return self.model.encoder.average_latency
+
+    @property
+    def chunk_frames(self) -> int:
+        """Feature frames that one step encodes."""
+        return self.model.encoder.chunk_frames
+
+    @property
+    def chunk_duration(self) -> float:
+        """Seconds of audio that one step encodes."""
+        return self.chunk_frames * self.feature_config.frame_shift
+
+    def stream(self) -> Stream:
+        """Create a stream."""
+        return Stream(self.feature_config, self._initial_state, self.model.description.num_units)
+
+    def step(self, streams: Sequence[Stream]) -> int:
+        """Advance by one chunk every stream that has one, and by all that is left every finishing stream.
+
+        Returns:
+            the number of streams that were advanced; 0 if all need more audio or are done.
+        """
+        ready = [stream for stream in streams if stream.is_ready(self.chunk_frames)]
+        running = [stream for stream in ready if len(stream.frames) >= self.chunk_frames]
+        ending = [stream for stream in ready if len(stream.frames) < self.chunk_frames]
+        with torch.inference_mode():
+            self._encode(running)
+            self._encode_rest(ending)
+        with torch.no_grad():  # k2 refuses tensors made in inference mode
+            self.decoder.advance(running)
+            self.decoder.finish(ending)
+        for stream in ending:
+            stream.close()
+        return len(ready)
+
+    def finish(self, streams: Sequence[Stream]) -> None:
+        """Finish streams and step until all of them are done."""
+        for stream in streams:
+            stream.finish()
+        while self.step(streams):
+            pass
+
+    def transcribe(self, packets: Iterable[NDArray[Any]], sample_rate: int) -> list[Event]:
+        """Recognise one stream; return its final events.
+
+        Args:
+            packets: audio, see `Stream.accept_waveform`.
+            sample_rate: Hz.
+        """
+        stream, events = self.stream(), []
+        for packet in packets:
+            stream.accept_waveform(packet, sample_rate)
+            while self.step([stream]):
+                pass
+            events += stream.events()
+        self.finish([stream])
+        return [event for event in events + stream.events() if event.kind == "final"]
+
+    def transcribe_offline(self, samples: NDArray[np.float32], sample_rate: int) -> str:
+        """Recognise a whole recording (n,) at once, by the parallel form of encoder and search; return its text."""
+        features = OnlineFeatures(self.feature_config)
+        features.accept(samples, sample_rate)
+        features.finish()
+        frames = torch.from_numpy(features.take())
+        if not len(frames):
+            return ""
+        with torch.no_grad():
+            scores, _ = self.model(frames[None], torch.tensor([len(frames)]))
+        return " ".join(self.decoder.find_words(scores[0]))
+
+    def _encode(self, streams: Sequence[Stream]) -> None:
+        """Encode one chunk of each stream, all in one batch."""
+        if not streams:
+            return
+        chunks = torch.stack([stream.take_frames(self.chunk_frames) for stream in streams])
+        states = stack_states([stream.encoder_state for stream in streams])
+        scores, states = self.model.step(chunks, states, final=False)
+        for number, (stream, row, count) in enumerate(zip(streams, scores, states["emitted"].tolist(), strict=True)):
+            state = select_streams(states, torch.tensor([number]))
+            stream.add_scores(row[:count], forget_if_full(state, self.options.memory_reset))
+
+    def _encode_rest(self, streams: Sequence[Stream]) -> None:
+        """Encode what is left of finishing streams, one by one since their lengths differ."""
+        for stream in streams:
+            frames = stream.take_frames(len(stream.frames))
+            scores, state = self.model.step(frames[None], stream.encoder_state, final=True)
+            stream.add_scores(scores[0], state)

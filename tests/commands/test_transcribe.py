@@ -1,0 +1,152 @@
+"""`augmem transcribe` as a command: audio files, standard input, a microphone, and errors."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from augmem.streaming import Recognizer, RecognizerOptions, format_events
+from tests.tiny import RATE, noise
+
+KINDS = {"wav": "PCM_16", "flac": "PCM_16", "ogg": "VORBIS", "opus": "OPUS", "mp3": "MPEG_LAYER_III"}
+
+# A replacement of python-sounddevice that plays a file from a thread, then sends SIGINT as Ctrl-C does.
+DEVICE = """
+import os, signal, threading, time
+import soundfile
+
+class PortAudioError(Exception): ...
+
+class InputStream:
+    def __init__(self, samplerate=None, blocksize=None, device=None, channels=None, dtype=None, callback=None):
+        self.thread = threading.Thread(target=self.play, args=(samplerate, blocksize, channels, dtype, callback))
+    def play(self, samplerate, blocksize, channels, dtype, callback):
+        with soundfile.SoundFile(os.environ["SPOKEN"]) as spoken:
+            assert (spoken.samplerate, spoken.channels) == (samplerate, channels)
+            for block in spoken.blocks(blocksize, dtype=dtype, always_2d=True):
+                callback(block, len(block), None, None)
+                block[:] = 0  # PortAudio uses the buffer again
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGINT)
+    def __enter__(self):
+        self.thread.start()
+    def __exit__(self, *_):
+        self.thread.join()
+"""
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The same audio as a file of every kind, in two channels at 48 kHz."""
+    folder, samples = tmp_path_factory.mktemp("speech"), np.repeat(noise(3.0, 1), 48000 // RATE)
+    files = {kind: folder / f"talk.{kind}" for kind in KINDS}
+    for kind, path in files.items():
+        container = {"opus": "OGG"}.get(kind, kind.upper())
+        soundfile.write(path, np.stack([samples, samples], 1), 48000, subtype=KINDS[kind], format=container)
+    return files
+
+
+def transcribe(package: Path, *arguments: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True)
+
+
+def transcribe_microphone(package: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), "--microphone"]
+    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+
+
+def test_every_kind_of_file_and_standard_input(package: Path, speech: dict[str, Path]) -> None:
+    result = transcribe(package, *speech.values(), "-", stdin=speech["wav"].read_bytes())
+    assert result.returncode == 0, result.stderr.decode()
+    texts = dict(line.split("\t") for line in result.stdout.decode().splitlines())
+    assert set(texts) == {*map(str, speech.values()), "-"}
+    assert texts[str(speech["wav"])] == texts[str(speech["flac"])] == texts["-"]
+    lengths = [len(text.split()) for text in texts.values()]
+    assert min(lengths) > max(lengths) / 2, "lossy files give similar results"
+
+
+def test_ctm_of_one_segment(package: Path, tmp_path: Path) -> None:
+    samples = noise(4.0, 1)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    result = transcribe(package, "--one-segment", "--format", "ctm", tmp_path / "a.wav")
+    assert result.returncode == 0, result.stderr.decode()
+    words = [line.split()[4] for line in result.stdout.decode().splitlines()]
+    (event,) = Recognizer.load(package, RecognizerOptions.one_segment()).transcribe([samples], RATE)
+    assert " ".join(words) == event.text != ""
+
+
+def test_standard_input_is_compared_with_offline_decoding(package: Path, speech: dict[str, Path]) -> None:
+    result = transcribe(package, "--compare-offline", "-", stdin=speech["flac"].read_bytes())
+    assert result.returncode == 0 and b"-: streaming and offline agree" in result.stderr and result.stdout.strip()
+
+
+def test_terminal_shows_partial_results(package: Path, speech: dict[str, Path]) -> None:
+    """On a pseudo-terminal of 40 columns: partial results are replaced in place, the final one is printed whole."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 40, 0, 0))
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), str(speech["wav"])]
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=theirs, env=environment)
+    os.close(theirs)
+    screen = os.read(ours, 1 << 16).decode().replace("\r\n", "\n")
+    *partials, last = screen.split("\r\033[K")[1:]
+    assert len(partials) >= 2 and last == result.stdout.decode()
+    assert all(len(partial) < 40 or partial.endswith("\n") for partial in partials)
+
+
+def test_invalid_arguments_and_files_are_named(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "talk.wav").write_text("hello")
+    for arguments, message in {
+        (tmp_path / "talk.wav",): "talk.wav: cannot be read as audio",
+        (tmp_path / "none.wav",): "none.wav: no such file",
+        (): "give either audio files or --microphone",
+        ("--microphone", "--compare-offline"): "--compare-offline requires audio files",
+        ("--format", "srt", tmp_path / "a.wav", tmp_path / "b.wav"): "--format srt takes one file, not 2",
+    }.items():
+        result = transcribe(package, *arguments)
+        assert result.returncode == 1 and message in result.stderr.decode() and b"Traceback" not in result.stderr
+    result = transcribe(tmp_path / "no_package", tmp_path / "talk.wav", tmp_path / "none.wav")
+    assert b"none.wav: no such file" in result.stderr, "checked before the model is loaded"
+    soundfile.write(tmp_path / "broken.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    assert b"broken.wav: samples are not finite" in transcribe(package, tmp_path / "broken.wav").stderr
+    silent = io.BytesIO()
+    soundfile.write(silent, np.zeros(0), RATE, format="WAV")
+    assert transcribe(package, "-", stdin=silent.getvalue()).stdout == b""
+
+
+def test_missing_microphone_is_reported_before_the_package_is_read(tmp_path: Path) -> None:
+    result = transcribe_microphone(tmp_path)
+    try:
+        import sounddevice
+
+        sounddevice.query_devices(kind="input")
+    except OSError:
+        expected = "augmem transcribe: no microphone: PortAudio library not found; apt-get install libportaudio2\n"
+        assert (result.returncode, result.stderr) == (1, expected)
+    except sounddevice.PortAudioError:
+        assert result.returncode == 1 and result.stderr.startswith("augmem transcribe: ")
+
+
+def test_microphone_results_are_written_after_an_interrupt(tmp_path: Path, package: Path) -> None:
+    samples = noise(3.0, 1)
+    soundfile.write(tmp_path / "spoken.wav", samples, RATE, subtype="FLOAT")
+    (tmp_path / "device").mkdir()
+    (tmp_path / "device" / "sounddevice.py").write_text(DEVICE)
+    path = os.pathsep.join([str(tmp_path / "device"), os.environ.get("PYTHONPATH", "")])
+    result = transcribe_microphone(package, PYTHONPATH=path, SPOKEN=str(tmp_path / "spoken.wav"))
+    assert result.returncode == 0, result.stderr
+    assert "recording; Ctrl-C stops it" in result.stderr
+    events = Recognizer.load(package).transcribe([samples], RATE)
+    assert result.stdout == format_events("text", [("microphone", events)]) != ""

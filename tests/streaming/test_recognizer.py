@@ -1,0 +1,199 @@
+"""Streams against offline decoding, alone and together, with a packaged model of random weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from augmem.decoding import Scales, SearchConfig, best_path, find_lattices, words_on
+from augmem.decoding.online import StreamSearch
+from augmem.errors import UserError
+from augmem.model import AcousticModel
+from augmem.streaming import Event, OnlineFeatures, PackageInfo, Recognizer, RecognizerOptions, Stream, write_package
+from tests.tiny import ENCODER, RATE, noise, split_packets
+
+WIDE = SearchConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
+
+
+@pytest.fixture(scope="module")
+def recognizer(package: Path) -> Recognizer:
+    return Recognizer.load(package, RecognizerOptions.one_segment(WIDE))
+
+
+def text_of(events: list[Event]) -> str:
+    return " ".join(event.text for event in events if event.text)
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.02, 6.0), st.lists(st.integers(1, 20000), min_size=1, max_size=3))
+def test_streaming_equals_offline(recognizer: Recognizer, seed: int, seconds: float, sizes: list[int]) -> None:
+    samples = noise(seconds, seed)
+    events = recognizer.transcribe(split_packets(samples, sizes), RATE)
+    assert text_of(events) == recognizer.transcribe_offline(samples, RATE)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 5.0), st.integers(20, 20000), st.sampled_from([8000, 11025, 44100]))
+def test_streaming_equals_offline_for_int16_samples_of_any_rate(
+    recognizer: Recognizer, seed: int, seconds: float, size: int, rate: int
+) -> None:
+    samples = (noise(seconds, seed) * 32767).astype(np.int16)
+    packets = np.split(samples, range(size, len(samples), size))
+    offline = recognizer.transcribe_offline(samples.astype(np.float32) / 32768, rate)
+    assert text_of(recognizer.transcribe(packets, rate)) == offline
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 5.0), st.lists(st.integers(100, 20000), min_size=1, max_size=3))
+def test_scores_and_lattice_equal_offline(recognizer: Recognizer, seed: int, seconds: float, sizes: list[int]) -> None:
+    """On the frames of the stream: the model's scores up to rounding in float32, words and score of the best path.
+
+    The output weights of the tiny model are multiplied by 20 and its scores reach -60, so 1e-6 of the largest score
+    corresponds to 3e-6 of the encoder's output without that factor.
+    """
+    stream, features = recognizer.stream(), OnlineFeatures(recognizer.feature_config)
+    search, parts = stream.search, []  # of the only segment
+    for packet in split_packets(noise(seconds, seed), sizes):
+        stream.accept_waveform(packet, RATE)
+        recognizer.step([stream])
+        features.accept(packet, RATE)
+        parts.append(features.take())
+    features.finish()
+    frames = torch.from_numpy(np.concatenate([*parts, features.take()]))
+    recognizer.finish([stream])
+    with torch.no_grad():
+        scores, lengths = recognizer.model(frames[None], torch.tensor([len(frames)]))
+    largest = float(scores.abs().max())
+    torch.testing.assert_close(torch.cat(search.log_probs), scores[0], rtol=0, atol=1e-6 * largest)
+
+    decoder = recognizer.decoder
+    again, *chunks, last = StreamSearch(), *search.log_probs
+    for chunk in chunks:
+        decoder.search.advance([again], [chunk], False)
+    streamed = decoder.search.advance([again], [last], True)[0].lattice
+    offline = find_lattices(scores, lengths, decoder.graph, WIDE)[0].lattice
+    streamed_path, offline_path = best_path(streamed), best_path(offline)
+    assert words_on(streamed, streamed_path) == words_on(offline, offline_path)
+    assert streamed.scores[streamed_path].sum() == pytest.approx(offline.scores[offline_path].sum(), abs=1e-3)
+
+
+def test_results_are_not_empty_and_differ(recognizer: Recognizer) -> None:
+    """Otherwise the other tests here would compare empty results."""
+    texts = [recognizer.transcribe_offline(noise(4.0, seed), RATE) for seed in range(4)]
+    assert len(set(texts)) > 1 and all(texts)
+
+
+def test_concurrent_streams_get_the_results_of_single_streams(recognizer: Recognizer) -> None:
+    audio = [noise(seconds, seed) for seed, seconds in enumerate((1.0, 4.3, 2.2, 3.1))]
+    alone = [text_of(recognizer.transcribe([samples], RATE)) for samples in audio]
+    streams = [recognizer.stream() for _ in audio]
+    for begin in range(0, max(map(len, audio)), 4000):
+        for stream, samples in zip(streams, audio, strict=True):
+            if begin < len(samples):
+                stream.accept_waveform(samples[begin : begin + 4000], RATE)
+            else:
+                stream.finish()
+        recognizer.step(streams)
+    recognizer.finish(streams)
+    together = [text_of([event for event in stream.events() if event.kind == "final"]) for stream in streams]
+    assert together == alone and all(stream.is_done for stream in streams)
+
+
+def test_words_have_times_and_confidences(recognizer: Recognizer) -> None:
+    (event,) = recognizer.transcribe([noise(4.0, 1)], RATE)
+    delay = recognizer.model.encoder.frontend_delay
+    assert event.words and event.end == pytest.approx(4.0 - delay, abs=0.04)
+    times = [time for word in event.words for time in (word.start, word.end)]
+    assert times == sorted(times) and times[0] >= 0 and times[-1] <= event.end
+    assert all(0 < word.confidence <= 1 for word in event.words)
+    assert json.loads(event.to_json())["text"] == event.text
+
+
+def test_partial_results_before_the_end(recognizer: Recognizer) -> None:
+    stream = recognizer.stream()
+    stream.accept_waveform(noise(4.0, 1), RATE)
+    while recognizer.step([stream]):
+        pass
+    events = stream.events()
+    assert len(events) > 1 and {event.kind for event in events} == {"partial"}
+    assert all(0.05 <= word.confidence <= 0.95 for event in events for word in event.words)
+
+
+def test_finished_stream_accepts_no_audio(recognizer: Recognizer) -> None:
+    stream = recognizer.stream()
+    stream.finish()
+    with pytest.raises(UserError, match="the stream is finished"):
+        stream.accept_waveform(noise(0.1), RATE)
+
+
+def test_invalid_audio_and_options_are_refused(recognizer: Recognizer) -> None:
+    with pytest.raises(UserError, match=r"must be one channel, int16 or float32 \(convert bytes by numpy"):
+        recognizer.stream().accept_waveform(bytes(3200), RATE)  # type: ignore[arg-type]
+    for options in ({"max_segment": 0.0}, {"max_segment": math.nan}, {"memory_reset": 0}):
+        with pytest.raises(UserError, match=f"^{next(iter(options))} is"):
+            RecognizerOptions(**options)
+
+
+def test_no_audio_gives_no_words(recognizer: Recognizer) -> None:
+    assert text_of(recognizer.transcribe([], RATE)) == ""
+    assert text_of(recognizer.transcribe([np.zeros(0, np.int16)], RATE)) == ""
+
+
+@pytest.mark.parametrize("loudness", [1.0, 0.0], ids=["noise", "silence"])
+def test_memory_of_a_stream_is_bounded(package: Path, loudness: float) -> None:
+    """In two minutes: after the first 64 encoder segments (20 s) no tensor of the stream grows."""
+    recognizer = Recognizer.load(package, RecognizerOptions(max_segment=4.0))
+    stream, sizes, longest = recognizer.stream(), [], 0
+    for packet in np.split(loudness * noise(120.0, 5), 120):
+        stream.accept_waveform(packet.astype(np.float32), RATE)
+        while recognizer.step([stream]):
+            longest = max(longest, stream.search.num_frames)
+        sizes.append(sum(tensor.storage().nbytes() for tensor in tensors_of(stream)))  # a view keeps its whole storage
+    assert stream.segment >= 20
+    assert max(sizes[60:]) <= max(sizes[:60])
+    assert longest * recognizer.model.frame_shift <= 4.0 + ENCODER.centre
+
+
+def tensors_of(stream: Stream) -> list[torch.Tensor]:
+    return [*stream.encoder_state.values(), stream.frames, stream.scores]
+
+
+def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> None:
+    narrow = SearchConfig(search_beam=9.0, nbest=3)
+    info = PackageInfo(Scales(1.0, 0.0), narrow)
+    write_package(tmp_path / "out", package / "model.pt", package / "lang", package / "HLG.pt", info)
+    assert Recognizer.load(tmp_path / "out").decoder.config == narrow
+    assert Recognizer.load(tmp_path / "out", RecognizerOptions(WIDE)).decoder.config == WIDE
+
+
+def test_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) -> None:
+    """When the package is loaded, not when the first stream is created."""
+    described = AcousticModel.load(package / "model.pt", package / "lang").description
+    whole = replace(described, encoder=replace(described.encoder, type="full_context"))
+    AcousticModel(whole).save(tmp_path / "model.pt")
+    info = PackageInfo(Scales(1.0, 0.0))
+    write_package(tmp_path / "out", tmp_path / "model.pt", package / "lang", package / "HLG.pt", info)
+    with pytest.raises(UserError, match=r"encoder\.type full_context needs the whole utterance"):
+        Recognizer.load(tmp_path / "out")
+
+
+def test_recognition_imports_no_training_code(package: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from augmem.streaming import Recognizer, format_events; "
+        "import augmem.serving.server, numpy; "
+        f"events = Recognizer.load(Path({str(package)!r})).transcribe([numpy.zeros(48000, numpy.int16)], 44100); "
+        "format_events('json', [('a', events)]); "
+        "unwanted = [m for m in sys.modules if m.split('.')[0] == 'lhotse' or m.startswith(('augmem.training', "
+        "'augmem.corpus', 'augmem.objective', 'augmem.recipe', 'augmem.scoring'))]; assert not unwanted, unwanted"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
