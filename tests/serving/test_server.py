@@ -33,7 +33,7 @@ HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
 
 
 def run_server(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:
-    """Run `visit(server, address)` against a server on a free port, for a minute at most."""
+    """Run `visit(server, address)` against a server on a free port, for three minutes at most."""
 
     async def main() -> None:
         recognition = RecognitionServer(package, ServerConfig(port=0, **limits), OPTIONS)
@@ -43,7 +43,7 @@ def run_server(package: Path, visit: Callable[[RecognitionServer, str], Awaitabl
         finally:
             await recognition.stop(server, timeout=2.0)
 
-    asyncio.run(asyncio.wait_for(main(), 60))
+    asyncio.run(asyncio.wait_for(main(), 180))
 
 
 def packets(samples: np.ndarray, size: int = 1600) -> Iterator[np.ndarray]:
@@ -326,7 +326,7 @@ def test_client_that_sends_but_does_not_read_is_closed_and_others_continue(packa
         assert 'augmem_refused_total{reason="stream"} 1.0' in (await asyncio.to_thread(get, address, "/metrics"))[0]
         await recognition.stop(server)
 
-    asyncio.run(asyncio.wait_for(main(), 120))
+    asyncio.run(asyncio.wait_for(main(), 180))
 
 
 def test_tls_connection_and_invalid_certificate(package: Path, tmp_path: Path) -> None:
@@ -380,7 +380,7 @@ def test_sigterm_lets_open_streams_finish(package: Path) -> None:
     with serving(package) as (server, address):
         processes = psutil.Process(server.pid).children(recursive=True)
         assert processes
-        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 60))
+        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 180))
         assert server.wait(20) == 0
         assert psutil.wait_procs(processes, 10)[1] == []
     words = [word for event in events if event.get("kind") == "final" for word in event["words"]]
