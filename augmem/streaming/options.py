@@ -17,9 +17,9 @@ class RecognizerOptions:
         search: beams and n-best lists; None selects those of the package.
         rules: endpoint rules; without any, a segment ends only with its stream or at `max_segment`.
         max_segment: maximum duration of a segment in seconds; a longer one is cut at a word boundary.
-        memory_reset: number of encoder segments after which the memory bank is emptied, so that neither cost nor
-            accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the scores
-            equal those of offline decoding.
+        memory_reset_segments: number of encoder segments after which the memory bank is emptied, so that neither cost
+            nor accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the
+            scores equal those of offline decoding.
 
     Raises:
         UserError: a value out of range.
@@ -28,13 +28,13 @@ class RecognizerOptions:
     search: SearchConfig | None = None
     rules: tuple[EndpointRule, ...] = KALDI_RULES
     max_segment: float = 20.0
-    memory_reset: int = 64
+    memory_reset_segments: int = 64
 
     def __post_init__(self) -> None:
         if not self.max_segment > 0:
             raise UserError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
-        if self.memory_reset < 1:
-            raise UserError(f"memory_reset is {self.memory_reset!r}; it must be at least 1 segment")
+        if self.memory_reset_segments < 1:
+            raise UserError(f"memory_reset_segments is {self.memory_reset_segments!r}; it must be at least 1 segment")
 
     @classmethod
     def one_segment(cls, search: SearchConfig | None = None) -> RecognizerOptions:

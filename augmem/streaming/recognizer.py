@@ -158,7 +158,7 @@ class Recognizer:
         scores, states = self.model.step(chunks, states, final=False)
         for number, (stream, row, count) in enumerate(zip(streams, scores, states["emitted"].tolist(), strict=True)):
             state = select_streams(states, torch.tensor([number]))
-            stream.add_scores(row[:count], forget_if_full(state, self.options.memory_reset))
+            stream.add_scores(row[:count], forget_if_full(state, self.options.memory_reset_segments))
 
     def _encode_rest(self, streams: Sequence[Stream]) -> None:
         """Encode what is left of finishing streams, one by one since their lengths differ."""

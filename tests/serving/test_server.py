@@ -25,7 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from augmem.errors import UserError
 from augmem.serving import RecognitionServer, ServerConfig, recognize
 from augmem.streaming import Recognizer, RecognizerOptions
-from tests.serving.outside import serving
+from tests.serving.processes import serving
 from tests.tiny import RATE, noise
 
 OPTIONS = RecognizerOptions.one_segment()

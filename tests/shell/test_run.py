@@ -29,7 +29,7 @@ from augmem.serving import recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
-from tests.serving.outside import BROWSER, browsing, serving
+from tests.serving.processes import BROWSER, browsing, serving
 from tests.shell.roads import PART, SPEECH, Text, augmem, fixture_road, run, run_here
 
 Road = tuple[Path, list[str | Path]]

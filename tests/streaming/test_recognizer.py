@@ -139,7 +139,7 @@ def test_finished_stream_accepts_no_audio(recognizer: Recognizer) -> None:
 def test_invalid_audio_and_options_are_refused(recognizer: Recognizer) -> None:
     with pytest.raises(UserError, match=r"must be one channel, int16 or float32 \(convert bytes by numpy"):
         recognizer.stream().accept_waveform(bytes(3200), RATE)  # type: ignore[arg-type]
-    for options in ({"max_segment": 0.0}, {"max_segment": math.nan}, {"memory_reset": 0}):
+    for options in ({"max_segment": 0.0}, {"max_segment": math.nan}, {"memory_reset_segments": 0}):
         with pytest.raises(UserError, match=f"^{next(iter(options))} is"):
             RecognizerOptions(**options)
 

@@ -1,4 +1,4 @@
-"""`augmem serve` and a browser as processes of their own, as a user would start them."""
+"""`augmem serve` and a browser as subprocesses."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 @contextmanager
 def serving(package: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`augmem serve` in a session of its own, once it listens: the process and its address, http://host:port."""
+    """Start `augmem serve` in its own process group; yield the process and its address, http://host:port."""
     command = [sys.executable, "-m", "augmem.cli", "serve", "--package", str(package), "--port", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             assert process.stdout is not None
-            said = next((line for line in process.stdout if line.startswith("listening on ")), "")
-            yield process, said.removeprefix("listening on ").strip()
+            first = next((line for line in process.stdout if line.startswith("listening on ")), "")
+            yield process, first.removeprefix("listening on ").strip()
         finally:
             process.terminate()
             process.wait(30)
 
 
 class Tab:
-    """The browser's page, by the DevTools protocol."""
+    """A page of the browser, controlled by the DevTools protocol."""
 
     def __init__(self, connection: ClientConnection) -> None:
         self.connection, self.number = connection, 0
@@ -42,35 +42,35 @@ class Tab:
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         self.number += 1
         await self.connection.send(json.dumps({"id": self.number, "method": method, "params": params}))
-        while (answer := json.loads(await self.connection.recv())).get("id") != self.number:
+        while (response := json.loads(await self.connection.recv())).get("id") != self.number:
             pass
-        if "error" in answer:
-            raise ValueError(f"{method}: {answer['error']}")
-        return dict(answer["result"])
+        if "error" in response:
+            raise ValueError(f"{method}: {response['error']}")
+        return dict(response["result"])
 
     async def run(self, script: str) -> Any:
-        answer = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
-        return answer["result"].get("value")
+        response = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        return response["result"].get("value")
 
     async def until(self, script: str, seconds: float = 60) -> Any:
         for _ in range(int(seconds * 10)):
             if value := await self.run(script):
                 return value
             await asyncio.sleep(0.1)
-        raise TimeoutError(f"never true: {script}; the page says {await self.run('document.body.innerText')!r}")
+        raise TimeoutError(f"never true: {script}; text of the page: {await self.run('document.body.innerText')!r}")
 
     async def text(self, name: str) -> str:
-        """What the element of that id shows."""
+        """Return the text of the element with this id."""
         return str(await self.run(f"document.getElementById('{name}').textContent")).strip()
 
     async def choose(self, file: Path) -> None:
-        """Choose a file from disk in the page's #file."""
+        """Choose a file in the page's #file."""
         document = await self.call("DOM.getDocument")
         node = await self.call("DOM.querySelector", nodeId=document["root"]["nodeId"], selector="#file")
         await self.call("DOM.setFileInputFiles", nodeId=node["nodeId"], files=[str(file)])
 
     async def drop(self, file: Path) -> None:
-        """Drop a file from the desktop on the page's #drop."""
+        """Drop a file on the page's #drop."""
         script = "(({x, y}) => [x + 9, y + 9])(document.getElementById('drop').getBoundingClientRect())"
         x, y = await self.run(script)
         data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
@@ -84,7 +84,7 @@ class Tab:
 
 @asynccontextmanager
 async def browsing(folder: Path, microphone: Path, address: str) -> AsyncIterator[Tab]:
-    """A headless browser at `address`, whose microphone hears the file again and again."""
+    """Open `address` in a headless browser whose microphone plays a file repeatedly."""
     assert BROWSER is not None
     folder.mkdir()
     command = [
@@ -107,10 +107,10 @@ async def browsing(folder: Path, microphone: Path, address: str) -> AsyncIterato
 
 
 async def _port(folder: Path) -> int:
-    """The port of the browser's DevTools."""
+    """Return the port of the browser's DevTools."""
     for _ in range(300):
         port = folder / "DevToolsActivePort"
         if port.exists() and (lines := port.read_text().splitlines()):
             return int(lines[0])
         await asyncio.sleep(0.1)
-    raise TimeoutError("the browser does not answer")
+    raise TimeoutError("the browser did not start")
