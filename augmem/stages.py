@@ -94,9 +94,10 @@ def lang(experiment: Experiment) -> None:
     texts = experiment.texts(experiment.parts.train)
     extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
     config = replace(experiment.recipe.lang, extra_vocabulary=extra)
+    models = [Path(path) for path in experiment.recipe.lm.given_models]
 
     def make(output: Path) -> None:
-        prepare_lang(config, texts, output)
+        prepare_lang(config, texts, output, models)
         if faults := validate_lang(output):
             raise ValueError("the lang folder is not sound:\n" + "\n".join(faults))
 
@@ -104,6 +105,7 @@ def lang(experiment: Experiment) -> None:
         "train texts": sha256_json(texts),
         "extra vocabulary": file_digests(extra),
         "lexicon": file_digests([config.lexicon] if config.lexicon else []),
+        "language models": file_digests(map(str, models)),
     }
     run_stage("lang", experiment.lang, inputs, make)
 
@@ -114,14 +116,13 @@ def lm(experiment: Experiment) -> None:
     dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
     extra = find_texts(experiment.recipe.lm.extra_text, experiment.data / "texts")
     config = replace(experiment.recipe.lm, extra_text=extra)
-    given = [path for path in (config.first_pass_arpa, config.rescoring_arpa) if path]
     learnt_from = {
         "train texts": sha256_json(texts),
         "dev texts": sha256_json(dev),
         "lang": fingerprint(experiment.lang),
         "extra text": file_digests(extra),
     }
-    inputs = experiment.section("lm") | learnt_from | {"given models": file_digests(given)}
+    inputs = experiment.section("lm") | learnt_from | {"given models": file_digests(config.given_models)}
     run_stage(
         "lm",
         experiment.lm,

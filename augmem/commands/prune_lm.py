@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ngrams", type=int, default=0, help="keep the most important ones; 0: no limit")
     parser.add_argument("--decimals", type=int, default=4, help="decimals of log10 values in the file (%(default)s)")
     parser.add_argument("--lexicon", type=Path, help="also write the pronunciations of the model's words")
+    parser.add_argument("--upper-case", action="store_true", help="convert words to upper case first")
     text = "text whose words join the lexicon, such as training transcripts"
     parser.add_argument("--lexicon-text", type=Path, nargs="*", default=[], metavar="FILE", help=text)
 
@@ -25,9 +26,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the model and the lexicon; print their sizes."""
     from augmem.lang import format_lexicon, make_lexicon, prune_model, read_model, write_lines, write_model
 
-    model = prune_model(
-        read_model(arguments.input), arguments.vocabulary, arguments.pruning, arguments.max_ngrams, arguments.decimals
-    )
+    model = read_model(arguments.input)
+    model = model.upper() if arguments.upper_case else model
+    model = prune_model(model, arguments.vocabulary, arguments.pruning, arguments.max_ngrams, arguments.decimals)
     write_model(arguments.output, model, arguments.decimals)
     counts = ", ".join(f"{count:,} {order}-grams" for order, count in enumerate(model.counts, start=1))
     print(f"{arguments.output}: {counts}; {arguments.output.stat().st_size:,} bytes")

@@ -4,8 +4,7 @@ Everything a recogniser must know about its language before it hears any speech.
 format, so they can be exchanged with it.
 """
 
-from augmem.lang.arpa import ArpaModel, Perplexity, read_arpa
-from augmem.lang.arpa_arrays import read_model, write_model
+from augmem.lang.arpa import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.lang import Lang, content_hash
@@ -22,13 +21,11 @@ __all__ = [
     "NEURAL_FILE",
     "NORMALISATION",
     "OOV_WORD",
-    "ArpaModel",
     "Lang",
     "LangConfig",
     "LmConfig",
     "NeuralLm",
     "NeuralLmConfig",
-    "Perplexity",
     "content_hash",
     "format_lexicon",
     "fortune_sentences",
@@ -39,7 +36,6 @@ __all__ = [
     "prepare_language_models",
     "prepare_neural_lm",
     "prune_model",
-    "read_arpa",
     "read_lexicon",
     "read_model",
     "validate_lang",

@@ -6,13 +6,17 @@ Legend: n n-grams of one order, o order, W words. Logarithms have base 10, as in
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augmem.lang.arpa import END, START
+from augmem.errors import UserError
+
+START, END = "<s>", "</s>"
+UNKNOWN_WORDS = ("<UNK>", "<unk>")
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -70,6 +74,12 @@ class BackoffModel:
     def counts(self) -> tuple[int, ...]:
         """Number of n-grams of each order."""
         return tuple(len(level.ids) for level in self.levels)
+
+    def count_ngrams_outside(self, vocabulary: Container[str]) -> int:
+        """Count the n-grams with a word outside a vocabulary, sentence marks and <unk> apart."""
+        marks = (START, END, *UNKNOWN_WORDS)
+        known = np.array([word in vocabulary or word in marks for word in self.words])
+        return sum(int((~known[level.ids].all(axis=1)).sum()) for level in self.levels)
 
     def find(self, ids: Ids) -> Ids:
         """Return the rows of n-grams (n, o) in their level, -1 where they are not listed."""
@@ -174,6 +184,18 @@ class BackoffModel:
             ngrams.append((number[level.ids[mask]], level.logprob[mask], level.backoff[mask]))
         words = [word for word, keep in zip(self.words, kept, strict=True) if keep]
         return BackoffModel.build(words, [_scale(ngrams[0], words), *ngrams[1:]]).renormalise()
+
+    def upper(self) -> BackoffModel:
+        """Return the model with its words in upper case.
+
+        Raises:
+            UserError: two words become one.
+        """
+        words = [word if word in (START, END, *UNKNOWN_WORDS) else word.upper() for word in self.words]
+        if len(set(words)) < len(words):
+            twice = sorted(word for word, count in Counter(words).items() if count > 1)
+            raise UserError(f"{len(twice)} words become one in upper case ({', '.join(twice[:3])}, ...): train anew")
+        return BackoffModel(words, self.levels)
 
     def round(self, decimals: int) -> BackoffModel:
         """Return the model with rounded logarithms; back-off weights make up for the rounded probabilities."""

@@ -12,7 +12,7 @@ import sentencepiece
 from augmem.files import atomic_path
 from augmem.lang.lexicon import OOV_WORD, Entry
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BLANK, SENTENCE, UNKNOWN = "<blk>", "<sos/eos>", "<unk>"
 MODEL_NAME = "bpe.model"
@@ -62,5 +62,5 @@ def spell(words: Sequence[str], folder: Path) -> list[Entry]:
     pieces = model.encode(list(words), out_type=str)
     entries = [(word, tuple(parts)) for word, parts in zip(words, pieces, strict=True) if known.issuperset(parts)]
     if len(entries) < len(words):
-        log.warning("%d words have letters the training text lacks: left out", len(words) - len(entries))
+        logger.warning("%d words have letters the training text lacks: left out", len(words) - len(entries))
     return [(OOV_WORD, (UNKNOWN,)), *entries]

@@ -13,7 +13,8 @@ class LangConfig:
     Args:
         units: "phone" for a pronouncing dictionary, "grapheme" for letters that know their place in the word, "bpe" for
             word pieces learnt from the training text.
-        lexicon: a lexicon file of "WORD P1 P2 ..." lines; null takes the CMU pronouncing dictionary.
+        lexicon: a lexicon file of "WORD P1 P2 ..." lines (plain, gzip or xz), whose words join the vocabulary; null
+            takes pronunciations from the CMU Pronouncing Dictionary.
         max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
         min_count: words rarer than this in the training text are left out and read as <UNK>.
         extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which words of
@@ -60,12 +61,13 @@ class LmConfig:
         rescoring_order: n-gram order of the language model that rescores lattices.
         extra_text: further text files, or names of collections that are fetched (fortunes); each becomes a
             component interpolated with the training text's, with weights tuned on the dev text.
-        first_pass_arpa: a given ARPA file (may be .gz) for the first pass, instead of training one.
-        rescoring_arpa: a given ARPA file (may be .gz) for rescoring, instead of training one.
-        first_pass_pruning: n-grams whose loss costs less than this share of perplexity leave the first-pass
-            model, to keep the decoding graph small; 0 keeps all. A given ARPA file is never pruned: it may be too
-            large to hold in memory, so prune it with the tool that made it.
-        rescoring_pruning: the same for the rescoring model.
+        first_pass_arpa: a given ARPA file (plain, gzip or xz) for the first pass. Its words join the vocabulary. null
+            prunes the given rescoring model, or trains a model if there is none.
+        rescoring_arpa: a given ARPA file (plain, gzip or xz) for rescoring; null trains a model.
+        first_pass_pruning: n-grams whose loss raises perplexity by less than this share are removed from the first-pass
+            model, to keep the decoding graph small; 0 keeps all. A given first-pass model is not pruned: see
+            `augmem prune-lm`.
+        rescoring_pruning: the same for a trained rescoring model.
     """
 
     first_pass_order: int = 3
@@ -75,6 +77,11 @@ class LmConfig:
     rescoring_arpa: str | None = None
     first_pass_pruning: float = 1e-7
     rescoring_pruning: float = 0.0
+
+    @property
+    def given_models(self) -> tuple[str, ...]:
+        """Paths of the given ARPA files; the one that sets the vocabulary first."""
+        return tuple(path for path in (self.first_pass_arpa, self.rescoring_arpa) if path)
 
     def __post_init__(self) -> None:
         for name in ("first_pass_order", "rescoring_order"):

@@ -15,7 +15,7 @@ from augmem.files import atomic_path, sha256_json
 from augmem.lang.lexicon import Lexicon, Pronunciation, phones_of
 from augmem.lang.tools import run_tool
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _ORDER = 6
 _EM_ITERATIONS = 3
@@ -83,12 +83,12 @@ def trained_model(lexicon: Lexicon, cache: Path, training_entries: int) -> Path:
     entries = _training_entries(lexicon, training_entries)
     path = cache / f"{sha256_json([entries, _ORDER, _EM_ITERATIONS])[:16]}.fst"
     if not path.is_file():
-        log.info("training a G2P model on %d lexicon entries (kept in %s)", len(entries), cache)
+        logger.info("training a G2P model on %d lexicon entries (kept in %s)", len(entries), cache)
         started = time.monotonic()
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:
             _train(entries, partial)
-        log.info("G2P model trained in %.0f s", time.monotonic() - started)
+        logger.info("G2P model trained in %.0f s", time.monotonic() - started)
     return path
 
 

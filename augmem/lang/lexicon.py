@@ -12,7 +12,7 @@ from pathlib import Path
 
 from augmem.lang.text_files import lines
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 Pronunciation = tuple[str, ...]
 Lexicon = dict[str, list[Pronunciation]]
@@ -68,7 +68,7 @@ def read_lexicon(path: Path) -> Lexicon:
         if not fields or fields[0].startswith(";;;") or fields[0].upper() in SPECIAL_WORDS:
             continue
         word, phones = _entry(fields, f"lexicon {path}:{number}")
-        if not _SPELLABLE.fullmatch(word):
+        if not is_normalised_word(word):
             unspellable.append(word)
         elif phones not in lexicon.setdefault(word, []):
             lexicon[word].append(phones)
@@ -92,7 +92,12 @@ def _check_read(path: Path, lexicon: Lexicon, unspellable: list[str]) -> None:
         raise ValueError(f"lexicon {path}: no usable entry; write one WORD P1 P2 ... on each line")
     if unspellable:
         examples = ", ".join(unspellable[:3])
-        log.info("%s: %d entries can't occur in normalised text (%s, ...)", path.name, len(unspellable), examples)
+        logger.info("%s: %d entries can't occur in normalised text (%s, ...)", path.name, len(unspellable), examples)
+
+
+def is_normalised_word(word: str) -> bool:
+    """Return whether a word can occur in normalised text."""
+    return _SPELLABLE.fullmatch(word) is not None
 
 
 def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:

@@ -26,7 +26,7 @@ from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.ngram import read_sources
 from augmem.tensors import save_tensors
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 NEURAL_FILE = "neural.pt"
 END = "</s>"
@@ -158,7 +158,7 @@ def train_neural(
         for epoch in range(1, config.epochs + 1):
             train_epoch(model, sentences, plan, optimiser, schedule, f"neural language model, epoch {epoch}")
             fit = model.eval().perplexity(dev_texts) if dev_texts else math.nan
-            log.info("neural language model, epoch %d of %d: dev perplexity %.1f", epoch, config.epochs, fit)
+            logger.info("neural language model, epoch %d of %d: dev perplexity %.1f", epoch, config.epochs, fit)
             if fit < best or not dev_texts:
                 best, kept = fit, {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(kept)

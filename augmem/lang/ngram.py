@@ -1,34 +1,39 @@
-"""The language-model stage: n-gram models of the training text and further texts, as ARPA and FST text."""
+"""The stage lm: n-gram language models of the training text and further texts, as ARPA and FST text."""
 
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import kenlm
+
+from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_file, write_json
-from augmem.lang.arpa import arpa_head, needed_ngrams, read_arpa, write_arpa
+from augmem.lang.arpa import copy_arpa, read_model, read_vocabulary, write_model
+from augmem.lang.backoff import UNKNOWN_WORDS, BackoffModel
 from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
-from augmem.lang.prune import prune
-from augmem.lang.text_files import open_reader
+from augmem.lang.text_files import lines
 from augmem.lang.tools import run_tool
 from augmem.lang.vocabulary import read_text
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
-MODELS = ("first_pass", "rescoring")
+FIRST_PASS, RESCORING = "first_pass", "rescoring"
+MODELS = (RESCORING, FIRST_PASS)
 DevTexts = Mapping[str, Sequence[str]]
 
 
 class Source(NamedTuple):
-    """A text to learn from: where it comes from, and its normalised sentences."""
+    """A training text: its name and its normalised sentences."""
 
     name: str
     texts: Sequence[str]
@@ -37,53 +42,76 @@ class Source(NamedTuple):
 def prepare_language_models(
     config: LmConfig, train_texts: Sequence[str], dev_texts: DevTexts, lang_dir: Path, output: Path
 ) -> None:
-    """Write `first_pass` and `rescoring` as .arpa, and their fit to dev as summary.json.
+    """Write `rescoring` and `first_pass` as .arpa, and their perplexity on dev as summary.json.
 
-    Both have exactly the lang folder's words and <UNK>. `first_pass`, which goes into the decoding graph, also comes
-    as .fst.txt, with the ids of words.txt, and #0 on back-off arcs.
+    Trained models have exactly the lang folder's words and <UNK>. `first_pass`, which goes into the decoding graph, is
+    also written as .fst.txt, with the ids of words.txt, and #0 on back-off arcs.
 
     Args:
         train_texts: normalised training sentences.
         dev_texts: normalised sentences of each dev part; they tune interpolation weights and nothing else.
     Raises:
-        ValueError: an empty text, or a fault in a file the config names.
+        FileNotFoundError: a file of the config is missing.
+        UserError: an empty text, or a fault in a file of the config.
     """
     vocabulary = set(Lang.load(lang_dir).pronunciations) - SPECIAL_WORDS
-    trained = not all(getattr(config, f"{name}_arpa") for name in MODELS)
-    sources = read_sources(config, train_texts, vocabulary) if trained else []
+    sources = [] if config.rescoring_arpa else read_sources(config, train_texts, vocabulary)
+    if len(sources) > 1 and not any(text for texts in dev_texts.values() for text in texts):
+        raise UserError("lm.extra_text needs dev text to tune interpolation weights: name a dev part, or set it to []")
     output.mkdir(parents=True, exist_ok=True)
-    for name in MODELS:
-        log.info("%s language model", name)
-        given = getattr(config, f"{name}_arpa")
-        with atomic_path(output / f"{name}.arpa") as arpa:
-            if given:
-                _copy_given(Path(given), arpa)
-            else:
-                train(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, arpa)
-                _prune(arpa, getattr(config, f"{name}_pruning"), name)
-    _write_fst(output / f"{MODELS[0]}.arpa", lang_dir / "words.txt", output / f"{MODELS[0]}.fst.txt")
-    summary = {name: evaluate(output / f"{name}.arpa", dev_texts) for name in MODELS}
+    names = MODELS if config.rescoring_arpa else MODELS[::-1]  # given models first
+    left_out = {
+        name: _make_model(config, name, sources, vocabulary, dev_texts, output / f"{name}.arpa") for name in names
+    }
+    first_pass = output / f"{FIRST_PASS}.arpa"
+    _write_fst(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt")
+    recognisable = vocabulary.intersection(read_vocabulary(first_pass))
+    summary = {
+        name: evaluate(output / f"{name}.arpa", dev_texts, recognisable) | {"ngrams_left_out": left_out[name]}
+        for name in MODELS
+    }
     write_json(output / "summary.json", summary)
-    log.info("language models\n%s", format_table(summary))
+    logger.info("language models\n%s", format_table(summary))
+
+
+def _make_model(
+    config: LmConfig, name: str, sources: Sequence[Source], vocabulary: set[str], dev_texts: DevTexts, arpa: Path
+) -> int:
+    """Write one model; return its number of n-grams with words that have no pronunciation."""
+    given = getattr(config, f"{name}_arpa")
+    logger.info("%s language model", name)
+    if given:
+        return copy_arpa(Path(given), arpa, vocabulary)
+    if name == FIRST_PASS and config.rescoring_arpa:
+        pruned = _write_pruned(arpa.with_name(f"{RESCORING}.arpa"), arpa, config.first_pass_pruning)
+        return pruned.count_ngrams_outside(vocabulary)
+    with atomic_path(arpa) as partial:
+        train(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, partial)
+        if pruning := getattr(config, f"{name}_pruning"):
+            _write_pruned(partial, partial, pruning)
+    return 0
 
 
 def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[str]) -> list[Source]:
-    """The training text and every extra text, none of them empty.
+    """Return the training text and every extra text.
 
-    In the training text words that the lang lacks become <UNK>, so that the model learns where those occur.
-    In other texts they are gaps: much of such a text may be unknown, and <UNK> would swallow as much.
+    In the training text, words outside the vocabulary become <UNK>, so that the model learns where they occur.
+    In other texts they are gaps: such a text may have many, and <UNK> would take as much probability.
+
+    Raises:
+        UserError: a text is empty.
     """
     covered = [" ".join(w if w in vocabulary else OOV_WORD for w in text.split()) for text in train_texts]
     extra = [Source(name, list(read_text(Path(name)))) for name in config.extra_text]
     sources = [Source("the training text", [text for text in covered if text]), *extra]
     for source in sources:
         if not source.texts:
-            raise ValueError(f"{source.name} has no words: mend it, or take it out of the recipe")
+            raise UserError(f"{source.name} has no words: check it, or remove it from the recipe")
     return sources
 
 
 def train(sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
-    """One modified Kneser-Ney model for each text; several are mixed with weights that suit the dev text."""
+    """Train a modified Kneser-Ney model of each text; interpolate several with weights tuned on the dev text."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         words = work / "vocabulary"
@@ -95,12 +123,12 @@ def train(sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts
             _interpolate(parts, order, words, dev_texts, work, output)
 
 
-def _prune(arpa: Path, threshold: float, name: str) -> None:
-    if threshold:
-        whole = read_arpa(arpa)
-        pruned = prune(whole, threshold)
-        log.info("%s: %d of %d n-grams left after pruning", name, sum(pruned.counts), sum(whole.counts))
-        write_arpa(arpa, pruned)
+def _write_pruned(source: Path, target: Path, threshold: float) -> BackoffModel:
+    whole = read_model(source)
+    pruned = whole.prune(threshold)
+    logger.info("%d of %d n-grams remain after pruning", sum(pruned.counts), sum(whole.counts))
+    write_model(target, pruned)
+    return pruned
 
 
 def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path:
@@ -113,8 +141,6 @@ def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path
 def _interpolate(parts: Sequence[Path], order: int, words: Path, dev_texts: DevTexts, work: Path, output: Path) -> None:
     dev = work / "dev.txt"
     _write_lines((text for texts in dev_texts.values() for text in texts), dev)
-    if not dev.stat().st_size:
-        raise ValueError("lm.extra_text needs dev text to tune its weights on: name a dev part, or leave it empty")
     arpas = ",".join(map(str, parts))
     run_tool(
         "interpolate-ngram", "-order", str(order), "-vocab", words, "-lm", arpas,
@@ -127,15 +153,10 @@ def _write_lines(texts: Iterable[str], path: Path) -> None:
         stream.writelines(f"{text}\n" for text in texts if text)
 
 
-def _copy_given(source: Path, target: Path) -> None:
-    with open_reader(source) as stream, target.open("wb") as copy:
-        shutil.copyfileobj(stream, copy)
-
-
 def _write_fst(arpa: Path, words: Path, output: Path) -> None:
-    """Kaldi's arpa2fst, in a process of its own because its log can't be silenced.
+    """Run Kaldi's arpa2fst in a process of its own, because its log cannot be silenced.
 
-    N-grams with words that words.txt lacks are passed over.
+    N-grams with words that words.txt lacks are skipped.
     """
     with atomic_path(output) as partial:
         command = [
@@ -145,28 +166,55 @@ def _write_fst(arpa: Path, words: Path, output: Path) -> None:
         with partial.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            raise ValueError(f"{arpa}: kaldilm can't turn it into an FST: {done.stderr[-500:]}")
+            raise UserError(f"{arpa}: kaldilm cannot convert it to an FST: {done.stderr[-500:]}")
 
 
-def evaluate(arpa: Path, dev_texts: DevTexts) -> dict[str, Any]:
-    """Numbers of n-grams, and perplexity and OOV of each dev part, by the true back-off walk."""
-    every = [text for texts in dev_texts.values() for text in texts]
-    model = read_arpa(arpa, keep=needed_ngrams(every, *arpa_head(arpa)))
-    parts = {}
-    for part, texts in dev_texts.items():
-        fit = model.perplexity(texts)
-        parts[part] = {
-            "perplexity": fit.value, "oov_rate": fit.oov_rate, "oov": fit.oov, "words": fit.words,
-            "sentences": fit.sentences,
-        }  # fmt: skip
-    return {"ngrams": list(model.counts), "parts": parts, "sha256": sha256_file(arpa)}
+def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dict[str, Any]:
+    """Return the numbers of n-grams, and perplexity and OOV rate of each dev part.
+
+    Words outside the vocabulary are OOV. They are not scored; to the words after them they are <unk>.
+    """
+    model = kenlm.Model(str(arpa))
+    parts = {part: _fit(model, texts, vocabulary) for part, texts in dev_texts.items()}
+    return {"ngrams": _counts(arpa), "parts": parts, "sha256": sha256_file(arpa)}
+
+
+def _fit(model: kenlm.Model, texts: Sequence[str], vocabulary: Container[str]) -> dict[str, Any]:
+    total, words, oov = 0.0, 0, 0
+    for text in texts:
+        known = " ".join(word if word in vocabulary else UNKNOWN_WORDS[0] for word in text.split())
+        for logprob, _, unknown in model.full_scores(known):
+            total += 0.0 if unknown else logprob
+            oov += unknown
+            words += 1
+    words -= len(texts)  # ends of sentences are scored too
+    scored = words + len(texts) - oov
+    perplexity = 10 ** (-total / scored) if scored else math.nan
+    return {
+        "perplexity": perplexity, "oov_rate": oov / words if words else 0.0, "oov": oov, "words": words,
+        "sentences": len(texts),
+    }  # fmt: skip
+
+
+def _counts(arpa: Path) -> list[int]:
+    counts = []
+    for line in lines(arpa):
+        if line.startswith("ngram "):
+            counts.append(int(line.partition("=")[2]))
+        elif counts:
+            break
+    return counts
 
 
 def format_table(summary: Mapping[str, Any]) -> str:
-    """The summary as lines of text: n-grams of each model, then perplexity and OOV of each part."""
+    """Format the summary: n-grams of each model, perplexity and OOV rate of each part."""
     rows = []
     for name, model in summary.items():
         rows.append(f"{name}: " + ", ".join(f"{count} {n}-grams" for n, count in enumerate(model["ngrams"], start=1)))
+        if model.get("ngrams_left_out"):
+            rows.append(
+                f"  {model['ngrams_left_out']} n-grams have a word without pronunciation: left out of the graph"
+            )
         for part, fit in model["parts"].items():
             rows.append(
                 f"  {part:<20} perplexity {fit['perplexity']:8.1f}   "

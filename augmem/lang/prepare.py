@@ -1,13 +1,15 @@
-"""The lang stage: from training text and a lexicon to a lang folder in icefall's format."""
+"""The stage lang: write a lang folder in icefall's format from training text and a lexicon."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from augmem.errors import UserError
 from augmem.files import write_text
+from augmem.lang.arpa import read_vocabulary
 from augmem.lang.bpe import spell, train_pieces
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
@@ -22,61 +24,89 @@ from augmem.lang.lexicon import (
     Lexicon,
     add_disambiguation,
     format_lexicon,
+    is_normalised_word,
     letters_of,
     load_cmudict,
     phones_of,
     read_lexicon,
 )
 from augmem.lang.symbols import number, write_symbols
-from augmem.lang.vocabulary import extra_vocabulary, training_vocabulary
+from augmem.lang.vocabulary import check_language_model, extra_vocabulary, training_vocabulary
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Spelling(NamedTuple):
-    """The units in the order of their ids, and every word in them."""
+    """Units in the order of their ids, and the pronunciations of every word."""
 
     units: list[str]
     entries: list[Entry]
 
 
-def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path) -> None:
+def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path, language_models: Sequence[Path] = ()) -> None:
     """Write a lang folder for the words of `texts` (normalised training transcripts).
 
-    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, silence_probability.txt, hash.txt,
-    and g2p_words.txt (guessed pronunciations and where they come from) or bpe.model.
+    A given lexicon and the first of the given language models add their words.
 
+    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, L.pt, L_disambig.pt, hash.txt, and
+    g2p_words.txt (guessed pronunciations and their sources) or bpe.model.
+
+    Args:
+        language_models: given ARPA files, the first-pass model first.
     Raises:
-        ValueError: no words in `texts`, or a fault in a file the config names.
+        FileNotFoundError: a file of the config is missing.
+        UserError: no words in `texts`, a fault in a file of the config, or a language model of another case or
+            language.
     """
     output.mkdir(parents=True, exist_ok=True)
+    wider = model_words(language_models, texts)
     if config.units == "phone":
         lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
-        spelling = _in_phones(config, choose_words(config, texts, lexicon), lexicon, output)
+        vocabulary = choose_words(config, texts, wider.union(lexicon) if config.lexicon else wider, lexicon)
+        spelling = _in_phones(config, vocabulary, lexicon, output)
         write_lang(spelling, config.silence_probability, output)
     elif config.units == "grapheme":
-        spelling = _in_letters(choose_words(config, texts))
+        spelling = _in_letters(choose_words(config, texts, wider))
         write_lang(spelling, config.silence_probability, output)
     else:
         pieces = train_pieces(texts, config.bpe_vocab_size, output)
-        spelling = Spelling(pieces, spell(choose_words(config, texts), output))
-        write_lang(spelling, 0.0, output)  # pieces are trained without a silence unit: blanks take its place
+        spelling = Spelling(pieces, spell(choose_words(config, texts, wider), output))
+        write_lang(spelling, 0.0, output)  # word pieces are trained without a silence unit: blanks take its place
     lang = Lang.load(output)
-    log.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units)
+    logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units)
 
 
-def choose_words(config: LangConfig, texts: Sequence[str], lexicon: Lexicon | None = None) -> list[str]:
-    """The vocabulary, sorted: words of the training text, then those the extra files add."""
+def model_words(language_models: Sequence[Path], texts: Sequence[str]) -> set[str]:
+    """Check given language models against the training text; return the words of the first."""
+    vocabularies = [read_vocabulary(path) for path in language_models]
+    for path, words in zip(language_models, vocabularies, strict=True):
+        check_language_model(path, set(words), texts)
+    first = vocabularies[0] if vocabularies else []
+    usable = {word for word in first if is_normalised_word(word)}
+    if len(usable) < len(first):
+        examples = ", ".join([word for word in first if word not in usable][:3])
+        logger.warning(
+            "%s: %d words cannot occur in normalised text and are left out (%s, ...)",
+            language_models[0], len(first) - len(usable), examples,
+        )  # fmt: skip
+    return usable
+
+
+def choose_words(
+    config: LangConfig, texts: Sequence[str], wider: Collection[str] = (), lexicon: Lexicon | None = None
+) -> list[str]:
+    """Return the vocabulary, sorted: the words of the training text, `wider`, and words of the extra files."""
     known = training_vocabulary(texts, config.min_count)
     if not known:
-        raise ValueError(
+        raise UserError(
             f"no word occurs {config.min_count} times or more in the {len(texts)} training transcripts: "
             "check the corpus stage's skipped.tsv, or lower lang.min_count"
         )
-    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size, lexicon)) - set(known)
-    if config.extra_vocabulary:
-        log.info("%d words from the training text, %d more from extra files", len(known), len(extra))
-    return sorted({*known, *extra} - SPECIAL_WORDS)
+    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size, lexicon))
+    vocabulary = {*known, *wider, *extra} - SPECIAL_WORDS
+    if len(vocabulary) > len(known):
+        logger.info("vocabulary: %d words; %d of them are in the training text", len(vocabulary), len(known))
+    return sorted(vocabulary)
 
 
 def _in_phones(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> Spelling:
@@ -95,7 +125,7 @@ def _in_letters(vocabulary: Sequence[str]) -> Spelling:
 
 
 def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output: Path) -> list[Guess]:
-    """Guess what is missing, and write down every guess and every word left out."""
+    """Guess missing pronunciations; list every guess and every word left out in g2p_words.txt."""
     guesses: list[Guess] = []
     left_out = list(missing)
     if missing and config.g2p == "phonetisaurus":
@@ -105,9 +135,9 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
     rows += [f"{word}\t\tleft out: read as {OOV_WORD}\n" for word in left_out]
     write_text(output / "g2p_words.txt", "".join(rows))
     if missing:
-        log.info("%d words are not in the lexicon; g2p_words.txt lists what was guessed", len(missing))
+        logger.info("%d words are not in the lexicon; g2p_words.txt lists the guesses", len(missing))
     if left_out:
-        log.warning("%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10])
+        logger.warning("%d words have no pronunciation and are read as %s: %s", len(left_out), OOV_WORD, left_out[:10])
     return guesses
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from augmem.errors import UserError
-from augmem.lang.arpa import UNKNOWN_WORDS
-from augmem.lang.backoff import BackoffModel
+from augmem.lang.backoff import UNKNOWN_WORDS, BackoffModel
 from augmem.lang.g2p import default_cache, guess_pronunciations
 from augmem.lang.lexicon import Entry, load_cmudict
 from augmem.lang.vocabulary import word_counts

@@ -9,7 +9,7 @@ import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
@@ -28,7 +28,7 @@ def run_tool(name: str, *arguments: str | Path) -> str:
         )
     environment = {**os.environ, "LD_LIBRARY_PATH": str(root / "lib" / platform.machine()), "LC_ALL": "C"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    log.debug("%s\n%s", " ".join(command), done.stderr)
+    logger.debug("%s\n%s", " ".join(command), done.stderr)
     if done.returncode != 0:
         tail = "\n".join(done.stderr.splitlines()[-5:])
         raise RuntimeError(f"{' '.join(command)}\nfailed with exit code {done.returncode}:\n{tail}")

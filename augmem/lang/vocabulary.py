@@ -1,33 +1,60 @@
-"""Which words a recogniser knows: those of its training text, and the most frequent ones of other sources."""
+"""The vocabulary: words of the training text, of a given lexicon or language model, and of further sources."""
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from augmem.errors import UserError
 from augmem.lang.text import normalise_text
 from augmem.lang.text_files import lines
 
-log = logging.getLogger(__name__)
+_SAME_CASE, _SAME_LANGUAGE = 0.5, 0.05  # shares of the words in the training transcripts
+
+
+def check_language_model(path: Path, vocabulary: Container[str], texts: Iterable[str]) -> None:
+    """Check that a language model is of the transcripts' language and case.
+
+    Args:
+        path: names the model in the message.
+        vocabulary: the model's words.
+        texts: normalised training transcripts.
+    Raises:
+        UserError: its words are in another case, or hardly any word of the transcripts is among them.
+    """
+    counts = count_words(texts)
+    total = max(1, sum(counts.values()))
+    known = sum(count for word, count in counts.items() if word in vocabulary) / total
+    lower = sum(count for word, count in counts.items() if word.lower() in vocabulary) / total
+    if known < _SAME_CASE <= lower:
+        raise UserError(
+            f"language model {path}: its words are in lower case, the transcripts in upper case; convert it: "
+            f"augmem prune-lm {path} --upper-case --output NEW.arpa.gz, and name NEW.arpa.gz in the recipe"
+        )
+    if known < _SAME_LANGUAGE:
+        missing = ", ".join(word for word, _ in counts.most_common() if word not in vocabulary)[:60]
+        raise UserError(
+            f"language model {path}: it has {known:.1%} of the words in the training transcripts (not {missing}, ...): "
+            "another language or spelling? Name a model of the transcripts' language"
+        )
 
 
 def count_words(texts: Iterable[str]) -> Counter[str]:
-    """How often each word occurs in normalised texts."""
+    """Count the words of normalised texts."""
     return Counter(word for text in texts for word in text.split())
 
 
 def training_vocabulary(texts: Iterable[str], min_count: int) -> list[str]:
-    """Words that occur at least `min_count` times, sorted."""
+    """Return the words that occur at least `min_count` times, sorted."""
     return sorted(word for word, count in count_words(texts).items() if count >= min_count)
 
 
 def extra_vocabulary(files: Sequence[str], size: int, lexicon: Container[str] | None = None) -> list[str]:
-    """The `size` most frequent words of all files together; ties in alphabetical order.
+    """Return the `size` most frequent words of all files together; ties are in alphabetical order.
 
-    Of running text only words of the lexicon count, if there is one: what is missing from a dictionary of
-    126,000 words is more often a misprint than a word. Lists (.tsv) are taken at their word.
+    If there is a lexicon, only its words are taken from running text: what a dictionary of 126,000 words lacks is more
+    often a misprint than a word. Of lists (.tsv), all words are taken.
     """
     counts: Counter[str] = Counter()
     for name in files if size else ():
@@ -38,12 +65,12 @@ def extra_vocabulary(files: Sequence[str], size: int, lexicon: Container[str] | 
 
 
 def word_counts(path: Path) -> Counter[str]:
-    """Word frequencies of a text file, or of a .tsv file with word<TAB>count lines."""
+    """Count the words of a text file, or read the counts of a .tsv file with word<TAB>count lines."""
     return _read_counts(path) if is_list(path) else count_words(read_text(path))
 
 
 def is_list(path: Path) -> bool:
-    """Lists of words tell themselves from text by their name."""
+    """Return whether a file is a list of words: its name ends in .tsv."""
     return path.name.removesuffix(".gz").removesuffix(".xz").endswith(".tsv")
 
 
@@ -52,7 +79,7 @@ def _read_counts(path: Path) -> Counter[str]:
     for number, line in enumerate(lines(path), start=1):
         fields = line.split("\t")
         if len(fields) != 2 or not fields[1].strip().isdecimal():
-            raise ValueError(f"{path}:{number}: expected word<TAB>count, found {line!r}; mend the line or delete it")
+            raise UserError(f"{path}:{number}: expected word<TAB>count, found {line!r}; fix or delete the line")
         spoken = normalise_text(fields[0])
         if spoken and " " not in spoken:
             counts[spoken] += int(fields[1])
@@ -60,5 +87,5 @@ def _read_counts(path: Path) -> Counter[str]:
 
 
 def read_text(path: Path) -> Iterator[str]:
-    """Normalised non-empty lines of a text file (plain, gzip or xz)."""
+    """Yield the normalised non-empty lines of a text file (plain, gzip or xz)."""
     return (text for text in map(normalise_text, lines(path)) if text)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sentencepiece
 
+from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
 
 
@@ -77,18 +78,58 @@ def test_more_pieces_than_the_text_can_have_is_told(tmp_path: Path) -> None:
         prepare_lang(LangConfig(units="bpe"), ["A CAT"], tmp_path)
 
 
-def test_extra_words_rare_words_and_words_without_pronunciation(tmp_path: Path) -> None:
+def test_a_given_lexicon_and_extra_files_widen_the_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "novel.txt").write_text("The zebra saw the zebra, a blorft and an okapi. The end.\n")
     (tmp_path / "names.tsv").write_text("Blorft\t2\nGnu\t1\n")
-    (tmp_path / "words").write_text("CAT K AE T\nDOG D AO G\nTHE DH AH\nZEBRA Z IY B R AH\nOKAPI OW K AA P IY\n")
+    (tmp_path / "words").write_text("CAT K AE T\nTHE DH AH\nZEBRA Z IY B R AH\n")
     config = LangConfig(
         lexicon=str(tmp_path / "words"), g2p="none", min_count=2, extra_vocabulary_size=3,
         extra_vocabulary=(str(tmp_path / "novel.txt"), str(tmp_path / "names.tsv")),
     )  # fmt: skip
     prepare_lang(config, ["CAT CAT DOG"], tmp_path / "lang")
-    words = set(Lang.load(tmp_path / "lang").pronunciations) - {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
-    assert words == {"CAT", "THE", "ZEBRA"}  # DOG is rare; OKAPI is fourth; BLORFT, of a list, can't be said
+    assert vocabulary_of(tmp_path / "lang") == {"CAT", "THE", "ZEBRA"}  # DOG is rare
     assert (tmp_path / "lang" / "g2p_words.txt").read_text() == "BLORFT\t\tleft out: read as <UNK>\n"
+
+
+ARPA = """\\data\\
+ngram 1=6
+
+\\1-grams:
+-0.7\t</s>
+-99\t<s>
+-0.7\t<unk>
+-0.7\tCAT
+-0.7\tZEBRA
+-0.7\tX-RAY
+
+\\end\\
+"""
+
+
+def vocabulary_of(folder: Path) -> set[str]:
+    return set(Lang.load(folder).pronunciations) - {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
+
+
+def test_a_given_language_model_widens_the_vocabulary(tmp_path: Path) -> None:
+    arpa = tmp_path / "given.arpa"
+    arpa.write_text(ARPA)
+    prepare_lang(LangConfig(), ["A CAT"], tmp_path / "lang", [arpa])
+    assert vocabulary_of(tmp_path / "lang") == {"A", "CAT", "ZEBRA"}
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ("a cat", r"given\.arpa: its words are in lower case.*augmem prune-lm .*--upper-case"),
+        ("BONJOUR MONDE", r"given\.arpa: it has 0\.0% of the words .*another language"),
+    ],
+)
+def test_a_language_model_of_another_case_or_language_is_refused(tmp_path: Path, words: str, fault: str) -> None:
+    arpa = tmp_path / "given.arpa"
+    first, second = words.split()
+    arpa.write_text(ARPA.replace("CAT", first).replace("ZEBRA", second))
+    with pytest.raises(UserError, match=fault):
+        prepare_lang(LangConfig(), ["A CAT"], tmp_path / "lang", [arpa])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +137,7 @@ def test_extra_words_rare_words_and_words_without_pronunciation(tmp_path: Path) 
     [
         ("names.tsv", "Gnu 1\n", r"names\.tsv:1: expected word<TAB>count"),
         ("novel.txt", None, "no such file"),
-        ("novel.txt", b"fine\nna\xefve\n", "novel.txt: not UTF-8"),
+        ("novel.txt", b"fine\nna\xefve\n", r"novel\.txt:2: not UTF-8"),
     ],
 )
 def test_faults_in_extra_files_are_told(tmp_path: Path, name: str, text: str | bytes | None, fault: str) -> None:

@@ -11,6 +11,7 @@ from augmem.cli import main
 from augmem.errors import UserError
 from augmem.lang import read_model
 from augmem.lang.text_files import lines
+from tests.lang.test_arpa import TINY
 from tests.lang.test_backoff import arpa
 
 __all__ = ["arpa"]
@@ -54,3 +55,13 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(lzma.compress(b"\n\\data\\\nngram 1=1\n" * 1000)[:-20])
     with pytest.raises(UserError, match=r"cut\.arpa\.xz: damaged compressed file"):
         read_model(path)
+
+
+def test_words_are_converted_to_upper_case(tmp_path: Path, prune_lm) -> None:  # type: ignore[no-untyped-def]
+    lower, twice = tmp_path / "lower.arpa", tmp_path / "twice.arpa"
+    lower.write_text(TINY.replace("A", "a"))
+    twice.write_text(TINY.replace("1=3", "1=4").replace("-0.5\tA", "-0.5\ta\n-0.5\tA"))
+    assert prune_lm(lower, "--upper-case", "--output", tmp_path / "upper.arpa")[0] == 0
+    assert set(read_model(tmp_path / "upper.arpa").words) == {"A", "<s>", "</s>"}
+    status, output = prune_lm(twice, "--upper-case", "--output", tmp_path / "none.arpa")
+    assert status == 1 and "1 words become one in upper case (A, ...)" in output
