@@ -105,7 +105,7 @@ def lang(experiment: Experiment) -> None:
         "train texts": sha256_json(texts),
         "extra vocabulary": file_digests(extra),
         "lexicon": file_digests([config.lexicon] if config.lexicon else []),
-        "language models": file_digests(map(str, models)),
+        "language models": file_digests(experiment.recipe.lm.given_models),
     }
     run_stage("lang", experiment.lang, inputs, make)
 

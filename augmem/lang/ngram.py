@@ -174,7 +174,9 @@ def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dic
 
     Words outside the vocabulary are OOV. They are not scored; to the words after them they are <unk>.
     """
-    model = kenlm.Model(str(arpa))
+    settings = kenlm.Config()
+    settings.show_progress, settings.arpa_complain = False, kenlm.ARPALoadComplain.NONE
+    model = kenlm.Model(str(arpa), settings)
     parts = {part: _fit(model, texts, vocabulary) for part, texts in dev_texts.items()}
     return {"ngrams": _counts(arpa), "parts": parts, "sha256": sha256_file(arpa)}
 
