@@ -112,7 +112,7 @@ def test_invalid_clients_get_an_error_and_others_continue(package: Path) -> None
         assert "3 bytes are not a whole number of float32 samples" in await error_of(address, HELLO, b"abc")
         assert 'expected audio or {"end": true}' in await error_of(address, HELLO, "what")
         assert "not finite" in await error_of(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())
-        assert "must lie in [-1, 1]" in await error_of(address, HELLO, np.full(1600, 3e38, np.float32).tobytes())
+        assert "must be in [-1, 1]" in await error_of(address, HELLO, np.full(1600, 3e38, np.float32).tobytes())
         assert "idle timeout: no message for 1 s" in await error_of(address, HELLO)
         with pytest.raises(ConnectionClosed) as closed:
             async with connect(address) as connection:
