@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import yaml
 
 from augmem.recipe import RECIPE_FILE, Recipe, freeze_recipe, load_recipe, recipe_parser
 from augmem.renamed_options import RENAMED, current_options
 
+RECIPES = sorted((Path(__file__).parent / "fixtures" / "recipes").glob("*.yaml"))  # written at commit b45df11
 NOTE = "option training.weights is now training.checkpoint_averaging; the old name is accepted until the next release"
 
 
@@ -36,13 +40,13 @@ def test_a_yaml_file_may_use_old_names_and_later_options_override_it(
     assert caplog.messages == [NOTE]
 
 
-def test_an_old_experiment_loads(tmp_path: Path) -> None:
-    new = freeze(tmp_path, "--training.checkpoint_averaging", "best")
-    path = tmp_path / RECIPE_FILE
-    text = path.read_text()
-    path.write_text(text.replace("  checkpoint_averaging:", "  weights:"))
-    assert path.read_text() != text
-    assert load_recipe(tmp_path) == new
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_an_experiment_of_the_previous_release_loads(path: Path, tmp_path: Path) -> None:
+    shutil.copy(path, tmp_path / RECIPE_FILE)
+    recipe, written = load_recipe(tmp_path), yaml.safe_load(path.read_text())
+    assert recipe.training.min_lr_ratio == written["training"]["final_learning_rate"]
+    assert asdict(recipe.training.batches)["max_duration"] == written["training"]["batches"]["max_duration"] == 60
+    assert (recipe.encoder.type, recipe.encoder.layers) == (path.stem, 6)
 
 
 def test_every_new_name_is_an_option() -> None:
