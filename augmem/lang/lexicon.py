@@ -1,4 +1,4 @@
-"""Pronouncing dictionaries: reading them, writing them, and telling homophones apart."""
+"""Lexicons: reading, writing, disambiguation symbols."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
+from itertools import dropwhile
 from pathlib import Path
 
+from augmem.errors import UserError
 from augmem.lang.text_files import lines
 
 logger = logging.getLogger(__name__)
@@ -32,67 +34,87 @@ DISAMBIGUATION = re.compile(r"#\d+")
 _VARIANT = re.compile(r"\(\d+\)$")
 _SPELLABLE = re.compile(r"[A-Z']+")
 _STRESS = re.compile(r"(?<=[A-Z])[012]$")
+_NUMBER = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+|[01]")
+_COMMENT = re.compile(r"^(;;;|#(?!\d)).*|\s#(?!\d+(\s|$)).*")
 
 
 @cache
 def load_cmudict() -> Lexicon:
-    """The CMU pronouncing dictionary (126,000 words, 39 phones, BSD licence) from the pocketsphinx wheel.
+    """Read the CMU Pronouncing Dictionary (126,000 words, 39 phones, BSD licence) from the pocketsphinx package.
 
-    Read once, shared by all callers: not to be changed.
+    All callers share one object and must not change it.
     """
     spec = find_spec("pocketsphinx")
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
-            "the CMU dictionary is in the Python package pocketsphinx, which is not installed: "
-            "pip install pocketsphinx, or name a lexicon file"
+            "the CMU dictionary is part of the Python package pocketsphinx, which is not installed: "
+            "pip install pocketsphinx, or name a lexicon file in lang.lexicon"
         )
     return read_lexicon(Path(spec.origin).parent / "model" / "en-us" / "cmudict-en-us.dict")
 
 
 def read_lexicon(path: Path) -> Lexicon:
-    """Read "WORD P1 P2 ..." lines; further pronunciations repeat the word, or number it as WORD(2).
+    """Read "WORD P1 P2 ..." lines (plain, gzip or xz); further pronunciations repeat the word, or number it as WORD(2).
 
-    Words are upper-cased and stress digits stripped. Lines starting with ;;; are comments. Entries of the
-    special words (!SIL, <SPOKEN_NOISE>, <UNK>) are passed over: every lang folder has its own.
+    Words are upper-cased and stress digits stripped. Comments are removed: lines that start with ;;; or #, and text
+    after " #". Probabilities between word and phones (Kaldi's lexiconp.txt, dictionaries of the Montreal Forced Aligner) are
+    ignored. Entries of the special words (!SIL, <SPOKEN_NOISE>, <UNK>) are skipped: every lang folder has its own.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a line is at fault; the message names file, line, fault and remedy.
+        FileNotFoundError: no such file.
+        UserError: a fault; the message names the file, the line and the remedy.
     """
     if not path.is_file():
         raise FileNotFoundError(f"lexicon {path}: no such file; give the path of a WORD P1 P2 ... file")
     lexicon: Lexicon = {}
-    unspellable: list[str] = []
+    spellings: dict[str, str] = {}
+    skipped: list[str] = []
+    probabilities = 0
     for number, line in enumerate(lines(path), start=1):
-        fields = line.split()
-        if not fields or fields[0].startswith(";;;") or fields[0].upper() in SPECIAL_WORDS:
+        fields = _COMMENT.sub("", line).split()
+        if not fields or fields[0].upper() in SPECIAL_WORDS:
             continue
-        word, phones = _entry(fields, f"lexicon {path}:{number}")
+        where = f"lexicon {path}:{number}"
+        word, phones = _entry(fields, where)
+        probabilities += len(phones) < len(fields) - 1
+        _check_case(phones, spellings, where)
         if not is_normalised_word(word):
-            unspellable.append(word)
+            skipped.append(word)
         elif phones not in lexicon.setdefault(word, []):
             lexicon[word].append(phones)
-    _check_read(path, lexicon, unspellable)
+    _check_read(path, lexicon, skipped, probabilities)
     return lexicon
 
 
 def _entry(fields: Sequence[str], where: str) -> Entry:
     word = _VARIANT.sub("", fields[0]).upper()
-    if len(fields) < 2:
-        raise ValueError(f"{where}: {fields[0]} has no pronunciation; write its phones behind it or delete the line")
-    phones = tuple(_STRESS.sub("", phone) for phone in fields[1:])
+    given = list(dropwhile(_NUMBER.fullmatch, fields[1:]))
+    if not given:
+        raise UserError(f"{where}: {fields[0]} has no pronunciation; write its phones after it or delete the line")
+    phones = tuple(_STRESS.sub("", phone) for phone in given)
     for symbol in (word, *phones):
         if symbol in RESERVED or DISAMBIGUATION.fullmatch(symbol):
-            raise ValueError(f"{where}: {symbol} is a reserved symbol; give that word or phone another name")
+            raise UserError(f"{where}: {symbol} is a reserved symbol; give that word or phone another name")
     return word, phones
 
 
-def _check_read(path: Path, lexicon: Lexicon, unspellable: list[str]) -> None:
+def _check_case(phones: Iterable[str], spellings: dict[str, str], where: str) -> None:
+    """Check that no phone occurs as both HH and hh. In X-SAMPA, s and S differ, and so do ts and tS."""
+    for phone in phones:
+        if len(phone) > 1 and (phone.isupper() or phone.islower()):
+            other = spellings.setdefault(phone.upper(), phone)
+            if other != phone:
+                raise UserError(f"{where}: phone {phone} is {other} in lines above; write each phone in one case")
+
+
+def _check_read(path: Path, lexicon: Lexicon, skipped: Sequence[str], probabilities: int) -> None:
     if not lexicon:
-        raise ValueError(f"lexicon {path}: no usable entry; write one WORD P1 P2 ... on each line")
-    if unspellable:
-        examples = ", ".join(unspellable[:3])
-        logger.info("%s: %d entries can't occur in normalised text (%s, ...)", path.name, len(unspellable), examples)
+        raise UserError(f"lexicon {path}: no usable entry; write one WORD P1 P2 ... on each line")
+    if probabilities:
+        logger.info("%s: probabilities of %d entries are ignored", path.name, probabilities)
+    if skipped:
+        examples = ", ".join(skipped[:3])
+        logger.info("%s: %d entries cannot occur in normalised text (%s, ...)", path.name, len(skipped), examples)
 
 
 def is_normalised_word(word: str) -> bool:
@@ -101,30 +123,39 @@ def is_normalised_word(word: str) -> bool:
 
 
 def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:
-    """All phones used, sorted."""
+    """Return all phones of a lexicon, sorted."""
     return sorted({phone for forms in lexicon.values() for form in forms for phone in form})
 
 
 def letters_of(word: str) -> Pronunciation:
-    """A word's letters with their place in it, in Kaldi's marks: B_B, E_I, D_E; a single one is I_S."""
+    """Return the letters of a word with Kaldi's position marks: B_B, E_I, D_E; I_S for a single letter.
+
+    Example:
+        >>> letters_of("BED")
+        ('B_B', 'E_I', 'D_E')
+    """
     if len(word) == 1:
         return (f"{word}_S",)
     return (f"{word[0]}_B", *(f"{letter}_I" for letter in word[1:-1]), f"{word[-1]}_E")
 
 
 def format_lexicon(entries: Iterable[Entry]) -> str:
-    """One "WORD P1 P2 ..." line for each entry."""
+    """Return one "WORD P1 P2 ..." line for each entry."""
     return "".join(f"{word} {' '.join(phones)}\n" for word, phones in entries)
 
 
 def add_disambiguation(entries: Sequence[Entry]) -> tuple[list[Entry], int]:
-    """Make all pronunciations distinct and none a prefix of another, by appending #1, #2, ... where needed.
+    """Make all pronunciations distinct and none a prefix of another by appending #1, #2, ... where needed.
 
-    Without this L o G could not be determinised: homophones, and words that begin longer words, would leave
-    it undecided for ever which word was said. Follows Kaldi's and icefall's convention; #0 is left for G.
+    Without these symbols L o G cannot be determinised if there are homophones or words that begin longer words. The
+    convention is Kaldi's and icefall's; #0 is left for G.
 
     Returns:
         the entries in the same order, and the highest number used (0 if none).
+
+    Example:
+        >>> add_disambiguation([("TO", ("T", "UW")), ("TWO", ("T", "UW"))])
+        ([('TO', ('T', 'UW', '#1')), ('TWO', ('T', 'UW', '#2'))], 2)
     """
     shared = Counter(phones for _, phones in entries)
     prefixes = {phones[:length] for phones in shared for length in range(1, len(phones))}

@@ -1,4 +1,4 @@
-"""Dictionaries: what is read, how faults are told, and disambiguation symbols."""
+"""Lexicons: the kinds that users bring, faults with file and line, disambiguation symbols."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augmem.errors import UserError
 from augmem.lang import load_cmudict, read_lexicon
 from augmem.lang.lexicon import add_disambiguation, phones_of
 
@@ -20,6 +21,29 @@ def test_cmudict_has_its_words_and_39_phones() -> None:
     assert len(phones_of(lexicon)) == 39
     assert lexicon["TOMATO"] == [("T", "AH", "M", "EY", "T", "OW"), ("T", "AH", "M", "AA", "T", "OW")]
     assert lexicon["'EM"] == [("AH", "M")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CAT K AE T\n# A COMMENT\nDOG D AO G # an animal\n",
+        "CAT 1.0 K AE T\nDOG 0.25 D AO G\n",
+        "CAT 0.9 0.3 1.2 0.8 K AE1 T\nDOG 1.0 0.5 1.0 1.0 D AO G\n",
+        "cat\t0.99\t0.05\t1.0\t0.9\tK AE T\ndog\t1e-05\t0.0\t1.0\t1.0\tD AO G\n",
+    ],
+    ids=["comments", "lexiconp", "lexiconp_silprob", "Montreal Forced Aligner"],
+)
+def test_comments_and_probabilities_are_no_phones(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text(text)
+    assert read_lexicon(path) == {"CAT": [("K", "AE", "T")], "DOG": [("D", "AO", "G")]}
+
+
+def test_phones_in_two_cases_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.txt"
+    path.write_text("HELLO hh ah0 l ow1\nhello HH AH L OW\n")
+    with pytest.raises(UserError, match=r"lexicon\.txt:2: phone HH is hh in lines above"):
+        read_lexicon(path)
 
 
 def test_numbered_and_repeated_variants_case_stress_and_comments(tmp_path: Path) -> None:
@@ -40,15 +64,15 @@ def test_numbered_and_repeated_variants_case_stress_and_comments(tmp_path: Path)
 def test_faults_name_file_and_line(tmp_path: Path, text: bytes, line: int, fault: str) -> None:
     path = tmp_path / "mine.txt"
     path.write_bytes(text)
-    with pytest.raises(ValueError, match=rf"mine\.txt:{line}: {fault}"):
+    with pytest.raises(UserError, match=rf"mine\.txt:{line}: {fault}"):
         read_lexicon(path)
 
 
-def test_a_missing_or_empty_lexicon_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_empty_lexicon_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such file"):
         read_lexicon(tmp_path / "none")
     (tmp_path / "empty").write_text("\n")
-    with pytest.raises(ValueError, match="no usable entry"):
+    with pytest.raises(UserError, match="no usable entry"):
         read_lexicon(tmp_path / "empty")
 
 
@@ -62,6 +86,6 @@ def test_disambiguated_pronunciations_are_distinct_and_prefix_free(entries: list
     assert marks == {f"#{i}" for i in range(1, highest + 1)}
 
 
-def test_words_that_need_no_mark_get_none() -> None:
+def test_words_that_need_no_symbol_get_none() -> None:
     entries = [("A", ("X", "Y")), ("B", ("Z",))]
     assert add_disambiguation(entries) == (entries, 0)
