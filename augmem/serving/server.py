@@ -26,7 +26,7 @@ from augmem.errors import UserError
 from augmem.serving.config import ServerConfig
 from augmem.serving.messages import StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
-from augmem.serving.session import POLICY_VIOLATION, Session
+from augmem.serving.served_stream import POLICY_VIOLATION, ServedStream
 from augmem.serving.worker import Worker
 from augmem.streaming import RecognizerOptions
 
@@ -48,7 +48,7 @@ class RecognitionServer:
 
     def __init__(self, package: Path, config: ServerConfig, options: RecognizerOptions | None = None) -> None:
         self.package, self.config = package, config
-        self.sessions: dict[int, Session] = {}
+        self.streams: dict[int, ServedStream] = {}
         self.metrics = Metrics()
         self.workers = [Worker(package, options or RecognizerOptions(), config.threads) for _ in range(config.workers)]
         self.is_stopping = False
@@ -100,7 +100,7 @@ class RecognitionServer:
         scheme = "https" if self.config.certificate else "http"
         logger.info("listening on %s://%s:%d", scheme, *server.sockets[0].getsockname()[:2])
         await stop.wait()
-        logger.info("stopping: waiting for %d streams to finish", len(self.sessions))
+        logger.info("stopping: waiting for %d streams to finish", len(self.streams))
         await self.stop(server)
 
     async def stop(self, server: Server, timeout: float = SHUTDOWN_TIMEOUT) -> None:
@@ -110,10 +110,10 @@ class RecognitionServer:
             timeout: seconds after which unfinished streams are cut off.
         """
         self.is_stopping = True
-        for session in self.sessions.values():
-            session.shut_down()
+        for stream in self.streams.values():
+            stream.shut_down()
         deadline = time.monotonic() + timeout
-        while self.sessions and time.monotonic() < deadline:
+        while self.streams and time.monotonic() < deadline:
             await asyncio.sleep(_POLLING)
         server.close()
         await server.wait_closed()
@@ -125,31 +125,30 @@ class RecognitionServer:
             worker.close()
 
     async def _supervise(self, worker: Worker) -> None:
-        """Dispatch the responses of a worker; restart it when its process dies."""
-        while True:
+        """Dispatch the responses of a worker until it is closed; replace its process when it dies."""
+        while not worker.is_closed:
             async for response in worker.responses():
                 if isinstance(response, StreamUpdate | StreamFailed):
                     self._dispatch(response)
-            if worker.is_closed:
-                return
-            logger.error("a decoding process died")
-            self.metrics.restarts.inc()
-            if not self.is_stopping:
-                worker.close()
-                await worker.start()
-            self._fail_streams(worker)
+            if not worker.is_closed:
+                await self._replace_process(worker)
+
+    async def _replace_process(self, worker: Worker) -> None:
+        """Start another process, unless the server stops, and report the death of the old one to its streams."""
+        logger.error("a decoding process died")
+        self.metrics.restarts.inc()
+        worker.close()
+        if not self.is_stopping:
+            await worker.start()
+        for stream in self.streams.values():  # those opened during the restart included
+            if stream.worker is worker:
+                stream.update(StreamFailed(stream.number, "the decoding process died; connect again"))
 
     def _dispatch(self, response: StreamUpdate | StreamFailed) -> None:
         if isinstance(response, StreamUpdate):
             self.metrics.audio.inc(response.decoded)
-        if session := self.sessions.get(response.stream):
-            session.update(response)
-
-    def _fail_streams(self, worker: Worker) -> None:
-        """Report the death of a decoding process to its streams, those opened during the restart included."""
-        for session in self.sessions.values():
-            if session.worker is worker:
-                session.update(StreamFailed(session.number, "the decoding process died; connect again"))
+        if stream := self.streams.get(response.stream):
+            stream.update(response)
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Serve one connection."""
@@ -157,22 +156,22 @@ class RecognitionServer:
             await connection.close(POLICY_VIOLATION, FULL)
             return
         number = next(self._numbers)
-        session = Session(number, connection, self._least_busy_worker(), self.config, self.metrics)
-        session.is_shutting_down = self.is_stopping
-        self.sessions[number] = session
-        self.metrics.streams.set(len(self.sessions))
+        stream = ServedStream(number, connection, self._least_busy_worker(), self.config, self.metrics)
+        stream.is_shutting_down = self.is_stopping
+        self.streams[number] = stream
+        self.metrics.streams.set(len(self.streams))
         try:
-            await session.run()
+            await stream.run()
         finally:
-            del self.sessions[number]
-            self.metrics.streams.set(len(self.sessions))
+            del self.streams[number]
+            self.metrics.streams.set(len(self.streams))
 
     def _least_busy_worker(self) -> Worker:
-        used = [session.worker for session in self.sessions.values()]
+        used = [stream.worker for stream in self.streams.values()]
         return min(self.workers, key=used.count)
 
     def _is_full(self) -> bool:
-        return len(self.sessions) >= self.config.max_streams
+        return len(self.streams) >= self.config.max_streams
 
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer an HTTP request; return None to accept a websocket."""
@@ -201,7 +200,7 @@ class RecognitionServer:
         is_ready = all(worker.is_ready for worker in self.workers)
         status = "stopping" if self.is_stopping else "ok" if is_ready else "starting"
         code = HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
-        return respond(connection, code, json.dumps({"status": status, "streams": len(self.sessions)}))
+        return respond(connection, code, json.dumps({"status": status, "streams": len(self.streams)}))
 
     def _refuse(self, connection: ServerConnection, status: HTTPStatus, reason: str) -> Response:
         self.metrics.refused.labels(status.phrase).inc()

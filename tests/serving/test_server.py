@@ -126,10 +126,10 @@ def test_invalid_clients_get_an_error_and_others_continue(package: Path) -> None
             connection.transport.abort()
         assert await good
         for _ in range(100):
-            if not server.sessions:
+            if not server.streams:
                 break
             await asyncio.sleep(0.05)
-        assert not server.sessions
+        assert not server.streams
 
     run_server(package, visit, idle=1.0, max_message=65536)
 
@@ -227,7 +227,7 @@ def test_full_server_and_wrong_token_refuse_the_handshake(package: Path) -> None
                 await error_of(f"{address}/?token=secret")
             assert refused.value.response.status_code == 503
         for _ in range(100):
-            if not server.sessions:
+            if not server.streams:
                 break
             await asyncio.sleep(0.05)
         assert await transcribe(f"{address}/?token=secret", noise(1.0, 1))
@@ -241,23 +241,23 @@ def test_client_that_reads_no_results_is_closed_after_the_idle_timeout(package: 
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as connection:
             await connection.send(HELLO)
-            while not server.sessions:
+            while not server.streams:
                 await asyncio.sleep(0.05)
-            (session,) = server.sessions.values()
+            (stream,) = server.streams.values()
 
             async def full(_: str) -> None:
                 await asyncio.Event().wait()
 
-            session.connection.send = full  # type: ignore[method-assign, assignment]  # like a full socket
+            stream.connection.send = full  # type: ignore[method-assign, assignment]  # like a full socket
             await connection.send(noise(2.0, 1).tobytes())
             await connection.send(json.dumps({"end": True}))
             with pytest.raises(ConnectionClosed):
                 await asyncio.wait_for(connection.recv(), 30)
         for _ in range(100):
-            if not server.sessions:
+            if not server.streams:
                 break
             await asyncio.sleep(0.05)
-        assert not server.sessions
+        assert not server.streams
 
     run_server(package, visit, idle=1.0)
 
@@ -285,6 +285,20 @@ def test_killed_worker_is_replaced(package: Path) -> None:
     run_server(package, visit)
 
 
+def test_worker_that_dies_during_shutdown_is_not_replaced(package: Path) -> None:
+    async def visit(server: RecognitionServer, address: str) -> None:
+        async with connect(address) as connection:
+            await connection.send(HELLO)
+            while not server.streams:
+                await asyncio.sleep(0.05)
+            server.is_stopping = True
+            os.kill(pid_of_worker(server), signal.SIGKILL)
+            assert "the decoding process died" in json.loads(await connection.recv())["error"]
+        assert server.workers[0].is_closed
+
+    run_server(package, visit)
+
+
 def test_audio_is_read_no_faster_than_it_is_decoded(package: Path) -> None:
     """Audio that waits for decoding stays bounded, whatever a client sends."""
     samples = np.tile(noise(4.0, 1), 5)
@@ -295,7 +309,7 @@ def test_audio_is_read_no_faster_than_it_is_decoded(package: Path) -> None:
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max([most, *(session.pending for session in server.sessions.values())])
+                most = max([most, *(stream.pending for stream in server.streams.values())])
                 await asyncio.sleep(0.01)
 
         watcher = asyncio.create_task(watch())

@@ -27,7 +27,7 @@ class Refusal(Exception):  # noqa: N818 - it ends a connection; it is not a fail
     """A connection is closed because of an error of the client; the message is sent to the client."""
 
 
-class Session:
+class ServedStream:
     """One connection: sends its audio to a worker and the results back.
 
     Args:
