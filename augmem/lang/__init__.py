@@ -1,8 +1,4 @@
-"""Words and how they sound: text normalisation, lexicon, G2P, lang folders and n-gram language models.
-
-Everything a recogniser must know about its language before it hears any speech. Lang folders have icefall's
-format, so they can be exchanged with it.
-"""
+"""Text normalisation, lexicon, G2P, lang folders (in icefall's format) and language models."""
 
 from augmem.lang.arpa import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig

@@ -1,4 +1,4 @@
-"""Word pieces as units (sentencepiece), in the symbols icefall uses: <blk> 0, <sos/eos> 1, <unk> 2."""
+"""Word pieces as units (sentencepiece), with the symbols of icefall: <blk> 0, <sos/eos> 1, <unk> 2."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import sentencepiece
 
+from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.lang.lexicon import OOV_WORD, Entry
 
@@ -19,10 +20,10 @@ MODEL_NAME = "bpe.model"
 
 
 def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[str]:
-    """Train a unigram sentencepiece model, write `bpe.model`, return its pieces in the order of their ids.
+    """Train a unigram sentencepiece model, write `bpe.model`, and return its pieces in the order of their ids.
 
     Raises:
-        ValueError: the text is too small for so many pieces; the message says how many it can have.
+        UserError: the text is too small for so many pieces; the message gives the highest possible number.
     """
     with tempfile.TemporaryDirectory() as name:
         corpus = Path(name) / "text"
@@ -43,7 +44,7 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
                 minloglevel=2,
             )
         except RuntimeError as error:
-            raise ValueError(f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})") from error
+            raise UserError(f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})") from error
         with atomic_path(output / MODEL_NAME) as partial:
             partial.write_bytes((Path(name) / "bpe.model").read_bytes())
     model = load_pieces(output)
@@ -51,16 +52,18 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
 
 
 def load_pieces(folder: Path) -> sentencepiece.SentencePieceProcessor:
-    """The sentencepiece model of a lang folder."""
+    """Load the sentencepiece model of a lang folder."""
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL_NAME))
 
 
-def spell(words: Sequence[str], folder: Path) -> list[Entry]:
-    """Each word's most likely pieces; the out-of-vocabulary word is the unknown piece."""
+def encode_words(words: Sequence[str], folder: Path) -> list[Entry]:
+    """Return the most likely pieces of each word; the out-of-vocabulary word is the unknown piece."""
     model = load_pieces(folder)
     known = {model.id_to_piece(index) for index in range(model.get_piece_size())}
     pieces = model.encode(list(words), out_type=str)
     entries = [(word, tuple(parts)) for word, parts in zip(words, pieces, strict=True) if known.issuperset(parts)]
     if len(entries) < len(words):
-        logger.warning("%d words have letters the training text lacks: left out", len(words) - len(entries))
+        logger.warning(
+            "%d words have letters that do not occur in the training text: left out", len(words) - len(entries)
+        )
     return [(OOV_WORD, (UNKNOWN,)), *entries]

@@ -1,31 +1,33 @@
-"""What a user may choose about words, units and language models."""
+"""Options of words, units and language models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from augmem.errors import UserError
+
 
 @dataclass(frozen=True)
 class LangConfig:
-    """Words, how they sound, and the units a model is trained on.
+    """Options of lexicon, units and vocabulary.
 
     Args:
-        units: "phone" for a pronouncing dictionary, "grapheme" for letters that know their place in the word, "bpe" for
-            word pieces learnt from the training text.
+        units: "phone" for a pronouncing dictionary, "grapheme" for letters with their position in the word, "bpe" for
+            word pieces trained on the training text.
         lexicon: a lexicon file of "WORD P1 P2 ..." lines (plain, gzip or xz), whose words join the vocabulary; null
             takes pronunciations from the CMU Pronouncing Dictionary.
-        max_pronunciations: pronunciations kept for a word, first ones first; 0 keeps all.
-        min_count: words rarer than this in the training text are left out and read as <UNK>.
-        extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which words of
-            the lexicon count, or a list of word<TAB>count lines in a file whose name ends in .tsv; or the name of
+        max_pronunciations: number of pronunciations kept for a word, first ones first; 0 keeps all.
+        min_count: words that occur less often in the training text are left out and read as <UNK>.
+        extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which only words of the
+            lexicon are taken, or a list of word<TAB>count lines in a file whose name ends in .tsv; or the name of
             a collection, as in lm.extra_text.
-        extra_vocabulary_size: how many words are taken from them; 0 takes none.
+        extra_vocabulary_size: number of words taken from them; 0 takes none.
         silence_probability: probability of silence between words in L; 0 builds L without silence.
-        g2p: "phonetisaurus" guesses how a word missing from the lexicon sounds; "none" makes it <UNK>.
-        g2p_training_entries: lexicon entries the G2P learns from (30,000 take about 20 s, once); 0 takes all.
-        g2p_cache: folder that keeps trained G2P models; null is ~/.cache/augmem/g2p.
-        bpe_vocab_size: number of word pieces, blank and <unk> included.
+        g2p: "phonetisaurus" guesses pronunciations of words missing from the lexicon; "none" makes them <UNK>.
+        g2p_training_entries: number of lexicon entries that train G2P (30,000 take about 20 s, once); 0 takes all.
+        g2p_cache: folder of trained G2P models; null is ~/.cache/augmem/g2p.
+        bpe_vocab_size: number of word pieces, with blank and <unk>.
     """
 
     units: Literal["phone", "grapheme", "bpe"] = "phone"
@@ -54,13 +56,13 @@ class LangConfig:
 
 @dataclass(frozen=True)
 class LmConfig:
-    """Word n-gram language models: a small one for the first pass, a larger one for rescoring.
+    """Options of the n-gram language models: a small one for the first pass, a larger one for rescoring.
 
     Args:
         first_pass_order: n-gram order of the language model inside the decoding graph.
         rescoring_order: n-gram order of the language model that rescores lattices.
-        extra_text: further text files, or names of collections that are fetched (fortunes); each becomes a
-            component interpolated with the training text's, with weights tuned on the dev text.
+        extra_text: further text files, or names of collections that are downloaded (fortunes); a model of each is
+            interpolated with that of the training text, with weights tuned on the dev text.
         first_pass_arpa: a given ARPA file (plain, gzip or xz) for the first pass. Its words join the vocabulary. null
             prunes the given rescoring model, or trains a model if there is none.
         rescoring_arpa: a given ARPA file (plain, gzip or xz) for rescoring; null trains a model.
@@ -92,15 +94,15 @@ class LmConfig:
 
 @dataclass(frozen=True)
 class NeuralLmConfig:
-    """A recurrent language model for n-best lists, beside the n-gram models and of the same texts.
+    """Options of the LSTM language model for n-best lists, trained on the texts of the n-gram models.
 
     Args:
-        epochs: passes over all text; 0 trains none, and nothing is rescored with it.
+        epochs: passes over all text; 0 trains no model.
         dim: size of embeddings and hidden states.
         layers: LSTM layers.
-        dropout: share of embeddings and hidden states left out while training.
-        learning_rate: the highest, after a tenth of the updates.
-        seed: of everything random.
+        dropout: dropout probability of embeddings and hidden states.
+        learning_rate: peak value of the one-cycle schedule.
+        seed: random seed.
     """
 
     epochs: int = 0
@@ -118,6 +120,9 @@ class NeuralLmConfig:
         _require(self, "learning_rate", self.learning_rate > 0, "must be above 0")
 
 
+_SECTIONS = {"LangConfig": "lang", "LmConfig": "lm", "NeuralLmConfig": "neural_lm"}
+
+
 def _require(config: Any, field: str, holds: bool, rule: str) -> None:
     if not holds:
-        raise ValueError(f"{type(config).__name__}.{field} is {getattr(config, field)!r}: it {rule}")
+        raise UserError(f"{_SECTIONS[type(config).__name__]}.{field} is {getattr(config, field)!r}: it {rule}")

@@ -1,4 +1,4 @@
-"""Cookie files of the `fortune` program: quotations between lines of %, each with its source."""
+"""Reader of the `fortune` program's files: quotations separated by lines of %, each with its source."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<=[.!?;:])[\"')
 
 
 def fortune_sentences(text: str) -> Iterator[str]:
-    """Normalised sentences of a cookie file: quotations between lines of %, their sources left out."""
+    """Yield the normalised sentences of a file of quotations, without their sources."""
     for quotation in re.split(r"^%\s*$", text, flags=re.MULTILINE):
         yield from sentences(_ATTRIBUTION.sub("", quotation))
 
 
 def sentences(paragraph: str) -> Iterator[str]:
-    """Split prose at the marks that end a sentence or clause, and normalise the pieces."""
+    """Split text at marks that end a sentence or clause and normalise the pieces."""
     pieces = _SENTENCE_END.split(" ".join(paragraph.split()))
     return (sentence for sentence in map(normalise_text, pieces) if sentence)

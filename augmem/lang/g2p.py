@@ -1,4 +1,4 @@
-"""How a word that no dictionary has may sound: rules for apostrophes, then a joint n-gram model."""
+"""G2P for words missing from the lexicon: rules for apostrophes, then a joint n-gram model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_json
 from augmem.lang.lexicon import Lexicon, Pronunciation, phones_of
 from augmem.lang.tools import run_tool
@@ -25,7 +26,7 @@ _VOICELESS = frozenset({"P", "T", "K", "F", "TH"})
 
 
 class Guess(NamedTuple):
-    """A pronunciation that no dictionary vouches for, and where it comes from."""
+    """A pronunciation that is not from a dictionary, and its source: a rule or the model."""
 
     word: str
     phones: Pronunciation
@@ -35,30 +36,30 @@ class Guess(NamedTuple):
 def guess_pronunciations(
     words: Sequence[str], lexicon: Lexicon, cache: Path, training_entries: int
 ) -> tuple[list[Guess], list[str]]:
-    """Guess the words a lexicon lacks.
+    """Guess the pronunciations of words missing from a lexicon.
 
     Args:
         words: upper-case words, none of them in the lexicon.
-        lexicon: what rules and model learn from.
+        lexicon: entries that rules use and the model is trained on.
         cache: folder that keeps trained models between runs.
         training_entries: lexicon entries used for training; 0 takes all.
     Returns:
-        the guesses in the order of `words` (several for a word whose base has several forms), and the words
-        that could not be guessed.
+        the guesses in the order of `words` (several for a word whose base has several pronunciations), and the words
+        without a guess.
     """
     phones = set(phones_of(lexicon))
-    guesses = {word: [g for g in derive(word, lexicon) if phones.issuperset(g.phones)] for word in words}
+    guesses = {word: [g for g in apply_rules(word, lexicon) if phones.issuperset(g.phones)] for word in words}
     unknown = [word for word, found in guesses.items() if not found]
     if unknown:
-        model = trained_model(lexicon, cache, training_entries)
+        model = load_or_train(lexicon, cache, training_entries)
         for word, form in apply_model(model, unknown).items():
             guesses[word] = [Guess(word, form, "g2p")]
     found = [guess for word in words for guess in guesses[word]]
     return found, [word for word in words if not guesses[word]]
 
 
-def derive(word: str, lexicon: Lexicon) -> list[Guess]:
-    """What follows by rule: BOYS' and 'BOYS sound like BOYS; ANNA'S like ANNA and the right kind of S."""
+def apply_rules(word: str, lexicon: Lexicon) -> list[Guess]:
+    """Derive pronunciations of words with apostrophes: BOYS' and 'BOYS as BOYS; ANNA'S as ANNA with S, Z or IH Z."""
     bare = word.strip("'")
     if bare in lexicon:
         return [Guess(word, phones, f"as {bare}") for phones in lexicon[bare]]
@@ -74,16 +75,16 @@ def _possessive(last: str) -> Pronunciation:
     return ("S",) if last in _VOICELESS else ("Z",)
 
 
-def trained_model(lexicon: Lexicon, cache: Path, training_entries: int) -> Path:
-    """The G2P model for a lexicon, from the cache if it was trained before.
+def load_or_train(lexicon: Lexicon, cache: Path, training_entries: int) -> Path:
+    """Return the path of the G2P model of a lexicon, trained unless it is in the cache.
 
-    The model is a 6-gram over pairs of letters and phones, estimated on EM alignments of a random (but always
-    the same) sample of the entries.
+    The model is a 6-gram over pairs of letters and phones, estimated on EM alignments of a random sample of the entries
+    (with a fixed seed). Source: Novak et al. (2012), WFST-based Grapheme-to-Phoneme Conversion.
     """
     entries = _training_entries(lexicon, training_entries)
     path = cache / f"{sha256_json([entries, _ORDER, _EM_ITERATIONS])[:16]}.fst"
     if not path.is_file():
-        logger.info("training a G2P model on %d lexicon entries (kept in %s)", len(entries), cache)
+        logger.info("training a G2P model on %d lexicon entries (cached in %s)", len(entries), cache)
         started = time.monotonic()
         cache.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as partial:
@@ -93,7 +94,7 @@ def trained_model(lexicon: Lexicon, cache: Path, training_entries: int) -> Path:
 
 
 def _training_entries(lexicon: Lexicon, limit: int) -> list[tuple[str, str]]:
-    """Letters only: an apostrophe has no sound. `|`, `}` and `_` are the tools' own marks."""
+    """Sample entries without apostrophes in the word. `|`, `}` and `_` are separators of the tools."""
     entries = [
         (word.replace("'", ""), " ".join(phones))
         for word, forms in lexicon.items()
@@ -103,8 +104,8 @@ def _training_entries(lexicon: Lexicon, limit: int) -> list[tuple[str, str]]:
     if limit and len(entries) > limit:
         entries = random.Random(0).sample(entries, limit)
     if len(entries) < 100:
-        raise ValueError(
-            f"the lexicon has {len(entries)} entries, too few to guess how missing words sound: "
+        raise UserError(
+            f"the lexicon has {len(entries)} entries, too few to train G2P: "
             "add the missing words to it, or set lang.g2p to none to leave them out"
         )
     return entries
@@ -119,20 +120,20 @@ def _train(entries: Iterable[tuple[str, str]], model: Path) -> None:
             "phonetisaurus-align", f"--input={dictionary}", f"--ofile={corpus}",
             "--seq1_del=false", "--seq2_del=true", f"--iter={_EM_ITERATIONS}",
         )  # fmt: skip
-        # FixKN needs no tuning and is as accurate here as the modified form.
+        # FixKN needs no tuning and is as accurate here as modified Kneser-Ney.
         run_tool("estimate-ngram", "-order", str(_ORDER), "-smoothing", "FixKN", "-text", corpus, "-write-lm", arpa)
         run_tool("phonetisaurus-arpa2wfst", f"--lm={arpa}", f"--ofile={model}")
 
 
 def apply_model(model: Path, words: Sequence[str]) -> dict[str, Pronunciation]:
-    """The most likely pronunciation of each word; words the model has no answer for are missing."""
+    """Return the most likely pronunciation of each word; words without one are missing."""
     spellings: dict[str, list[str]] = {}
     for word in words:
         spellings.setdefault(word.replace("'", ""), []).append(word)
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".words") as stream:
         stream.writelines(f"{spelling}\n" for spelling in spellings if spelling)
         stream.flush()
-        answer = run_tool(
+        output = run_tool(
             "phonetisaurus-g2pfst",
             f"--model={model}",
             f"--wordlist={stream.name}",
@@ -140,7 +141,7 @@ def apply_model(model: Path, words: Sequence[str]) -> dict[str, Pronunciation]:
             f"--beam={_BEAM}",
         )
     guesses = {}
-    for line in answer.splitlines():
+    for line in output.splitlines():
         spelling, _, phones = line.split("\t")
         for word in spellings.get(spelling, []) if phones.split() else []:
             guesses[word] = tuple(phones.split())
@@ -148,5 +149,5 @@ def apply_model(model: Path, words: Sequence[str]) -> dict[str, Pronunciation]:
 
 
 def default_cache() -> Path:
-    """Where trained models are kept unless the user says otherwise."""
+    """Return the default folder of trained models."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "augmem" / "g2p"

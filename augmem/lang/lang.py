@@ -18,10 +18,10 @@ _ICEFALL_SILENCE_PROBABILITY = 0.5  # prepare_lang.py's default, not stored in i
 
 @dataclass(frozen=True)
 class Lang:
-    """What a lang folder holds. A model belongs to exactly one `content_hash`.
+    """The content of a lang folder.
 
     Attributes:
-        folder: where it was read from.
+        folder: path it was read from.
         tokens: unit -> id, blank (0) and disambiguation symbols (#0, #1, ..., the highest ids) included.
         words: word -> id, <eps> (0), #0, <s> and </s> included.
         pronunciations: word -> its pronunciations as unit ids.
@@ -39,10 +39,11 @@ class Lang:
 
     @classmethod
     def load(cls, folder: Path) -> Lang:
-        """Read a lang folder; icefall's are welcome too.
+        """Read a lang folder, of this project or of icefall.
 
         Raises:
-            FileNotFoundError, ValueError: naming file, line, fault and remedy.
+            FileNotFoundError: a file is missing.
+            UserError: a fault; the message names the file, the line and the remedy.
         """
         folder = Path(folder)
         tokens = read_symbols(folder / "tokens.txt")
@@ -51,18 +52,18 @@ class Lang:
 
     @cached_property
     def unit_ids(self) -> list[int]:
-        """Ids of the units a model tells apart, without blank and disambiguation symbols, ascending."""
+        """Ids of the units without blank and disambiguation symbols, ascending."""
         kept = (index for unit, index in self.tokens.items() if not DISAMBIGUATION.fullmatch(unit))
         return sorted(index for index in kept if index != self.blank)
 
     @cached_property
     def num_units(self) -> int:
-        """V, the size of a model's output: the highest unit id + 1, blank included."""
+        """Size of a model's output: the highest unit id + 1, blank included."""
         return self.unit_ids[-1] + 1
 
     @cached_property
     def first_token_disambiguation(self) -> int:
-        """Id of #0 among the tokens: this and all higher ids are disambiguation symbols."""
+        """Token id of #0: this and all higher ids are disambiguation symbols."""
         return self.tokens["#0"]
 
     @cached_property
@@ -76,7 +77,7 @@ class Lang:
         return {index: unit for unit, index in self.tokens.items()}
 
     def word_ids(self, text: str) -> list[int]:
-        """The ids of a normalised text's words; what the vocabulary lacks becomes <UNK>."""
+        """Return the word ids of a normalised text; words outside the vocabulary become <UNK>."""
         unknown = self.words[self.oov_word]
         return [self.words[word] if word in self.pronunciations else unknown for word in text.split()]
 
@@ -114,7 +115,9 @@ def _read_pronunciations(path: Path, tokens: dict[str, int]) -> dict[str, list[l
         fields = line.split()
         unknown = [unit for unit in fields[1:] if unit not in tokens]
         if unknown or len(fields) < 2:
-            fault = f"{unknown[0]} is not in tokens.txt" if unknown else f"want a word and its units, found {line!r}"
-            raise ValueError(f"{path}:{count}: {fault}; run the lang stage again")
+            fault = (
+                f"{unknown[0]} is not in tokens.txt" if unknown else f"expected a word and its units, found {line!r}"
+            )
+            raise UserError(f"{path}:{count}: {fault}; run the lang stage again")
         pronunciations.setdefault(fields[0], []).append([tokens[unit] for unit in fields[1:]])
     return pronunciations

@@ -58,7 +58,8 @@ def read_lexicon(path: Path) -> Lexicon:
 
     Words are upper-cased and stress digits stripped. Comments are removed: lines that start with ;;; or #, and text
     after " #". Probabilities between word and phones (lexiconp.txt of Kaldi, dictionaries of the Montreal Forced
-    Aligner) are ignored. Entries of the special words (!SIL, <SPOKEN_NOISE>, <UNK>) are skipped: every lang folder has its own.
+    Aligner) are ignored. Entries of the special words (!SIL, <SPOKEN_NOISE>, <UNK>) are skipped: every lang folder has
+    its own.
 
     Raises:
         FileNotFoundError: no such file.

@@ -1,6 +1,7 @@
-"""A recurrent language model of whole sentences, for n-best lists: LSTM over words, as in Sundermeyer et al. 2012.
+"""LSTM language model over words, for rescoring of n-best lists.
 
-Words it has not learnt are <UNK>; a sentence begins and ends with </s>.
+Source: Sundermeyer et al. (2012), LSTM Neural Networks for Language Modeling. Unknown words are <UNK>; a sentence
+begins and ends with </s>.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.lang.config import LmConfig, NeuralLmConfig
 from augmem.lang.lang import Lang
@@ -34,10 +36,10 @@ TOKENS = 2000  # words of a batch, padding included
 
 
 class NeuralLm(nn.Module):
-    """log p(word | all words before it); input and output embeddings are one matrix (Press and Wolf 2017).
+    """Model of p(word | all words before it) with tied input and output embeddings (Press and Wolf, 2017).
 
     Args:
-        words: all it knows; </s> and <UNK> must be among them.
+        words: the vocabulary, with </s> and <UNK>.
 
     Shapes: N sentences, U words of the longest with its </s>, V words.
     """
@@ -53,13 +55,13 @@ class NeuralLm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(self.words)))
 
     def forward(self, before: Tensor) -> Tensor:
-        """Unnormalised log-probabilities (N, U, V) of the word after each of `before` (N, U)."""
+        """Return unnormalised log-probabilities (N, U, V) of the word after each of `before` (N, U)."""
         hidden, _ = self.lstm(self.dropout(self.embedding(before)))
         scores: Tensor = self.dropout(hidden) @ self.embedding.weight.T + self.bias
         return scores
 
     def losses(self, sentences: Sequence[Sequence[str]]) -> Tensor:
-        """-log p(words, end of sentence) of each sentence (N,)."""
+        """Return -log p(words, end of sentence) of each sentence (N,)."""
         unknown, end = self.ids[OOV_WORD], self.ids[END]
         rows = [torch.tensor([self.ids.get(word, unknown) for word in (*words, END)]) for words in sentences]
         after = pad_sequence(rows, batch_first=True, padding_value=-1)
@@ -68,7 +70,7 @@ class NeuralLm(nn.Module):
         return cross_entropy(scores, after.flatten(), ignore_index=-1, reduction="none").view(after.shape).sum(dim=1)
 
     def log_probabilities(self, sentences: Sequence[Sequence[str]]) -> list[float]:
-        """log p(words, end of sentence) of each sentence, natural logarithms."""
+        """Return log p(words, end of sentence) of each sentence (natural logarithm)."""
         found = torch.zeros(len(sentences))
         with torch.no_grad():
             for batch in batches(sentences):
@@ -76,34 +78,34 @@ class NeuralLm(nn.Module):
         return found.tolist()
 
     def perplexity(self, texts: Sequence[str]) -> float:
-        """Of sentences whose words are separated by blanks; unknown words and ends of sentences count."""
+        """Return the perplexity of sentences; unknown words and sentence ends are counted."""
         sentences = [text.split() for text in texts]
         return math.exp(-sum(self.log_probabilities(sentences)) / sum(len(words) + 1 for words in sentences))
 
     def save(self, path: Path) -> None:
-        """Write everything `load` needs."""
+        """Write the model to a file."""
         content = {"config": json.dumps(asdict(self.config)), "words": list(self.words), "state": self.state_dict()}
         with atomic_path(path) as partial:
             save_tensors(content, partial)
 
     @staticmethod
     def load(path: Path) -> NeuralLm:
-        """Read a model, ready for use.
+        """Read a model in evaluation mode.
 
         Raises:
-            ValueError: the file is none of `save`'s.
+            UserError: the file was not written by `save`.
         """
         try:
             content = torch.load(path, weights_only=True)
             model = NeuralLm(NeuralLmConfig(**json.loads(content["config"])), content["words"])
             model.load_state_dict(content["state"])
         except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path}: not a neural language model; run the lm stage again") from error
+            raise UserError(f"{path}: not a neural language model; run the lm stage again") from error
         return model.eval()
 
 
 def batches(sentences: Sequence[Sequence[str]]) -> Iterator[list[int]]:
-    """Numbers of sentences of similar length, about TOKENS words together; the shortest first."""
+    """Yield indices of sentences of similar length, about TOKENS words per batch, the shortest first."""
     batch: list[int] = []
     for index in sorted(range(len(sentences)), key=lambda index: (len(sentences[index]), index)):
         if batch and (len(batch) + 1) * (len(sentences[index]) + 1) > TOKENS:
@@ -122,12 +124,12 @@ def prepare_neural_lm(
     lang_dir: Path,
     output: Path,
 ) -> None:
-    """Write neural.pt, learnt from the texts of the n-gram models; it has the lang folder's words.
+    """Train on the texts of the n-gram models with the lang folder's words; write neural.pt.
 
     Args:
-        lm: names the further texts.
+        lm: options with the extra texts.
         train_texts: normalised training sentences.
-        dev_texts: normalised sentences of each dev part; they choose the epoch.
+        dev_texts: normalised sentences of each dev part; they select the epoch.
     """
     vocabulary = set(Lang.load(lang_dir).pronunciations) - SPECIAL_WORDS
     texts = [text for source in read_sources(lm, train_texts, vocabulary) for text in source.texts]
@@ -139,7 +141,7 @@ def prepare_neural_lm(
 def train_neural(
     config: NeuralLmConfig, texts: Sequence[str], dev_texts: Sequence[str], words: Sequence[str]
 ) -> NeuralLm:
-    """Learn from sentences; the epoch that fits the dev text best is kept (without dev text, the last one).
+    """Train on sentences; return the epoch of lowest dev perplexity (without dev text, the last one).
 
     Args:
         texts, dev_texts: normalised, words separated by blanks.
@@ -173,7 +175,7 @@ def train_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     name: str,
 ) -> None:
-    """Every batch once, in a random order."""
+    """Train on every batch once, in random order."""
     model.train()
     for place in tqdm(torch.randperm(len(plan)).tolist(), desc=name, mininterval=5, leave=False):
         batch = [sentences[index] for index in plan[place]]

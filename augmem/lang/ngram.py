@@ -32,7 +32,7 @@ MODELS = (RESCORING, FIRST_PASS)
 DevTexts = Mapping[str, Sequence[str]]
 
 
-class Source(NamedTuple):
+class TrainingText(NamedTuple):
     """A training text: its name and its normalised sentences."""
 
     name: str
@@ -75,7 +75,7 @@ def prepare_language_models(
 
 
 def _make_model(
-    config: LmConfig, name: str, sources: Sequence[Source], vocabulary: set[str], dev_texts: DevTexts, arpa: Path
+    config: LmConfig, name: str, sources: Sequence[TrainingText], vocabulary: set[str], dev_texts: DevTexts, arpa: Path
 ) -> int:
     """Write one model; return its number of n-grams with words that have no pronunciation."""
     given = getattr(config, f"{name}_arpa")
@@ -92,7 +92,7 @@ def _make_model(
     return 0
 
 
-def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[str]) -> list[Source]:
+def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[str]) -> list[TrainingText]:
     """Return the training text and every extra text.
 
     In the training text, words outside the vocabulary become <UNK>, so that the model learns where they occur.
@@ -102,15 +102,15 @@ def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[s
         UserError: a text is empty.
     """
     covered = [" ".join(w if w in vocabulary else OOV_WORD for w in text.split()) for text in train_texts]
-    extra = [Source(name, list(read_text(Path(name)))) for name in config.extra_text]
-    sources = [Source("the training text", [text for text in covered if text]), *extra]
+    extra = [TrainingText(name, list(read_text(Path(name)))) for name in config.extra_text]
+    sources = [TrainingText("the training text", [text for text in covered if text]), *extra]
     for source in sources:
         if not source.texts:
             raise UserError(f"{source.name} has no words: check it, or remove it from the recipe")
     return sources
 
 
-def train(sources: Sequence[Source], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
+def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
     """Train a modified Kneser-Ney model of each text; interpolate several with weights tuned on the dev text."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.lang.arpa import read_vocabulary
-from augmem.lang.bpe import spell, train_pieces
+from augmem.lang.bpe import encode_words, train_pieces
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
 from augmem.lang.lang import SILENCE_PROBABILITY_FILE, Lang, content_hash
@@ -30,13 +30,13 @@ from augmem.lang.lexicon import (
     phones_of,
     read_lexicon,
 )
-from augmem.lang.symbols import number, write_symbols
+from augmem.lang.symbols import number_symbols, write_symbols
 from augmem.lang.vocabulary import check_language_model, extra_vocabulary, training_vocabulary
 
 logger = logging.getLogger(__name__)
 
 
-class Spelling(NamedTuple):
+class UnitLexicon(NamedTuple):
     """Units in the order of their ids, and the pronunciations of every word."""
 
     units: list[str]
@@ -60,20 +60,20 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path, languag
     """
     output.mkdir(parents=True, exist_ok=True)
     wider = model_words(language_models, texts)
+    silence_probability = config.silence_probability
     if config.units == "phone":
-        lexicon = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
-        vocabulary = choose_words(config, texts, wider.union(lexicon) if config.lexicon else wider, lexicon)
-        spelling = _in_phones(config, vocabulary, lexicon, output)
-        write_lang(spelling, config.silence_probability, output)
+        dictionary = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
+        wider = wider.union(dictionary) if config.lexicon else wider
+        lexicon = _phone_lexicon(config, choose_words(config, texts, wider, dictionary), dictionary, output)
     elif config.units == "grapheme":
-        spelling = _in_letters(choose_words(config, texts, wider))
-        write_lang(spelling, config.silence_probability, output)
+        lexicon = _letter_lexicon(choose_words(config, texts, wider))
     else:
         pieces = train_pieces(texts, config.bpe_vocab_size, output)
-        spelling = Spelling(pieces, spell(choose_words(config, texts, wider), output))
-        write_lang(spelling, 0.0, output)  # word pieces are trained without a silence unit: blanks take its place
+        lexicon = UnitLexicon(pieces, encode_words(choose_words(config, texts, wider), output))
+        silence_probability = 0.0  # word pieces are trained without a silence unit: blanks take its place
+    write_lang(lexicon, silence_probability, output)
     lang = Lang.load(output)
-    logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(spelling.entries), lang.num_units)
+    logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(lexicon.entries), lang.num_units)
 
 
 def model_words(language_models: Sequence[Path], texts: Sequence[str]) -> set[str]:
@@ -109,19 +109,19 @@ def choose_words(
     return sorted(vocabulary)
 
 
-def _in_phones(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> Spelling:
+def _phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> UnitLexicon:
     found = {word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon}
     for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
     entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
     phones = [phone for phone in phones_of(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]
-    return Spelling(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
+    return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
 
 
-def _in_letters(vocabulary: Sequence[str]) -> Spelling:
+def _letter_lexicon(vocabulary: Sequence[str]) -> UnitLexicon:
     entries = [(word, letters_of(word)) for word in vocabulary]
     letters = sorted({letter for _, letters in entries for letter in letters})
-    return Spelling(["<eps>", SILENCE, SPOKEN_NOISE, *letters], [*SPECIAL_ENTRIES, *entries])
+    return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *letters], [*SPECIAL_ENTRIES, *entries])
 
 
 def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output: Path) -> list[Guess]:
@@ -141,14 +141,14 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
     return guesses
 
 
-def write_lang(spelling: Spelling, silence_probability: float, output: Path) -> None:
+def write_lang(lexicon: UnitLexicon, silence_probability: float, output: Path) -> None:
     """Write the files that hold units, words, lexicon and silence probability; the hash comes last."""
-    entries, highest = add_disambiguation(spelling.entries)
-    tokens = number([*spelling.units, *(f"#{i}" for i in range(highest + 1))])
-    words = number(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])
+    entries, highest = add_disambiguation(lexicon.entries)
+    tokens = number_symbols([*lexicon.units, *(f"#{i}" for i in range(highest + 1))])
+    words = number_symbols(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])
     write_symbols(output / "tokens.txt", tokens)
     write_symbols(output / "words.txt", words)
-    write_text(output / "lexicon.txt", format_lexicon(spelling.entries))
+    write_text(output / "lexicon.txt", format_lexicon(lexicon.entries))
     write_text(output / "lexicon_disambig.txt", format_lexicon(entries))
     write_text(output / SILENCE_PROBABILITY_FILE, f"{silence_probability}\n")
     write_text(output / "hash.txt", content_hash(output) + "\n")

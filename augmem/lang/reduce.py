@@ -1,4 +1,4 @@
-"""Small versions of large language models, with the lexicon of their words."""
+"""Reduction of large language models, and the lexicon of their words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Written text to spoken words: the one normalisation that training text, dev and references share."""
+"""Text normalisation, shared by training text, dev text and references: written English to spoken words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from num2words import num2words
 
-NORMALISATION = (  # in words, for people who read scores
-    "upper case, A to Z and apostrophes alone; numbers, money, times, % and & read out; Mr, Mrs, Dr, vs and Jr spelt "
-    "out; accents removed; whatever stands in <>, (), [] or {} dropped; all other marks are spaces"
+NORMALISATION = (  # described for readers of scores
+    "upper case, A to Z and apostrophes alone; numbers, money, times, % and & read out; Mr, Mrs, Dr, vs and Jr "
+    "expanded; accents removed; text in <>, (), [] or {} removed; all other marks are spaces"
 )
 
 _LETTERS = str.maketrans({
@@ -19,7 +19,7 @@ _LETTERS = str.maketrans({
 })  # fmt: skip
 _ABBREVIATIONS = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR", "VS": "VERSUS", "JR": "JUNIOR"}
 _CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
-_LONGEST_NUMBER = 15  # digits; anything longer is a code, read digit by digit
+_LONGEST_NUMBER = 15  # digits; longer ones are codes, read digit by digit
 
 _NOT_SPOKEN = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}")
 _MONEY = re.compile(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)")
@@ -32,11 +32,14 @@ _INTEGER = re.compile(r"\d+")
 
 
 def normalise_text(text: str) -> str:
-    """Turn one line of written English into the words a speaker says: upper case, A-Z and ', single spaces.
+    """Convert one line of written English to spoken words: upper case, A-Z and ', single spaces.
 
-    Sound words and stage directions in <>, (), [] or {} are dropped, numbers are read out, accents removed,
-    Mr and the like spelt out, and all other marks become word boundaries. Idempotent, and the identity on
-    text that is already normalised in this sense (LibriSpeech transcripts, for one).
+    Text in <>, (), [] or {} is removed, numbers are read out, accents removed, abbreviations such as Mr expanded; all
+    other marks are word boundaries. Normalised text, such as LibriSpeech transcripts, is not changed.
+
+    Example:
+        >>> normalise_text("Mr. Smith paid $5.50 [laughs]")
+        'MISTER SMITH PAID FIVE DOLLARS FIFTY'
     """
     text = unicodedata.normalize("NFKC", text.translate(_LETTERS)).translate(_LETTERS)
     text = _read_numbers(_read_symbols(_drop_unspoken(text)))
@@ -47,7 +50,7 @@ def normalise_text(text: str) -> str:
 
 
 def _drop_unspoken(text: str) -> str:
-    """Remove bracketed passages from the inside out, so that nested ones go as well."""
+    """Remove text in brackets, innermost first, so that nested brackets are removed too."""
     found = 1
     while found:
         text, found = _NOT_SPOKEN.subn(" ", text)
@@ -61,7 +64,7 @@ def _tidy_apostrophes(word: str) -> str:
 
 
 def _read_symbols(text: str) -> str:
-    """Read out $5, 50 % and & where they stand for words."""
+    """Convert $5, 50 % and & to words."""
     text = _MONEY.sub(_money, text)
     text = re.sub(r"(?<=\d)\s?%", " percent ", text)
     return re.sub(r"(?<=[\w\s])&(?=[\w\s])", " and ", text)
@@ -75,7 +78,7 @@ def _money(match: re.Match[str]) -> str:
 
 
 def _read_numbers(text: str) -> str:
-    """Read out clock times, decades, ordinals, decimals and integers, in this order."""
+    """Convert clock times, decades, ordinals, decimals and integers to words, in this order."""
     text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
     readers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
         (_CLOCK, _clock),
@@ -100,7 +103,7 @@ def _clock(match: re.Match[str]) -> str:
 
 
 def _cardinal(digits: str) -> str:
-    """Years as years (1844: eighteen forty-four), codes (007) digit by digit, everything else as a number."""
+    """Read years as years (1844: eighteen forty-four), codes (007) digit by digit, all else as cardinals."""
     if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits[0] == "0"):
         return _digits(digits)
     number = int(digits)

@@ -49,7 +49,7 @@ def open_reader(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_lines(path: Path, rows: Iterable[str]) -> None:
-    """Write UTF-8 lines atomically, compressed if the name ends in .gz or .xz; the content decides every byte."""
+    """Write UTF-8 lines atomically, compressed if the name ends in .gz or .xz. Equal content gives equal bytes."""
     with atomic_path(path) as partial, _open_writer(partial, path.suffix) as stream:
         stream.writelines(f"{row}\n".encode() for row in rows)
 

@@ -13,18 +13,19 @@ logger = logging.getLogger(__name__)
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
-    """Run one tool to its end and return what it printed; its log goes to debug messages.
+    """Run a tool and return its standard output; its standard error is logged at level debug.
 
     Raises:
-        FileNotFoundError: the wheel, or the tool for this kind of processor, is not there.
-        RuntimeError: the tool failed; the message holds the command and the end of its log.
+        FileNotFoundError: the wheel is not installed or has no tool for this processor.
+        RuntimeError: the tool failed; the message has the command and the end of its log.
     """
     root = _wheel()
     command = [str(root / "bin" / platform.machine() / name), *map(str, arguments)]
     if not Path(command[0]).is_file():
         raise FileNotFoundError(
             f"{command[0]}: the phonetisaurus package has no {name} for {platform.machine()} processors; "
-            "use an x86-64 machine, or give a lexicon that has every word and ready-made ARPA files"
+            "use an x86-64 machine, or give a lexicon of all words and ARPA files (lang.lexicon, lm.first_pass_arpa, "
+            "lm.rescoring_arpa)"
         )
     environment = {**os.environ, "LD_LIBRARY_PATH": str(root / "lib" / platform.machine()), "LC_ALL": "C"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

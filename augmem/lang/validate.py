@@ -1,4 +1,4 @@
-"""Is this lang folder sound? Every finding names the file, the line, the fault and the remedy."""
+"""Validation of lang folders. Every message names the file, the line, the fault and the remedy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Numbered = list[tuple[int, list[str]]]
 
 
 def validate_lang(folder: Path) -> list[str]:
-    """Check a lang folder, ours or icefall's; an empty list means that nothing is wrong with it."""
+    """Check a lang folder, of this project or of icefall; return a list of problems."""
     folder = Path(folder)
     needed = (*HASHED, "lexicon_disambig.txt")
     missing = [f"{folder / name}: no such file; {REMEDY}" for name in needed if not (folder / name).is_file()]
@@ -38,7 +38,7 @@ def _fields(path: Path) -> Numbered:
 
 
 def _check_table(path: Path, rows: Numbered) -> Iterator[str]:
-    """Symbols are unique, ids are 0, 1, 2, ... in the order of the lines."""
+    """Check that symbols are unique and ids are 0, 1, 2, ... in the order of the lines."""
     seen: dict[str, int] = {}
     for number, fields in rows:
         if len(fields) != 2:
@@ -46,10 +46,10 @@ def _check_table(path: Path, rows: Numbered) -> Iterator[str]:
             continue
         symbol, index = fields
         if symbol in seen:
-            yield f"{path}:{number}: {symbol} stands on line {seen[symbol]} already; {REMEDY}"
+            yield f"{path}:{number}: {symbol} is on line {seen[symbol]} already; {REMEDY}"
         seen.setdefault(symbol, number)
         if index != str(number - 1):
-            yield f"{path}:{number}: {symbol} has id {index} where {number - 1} is next; {REMEDY}"
+            yield f"{path}:{number}: {symbol} has id {index}, expected {number - 1}; {REMEDY}"
 
 
 def _check_tokens(path: Path, rows: Numbered) -> Iterator[str]:
@@ -74,7 +74,7 @@ def _check_words(path: Path, rows: Numbered) -> Iterator[str]:
 
 
 def _check_lexicon(path: Path, rows: Numbered, texts: dict[str, Numbered], plain: bool) -> Iterator[str]:
-    """Words and units are known, no entry is empty or stands there twice, and no word lacks an entry."""
+    """Check that words and units are in their tables, entries are complete and unique, and every word has one."""
     tokens = {fields[0] for _, fields in texts["tokens.txt"] if fields}
     words = [fields[0] for _, fields in texts["words.txt"] if fields]
     known, seen = set(words), dict[tuple[str, ...], int]()
@@ -89,7 +89,7 @@ def _check_lexicon(path: Path, rows: Numbered, texts: dict[str, Numbered], plain
             if unit not in tokens or unit in BLANKS or (plain and DISAMBIGUATION.fullmatch(unit)):
                 yield f"{path}:{number}: {entry[0]} has {unit}, which is not a unit of tokens.txt; {REMEDY}"
         if entry in seen:
-            yield f"{path}:{number}: {' '.join(entry)} stands on line {seen[entry]} already; {REMEDY}"
+            yield f"{path}:{number}: {' '.join(entry)} is on line {seen[entry]} already; {REMEDY}"
         seen.setdefault(entry, number)
     without = known - {entry[0] for entry in seen} - {"<eps>", "#0", "<s>", "</s>"}
     for word in sorted(without):
@@ -105,7 +105,7 @@ def _check_same(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
     plain = [fields for _, fields in texts["lexicon.txt"]]
     distinct = [(number, _strip(fields)) for number, fields in texts["lexicon_disambig.txt"]]
     if len(plain) != len(distinct):
-        yield f"{path}: has {len(distinct)} lines where lexicon.txt has {len(plain)}; {REMEDY}"
+        yield f"{path}: {len(distinct)} lines, but lexicon.txt has {len(plain)}; {REMEDY}"
     for (number, fields), expected in zip(distinct, plain, strict=False):
         if fields != expected:
             yield f"{path}:{number}: {' '.join(fields)} is {' '.join(expected)} in lexicon.txt; {REMEDY}"
@@ -113,22 +113,22 @@ def _check_same(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
 
 
 def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
-    """No unit sequence may equal or begin another one, or L o G can't be determinised."""
+    """Check that no unit sequence equals or begins another one: otherwise L o G cannot be determinised."""
     lines: dict[tuple[str, ...], int] = {}
     for number, fields in rows:
         units = tuple(fields[1:])
         if units in lines:
-            yield f"{path}:{number}: same units as line {lines[units]}, told apart by no #n; {REMEDY}"
+            yield f"{path}:{number}: same units as line {lines[units]} without #n to distinguish them; {REMEDY}"
         lines.setdefault(units, number)
     for units, number in lines.items():
         for length in range(1, len(units)):
             if units[:length] in lines:
                 line = lines[units[:length]]
-                yield f"{path}:{line}: begins the units of line {number} and has no #n; {REMEDY}"
+                yield f"{path}:{line}: units are the beginning of line {number}, without #n; {REMEDY}"
 
 
 def _check_hash(folder: Path) -> Iterator[str]:
-    """Ours have a hash.txt; icefall's have none."""
+    """Check hash.txt, which icefall's folders do not have."""
     path = folder / "hash.txt"
     if path.is_file() and path.read_text(encoding="utf-8").strip() != content_hash(folder):
-        yield f"{path}:1: is not the hash of {', '.join(HASHED)}: one was changed by hand; {REMEDY}"
+        yield f"{path}:1: not the hash of {', '.join(HASHED)}: one of them was edited; {REMEDY}"

@@ -1,4 +1,4 @@
-"""A small language to test with: sentences over a few hundred words, and a lang folder made from them."""
+"""Artificial sentences of a small grammar, and a lang folder made from them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ VERBS = ["takes", "finds", "wants", "flies", "opens", "reads", "hides", "sees", 
 ENDS = ["", "today", "in the hotel", "with a red record", "before it's too late", "for the boys"]
 
 
-def invent(seed: int, count: int) -> list[str]:
-    """Normalised sentences drawn from a tiny grammar; frequent and rare words as in real text."""
+def make_sentences(seed: int, count: int) -> list[str]:
+    """Draw normalised sentences from a small grammar with frequent and rare words."""
     draw = random.Random(seed)
     sentences = []
     for _ in range(count):
@@ -38,12 +38,15 @@ def invent(seed: int, count: int) -> list[str]:
 
 @pytest.fixture(scope="session")
 def train_texts() -> list[str]:
-    return invent(1, 400)
+    return make_sentences(1, 400)
 
 
 @pytest.fixture(scope="session")
 def dev_texts() -> dict[str, list[str]]:
-    return {"near": invent(2, 40), "far": ["THE ZEBRA READS A RECORD", "EVERY PILOT YODELS", *invent(3, 20)]}
+    return {
+        "near": make_sentences(2, 40),
+        "far": ["THE ZEBRA READS A RECORD", "EVERY PILOT YODELS", *make_sentences(3, 20)],
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Guessed pronunciations: rules, the trained model on words it has never seen, and its cache."""
+"""G2P: rules, the trained model on unseen words, and its cache."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import kaldialign
 import pytest
 
+from augmem.errors import UserError
 from augmem.lang import LangConfig, load_cmudict, prepare_lang
-from augmem.lang.g2p import apply_model, derive, guess_pronunciations, trained_model
+from augmem.lang.g2p import apply_model, apply_rules, guess_pronunciations, load_or_train
 from augmem.lang.lexicon import Lexicon
 
 LEXICON: Lexicon = {
@@ -31,20 +32,20 @@ LEXICON: Lexicon = {
         ("'S", []),
     ],
 )
-def test_apostrophes_follow_the_rules_of_english(word: str, forms: list) -> None:
-    assert [guess.phones for guess in derive(word, LEXICON)] == forms
+def test_words_with_apostrophes(word: str, forms: list) -> None:
+    assert [guess.phones for guess in apply_rules(word, LEXICON)] == forms
 
 
 @pytest.fixture(scope="module")
 def split() -> tuple[Lexicon, list[str]]:
-    """A training part of the CMU dictionary, and words that are not in it."""
+    """Entries of the CMU dictionary for training, and words that are not among them."""
     lexicon = load_cmudict()
     words = sorted(word for word in lexicon if word.isalpha() and 4 <= len(word) <= 9)
     random.Random(7).shuffle(words)
     return {word: lexicon[word] for word in words[500:3500]}, words[:300]
 
 
-def test_unseen_words_come_out_mostly_right(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:
+def test_phone_error_rate_on_unseen_words(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:
     lexicon, unseen = split
     guesses, left_out = guess_pronunciations(unseen, lexicon, tmp_path, 0)
     truth = load_cmudict()
@@ -58,9 +59,9 @@ def test_unseen_words_come_out_mostly_right(split: tuple[Lexicon, list[str]], tm
 
 def test_a_model_is_trained_once(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:
     lexicon = dict(list(split[0].items())[:300])
-    first = trained_model(lexicon, tmp_path, 0)
+    first = load_or_train(lexicon, tmp_path, 0)
     stamp = first.stat().st_mtime_ns
-    assert trained_model(lexicon, tmp_path, 0) == first and first.stat().st_mtime_ns == stamp
+    assert load_or_train(lexicon, tmp_path, 0) == first and first.stat().st_mtime_ns == stamp
     assert [path.name for path in tmp_path.iterdir()] == [first.name]
     assert set(apply_model(first, ["BANANA", "B'ANANA"])) == {"BANANA", "B'ANANA"}
 
@@ -77,6 +78,6 @@ def test_every_guess_is_listed(split: tuple[Lexicon, list[str]], tmp_path: Path)
     assert sources == {f"{known}'S": f"possessive of {known}", "BLORT": "g2p"}
 
 
-def test_too_small_a_lexicon_to_learn_from_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"3 entries|4 entries"):
+def test_a_lexicon_too_small_for_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"3 entries|4 entries"):
         guess_pronunciations(["ZEBU"], LEXICON, tmp_path, 0)

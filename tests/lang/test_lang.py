@@ -1,4 +1,4 @@
-"""Lang folders: what they hold, and that the validator sees every fault we can think of."""
+"""Lang folders: content, vocabulary, validation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
 
 
-def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(lang_dir: Path, train_texts: list[str]) -> None:
+def test_a_phone_lang_folder_has_the_words_and_their_dictionary_pronunciations(
+    lang_dir: Path, train_texts: list[str]
+) -> None:
     lang = Lang.load(lang_dir)
     words = {word for text in train_texts for word in text.split()}
     assert set(lang.pronunciations) == words | {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
@@ -26,12 +28,12 @@ def test_a_phone_lang_holds_the_words_and_their_dictionary_forms(lang_dir: Path,
 
 
 @pytest.mark.parametrize(("line", "fault"), [("PILOT", "found 'PILOT'"), ("", "found ''"), ("X QQ", "QQ is not in")])
-def test_a_lexicon_line_at_fault_is_named(lang_dir: Path, tmp_path: Path, line: str, fault: str) -> None:
+def test_faulty_lexicon_lines_are_named(lang_dir: Path, tmp_path: Path, line: str, fault: str) -> None:
     folder = shutil.copytree(lang_dir, tmp_path / "lang")
     lexicon = folder / "lexicon.txt"
     lexicon.write_text(lexicon.read_text() + line + "\n")
     number = len(lexicon.read_text().splitlines())
-    with pytest.raises(ValueError, match=rf"lexicon\.txt:{number}: .*{fault}"):
+    with pytest.raises(UserError, match=rf"lexicon\.txt:{number}: .*{fault}"):
         Lang.load(folder)
 
 
@@ -41,7 +43,7 @@ def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
     assert [lang.word_of[index] for index in ids] == ["THE", "<UNK>", "FLIES", "<UNK>"]
 
 
-def test_the_hash_tells_langs_of_equal_size_apart(tmp_path: Path) -> None:
+def test_hashes_differ_for_different_words(tmp_path: Path) -> None:
     config = LangConfig(g2p="none")
     hashes = []
     for name, text in [("a", "CAT"), ("b", "DOG"), ("again", "CAT")]:
@@ -50,7 +52,7 @@ def test_the_hash_tells_langs_of_equal_size_apart(tmp_path: Path) -> None:
     assert hashes[0] == hashes[2] != hashes[1]
 
 
-def test_word_pieces_spell_the_words(tmp_path: Path, train_texts: list[str]) -> None:
+def test_word_pieces_of_a_word_join_to_the_word(tmp_path: Path, train_texts: list[str]) -> None:
     prepare_lang(LangConfig(units="bpe", bpe_vocab_size=60), train_texts, tmp_path)
     lang = Lang.load(tmp_path)
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "bpe.model"))
@@ -62,19 +64,19 @@ def test_word_pieces_spell_the_words(tmp_path: Path, train_texts: list[str]) -> 
             assert pieces.encode(word) == forms[0]
 
 
-def test_letters_know_their_place(tmp_path: Path) -> None:
+def test_letters_have_position_marks(tmp_path: Path) -> None:
     prepare_lang(LangConfig(units="grapheme"), ["I CAN'T GO", "A BEE"], tmp_path)
     lang = Lang.load(tmp_path)
     assert validate_lang(tmp_path) == []
-    spelt = {word: " ".join(lang.unit_of[unit] for unit in form) for word, (form,) in lang.pronunciations.items()}
-    assert spelt == {
+    letters = {word: " ".join(lang.unit_of[unit] for unit in form) for word, (form,) in lang.pronunciations.items()}
+    assert letters == {
         "I": "I_S", "A": "A_S", "GO": "G_B O_E", "BEE": "B_B E_I E_E", "CAN'T": "C_B A_I N_I '_I T_E",
         "<UNK>": "SPN", "<SPOKEN_NOISE>": "SPN", "!SIL": "SIL",
     }  # fmt: skip
 
 
-def test_more_pieces_than_the_text_can_have_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="bpe_vocab_size is 500: too many"):
+def test_too_many_word_pieces_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="bpe_vocab_size is 500: too many"):
         prepare_lang(LangConfig(units="bpe"), ["A CAT"], tmp_path)
 
 
@@ -140,15 +142,15 @@ def test_a_language_model_of_another_case_or_language_is_refused(tmp_path: Path,
         ("novel.txt", b"fine\nna\xefve\n", r"novel\.txt:2: not UTF-8"),
     ],
 )
-def test_faults_in_extra_files_are_told(tmp_path: Path, name: str, text: str | bytes | None, fault: str) -> None:
+def test_faults_in_extra_files_are_named(tmp_path: Path, name: str, text: str | bytes | None, fault: str) -> None:
     if text is not None:
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises((ValueError, FileNotFoundError), match=fault):
+    with pytest.raises((UserError, FileNotFoundError), match=fault):
         prepare_lang(LangConfig(extra_vocabulary=(str(tmp_path / name),)), ["CAT"], tmp_path / "lang")
 
 
-def test_no_text_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no word occurs 1 times or more in the 1 training transcripts"):
+def test_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no word occurs 1 times or more in the 1 training transcripts"):
         prepare_lang(LangConfig(), [""], tmp_path)
 
 
@@ -162,14 +164,14 @@ def test_no_text_is_told(tmp_path: Path) -> None:
         ("g2p", "magic"),
     ],
 )
-def test_impossible_options_are_told(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"LangConfig\.{field} is {value!r}"):
+def test_options_out_of_range_are_refused(field: str, value: object) -> None:
+    with pytest.raises(UserError, match=rf"lang\.{field} is {value!r}"):
         LangConfig(**{field: value})
 
 
 FAULTS = [
-    ("tokens.txt", "SPN 2\n", "SPN 7\n", r"tokens\.txt:3: SPN has id 7 where 2 is next"),
-    ("tokens.txt", "ZH 41\n", "Z 41\n", r"tokens\.txt:42: Z stands on line 41 already"),
+    ("tokens.txt", "SPN 2\n", "SPN 7\n", r"tokens\.txt:3: SPN has id 7, expected 2"),
+    ("tokens.txt", "ZH 41\n", "Z 41\n", r"tokens\.txt:42: Z is on line 41 already"),
     ("tokens.txt", "#0 42\n", "#9 42\n", r"the last tokens must be #0, #1"),
     ("words.txt", "<eps> 0\n", "<nil> 0\n", r"words\.txt:1: the first word must be <eps>"),
     ("words.txt", "<UNK>", "<OOV>", r"words\.txt:\d+: <UNK>, the word for all unknown words, is missing"),
@@ -178,20 +180,20 @@ FAULTS = [
     ("lexicon.txt", "PILOT P", "PILOT PP", r"lexicon\.txt:\d+: PILOT has PP, which is not a unit"),
     ("lexicon.txt", "PILOT P AY L AH T\n", "PILOT\n", r"a word and its units are expected, found 'PILOT'"),
     ("lexicon.txt", "PILOT P AY L AH T\n", "", r"words\.txt:\d+: PILOT has no entry in lexicon\.txt"),
-    ("lexicon_disambig.txt", "SPN #1", "SPN", r"disambig\.txt:2: begins the units of line 3 and has no #n"),
+    ("lexicon_disambig.txt", "SPN #1", "SPN", r"disambig\.txt:2: units are the beginning of line 3, without #n"),
     (
         "lexicon_disambig.txt",
         "SPN #2",
         "SPN #1",
-        r"disambig\.txt:3: same units as line 2, told apart by no #n",
+        r"disambig\.txt:3: same units as line 2 without #n",
     ),
     ("lexicon_disambig.txt", "PILOT P", "PILOT B", r"PILOT B AY L AH T is PILOT P AY L AH T in lexicon"),
-    ("hash.txt", "", "0", r"hash\.txt:1: is not the hash"),
+    ("hash.txt", "", "0", r"hash\.txt:1: not the hash"),
 ]
 
 
 @pytest.mark.parametrize(("name", "old", "new", "message"), FAULTS)
-def test_the_validator_names_file_line_fault_and_remedy(
+def test_validation_names_file_line_fault_and_remedy(
     lang_dir: Path, tmp_path: Path, name: str, old: str, new: str, message: str
 ) -> None:
     folder = shutil.copytree(lang_dir, tmp_path / "lang")
@@ -203,7 +205,7 @@ def test_the_validator_names_file_line_fault_and_remedy(
     assert re.search(message, findings), findings
 
 
-def test_a_folder_of_icefalls_without_our_hash_is_sound(lang_dir: Path, tmp_path: Path) -> None:
+def test_icefall_folders_without_a_hash_are_valid(lang_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(lang_dir, tmp_path / "lang")
     (folder / "hash.txt").unlink()
     assert validate_lang(folder) == []

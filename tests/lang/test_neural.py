@@ -1,4 +1,4 @@
-"""The recurrent language model: its scores against a walk word by word, and what it learns."""
+"""LSTM language model: scores against single steps, training, saving."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from augmem.errors import UserError
 from augmem.lang import NeuralLm, NeuralLmConfig
 from augmem.lang.neural import END, train_neural
 
@@ -18,7 +19,7 @@ WORDS = ["<UNK>", "CAT", "DOG", "RUNS", "SLEEPS", "THE"]
 
 
 def sentences(count: int, seed: int) -> list[str]:
-    """Cats run and dogs sleep, after one or two articles: a grammar with a memory longer than a bigram's."""
+    """Cats run and dogs sleep: the verb depends on a word that a bigram does not see."""
     rng = random.Random(seed)
     return [
         " ".join(["THE", animal, "THE", verb])
@@ -31,13 +32,13 @@ def model() -> NeuralLm:
     return train_neural(SMALL, sentences(2000, 1), sentences(50, 2), WORDS)
 
 
-def test_it_learns_what_no_bigram_can(model: NeuralLm) -> None:
-    """One fair choice a sentence: at best exp(log 2 / 5 words); a bigram must guess the verb, too (2 log 2)."""
+def test_perplexity_is_below_that_of_any_bigram(model: NeuralLm) -> None:
+    """One random choice per sentence: the optimum is exp(log 2 / 5). A bigram has two: exp(2 log 2 / 5)."""
     assert model.perplexity(sentences(100, 3)) < math.exp(1.5 * math.log(2) / 5)
 
 
-def test_scores_are_those_of_a_walk_word_by_word(model: NeuralLm) -> None:
-    texts = [("THE", "CAT"), (), ("RUNS", "RUNS", "NOBODY", "THE"), ("DOG",)]
+def test_scores_equal_those_of_single_steps(model: NeuralLm) -> None:
+    texts = [("THE", "CAT"), (), ("RUNS", "RUNS", "UNHEARD", "THE"), ("DOG",)]
     for words, found in zip(texts, model.log_probabilities(texts), strict=True):
         total, state, last = 0.0, None, model.ids[END]
         for word in (*words, END):
@@ -49,16 +50,16 @@ def test_scores_are_those_of_a_walk_word_by_word(model: NeuralLm) -> None:
         assert found == pytest.approx(total, abs=1e-4)
 
 
-def test_a_model_comes_back_from_its_file_as_it_went(model: NeuralLm, tmp_path: Path) -> None:
+def test_saved_and_loaded_models_score_alike(model: NeuralLm, tmp_path: Path) -> None:
     model.save(tmp_path / "neural.pt")
     texts = [text.split() for text in sentences(5, 4)]
     assert NeuralLm.load(tmp_path / "neural.pt").log_probabilities(texts) == model.log_probabilities(texts)
-    (tmp_path / "neural.pt").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"neural\.pt: not a neural language model"):
+    (tmp_path / "neural.pt").write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"neural\.pt: not a neural language model"):
         NeuralLm.load(tmp_path / "neural.pt")
 
 
-def test_the_same_seed_learns_the_same(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_same_seed_gives_the_same_model(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         first, second = (train_neural(SMALL, sentences(100, 1), sentences(9, 2), WORDS) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))

@@ -14,11 +14,11 @@ import pytest
 
 from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models, read_model
-from tests.lang.conftest import invent
+from tests.lang.conftest import make_sentences
 
 
 def walk(fst: str, words: list[int], backoff: int) -> float:
-    """Cost of a sentence by a failure walk: the back-off arc is taken only where the word is missing."""
+    """Return the cost of a sentence; the back-off arc is taken only if the word has no arc."""
     arcs: dict[int, dict[int, tuple[int, float]]] = defaultdict(dict)
     final: dict[int, float] = {}
     start: int | None = None
@@ -48,7 +48,7 @@ def walk(fst: str, words: list[int], backoff: int) -> float:
 @pytest.fixture(scope="module")
 def novel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("text") / "novel.txt"
-    path.write_text("The captain gave up.\n\n" + "\n".join(text.lower() for text in invent(5, 2000)))
+    path.write_text("The captain gave up.\n\n" + "\n".join(text.lower() for text in make_sentences(5, 2000)))
     return path
 
 
@@ -177,7 +177,7 @@ def test_faults_name_the_option_or_file(
 
 @pytest.mark.parametrize("damage", ["cut short", "overwritten"])
 def test_a_damaged_gzip_file_is_named(damage: str, lang_dir: Path, tmp_path: Path) -> None:
-    packed = gzip.compress("\n".join(invent(5, 500)).encode())
+    packed = gzip.compress("\n".join(make_sentences(5, 500)).encode())
     torn = {
         "cut short": packed[: len(packed) // 2],
         "overwritten": packed[:10] + b"\xff" * 30 + packed[40:],
@@ -189,8 +189,8 @@ def test_a_damaged_gzip_file_is_named(damage: str, lang_dir: Path, tmp_path: Pat
             prepare_language_models(config, ["THE PILOT"], {"dev": ["A"]}, lang_dir, tmp_path / "lm")
 
 
-def test_impossible_options_are_told() -> None:
-    with pytest.raises(ValueError, match=r"LmConfig\.first_pass_order is 9"):
+def test_options_out_of_range_are_refused() -> None:
+    with pytest.raises(UserError, match=r"lm\.first_pass_order is 9"):
         LmConfig(first_pass_order=9)
-    with pytest.raises(ValueError, match=r"LmConfig\.rescoring_pruning is -1"):
+    with pytest.raises(UserError, match=r"lm\.rescoring_pruning is -1"):
         LmConfig(rescoring_pruning=-1)

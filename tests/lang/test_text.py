@@ -1,4 +1,4 @@
-"""Text normalisation: known readings, and what must hold for any text."""
+"""Text normalisation: examples, and properties of any text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_readings(written: str, spoken: str) -> None:
 
 
 @given(st.text())
-def test_only_words_come_out_and_a_second_pass_changes_nothing(text: str) -> None:
+def test_output_is_normalised_and_normalisation_is_idempotent(text: str) -> None:
     spoken = normalise_text(text)
     assert re.fullmatch(r"([A-Z']+( [A-Z']+)*)?", spoken)
     assert not any(set(word) == {"'"} for word in spoken.split())
@@ -45,16 +45,16 @@ def test_only_words_come_out_and_a_second_pass_changes_nothing(text: str) -> Non
 
 
 @given(st.lists(st.from_regex(r"[A-Z]('?[A-Z])*'?|'[A-Z]+", fullmatch=True)))
-def test_a_transcript_in_librispeech_form_stays_as_it_is(words: list[str]) -> None:
+def test_librispeech_transcripts_are_not_changed(words: list[str]) -> None:
     words = [word for word in words if word not in {"MR", "MRS", "DR", "VS", "JR"}]
     assert normalise_text(" ".join(words)) == " ".join(words)
 
 
 @given(st.integers(0, 10**18))
-def test_every_number_is_read_without_a_digit(number: int) -> None:
+def test_numbers_are_read_out(number: int) -> None:
     assert normalise_text(f"{number}") and normalise_text(f"{number}th") and normalise_text(f"x{number}s")
 
 
-def test_fortunes_lose_their_sources_and_come_as_sentences() -> None:
+def test_fortunes_are_sentences_without_sources() -> None:
     text = 'A black cat.  It goes\nsomewhere, Mr. Fox!\n\t\t-- Groucho Marx\n%\nHe said: "No."\n%\n'
     assert list(fortune_sentences(text)) == ["A BLACK CAT", "IT GOES SOMEWHERE MISTER FOX", "HE SAID", "NO"]
