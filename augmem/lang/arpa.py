@@ -13,6 +13,7 @@ from augmem.errors import UserError
 from augmem.lang.backoff import END, START, UNKNOWN_WORDS, BackoffModel, Level
 from augmem.lang.text_files import lines, write_lines
 
+Columns = tuple[list[int], list[float], list[float]]  # ids, logprobs, backoffs
 REMEDY = "make the file again"
 _SECTION = re.compile(r"\\(\d+)-grams:")
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
@@ -26,17 +27,14 @@ def read_model(path: Path) -> BackoffModel:
         UserError: a fault; the message names the file, the line and the remedy.
     """
     numbers: dict[str, int] = {}
-    columns: list[tuple[list[int], list[float], list[float]]] = []
+    columns: list[Columns] = []
     for order, number, row in read_entries(path):
         if order > len(columns):
             columns.append(([], [], []))
         if order == 1:
             numbers.setdefault(row[1], len(numbers))
-        ids, logprobs, backoffs = columns[-1]
         try:
-            ids.extend([numbers[word] for word in row[1 : order + 1]])
-            logprobs.append(float(row[0]))
-            backoffs.append(float(row[order + 1]) if len(row) > order + 1 else 0.0)
+            _append_entry(row, order, numbers, columns[-1])
         except KeyError as error:
             raise UserError(f"{path}:{number}: {error} is not among the 1-grams; {REMEDY}") from error
         except ValueError as error:
@@ -46,6 +44,13 @@ def read_model(path: Path) -> BackoffModel:
         for order, (ids, logprobs, backoffs) in enumerate(columns, start=1)
     ]
     return BackoffModel.build(list(numbers), ngrams)
+
+
+def _append_entry(row: Sequence[str], order: int, numbers: dict[str, int], columns: Columns) -> None:
+    ids, logprobs, backoffs = columns
+    ids.extend([numbers[word] for word in row[1 : order + 1]])
+    logprobs.append(float(row[0]))
+    backoffs.append(float(row[order + 1]) if len(row) > order + 1 else 0.0)
 
 
 def read_vocabulary(path: Path) -> list[str]:
@@ -64,23 +69,23 @@ def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
     Returns:
         the number of n-grams with a word outside the vocabulary, <unk> apart. They are copied too.
     """
-    known = _Known(vocabulary)
-    write_lines(target, _clean_lines(source, known))
-    return known.left_out
+    outside = _OutsideCounter(vocabulary)
+    write_lines(target, _clean_lines(source, outside))
+    return outside.count
 
 
-class _Known:
-    """Counts n-grams with words outside a vocabulary."""
+class _OutsideCounter:
+    """Counts n-grams with words outside a vocabulary, sentence marks and <unk> apart."""
 
     def __init__(self, vocabulary: Container[str]) -> None:
-        self.vocabulary, self.left_out = vocabulary, 0
+        self.vocabulary, self.count = vocabulary, 0
         self.marks = {START, END, *UNKNOWN_WORDS}
 
-    def count(self, words: Sequence[str]) -> None:
-        self.left_out += not all(word in self.vocabulary or word in self.marks for word in words)
+    def add(self, words: Sequence[str]) -> None:
+        self.count += not all(word in self.vocabulary or word in self.marks for word in words)
 
 
-def _clean_lines(path: Path, known: _Known) -> Iterator[str]:
+def _clean_lines(path: Path, outside: _OutsideCounter) -> Iterator[str]:
     yield "\n\\data\\"
     current = 0
     for order, _, row in read_entries(path, with_counts=True):
@@ -91,7 +96,7 @@ def _clean_lines(path: Path, known: _Known) -> Iterator[str]:
             current += 1
             yield f"\n\\{current}-grams:"
         words = row[1 : order + 1]
-        known.count(words)
+        outside.add(words)
         yield "\t".join((row[0], " ".join(words), *row[order + 1 :]))
     yield "\n\\end\\"
 
@@ -105,62 +110,81 @@ def read_entries(path: Path, with_counts: bool = False) -> Iterator[tuple[int, i
         FileNotFoundError: no such file.
         UserError: a fault; the message names the file, the line and the remedy.
     """
-    counts: list[str] = []
-    order, seen, number, inside = 0, 0, 0, False
-    ends = False
-    for number, line in enumerate(lines(path), start=1):
+    parser = _Parser(path)
+    for line in lines(path):
+        parser.number += 1
         row = split_fields(line)
         if not row:
             continue
         if line.startswith("\\"):
-            _check_count(path, number, order, seen, counts)
-            _check_end(path, number, order, ends)
-            if row[0] == "\\data\\":
-                counts, inside = [], True
-            elif inside and row[0] == "\\end\\":
+            parser.start_section(row[0])
+            if parser.finished:
                 return
-            section = _SECTION.match(row[0]) if inside else None
-            order, seen = int(section[1]) if section else 0, 0
-        elif order:
-            _check_length(path, number, order, row)
-            ends = ends or (order == 1 and row[1] == END)
-            seen += 1
-            yield order, number, row
-        elif inside:
-            counts.append(_announced(path, number, line))
+        elif parser.order:
+            parser.check_entry(row)
+            yield parser.order, parser.number, row
+        elif parser.inside:
+            count = parser.add_count(line)
             if with_counts:
-                yield 0, number, ["ngram", f"{len(counts)}={counts[-1]}"]
-    raise UserError(f"{path}:{number}: the file ends before \\end\\: it is incomplete or not an ARPA file; {REMEDY}")
+                yield 0, parser.number, ["ngram", count]
+    raise parser.error("the file ends before \\end\\: it is incomplete or not an ARPA file")
+
+
+class _Parser:
+    """State of reading an ARPA file.
+
+    Attributes:
+        number: line number, from 1.
+        order: order of the current section; 0 outside of sections.
+        inside: whether \\data\\ has been read.
+        finished: whether \\end\\ has been read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.number = path, 0
+        self.order, self.inside, self.finished = 0, False, False
+        self._counts: list[int] = []
+        self._seen, self._ends = 0, False
+
+    def start_section(self, mark: str) -> None:
+        """Check the section that ends here, and enter the next one."""
+        self._check_section()
+        if mark == "\\data\\":
+            self._counts, self.inside = [], True
+        section = _SECTION.match(mark) if self.inside else None
+        self.order, self._seen = int(section[1]) if section else 0, 0
+        self.finished = self.inside and mark == "\\end\\"
+
+    def _check_section(self) -> None:
+        announced = self._counts[self.order - 1] if 0 < self.order <= len(self._counts) else 0
+        if self.order and self._seen != announced:
+            raise self.error(f"{self._seen} {self.order}-grams, but \\data\\ announces {announced}")
+        if self.order == 1 and not self._ends:
+            raise self.error(f"{END} is not among the 1-grams, so no sentence can end", "train on one sentence a line")
+
+    def check_entry(self, row: Sequence[str]) -> None:
+        """Check the number of fields of an n-gram."""
+        if len(row) not in (self.order + 1, self.order + 2):
+            raise self.error(f"expected log10, {self.order} words and an optional back-off weight")
+        self._seen += 1
+        self._ends = self._ends or row[1] == END
+
+    def add_count(self, line: str) -> str:
+        """Read a line `ngram ORDER=NUMBER`; return ORDER=NUMBER."""
+        found = _COUNT.fullmatch(line.strip())
+        if not found:
+            raise self.error(f"expected ngram ORDER=NUMBER, found {line!r}")
+        self._counts.append(int(found[2]))
+        return f"{len(self._counts)}={found[2]}"
+
+    def error(self, fault: str, remedy: str = REMEDY) -> UserError:
+        """Return an error that names the file and the line."""
+        return UserError(f"{self.path}:{self.number}: {fault}; {remedy}")
 
 
 def split_fields(line: str) -> list[str]:
     """Split at blanks and tabs alone: other white space, such as U+00A0, may be part of a word."""
     return line.split() if line.isascii() else [field for field in line.replace("\t", " ").split(" ") if field]
-
-
-def _announced(path: Path, number: int, line: str) -> str:
-    found = _COUNT.fullmatch(line.strip())
-    if not found:
-        raise UserError(f"{path}:{number}: expected ngram ORDER=NUMBER, found {line!r}; {REMEDY}")
-    return found[2]
-
-
-def _check_length(path: Path, number: int, order: int, row: Sequence[str]) -> None:
-    if len(row) not in (order + 1, order + 2):
-        raise UserError(f"{path}:{number}: expected log10, {order} words and an optional back-off weight; {REMEDY}")
-
-
-def _check_count(path: Path, number: int, order: int, seen: int, counts: Sequence[str]) -> None:
-    announced = int(counts[order - 1]) if 0 < order <= len(counts) else 0
-    if order and seen != announced:
-        raise UserError(f"{path}:{number}: {seen} {order}-grams, but \\data\\ announces {announced}; {REMEDY}")
-
-
-def _check_end(path: Path, number: int, order: int, ends: bool) -> None:
-    if order == 1 and not ends:
-        raise UserError(
-            f"{path}:{number}: {END} is not among the 1-grams, so no sentence can end; train on one sentence per line"
-        )
 
 
 def write_model(path: Path, model: BackoffModel, decimals: int = 6) -> None:

@@ -49,6 +49,14 @@ class BackoffModel:
     Attributes:
         words: the 1-grams, in the order of their ids.
         levels: the n-grams of each order, 1-grams first.
+
+    Example:
+        >>> words = ["<s>", "</s>", "A"]
+        >>> unigrams = (np.array([[0], [1], [2]]), np.log10([1e-99, 0.5, 0.5]), np.zeros(3))
+        >>> bigrams = (np.array([[0, 2]]), np.array([-0.1]), np.zeros(1))
+        >>> model = BackoffModel.build(words, [unigrams, bigrams])
+        >>> model.score(np.array([[0, 2], [2, 2]])).round(1).tolist()
+        [-0.1, -0.3]
     """
 
     def __init__(self, words: Sequence[str], levels: Sequence[Level]) -> None:

@@ -26,6 +26,15 @@ class Lang:
         words: word -> id, <eps> (0), #0, <s> and </s> included.
         pronunciations: word -> its pronunciations as unit ids.
         content_hash: hex digest of tokens, words and lexicon.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from augmem.lang import LangConfig, prepare_lang
+        >>> with TemporaryDirectory() as folder:
+        ...     prepare_lang(LangConfig(units="grapheme"), ["A CAT"], Path(folder))
+        ...     lang = Lang.load(Path(folder))
+        >>> [lang.unit_of[unit] for unit in lang.pronunciations["CAT"][0]]
+        ['C_B', 'A_I', 'T_E']
     """
 
     folder: Path

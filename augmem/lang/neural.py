@@ -41,6 +41,11 @@ class NeuralLm(nn.Module):
     Args:
         words: the vocabulary, with </s> and <UNK>.
 
+    Example:
+        >>> model = NeuralLm(NeuralLmConfig(dim=8), ["</s>", "<UNK>", "A"])
+        >>> model(torch.tensor([[0, 2]])).shape
+        torch.Size([1, 2, 3])
+
     Shapes: N sentences, U words of the longest with its </s>, V words.
     """
 

@@ -9,12 +9,19 @@ import pytest
 
 from augmem.cli import main
 from augmem.errors import UserError
-from augmem.lang import read_model
+from augmem.lang import LangConfig, LmConfig, prepare_lang, prepare_language_models, read_model
 from augmem.lang.text_files import lines
+from tests.lang.conftest import make_sentences
 from tests.lang.test_arpa import TINY
-from tests.lang.test_backoff import arpa
 
-__all__ = ["arpa"]
+
+@pytest.fixture(scope="module")
+def arpa(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lm")
+    texts = make_sentences(1, 400)
+    prepare_lang(LangConfig(g2p="none"), texts, folder / "lang")
+    prepare_language_models(LmConfig(first_pass_pruning=0), texts, {}, folder / "lang", folder)
+    return folder / "first_pass.arpa"
 
 
 @pytest.fixture
