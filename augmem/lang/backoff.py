@@ -168,7 +168,7 @@ class BackoffModel:
         return BackoffModel.build(self.words, ngrams)
 
     def prune(self, threshold: float = 0.0, max_ngrams: int = 0) -> BackoffModel:
-        """Return the model without its least important n-grams; words and histories of other n-grams stay.
+        """Return the model without its least important n-grams; words and the histories of other n-grams stay.
 
         Args:
             threshold: importance below which n-grams leave; 1e-9 is mild, 1e-6 is strong.
@@ -176,7 +176,8 @@ class BackoffModel:
         """
         found = self.importances()
         if 0 < max_ngrams < sum(self.counts):
-            threshold = max(threshold, np.sort(np.concatenate(found))[-max_ngrams])
+            largest_removed = np.sort(np.concatenate(found))[-max_ngrams - 1]
+            threshold = max(threshold, float(np.nextafter(largest_removed, np.inf)))
         return self.select([values >= threshold for values in found]).renormalise()
 
     def restrict(self, vocabulary: set[str]) -> BackoffModel:

@@ -9,6 +9,7 @@ import numpy as np
 
 from augmem.errors import UserError
 from augmem.lang.backoff import UNKNOWN_WORDS, BackoffModel
+from augmem.lang.config import LangConfig
 from augmem.lang.g2p import default_cache, guess_pronunciations
 from augmem.lang.lexicon import Entry, load_cmudict
 from augmem.lang.vocabulary import word_counts
@@ -48,6 +49,7 @@ def make_lexicon(words: Iterable[str], texts: Sequence[Path]) -> list[Entry]:
     """Return the pronunciations of words and of the words of text files: the CMU dictionary's, else guessed by G2P."""
     dictionary = load_cmudict()
     wanted = {word for word in words if not word.startswith("<")}.union(*map(word_counts, texts)) - set(UNKNOWN_WORDS)
-    guesses, _ = guess_pronunciations(sorted(wanted - dictionary.keys()), dictionary, default_cache(), 30000)
+    missing = sorted(wanted - dictionary.keys())
+    guesses, _ = guess_pronunciations(missing, dictionary, default_cache(), LangConfig().g2p_training_entries)
     known = [(word, phones) for word in wanted & dictionary.keys() for phones in dictionary[word]]
     return sorted(known, key=lambda entry: entry[0]) + [(guess.word, guess.phones) for guess in guesses]

@@ -93,7 +93,7 @@ def test_histories_of_remaining_ngrams_remain(model: BackoffModel) -> None:
 def test_a_limited_number_of_ngrams_is_kept_and_they_are_the_most_important(model: BackoffModel) -> None:
     limit = sum(model.counts) // 2
     pruned = model.prune(max_ngrams=limit)
-    assert sum(pruned.counts) == pytest.approx(limit, rel=0.02)
+    assert 0.98 * limit < sum(pruned.counts) <= limit
     importances = np.concatenate(model.importances()[1:])
     rows = np.concatenate([pruned.find(level.ids) >= 0 for level in model.levels[1:]])
     assert importances[rows].min() >= importances[~rows].max()
