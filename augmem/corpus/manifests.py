@@ -24,7 +24,7 @@ from tqdm import tqdm
 from augmem.corpus.limits import Limits
 from augmem.corpus.sessions import SESSION
 from augmem.corpus.skips import SKIPPED, Skip, SkipList
-from augmem.lang.text import normalise_text
+from augmem.lang import normalise_text
 
 logger = logging.getLogger(__name__)
 

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from augmem.graph import Biphones, NumeratorCompiler, build_topology
-from augmem.lang import Lang
-from augmem.lang.lexicon import SILENCE
+from augmem.lang import SILENCE, Lang
 
 EXACT_BEAM = 1000.0  # nats; beyond any path that matters
 

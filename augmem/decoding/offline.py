@@ -38,9 +38,7 @@ from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
 from augmem.graph import Origin
-from augmem.lang.lexicon import SILENCE
-from augmem.lang.neural import NeuralLm
-from augmem.lang.symbols import read_symbols
+from augmem.lang import SILENCE, NeuralLm, read_symbols
 
 logger = logging.getLogger(__name__)
 

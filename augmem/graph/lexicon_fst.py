@@ -9,8 +9,7 @@ from typing import NamedTuple
 import k2
 
 from augmem.graph.fsa import Arc, build_fsa
-from augmem.lang.lang import Lang
-from augmem.lang.lexicon import SILENCE, Entry, add_disambiguation
+from augmem.lang import SILENCE, Entry, Lang, add_disambiguation
 
 EPSILON = 0
 

@@ -14,7 +14,7 @@ from augmem.graph.lexicon_fst import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
-    from augmem.lang.lang import Lang
+    from augmem.lang import Lang
 
 
 class NumeratorCompiler:

@@ -14,7 +14,7 @@ from augmem.graph.denominator import denominator_fsa
 from augmem.graph.fsa import save_fsa
 from augmem.graph.hlg import Origin, SizeLog, build_hlg, mark_origin, read_grammar
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
-from augmem.lang.lang import Lang
+from augmem.lang import Lang
 
 _LOG = logging.getLogger(__name__)
 SILENCE = "SIL"

@@ -4,11 +4,20 @@ from augmem.lang.arpa import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.lang import Lang, content_hash
-from augmem.lang.lexicon import OOV_WORD, format_lexicon, load_cmudict, read_lexicon
+from augmem.lang.lexicon import (
+    OOV_WORD,
+    SILENCE,
+    Entry,
+    add_disambiguation,
+    format_lexicon,
+    load_cmudict,
+    read_lexicon,
+)
 from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
 from augmem.lang.ngram import prepare_language_models
 from augmem.lang.prepare import prepare_lang
 from augmem.lang.reduce import make_lexicon, prune_model
+from augmem.lang.symbols import read_symbols
 from augmem.lang.text import NORMALISATION, normalise_text
 from augmem.lang.text_files import write_lines
 from augmem.lang.validate import validate_lang
@@ -17,11 +26,14 @@ __all__ = [
     "NEURAL_FILE",
     "NORMALISATION",
     "OOV_WORD",
+    "SILENCE",
+    "Entry",
     "Lang",
     "LangConfig",
     "LmConfig",
     "NeuralLm",
     "NeuralLmConfig",
+    "add_disambiguation",
     "content_hash",
     "format_lexicon",
     "fortune_sentences",
@@ -34,6 +46,7 @@ __all__ = [
     "prune_model",
     "read_lexicon",
     "read_model",
+    "read_symbols",
     "validate_lang",
     "write_lines",
     "write_model",
