@@ -60,11 +60,7 @@ class ServedStream:
             self.worker.send(FinishStream(self.number))
         tasks = [asyncio.create_task(self._send_results()), asyncio.create_task(self._receive_audio())]
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-            for task in tasks[::-1]:
-                if task.done():
-                    task.result()
-            await tasks[0]
+            await asyncio.gather(*tasks)
         except Refusal as refusal:
             await cancel(tasks)
             await self._refuse(str(refusal))

@@ -72,11 +72,6 @@ class Recognizer:
         return cls(package, options)
 
     @property
-    def sample_rate(self) -> int:
-        """Sampling rate of the model in Hz; audio of other rates is resampled."""
-        return self.feature_config.sampling_rate
-
-    @property
     def latency(self) -> float:
         """Average encoder-induced latency in seconds."""
         return self.model.encoder.average_latency
