@@ -32,6 +32,7 @@ TOOLS = {
     "compare": "compare the word error rates of two experiments with paired significance tests",
     "doctor": "check versions and libraries, and print how to fix problems",
     "export": "export the streaming step as TorchScript or ONNX",
+    "graph": "build a package with another vocabulary or language model for a trained model",
     "inspect": "plot the attention of each layer and head",
     "kaldi": "export manifests as Kaldi data directories",
     "prune-lm": "make a smaller n-gram language model and its lexicon",

@@ -68,7 +68,13 @@ class Experiment:
         return self.root / "neural_lm"
 
     @property
+    def training_graphs(self) -> Path:
+        """Phone LM and context, which training reads."""
+        return self.root / "training_graphs"
+
+    @property
     def graphs(self) -> Path:
+        """The decoding graph."""
         return self.root / "graphs"
 
     @property

@@ -62,7 +62,7 @@ class ModelStep(nn.Module):
             "output_frame_shift": self.model.frame_shift,
             "num_units": described.num_units,
             "topology": described.topology,
-            "lang_hash": described.lang_hash,
+            "units_hash": described.units_hash,
             "features": described.features,
         }
 

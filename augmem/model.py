@@ -19,7 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, build_encoder
+from augmem.errors import UserError
 from augmem.files import atomic_path
+from augmem.graph import Origin, context_hash
+from augmem.lang import content_hash, read_symbols, units_hash
 from augmem.tensors import save_tensors
 
 FILE_FORMAT = "augmem acoustic model 1"
@@ -35,23 +38,30 @@ class ModelDescription:
         feature_dim: bins of one feature frame (F).
         frame_shift: seconds between feature frames.
         num_units: size of the output layer (V), blank included.
-        lang_hash: content hash of the lang folder whose units the outputs are.
+        units_hash: hash of the units that the outputs score (`Lang.units_hash`); words and lexicon may change.
         topology: name of the H topology the model was trained with; decoding must use the same.
         features: the feature extractor's settings, so that audio can be treated as in training.
         biphones: the (left unit, unit) pairs that have outputs of their own, in the order of their outputs; see
             `augmem.graph.context`.
         training: where the weights come from (epoch, step, ...); informative only.
+        lang_hash: only in models of earlier releases, which had no units_hash: content hash of the whole lang folder.
     """
 
     encoder: EncoderConfig
     feature_dim: int
     frame_shift: float
     num_units: int
-    lang_hash: str
+    units_hash: str
     topology: str = "ctc"
     features: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     biphones: tuple[tuple[int, int], ...] = ()
+    lang_hash: str = ""
+
+    @property
+    def origin(self) -> Origin:
+        """Units, topology and context that a decoding graph must share."""
+        return Origin(self.units_hash, self.topology, context_hash(self.biphones))
 
     def to_json(self) -> str:
         """One line of JSON; floats keep their exact value."""
@@ -65,7 +75,7 @@ class ModelDescription:
             name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()
         }
         pairs = tuple((left, unit) for left, unit in values.pop("biphones", ()))
-        return ModelDescription(encoder=EncoderConfig(**encoder), biphones=pairs, **values)
+        return ModelDescription(encoder=EncoderConfig(**encoder), biphones=pairs, **{"units_hash": ""} | values)
 
 
 class AcousticModel(nn.Module):
@@ -183,7 +193,8 @@ class AcousticModel(nn.Module):
         """
         description, weights = _read(path)
         if lang_dir is not None:
-            check_lang(description.lang_hash, lang_dir, path)
+            check_units(description, lang_dir, path)
+            description = dataclasses.replace(description, units_hash=read_units_hash(lang_dir), lang_hash="")
         model = AcousticModel(description)
         model.load_state_dict(weights)
         return model.eval()
@@ -194,23 +205,32 @@ class AcousticModel(nn.Module):
             raise ValueError(f"features must have shape {wanted}, got {tuple(features.shape)}")
 
 
-def check_lang(lang_hash: str, lang_dir: Path, owner: Path) -> None:
-    """Raise ValueError unless `lang_dir` has the content `owner` (a model or checkpoint) was trained with."""
-    found = read_lang_hash(lang_dir)
-    if found != lang_hash:
-        raise ValueError(
-            f"{owner} was trained with a lang folder of hash {lang_hash}, but {lang_dir} has {found}: their units "
-            f"differ, so its outputs would be read as the wrong phones. Use the lang folder of the model's own "
-            f"experiment, or train a new model into an empty folder."
+def check_units(description: ModelDescription, lang_dir: Path, owner: Path) -> None:
+    """Refuse a lang folder whose units are not those of the model; words and pronunciations may differ.
+
+    Args:
+        description: of the model. Models of earlier releases store no hash of the units and need an unchanged folder.
+        lang_dir: the lang folder.
+        owner: the model file or training folder, for the message.
+
+    Raises:
+        UserError: the units differ.
+    """
+    if description.units_hash:
+        expected, found, what = description.units_hash, read_units_hash(lang_dir), "units"
+    else:
+        expected, found, what = description.lang_hash, content_hash(lang_dir), "files (it is of an earlier release)"
+    if found != expected:
+        raise UserError(
+            f"{owner} was trained with a lang folder whose {what} have hash {expected}, but those of {lang_dir} have "
+            f"{found}: its outputs would be read as other units. Use the lang folder of its own experiment, or train a "
+            "new model in an empty folder."
         )
 
 
-def read_lang_hash(lang_dir: Path) -> str:
-    """The content hash that stands in a lang folder."""
-    path = lang_dir / "hash.txt"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: not a lang folder, or unfinished; run the lang stage again")
-    return path.read_text(encoding="utf-8").strip()
+def read_units_hash(lang_dir: Path) -> str:
+    """Return the hash of the units of a lang folder."""
+    return units_hash(read_symbols(lang_dir / "tokens.txt"))
 
 
 def _read(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from augmem.decoding import FIRST_PASS, SearchConfig, load_scales
 from augmem.experiment import TUNED_FILE, Experiment
+from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
 from augmem.scoring import provenance
 from augmem.streaming import PackageInfo, write_package
@@ -32,7 +33,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
     info = PackageInfo(
         scales, search or experiment.recipe.decoding.search, model_card(experiment), LICENSE, provenance()
     )
-    write_package(output, experiment.model, experiment.lang, experiment.graphs / "HLG.pt", info)
+    write_package(output, experiment.model, experiment.lang, experiment.graphs / HLG_FILE, info)
 
 
 def model_card(experiment: Experiment) -> str:

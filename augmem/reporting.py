@@ -30,7 +30,8 @@ EXAMPLES = 12  # of normalised texts
 def stage_records(experiment: Experiment) -> list[dict[str, Any]]:
     """Read the `.done` records of the complete stages."""
     folders = (
-        experiment.lang, experiment.lm, experiment.graphs, experiment.training, experiment.decoding,
+        experiment.lang, experiment.lm, experiment.training_graphs, experiment.graphs, experiment.training,
+        experiment.decoding,
     )  # fmt: skip
     return [read_json(folder / DONE) for folder in folders if (folder / DONE).exists()]
 

@@ -57,7 +57,13 @@ def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callab
     logger.info("%s: wrote %s in %s", name, output, format_duration(time.time() - started))
 
 
-def run_resumable_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callable[[Path], bool]) -> bool:
+def run_resumable_stage(
+    name: str,
+    output: Path,
+    inputs: Mapping[str, Any],
+    action: Callable[[Path], bool],
+    resume_inputs: Mapping[str, Any] | None = None,
+) -> bool:
     """Run a stage that keeps its own checkpoints in `output` and resumes from them.
 
     The `.done` record is written once the action returns True. A folder started with other inputs is neither resumed
@@ -65,6 +71,7 @@ def run_resumable_stage(name: str, output: Path, inputs: Mapping[str, Any], acti
 
     Args:
         action: returns whether the stage is complete.
+        resume_inputs: further inputs that must not change before the stage is complete; afterwards they may.
 
     Returns:
         Whether the stage is complete.
@@ -76,11 +83,12 @@ def run_resumable_stage(name: str, output: Path, inputs: Mapping[str, Any], acti
         if is_done(output, inputs):
             logger.info("%s: up to date (%s)", name, output)
             return True
-        refuse_other_inputs(name, output, inputs)
+        started_with = {**inputs, **(resume_inputs or {})}
+        refuse_other_inputs(name, output, started_with)
         started = announce(name, output, inputs)
         with explain_full_disk(output):
             output.mkdir(parents=True, exist_ok=True)
-            write_json(output / INPUTS, dict(inputs))
+            write_json(output / INPUTS, started_with)
             finished = action(output)
             if finished:
                 write_json(output / DONE, record(name, inputs, started))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lhotse.cut import Cut
@@ -27,8 +28,18 @@ from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json, write_text
-from augmem.graph import BIPHONES_FILE, Origin, context_hash, num_outputs, read_biphones
-from augmem.graph import prepare_graphs as make_graphs
+from augmem.graph import (
+    BIPHONES_FILE,
+    Biphone,
+    Biphones,
+    Origin,
+    context_hash,
+    num_outputs,
+    prepare_decoding_graph,
+    prepare_training_graphs,
+    pronunciations_hash,
+    read_biphones,
+)
 from augmem.lang import (
     NEURAL_FILE,
     NORMALISATION,
@@ -38,7 +49,7 @@ from augmem.lang import (
     prepare_neural_lm,
     validate_lang,
 )
-from augmem.model import AcousticModel, ModelDescription
+from augmem.model import AcousticModel, ModelDescription, check_units
 from augmem.references import scoring_utterance
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
 from augmem.scoring import (
@@ -52,6 +63,8 @@ from augmem.training import Team, Trainer
 
 logger = logging.getLogger(__name__)
 
+LANG_FORMAT = 2  # 2: silence_probability.txt instead of L.pt
+GRAPH_FORMAT = 2  # 2: safetensors, training graphs in a folder of their own
 NORMALISED_FILE = "normalisation.tsv"
 
 
@@ -90,18 +103,23 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
 
 
 def lang(experiment: Experiment) -> None:
-    """Lexicon, tokens, words, L; then the validator has its say."""
+    """Write and validate the lang folder. A finished model keeps its units; words and lexicon may change."""
+    model = finished_model(experiment)
     texts = experiment.texts(experiment.parts.train)
     extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
     config = replace(experiment.recipe.lang, extra_vocabulary=extra)
     models = [Path(path) for path in experiment.recipe.lm.given_models]
 
     def make(output: Path) -> None:
-        prepare_lang(config, texts, output, models)
+        base = experiment.lang if model and experiment.lang.is_dir() else None
+        prepare_lang(config, texts, output, models, base)
         if faults := validate_lang(output):
             raise ValueError("the lang folder is not sound:\n" + "\n".join(faults))
+        if model:
+            check_units(model, output, experiment.model)
 
     inputs = experiment.section("lang") | {
+        "format": LANG_FORMAT,
         "train texts": sha256_json(texts),
         "extra vocabulary": file_digests(extra),
         "lexicon": file_digests([config.lexicon] if config.lexicon else []),
@@ -138,33 +156,102 @@ def lm(experiment: Experiment) -> None:
         )
 
 
+def finished_model(experiment: Experiment) -> ModelDescription | None:
+    """Return the description of the trained model; None before training is complete.
+
+    A model of an earlier release, which stores no hash of its units, is checked against its lang folder and rewritten.
+    """
+    if not (experiment.training / DONE).exists() or not experiment.model.is_file():
+        return None
+    model = AcousticModel.load(experiment.model)
+    if not model.description.units_hash:
+        model = AcousticModel.load(experiment.model, experiment.lang)
+        model.save(experiment.model)
+        logger.info("%s: rewritten in the format of this release", experiment.model)
+    return model.description
+
+
 def graphs(experiment: Experiment) -> None:
-    """Phone LM, denominator size and HLG."""
-    texts = experiment.texts(experiment.parts.train)
-    inputs = experiment.section("graph") | {
-        "train texts": sha256_json(texts),
+    """Build phone LM and context for training, and HLG for decoding."""
+    model = finished_model(experiment)
+    if model is None:
+        build_training_graphs(experiment)
+        biphones: Biphones = read_context(experiment)
+    else:
+        check_units(model, experiment.lang, experiment.model)
+        biphones = model.biphones
+    topology = model.topology if model else experiment.recipe.graph.topology
+    inputs = {
+        "format": GRAPH_FORMAT,
+        "topology": topology,
+        "context": context_hash(biphones),
         "lang": fingerprint(experiment.lang),
         "lm": fingerprint(experiment.lm),
     }
-    config = experiment.recipe.graph
+    grammar = experiment.lm / "first_pass.fst.txt"
     run_stage(
         "graphs",
         experiment.graphs,
         inputs,
-        lambda output: make_graphs(config, experiment.lang, experiment.lm, texts, output),
+        lambda output: prepare_decoding_graph(topology, biphones, experiment.lang, grammar, output),
     )
 
 
+def build_training_graphs(experiment: Experiment) -> None:
+    """Build phone LM and context; they depend on the transcripts and on the pronunciations of their words alone."""
+    texts, config = experiment.texts(experiment.parts.train), experiment.recipe.graph
+    inputs = experiment.section("graph") | {
+        "format": GRAPH_FORMAT,
+        "train texts": sha256_json(texts),
+        "pronunciations": pronunciations_hash(Lang.load(experiment.lang), texts),
+    }
+    run_stage(
+        "training graphs",
+        experiment.training_graphs,
+        inputs,
+        lambda output: prepare_training_graphs(config, experiment.lang, texts, output),
+    )
+
+
+def read_context(experiment: Experiment) -> tuple[Biphone, ...]:
+    """Read the biphones that training uses."""
+    return read_biphones(experiment.training_graphs / BIPHONES_FILE, Lang.load(experiment.lang).tokens)
+
+
 def train(experiment: Experiment, max_minutes: float | None) -> bool:
-    """Train, or go on training, alone or as one of the processes that torchrun started.
+    """Train, or resume training, in one process or in the processes that torchrun started.
+
+    A finished model depends on units, topology and context of the lang and graph stages. Until training is finished,
+    the phone LM and the pronunciations of the transcripts must not change either.
 
     Returns:
-        whether the end was reached before the time was up.
+        Whether training is finished.
     """
     recipe, parts = experiment.recipe, experiment.parts
-    inputs = experiment.section("training", "encoder", "features") | {
-        "lang": fingerprint(experiment.lang),
-        "graphs": fingerprint(experiment.graphs),
+    inputs = training_inputs(experiment)
+    team = Team.join(recipe.training.device)
+
+    def action(output: Path) -> bool:
+        cuts = partial(load_cuts, experiment.features)
+        trainer = Trainer(
+            recipe.training, description(experiment), experiment.lang, experiment.training_graphs,
+            cuts(parts.train), cuts(parts.dev), output, team,
+        )  # fmt: skip
+        return trainer.run(max_minutes)
+
+    done = team.leaders(is_done(experiment.training, inputs))
+    if team.leads:
+        resume_inputs = {} if done else {"training graphs": fingerprint(experiment.training_graphs)}
+        return run_resumable_stage("train", experiment.training, inputs, action, resume_inputs)
+    return done or action(experiment.training)
+
+
+def training_inputs(experiment: Experiment) -> dict[str, Any]:
+    """Return all that a finished model depends on."""
+    recipe, parts = experiment.recipe, experiment.parts
+    inputs: dict[str, Any] = experiment.section("training", "encoder", "features") | {
+        "units": Lang.load(experiment.lang).units_hash,
+        "topology": [recipe.graph.topology, recipe.graph.context],
         "train features": [fingerprint(experiment.features / part) for part in parts.train],
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
@@ -174,33 +261,18 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
             inputs[name] = source_digest(source)
     if alignment := recipe.training.alignment:
         inputs["alignment"] = file_digests([alignment])
-
-    team = Team.join(recipe.training.device)
-
-    def action(output: Path) -> bool:
-        cuts = partial(load_cuts, experiment.features)
-        trainer = Trainer(
-            recipe.training, description(experiment), experiment.lang, experiment.graphs,
-            cuts(parts.train), cuts(parts.dev), output, team,
-        )  # fmt: skip
-        return trainer.run(max_minutes)
-
-    done = team.leaders(is_done(experiment.training, inputs))
-    if team.leads:
-        return run_resumable_stage("train", experiment.training, inputs, action)
-    return done or action(experiment.training)
+    return inputs
 
 
 def description(experiment: Experiment) -> ModelDescription:
-    """What the experiment's model is."""
-    recipe, units = experiment.recipe, Lang.load(experiment.lang)
-    biphones = read_biphones(experiment.graphs / BIPHONES_FILE, units.tokens)
+    """Return the description of the model to train."""
+    recipe, units, biphones = experiment.recipe, Lang.load(experiment.lang), read_context(experiment)
     return ModelDescription(
         encoder=recipe.encoder,
         feature_dim=recipe.features.num_mel_bins,
         frame_shift=recipe.features.frame_shift,
         num_units=num_outputs(recipe.graph.topology, units.num_units, biphones),
-        lang_hash=units.content_hash,
+        units_hash=units.units_hash,
         topology=recipe.graph.topology,
         features=asdict(recipe.features),
         biphones=biphones,
@@ -224,9 +296,8 @@ class ModelScores:
 
     @property
     def origin(self) -> Origin:
-        """What a decoding graph must be made of to fit the model."""
-        described = self.network.description
-        return Origin(described.lang_hash, described.topology, context_hash(described.biphones))
+        """Origin a decoding graph must have to fit the model and the lang folder."""
+        return self.network.description.origin._replace(words_hash=Lang.load(self.lang).words_hash)
 
     @cached_property
     def network(self) -> AcousticModel:

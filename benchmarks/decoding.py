@@ -39,6 +39,7 @@ from augmem.decoding import (
     words_on,
 )
 from augmem.experiment import Experiment
+from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.stages import ModelScores, decoding_utterances
 
@@ -67,7 +68,7 @@ def main() -> None:
     experiment = Experiment.load(args.exp)
     lang = Lang.load(experiment.lang)
     items = [item for part in experiment.parts.dev for item in scored(experiment, part, lang, args.every)]
-    graph = DecodingGraph.load(experiment.graphs / "HLG.pt")
+    graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
     fst = openfst(graph.fsa[0])
     seconds = sum(item.seconds for item in items)
     print(f"{len(items)} utterances, {seconds:.0f} s; HLG of {graph.fsa.num_arcs:,} arcs\n")

@@ -47,18 +47,20 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     lines = args.words.read_text(errors="replace").splitlines()
     more = [word for word in map(normalise_text, lines) if word and " " not in word]
     vocabulary = list(dict.fromkeys([*load_cmudict(), *more]))[: args.size]
-    told(f"{sum(len(text.split()) for text in texts):,} words of text, {len(vocabulary):,} in the vocabulary", started)
+    report(
+        f"{sum(len(text.split()) for text in texts):,} words of text, {len(vocabulary):,} in the vocabulary", started
+    )
     prepare_lang(LangConfig(), vocabulary, folder / "lang")
-    told("lang folder", started)
+    report("lang folder", started)
     config = LmConfig(first_pass_pruning=args.pruning, rescoring_order=2)
     prepare_language_models(config, texts, {}, folder / "lang", folder / "lm")
-    told("language models", started)
+    report("language models", started)
     grammar = read_grammar(folder / "lm" / "first_pass.fst.txt")
     build_hlg(Lang.load(folder / "lang"), args.topology, grammar, SizeLog())
-    told("HLG", started)
+    report("HLG", started)
 
 
-def told(what: str, started: float) -> None:
+def report(what: str, started: float) -> None:
     """Print a step with the time and the highest memory so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"{what}: after {time.time() - started:.0f} s, peak memory {peak:.1f} GiB", flush=True)

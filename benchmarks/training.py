@@ -59,7 +59,7 @@ def train(exp: Path, output: Path, updates: int, ctc_epochs: float) -> None:
     dev = load_cuts(experiment.features, parts.dev).subset(first=2)
     cuts = load_cuts(experiment.features, parts.train)
     output.mkdir(exist_ok=True)
-    Trainer(config, description(experiment), experiment.lang, experiment.graphs, cuts, dev, output).run()
+    Trainer(config, description(experiment), experiment.lang, experiment.training_graphs, cuts, dev, output).run()
 
 
 def measured(exp: Path, updates: int, processes: int, ctc_epochs: float = 0.0) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def model() -> AcousticModel:
         dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3), memory_slots=3, convolution_kernel=3,
         left_context=0.16, centre=0.32, right_context=0.08,
     )  # fmt: skip
-    description = ModelDescription(encoder, feature_dim=20, frame_shift=0.01, num_units=7, lang_hash="abc")
+    description = ModelDescription(encoder, feature_dim=20, frame_shift=0.01, num_units=7, units_hash="abc")
     return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
 
 

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from augmem.encoder import EncoderConfig
-from augmem.model import AcousticModel, ModelDescription
+from augmem.errors import UserError
+from augmem.lang import content_hash, units_hash
+from augmem.model import FILE_FORMAT, AcousticModel, ModelDescription
 
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3))
 
 
-def lang_folder(folder: Path, content_hash: str) -> Path:
+def lang_folder(folder: Path, units: str, words: str = "WORD") -> Path:
+    """A lang folder with one letter per unit."""
     folder.mkdir()
-    (folder / "hash.txt").write_text(content_hash + "\n")
+    (folder / "tokens.txt").write_text("".join(f"{unit} {n}\n" for n, unit in enumerate([*units, *["#0", "#1"]])))
+    (folder / "words.txt").write_text(f"{words} 0\n")
+    (folder / "lexicon.txt").write_text(f"{words} {units[1]}\n")
     return folder
+
+
+def units_hash_of(units: str) -> str:
+    return units_hash({unit: n for n, unit in enumerate(units)})
 
 
 @pytest.fixture
 def model() -> AcousticModel:
     torch.manual_seed(0)
-    description = ModelDescription(ENCODER, feature_dim=20, frame_shift=0.01, num_units=7, lang_hash="abc")
+    description = ModelDescription(
+        ENCODER, feature_dim=20, frame_shift=0.01, num_units=7, units_hash=units_hash_of("-abcdef")
+    )
     return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
 
 
 def test_a_file_gives_the_same_model_back(tmp_path: Path, model: AcousticModel) -> None:
     model.save(tmp_path / "model.pt", epoch=4)
-    again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "abc"))
+    again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "-abcdef"))
     assert again.description.encoder == ENCODER and again.description.training == {"epoch": 4}
     features, lengths = torch.randn(2, 90, 20), torch.tensor([90, 41])
     for mine, other in zip(model(features, lengths), again(features, lengths), strict=True):
@@ -55,10 +67,24 @@ def test_streaming_scores_equal_whole_ones(model: AcousticModel) -> None:
     torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-5, rtol=1e-5)
 
 
-def test_another_lang_folder_is_refused(tmp_path: Path, model: AcousticModel) -> None:
+def test_other_words_are_accepted_and_other_units_refused(tmp_path: Path, model: AcousticModel) -> None:
     model.save(tmp_path / "model.pt")
-    with pytest.raises(ValueError, match=r"lang folder of hash abc, but .* has xyz"):
-        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "xyz"))
+    AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
+    with pytest.raises(UserError, match=r"model\.pt was trained with a lang folder whose units have hash"):
+        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "units", "-abcdfe"))
+
+
+def test_models_of_earlier_releases_need_an_unchanged_lang_folder(tmp_path: Path, model: AcousticModel) -> None:
+    """They store one hash of tokens, words and lexicon."""
+    folder = lang_folder(tmp_path / "lang", "-abcdef")
+    values = json.loads(model.description.to_json()) | {"lang_hash": content_hash(folder)}
+    del values["units_hash"]
+    content = {"format": FILE_FORMAT, "description": json.dumps(values), "weights": model.state_dict()}
+    torch.save(content, tmp_path / "model.pt")
+    description = AcousticModel.load(tmp_path / "model.pt", folder).description
+    assert (description.units_hash, description.lang_hash) == (units_hash_of("-abcdef"), "")
+    with pytest.raises(UserError, match="it is of an earlier release"):
+        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
 
 
 def test_damage_is_named(tmp_path: Path, model: AcousticModel) -> None:

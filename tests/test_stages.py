@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from augmem import stages
 from augmem.corpus import CorpusConfig, compute_features, load_cuts, prepare_corpus
+from augmem.errors import UserError
+from augmem.experiment import Experiment
 from augmem.features import FeatureConfig
+from augmem.files import sha256_json, write_json
+from augmem.graph import HLG_FILE, load_fsa
+from augmem.lang import Lang, LangConfig, LmConfig
+from augmem.model import AcousticModel
+from augmem.recipe import Recipe
+from augmem.stage_runner import DONE, INPUTS, fingerprint
 from augmem.stages import ModelScores, decoding_utterance
 from tests.corpus.corpora import write_tone
+from tests.tiny import ENCODER
 
 
 def test_parts_that_share_an_id_are_not_confused(tmp_path: Path) -> None:
@@ -22,3 +36,78 @@ def test_parts_that_share_an_id_are_not_confused(tmp_path: Path) -> None:
     for part, frames in (("dev", 100), ("test", 200)):
         utterances = [decoding_utterance(cut) for cut in load_cuts(tmp_path / "features", [part])]
         assert scores(utterances)[1].tolist() == [frames]
+
+
+SENTENCE = "one two two one one"
+LEXICON = "ONE W AH N\nTWO T UW\nTOO T UW\n"
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Experiment:
+    """An experiment whose training is marked as finished, with a random model."""
+    for part in ("train", "dev"):
+        write_tone(tmp_path / "mine" / part / "a.wav", 1.0)
+        (tmp_path / "mine" / f"{part}.tsv").write_text(
+            f"audio\ttext\tspeaker\tid\n{part}/a.wav\t{SENTENCE}\t{part}\t1\n"
+        )
+    (tmp_path / "lexicon.txt").write_text(LEXICON)
+    recipe = Recipe(
+        corpus=CorpusConfig("folder", str(tmp_path / "mine"), train=("train",), dev=("dev",), test=("dev",)),
+        lang=LangConfig(lexicon=str(tmp_path / "lexicon.txt"), g2p="none"),
+        encoder=ENCODER,
+        data=str(tmp_path / "data"),
+    )
+    experiment = Experiment(recipe, tmp_path / "exp")
+    stages.corpus(experiment)
+    stages.features(experiment, jobs=1)
+    build_lang_to_graphs(experiment)
+    AcousticModel(stages.description(experiment)).save(experiment.model)
+    finish(experiment.training, stages.training_inputs(experiment))
+    return experiment
+
+
+def finish(folder: Path, inputs: dict[str, Any]) -> None:
+    write_json(folder / DONE, {"stage": "train", "fingerprint": sha256_json(inputs)})
+
+
+def build_lang_to_graphs(experiment: Experiment) -> None:
+    for stage in (stages.lang, stages.lm, stages.graphs):
+        stage(experiment)
+
+
+def test_a_finished_model_keeps_its_training_with_another_lexicon_and_language_model(
+    trained: Experiment, tmp_path: Path
+) -> None:
+    (tmp_path / "lexicon.txt").write_text("ONE AH N\nTWO T UW\nTOO W\nTON T AH N\n")
+    (tmp_path / "more.txt").write_text("TON ONE TOO\n" * 3)
+    recipe = replace(trained.recipe, lang=replace(trained.recipe.lang, extra_vocabulary=(str(tmp_path / "more.txt"),)))
+    changed = replace(trained, recipe=replace(recipe, lm=LmConfig(first_pass_order=2)))
+    before = fingerprint(changed.training_graphs)
+    build_lang_to_graphs(changed)
+    lang = Lang.load(changed.lang)
+    assert {"TON", "TOO"} <= set(lang.pronunciations)
+    assert load_fsa(changed.graphs / HLG_FILE).words_hash == lang.words_hash
+    assert fingerprint(changed.training_graphs) == before
+    assert stages.train(changed, None) is True  # up to date: no training
+    AcousticModel.load(changed.model, changed.lang)
+
+
+def test_other_units_are_refused_once_there_is_a_model(trained: Experiment, tmp_path: Path) -> None:
+    (tmp_path / "lexicon.txt").write_text("ONE v a n\nTWO t u\nTOO t u\n")
+    files = {path.name: path.read_bytes() for path in trained.lang.iterdir()}
+    with pytest.raises(UserError, match="a trained model keeps its units"):
+        stages.lang(trained)
+    assert {path.name: path.read_bytes() for path in trained.lang.iterdir()} == files
+
+
+def test_unfinished_training_is_not_resumed_with_other_pronunciations(trained: Experiment, tmp_path: Path) -> None:
+    (trained.training / DONE).unlink()
+    resume_inputs = {"training graphs": fingerprint(trained.training_graphs)}
+    write_json(trained.training / INPUTS, stages.training_inputs(trained) | resume_inputs)
+    (tmp_path / "lexicon.txt").write_text(LEXICON.replace("TOO T UW", "TOO W"))  # not in the transcripts
+    build_lang_to_graphs(trained)
+    assert fingerprint(trained.training_graphs) == resume_inputs["training graphs"]
+    (tmp_path / "lexicon.txt").write_text("ONE AH N\nTWO T UW\nTOO W\n")
+    build_lang_to_graphs(trained)
+    with pytest.raises(UserError, match=r"started with other inputs \(changed: training graphs\)"):
+        stages.train(trained, None)

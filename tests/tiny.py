@@ -12,7 +12,7 @@ import torch
 from augmem.decoding import Scales
 from augmem.encoder import EncoderConfig
 from augmem.features import FeatureConfig
-from augmem.graph import GraphConfig, prepare_graphs
+from augmem.graph import HLG_FILE, GraphConfig, prepare_decoding_graph, prepare_training_graphs
 from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
 from augmem.model import AcousticModel, ModelDescription
 from augmem.streaming import PackageInfo, write_package
@@ -30,7 +30,9 @@ def make_lang_and_graphs(root: Path) -> tuple[Path, Path]:
     (root / "lexicon.txt").write_text("<UNK> SPN\n!SIL SIL\nONE W AH N\nTWO T UW\n")
     prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
     prepare_language_models(LmConfig(), TEXTS, {"dev": TEXTS}, root / "lang", root / "lm")
-    prepare_graphs(GraphConfig(phone_lm_histories=5), root / "lang", root / "lm", TEXTS, root / "graphs")
+    (root / "graphs").mkdir()
+    prepare_training_graphs(GraphConfig(phone_lm_histories=5), root / "lang", TEXTS, root / "graphs")
+    prepare_decoding_graph("ctc", (), root / "lang", root / "lm" / "first_pass.fst.txt", root / "graphs")
     return root / "lang", root / "graphs"
 
 
@@ -39,14 +41,14 @@ def make_package(root: Path) -> Path:
     lang, graphs = make_lang_and_graphs(root)
     units, features = Lang.load(lang), FeatureConfig()
     description = ModelDescription(
-        ENCODER, features.num_mel_bins, features.frame_shift, units.num_units, units.content_hash,
+        ENCODER, features.num_mel_bins, features.frame_shift, units.num_units, units.units_hash,
         features=asdict(features),
     )  # fmt: skip
     torch.manual_seed(3)
     model = AcousticModel(description)
     model.output.weight.data *= 20
     model.save(root / "model.pt")
-    write_package(root / "out", root / "model.pt", lang, graphs / "HLG.pt", PackageInfo(Scales(1.0, 0.0)))
+    write_package(root / "out", root / "model.pt", lang, graphs / HLG_FILE, PackageInfo(Scales(1.0, 0.0)))
     return root / "out"
 
 

@@ -37,12 +37,11 @@ from augmem.decoding.records import (
 from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored
 from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
 from augmem.files import write_json
-from augmem.graph import Origin
+from augmem.graph import HLG_FILE, Origin
 from augmem.lang import SILENCE, NeuralLm, read_symbols
 
 logger = logging.getLogger(__name__)
 
-GRAPH_FILE = "HLG.pt"
 SUMMARY_FILE = "summary.json"
 LATTICE_FILE = "lattices.txt.gz"
 NO_WORD = -2  # id of a reference's word that is not in the vocabulary: no arc has it
@@ -63,7 +62,7 @@ class Room:
         config: beams and limits.
         acoustics: gives the scores of some utterances.
         words: word id -> word.
-        graph: HLG.pt.
+        graph: HLG.safetensors.
         origin: the model's lang folder and topology, which must be the graph's.
         language_models: ARPA files of the graph's language model and of the larger one; None: no rescoring.
         neural_lm: a neural model for the rescored lists.
@@ -120,7 +119,7 @@ def decode(
         acoustics: gives the scores of some utterances; called in the worker processes.
         parts: name -> utterances.
         lang_dir: holds words.txt and tokens.txt.
-        graph_dir: holds HLG.pt.
+        graph_dir: holds HLG.safetensors.
         language_models: ARPA files of the graph's language model and of the larger one that is to take its place;
             without them nothing is rescored. Each worker process reads them.
         jobs: worker processes; with 1 everything happens in this one.
@@ -132,7 +131,7 @@ def decode(
     words = {index: word for word, index in read_symbols(lang_dir / "words.txt").items()}
     silence = read_symbols(lang_dir / "tokens.txt").get(SILENCE)
     silent = (0,) if silence is None else (0, silence)
-    room = Room(config, acoustics, words, graph_dir / GRAPH_FILE, origin, language_models, neural_lm, silent, time_of)
+    room = Room(config, acoustics, words, graph_dir / HLG_FILE, origin, language_models, neural_lm, silent, time_of)
     with Workers(room, jobs, scheduler) as workers:
         for part, utterances in parts.items():
             started = time.time()
@@ -165,7 +164,7 @@ class Workers:
 
     def __init__(self, room: Room, jobs: int, scheduler: str | None = None) -> None:
         if not room.graph.exists():
-            raise FileNotFoundError(f"{room.graph}: no decoding graph; run the graphs stage first")
+            raise FileNotFoundError(f"{room.graph}: no decoding graph; run the stages lang to graphs first")
         self.config = room.config
         self.stack = ExitStack()
         self.pool: Executor | None = None

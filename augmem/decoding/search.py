@@ -61,7 +61,7 @@ class DecodingGraph:
 
     @classmethod
     def load(cls, path: Path, origin: Origin | None = None) -> DecodingGraph:
-        """Read HLG.pt, ours or icefall's.
+        """Map HLG.safetensors into memory; processes that read the same file share it.
 
         Args:
             origin: the model's lang folder and topology, if the graph is to be held against them.
@@ -101,13 +101,15 @@ class DecodingGraph:
 def prepared(graph: k2.Fsa) -> k2.Fsa:
     """As the intersection wants it: an arc-sorted FsaVec that also keeps its scores as `lm_scores`.
 
-    A graph made elsewhere does not say where words begin (`begun`): there they begin where they are emitted.
+    A graph made elsewhere does not say where words begin (`word_starts`): there they begin where they are emitted.
     """
+    if len(graph.shape) == 3 and hasattr(graph, "lm_scores") and hasattr(graph, "word_starts"):
+        return graph  # as stored, mapped from the file: processes share it
     if len(graph.shape) == 3:
         graph = graph[0]
     graph = k2.arc_sort(graph)
-    if not hasattr(graph, "begun"):
-        graph.begun = torch.from_numpy((word_matrix(graph.aux_labels, graph.num_arcs) > 0).sum(axis=1)).int()
+    if not hasattr(graph, "word_starts"):
+        graph.word_starts = torch.from_numpy((word_matrix(graph.aux_labels, graph.num_arcs) > 0).sum(axis=1)).int()
     graph.lm_scores = graph.scores.clone()
     return k2.create_fsa_vec([graph])
 
@@ -131,7 +133,7 @@ def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
     order = torch.argsort(joined[:, 0], stable=True)
     opened = k2.Fsa(joined[order].contiguous())
     opened.aux_labels = extended(graph.aux_labels, len(states), order)
-    opened.begun = torch.cat([graph.begun, torch.zeros_like(states)])[order]
+    opened.word_starts = torch.cat([graph.word_starts, torch.zeros_like(states)])[order]
     opened.opened = (order >= len(arcs)).int()
     return opened
 
@@ -225,7 +227,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     """Cut k2's vector of lattices into plain ones, without arcs that nothing leads to.
 
     Args:
-        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores`, `aux_labels` and `begun`.
+        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores`, `aux_labels` and `word_starts`.
         scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh:
             k2 keeps only their float32 sum with the graph's.
     """
@@ -233,7 +235,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     frames = lattices.frame.numpy()
     graph = lattices.lm_scores.double().numpy()
     words = word_matrix(lattices.aux_labels, len(arcs))
-    begun = lattices.begun.numpy().astype(np.int64)
+    begun = lattices.word_starts.numpy().astype(np.int64)
     shape = lattices.arcs.shape()
     splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
     cut = []

@@ -1,29 +1,33 @@
-"""Options of the graphs, and nothing else: readable without k2."""
+"""Options and file names of the graphs; imports no k2."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from augmem.errors import UserError
+
+HLG_FILE = "HLG.safetensors"
+PHONE_LM_FILE = "P.safetensors"
 TOPOLOGIES = ("ctc", "modified_ctc", "hmm", "chain")
 
 
 @dataclass(frozen=True)
 class GraphConfig:
-    """How units become frames, and which unit sequences the denominator of LF-MMI competes with.
+    """Options of topology, context and phone LM.
 
     Args:
-        topology: how a unit is spread over frames: "ctc", "modified_ctc" (fewer arcs, another model), "hmm"
-            (one state a unit, no blank) or "chain" (Kaldi's: one output for a unit's first frame, one for the
-            rest).
-        context: "left": a unit's outputs depend on the unit before it (biphones), "none": they do not.
-        context_min_count: biphones seen less often in the training transcripts share the outputs of their unit without
-            context.
-        phone_lm_order: order of the n-gram model over units, 2 to 4.
-        phone_lm_histories: keep at most so many histories longer than one unit, the most frequent ones.
-        silence_at_ends: how often the unit model puts silence before the first and after the last word.
-        silence_between_words: how often the unit model puts silence between two words.
-        seed: chooses among pronunciations and silences when the unit model is counted.
+        topology: mapping of units to frames: "ctc", "modified_ctc" (fewer arcs, another model), "hmm" (one state per
+            unit, no blank) or "chain" (as in Kaldi: one output for the first frame of a unit, one for the others).
+        context: "left": the outputs of a unit depend on the unit before it (biphones); "none": they do not.
+        context_min_count: biphones that occur less often in the training transcripts share the outputs of their unit
+            without context.
+        phone_lm_order: order of the phone LM, 2 to 4.
+        phone_lm_histories: number of histories longer than one unit that are kept, the most frequent ones.
+        silence_at_ends: probability of silence before the first and after the last word in the phone LM's training
+            text.
+        silence_between_words: probability of silence between two words in that text.
+        seed: of the sampling of pronunciations and silences in that text.
     """
 
     topology: str = "ctc"
@@ -37,15 +41,15 @@ class GraphConfig:
 
     def __post_init__(self) -> None:
         if self.topology not in TOPOLOGIES:
-            raise ValueError(f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}")
+            raise UserError(f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}")
         if self.context not in ("none", "left"):
-            raise ValueError(f"graph.context is {self.context!r}; it must be none or left")
+            raise UserError(f"graph.context is {self.context!r}; it must be none or left")
         if self.context_min_count < 1:
-            raise ValueError(f"graph.context_min_count is {self.context_min_count}; it must be at least 1")
+            raise UserError(f"graph.context_min_count is {self.context_min_count}; it must be at least 1")
         if self.phone_lm_order not in (2, 3, 4):
-            raise ValueError(f"graph.phone_lm_order is {self.phone_lm_order}; it must be 2, 3 or 4")
+            raise UserError(f"graph.phone_lm_order is {self.phone_lm_order}; it must be 2, 3 or 4")
         if self.phone_lm_histories < 0:
-            raise ValueError(f"graph.phone_lm_histories is {self.phone_lm_histories}; it must be 0 or more")
+            raise UserError(f"graph.phone_lm_histories is {self.phone_lm_histories}; it must be 0 or more")
         for name in ("silence_at_ends", "silence_between_words"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1")
+                raise UserError(f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1")

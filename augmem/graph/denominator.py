@@ -8,24 +8,24 @@ import k2
 from torch import Tensor
 
 from augmem.graph.frames import frame_graph
-from augmem.graph.fsa import size_of, without_outputs
-from augmem.graph.k2_score import k2_score
+from augmem.graph.fsa import count_states_and_arcs, without_outputs
+from augmem.graph.k2_intersection import k2_score
 from augmem.graph.topology import Biphones, build_topology
 from augmem.graph.total_score import DenseGraph
 
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class Denominator:
-    """H o P, summed exactly over all paths; of the same H as the numerators.
+    """Total score of all paths of H o P, with the same H as the numerators.
 
     Args:
         phone_lm: P, a sorted epsilon-free acceptor over units.
         topology: name of H.
-        num_units: units including the blank.
-        max_states: largest graph summed as a dense matrix; larger ones go through k2, which is exact up to
-            `beam` but many times slower.
-        beam: k2's output beam, in nats.
+        num_units: number of units including the blank.
+        max_states: graphs of up to this many states are summed exactly, as a dense matrix; larger ones by k2's pruned
+            intersection, which is many times slower.
+        beam: output beam of k2's intersection, in nats.
         biphones: context of H.
     """
 
@@ -43,20 +43,20 @@ class Denominator:
         self.beam = beam
         graph = frame_graph(self.fsa)
         self.dense = DenseGraph(graph) if len(graph.labels) <= max_states else None
-        _LOG.info(
+        logger.info(
             "denominator: %d states, %d arcs, summed by %s",
-            *size_of(self.fsa),
+            *count_states_and_arcs(self.fsa),
             "matrix" if self.dense else "k2",
         )
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        """Total scores (B,) of log_probs (B, T, V) over lengths (B,) frames, with gradient."""
+        """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
         if self.dense is not None:
             return self.dense.score(log_probs, lengths)
         return k2_score(log_probs, lengths, self.fsa, self.beam)
 
 
 def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
-    """H o P as a sorted acceptor over the model's outputs."""
+    """Return H o P as a sorted acceptor over model outputs."""
     composed = k2.connect(k2.compose(build_topology(topology, num_units, biphones), phone_lm))
     return k2.arc_sort(without_outputs(composed))

@@ -1,8 +1,8 @@
-"""Frame graphs: automata turned inside out, so that states emit outputs and arcs only connect.
+"""Frame graphs: automata whose states, not arcs, carry the outputs.
 
-In a k2 acceptor the arcs carry the outputs. Here every pair (state, label of an arc into it) becomes a state
-of its own, which emits that label in every frame spent there. Forward and backward sums then are, per frame,
-a linear map and an elementwise product, which tensors do well.
+In a k2 acceptor the arcs carry the outputs. Here every pair (state, label of an incoming arc) becomes a state that
+emits this label in each frame spent in it. A step of the forward or backward recursion is then a linear map followed by
+an elementwise product, both efficient tensor operations.
 
 Letters: S states, A arcs, K arcs into (or out of) one state at most, B utterances.
 """
@@ -23,10 +23,10 @@ class FrameGraph(NamedTuple):
     """One automaton over frames; scores are natural logs in float32, on the CPU.
 
     Args:
-        labels: (S,) output each state emits.
-        initial: (S,) score of spending the first frame in the state.
-        final: (S,) score of ending after it.
-        sources, targets, scores: (A,) arcs between states; parallel arcs add up as probabilities.
+        labels: (S,) output of each state.
+        initial: (S,) score of each state in the first frame.
+        final: (S,) score of each state in the last frame.
+        sources, targets, scores: (A,) arcs between states; probabilities of parallel arcs add up.
     """
 
     labels: Tensor
@@ -38,9 +38,9 @@ class FrameGraph(NamedTuple):
 
 
 def frame_graph(fsa: k2.Fsa) -> FrameGraph:
-    """Turn an acceptor, whose label 0 is an output like any other, into a frame graph.
+    """Convert an acceptor, whose label 0 is an output like any other, into a frame graph.
 
-    An automaton without arcs becomes a graph without states: it accepts nothing.
+    An automaton without arcs becomes a graph without states, which accepts nothing.
     """
     arcs = fsa.arcs.values()[:, :3].long().cpu()
     scores = fsa.scores.detach().float().cpu()
@@ -51,16 +51,16 @@ def frame_graph(fsa: k2.Fsa) -> FrameGraph:
 
 
 def _unfold(arcs: Tensor, scores: Tensor, final: Tensor) -> FrameGraph:
-    """Split states by incoming label; an arc leaves every part of its source and enters one of its target.
+    """Split states by incoming label; an arc leaves every part of its source and enters one part of its target.
 
     Args:
         arcs: (n, 3) source, target, label; no final arcs.
         scores: (n,)
-        final: (states,) score of ending in each state.
+        final: (states,) score of each state in the last frame.
     """
     num_labels = int(arcs[:, 2].max()) + 1 if len(arcs) else 1
     keys, heads = torch.unique(arcs[:, 1] * num_labels + arcs[:, 2], return_inverse=True)
-    origin = keys // num_labels  # the automaton's state each new state is a part of; ascending
+    origin = keys // num_labels  # state of the automaton that each new state is part of; ascending
     parts = torch.bincount(origin, minlength=len(final))
     first_part = torch.cumsum(parts, 0) - parts
 
@@ -76,14 +76,14 @@ def _unfold(arcs: Tensor, scores: Tensor, final: Tensor) -> FrameGraph:
 
 
 class FrameGraphs(NamedTuple):
-    """A batch of frame graphs side by side, with arcs as tables: what the log-domain recursion reads.
+    """A batch of frame graphs, with arcs as tables, for the log-domain recursion.
 
-    Index S in the tables means "none": a state beyond the last, whose score is -inf.
+    Index S in the tables is padding: a state beyond the last, whose score is -inf.
 
     Args:
-        labels, owners: (S,) output each state emits, and the utterance it belongs to.
-        members: (B, M) the states of each utterance.
-        initial, final: (S,) scores.
+        labels, owners: (S,) output of each state, and the utterance it belongs to.
+        members: (B, M) states of each utterance.
+        initial, final: (S,) scores in the first and last frame.
         incoming, incoming_scores: (K, S) source states of the arcs into each state.
         outgoing, outgoing_scores: (K', S) target states of the arcs out of each state.
         batch: B.
@@ -101,12 +101,12 @@ class FrameGraphs(NamedTuple):
     batch: int
 
     def to(self, device: torch.device) -> FrameGraphs:
-        """The same graphs on another device."""
+        """Copy the graphs to a device."""
         return FrameGraphs(*(x.to(device) if isinstance(x, Tensor) else x for x in self))
 
 
 def stack_graphs(graphs: Sequence[FrameGraph]) -> FrameGraphs:
-    """Lay graphs side by side: utterance b has graph b."""
+    """Combine graphs into a batch: utterance b has graph b."""
     sizes = torch.tensor([len(graph.labels) for graph in graphs])
     offsets = (torch.cumsum(sizes, 0) - sizes).tolist()
     sources = torch.cat([graph.sources + offset for graph, offset in zip(graphs, offsets, strict=True)])
@@ -126,14 +126,14 @@ def stack_graphs(graphs: Sequence[FrameGraph]) -> FrameGraphs:
     )
 
 
-def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, nothing: int) -> tuple[Tensor, Tensor]:
-    """Group values by key: (K, size) values and scores of each group, padded with `nothing` and -inf."""
+def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, padding: int) -> tuple[Tensor, Tensor]:
+    """Group values by key: (K, size) values and scores of each group, padded with `padding` and -inf."""
     order = torch.argsort(keys)
     keys = keys[order]
     sizes = torch.bincount(keys, minlength=size)
     rank = torch.arange(len(keys)) - (torch.cumsum(sizes, 0) - sizes)[keys]
     widest = max(int(sizes.max()) if size else 0, 1)
-    table = torch.full((widest, size), nothing)
+    table = torch.full((widest, size), padding)
     table_scores = torch.full((widest, size), -INFINITE)
     table[rank, keys] = values[order]
     table_scores[rank, keys] = scores[order]
@@ -141,6 +141,6 @@ def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, nothing: int
 
 
 def scatter_logsumexp(scores: Tensor, index: Tensor, size: int) -> Tensor:
-    """(size,) log of the summed exponentials of the scores with each index; -inf where there are none."""
+    """Return (size,) the log-sum-exp of the scores with each index; -inf where there are none."""
     sums = torch.zeros(size, dtype=torch.float64, device=scores.device)
     return sums.index_add_(0, index, scores.double().exp()).log().to(scores.dtype)

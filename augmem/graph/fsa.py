@@ -1,17 +1,24 @@
-"""k2 automata: built from arcs, saved and loaded. A k2.Fsa cannot be pickled, its dictionary can."""
+"""k2 automata: construction from arcs, and storage in memory-mapped safetensors files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import NamedTuple
 
+import _k2
 import k2
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
+from augmem.errors import UserError
 from augmem.files import atomic_path
-from augmem.tensors import save_tensors
+
+FILE_FORMAT = "augmem graph 1"
+_SPLITS, _IDS, _RAGGED = "row_splits", "row_ids", ".row_splits"  # parts of tensor names
 
 
 class Arc(NamedTuple):
@@ -25,63 +32,123 @@ class Arc(NamedTuple):
 
 
 def build_fsa(arcs: Iterable[Arc], acceptor: bool = False) -> k2.Fsa:
-    """Make a k2 automaton of arcs in any order; k2 itself wants them by state, the final state last.
+    """Build a k2 automaton from arcs in any order; the final state must have the highest number.
 
-    An acceptor has no `aux_labels`; the arcs' outputs are then ignored.
+    An acceptor has no `aux_labels`; the outputs of the arcs are then ignored.
     """
     ordered = sorted(arcs)
     scores = torch.tensor([arc.score for arc in ordered], dtype=torch.float32)
     heads = torch.tensor([arc[:3] for arc in ordered], dtype=torch.int32)
     packed = torch.cat([heads, scores.view(torch.int32)[:, None]], dim=1)
     fsa = k2.Fsa(packed)
-    fsa.scores = scores  # else a strided view of the arcs; k2 1.23.4 stumbles over one of a single arc
+    fsa.scores = scores  # otherwise a strided view of the arcs; k2 1.23.4 fails on one of a single arc
     if not acceptor:
         fsa.aux_labels = torch.tensor([arc.output for arc in ordered], dtype=torch.int32)
     return fsa
 
 
-def fsa_list(fsas: k2.Fsa) -> list[k2.Fsa]:
-    """The automata of a vector of them."""
+def split_fsas(fsas: k2.Fsa) -> list[k2.Fsa]:
+    """Split an FsaVec into its automata."""
     return [fsas[i] for i in range(fsas.shape[0])]
 
 
-def size_of(fsa: k2.Fsa) -> tuple[int, int]:
-    """Numbers of states and arcs of one automaton or of a vector of them."""
+def count_states_and_arcs(fsa: k2.Fsa) -> tuple[int, int]:
+    """Return the numbers of states and arcs of an Fsa or FsaVec."""
     states = fsa.shape[0] if len(fsa.shape) == 2 else fsa.arcs.shape().tot_size(1)
     return int(states), int(fsa.num_arcs)
 
 
-def save_fsa(fsa: k2.Fsa, path: Path) -> None:
-    """Write an automaton with all its attributes, whole or not at all."""
-    with atomic_path(path) as temporary:
-        save_tensors(fsa.as_dict(), temporary)
-
-
-def load_fsa(path: Path, device: str | torch.device = "cpu") -> k2.Fsa:
-    """Read an automaton that `save_fsa` (or icefall) wrote.
-
-    Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: the file does not hold an automaton.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such graph; run the stages lang, lm and graphs first")
-    try:
-        return k2.Fsa.from_dict(torch.load(path, map_location=device))
-    except (
-        RuntimeError,
-        KeyError,
-        EOFError,
-        AttributeError,
-        TypeError,
-        ValueError,
-        UnpicklingError,
-    ) as error:
-        raise ValueError(f"{path}: not a k2 graph ({error}); delete it and run its stage again") from error
-
-
 def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
-    """The acceptor of a transducer's labels, with its scores (detached)."""
+    """Return the acceptor of a transducer's labels, with its scores (detached)."""
     acceptor = k2.Fsa(fsa.arcs)
     acceptor.scores = fsa.scores.detach().clone()
     return acceptor
+
+
+def save_fsa(fsa: k2.Fsa, path: Path) -> None:
+    """Write an Fsa or FsaVec atomically, with its tensor, ragged and string attributes.
+
+    Args:
+        fsa: any automaton; ragged attributes must have two axes.
+        path: a .safetensors file. Its metadata holds the format and the string attributes.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    tensors = {"arcs": fsa.arcs.values(), **_shape_tensors(fsa), **_attribute_tensors(fsa)}
+    texts = {name: value for name, value in fsa.named_non_tensor_attr() if isinstance(value, str)}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # save_file ignores the umask: only the owner could read its file
+        try:
+            save_file(tensors, temporary, {"format": FILE_FORMAT, **texts})
+        except SafetensorError as error:
+            if "No space left" in str(error) or "code: 28" in str(error):
+                raise OSError(errno.ENOSPC, "no space left on device", str(path)) from error
+            raise
+        temporary.chmod(mode)
+
+
+def _shape_tensors(fsa: k2.Fsa) -> dict[str, Tensor]:
+    shape = fsa.arcs.shape()
+    return {
+        f"{name}{axis}": getattr(shape, name)(axis) for axis in range(1, shape.num_axes) for name in (_SPLITS, _IDS)
+    }
+
+
+def _attribute_tensors(fsa: k2.Fsa) -> dict[str, Tensor]:
+    tensors = {}
+    for name, value in fsa.named_tensor_attr(include_scores=False):
+        if isinstance(value, Tensor):
+            tensors[f"attribute.{name}"] = value.detach()
+        else:
+            tensors |= {f"attribute.{name}": value.values, f"attribute.{name}{_RAGGED}": value.shape.row_splits(1)}
+    tensors.pop("attribute.labels", None)  # a column of the arcs
+    return tensors
+
+
+def load_fsa(path: Path) -> k2.Fsa:
+    """Map an automaton that `save_fsa` wrote into memory; processes that load the same file share its pages.
+
+    Nothing is copied until something writes to the tensors.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file does not hold an automaton.
+    """
+    if not path.is_file():
+        old = f" ({path.stem}.pt is of an earlier release)" if path.with_suffix(".pt").is_file() else ""
+        raise FileNotFoundError(f"{path}: no such graph{old}; run stages lang to graphs, or package the model again")
+    try:
+        with safe_open(path, "pt") as stream:
+            texts = dict(stream.metadata() or {})
+            if (found := texts.pop("format", None)) != FILE_FORMAT:
+                raise ValueError(f"its format is {found!r}, expected {FILE_FORMAT!r}")
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        fsa = _assemble(tensors)
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: not a k2 graph ({error}); delete it and run the stage graphs again") from error
+    for name, text in texts.items():
+        setattr(fsa, name, text)
+    return fsa
+
+
+def _assemble(tensors: Mapping[str, Tensor]) -> k2.Fsa:
+    arcs = tensors["arcs"]
+    shape = _ragged_shape(tensors[f"{_SPLITS}1"], tensors[f"{_IDS}1"])
+    if f"{_SPLITS}2" in tensors:
+        shape = shape.compose(_ragged_shape(tensors[f"{_SPLITS}2"], tensors[f"{_IDS}2"]))
+    if shape.numel() != len(arcs):
+        raise ValueError(f"{len(arcs)} arcs, but row_splits for {shape.numel()}")
+    fsa = k2.Fsa(_k2.RaggedArc(shape, arcs))
+    for key, value in tensors.items():
+        name = key.removeprefix("attribute.")
+        if name != key and not key.endswith(_RAGGED):
+            splits = tensors.get(f"{key}{_RAGGED}")
+            setattr(fsa, name, value if splits is None else k2.RaggedTensor(_ragged_shape(splits), value))
+    return fsa
+
+
+def _ragged_shape(splits: Tensor, ids: Tensor | None = None) -> k2.RaggedShape:
+    return k2.ragged.create_ragged_shape2(splits, ids, int(splits[-1]))

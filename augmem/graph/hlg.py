@@ -1,4 +1,4 @@
-"""HLG, the decoding graph: frames in, words out, weighted by the lexicon and an n-gram grammar."""
+"""HLG, the decoding graph: a transducer from model outputs to words, weighted by lexicon and n-gram grammar."""
 
 from __future__ import annotations
 
@@ -6,38 +6,26 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
 
 import k2
 
-from augmem.graph.fsa import size_of
+from augmem.errors import UserError
+from augmem.graph.fsa import count_states_and_arcs
 from augmem.graph.lexicon_fst import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
+from augmem.lang import Lang
 
-if TYPE_CHECKING:
-    from augmem.lang import Lang
-
-_LOG = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 BYTES_PER_ARC = 500  # of LG composed; 490 measured for 9.4 million arcs, 410 for 10.2 (benchmarks/graph.py, RESULTS.md)
 
 
-class Origin(NamedTuple):
-    """What a decoding graph was made of, and keeps as attributes; a model must be of the same to be decoded with it.
-
-    Args:
-        lang_hash: content hash of the lang folder.
-        topology: name of H.
-        context: of its classes (`context_hash`).
-    """
-
-    lang_hash: str
-    topology: str
-    context: str = ""
-
-
 class SizeLog:
-    """Runs the steps of building a graph; logs and remembers each result's size and time."""
+    """Runs the steps of building a graph; logs and stores the size and time of each result.
+
+    Attributes:
+        sizes: step -> its states, arcs and seconds.
+    """
 
     def __init__(self) -> None:
         self.sizes: dict[str, dict[str, float]] = {}
@@ -46,53 +34,52 @@ class SizeLog:
         """Run one step.
 
         Raises:
-            ValueError: nothing is left of the graph.
+            UserError: the resulting graph is empty.
         """
         start = perf_counter()
         fsa = step()
-        states, arcs = size_of(fsa)
+        states, arcs = count_states_and_arcs(fsa)
         seconds = round(perf_counter() - start, 3)
         self.sizes[name] = {"states": states, "arcs": arcs, "seconds": seconds}
-        _LOG.info("%-22s %9d states %10d arcs %8.2f s", name, states, arcs, seconds)
+        logger.info("%-22s %9d states %10d arcs %8.2f s", name, states, arcs, seconds)
         if not arcs:
-            raise ValueError(f"{name} has no arcs: lexicon and grammar share no word; run stages lang and lm again")
+            raise UserError(f"{name} has no arcs: lexicon and grammar share no word; run stages lang and lm again")
         return fsa
 
 
 def read_grammar(path: Path) -> k2.Fsa:
-    """Read G as kaldilm writes it (OpenFst text: costs, words.txt ids), with scores also kept as `lm_scores`.
+    """Read G in OpenFst's text form with costs and ids of words.txt, as kaldilm writes it.
 
     Raises:
-        FileNotFoundError: the file is not there.
-        ValueError: it is not an FST.
+        FileNotFoundError: there is no such file.
+        UserError: the file is not an FST.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such grammar; run the stage lm first")
     try:
-        grammar = k2.Fsa.from_openfst(path.read_text(encoding="utf-8"), acceptor=False)
+        return k2.Fsa.from_openfst(path.read_text(encoding="utf-8"), acceptor=False)
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: not an FST in OpenFst's text form; run the stage lm again") from error
-    grammar.lm_scores = grammar.scores.clone()
-    return grammar
+        raise UserError(f"{path}: not an FST in OpenFst's text form; run the stage lm again") from error
 
 
 def build_hlg(
     lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = None, biphones: Biphones = ()
 ) -> k2.Fsa:
-    """Compose and determinise H o L o G; disambiguation symbols are used and removed on the way.
+    """Compose and determinise H o L o G; disambiguation symbols are inserted and removed on the way.
 
     Args:
         lang: lexicon and symbol tables.
         topology: name of H.
-        grammar: G with back-off label #0, as `read_grammar` gives it.
+        grammar: G with back-off label #0, see `read_grammar`.
+        log: records the size of each intermediate graph.
         biphones: context of H.
 
     Returns:
-        A sorted transducer from outputs to words: `scores` of lexicon and grammar, `lm_scores` of the grammar
-            alone, ragged `aux_labels`, word ids, and `begun`, 1 on the arcs with which a word begins.
+        An arc-sorted transducer from outputs to words: `scores` of lexicon and grammar, ragged `aux_labels` of word
+        ids, and `word_starts`, 1 on the arcs where a word starts.
     """
     log = log or SizeLog()
-    lexicon = log("L_disambig", lambda: k2.arc_sort(_first_units_apart(build_lexicon(lang, disambiguate=True), lang)))
+    lexicon = log("L_disambig", lambda: k2.arc_sort(_relabel_first_units(build_lexicon(lang, True), lang)))
     grammar = log("G", lambda: k2.arc_sort(grammar))
     graph = log("LG composed", lambda: k2.connect(k2.compose(lexicon, grammar)))
     warn_of_memory(graph.num_arcs, available_memory())
@@ -100,42 +87,27 @@ def build_hlg(
     _remove_disambiguation(graph, lang)
     graph = log("LG without epsilons", lambda: k2.connect(k2.remove_epsilon(graph)))
     graph.aux_labels = graph.aux_labels.remove_values_eq(0)
-    graph = k2.arc_sort(_first_units_marked(graph, lang))
+    graph = k2.arc_sort(_restore_first_units(graph, lang))
     frames = build_topology(topology, lang.num_units, biphones)
     return log("HLG", lambda: k2.arc_sort(k2.connect(k2.compose(frames, graph))))
 
 
-def mark_origin(graph: k2.Fsa, origin: Origin) -> k2.Fsa:
-    """The graph, with its origin as attributes `lang_hash`, `topology` and `context`."""
-    for name, value in origin._asdict().items():
-        setattr(graph, name, value)
-    return graph
+def to_decoding_graph(hlg: k2.Fsa) -> k2.Fsa:
+    """Return HLG as k2's intersection reads it: a sorted FsaVec that keeps its scores as `lm_scores`.
 
-
-def check_origin(graph: k2.Fsa, origin: Origin, path: Path) -> None:
-    """Refuse a graph of another origin than the model's. Graphs made elsewhere say nothing of theirs.
-
-    Args:
-        graph: as read from `path`.
-        origin: the model's.
-
-    Raises:
-        ValueError: naming both origins, and the remedy.
+    Stored in this form, the file is mapped and used without copies.
     """
-    for name, wanted in origin._asdict().items():
-        found = getattr(graph, name, wanted)
-        if found != wanted:
-            raise ValueError(
-                f"{path}: the graph's {name} is {found}, the model's {wanted}: its words would come out wrong; "
-                "run the graphs stage of the model's own experiment"
-            )
+    hlg = k2.arc_sort(hlg)
+    hlg.lm_scores = hlg.scores.clone()
+    return k2.create_fsa_vec([hlg])
 
 
-def _first_units_apart(lexicon: k2.Fsa, lang: Lang) -> k2.Fsa:
-    """L_disambig with labels of their own for the first units of words.
+def _relabel_first_units(lexicon: k2.Fsa, lang: Lang) -> k2.Fsa:
+    """Give the first units of words labels of their own, above all token ids.
 
-    Determinisation moves words to where they are certain, so that afterwards only such labels tell where a word begins.
-    They cost nothing: only after the end of a word, which a disambiguation symbol marks where it must, can they follow.
+    Determinisation moves word labels to where the word is unambiguous; afterwards only these labels show where a word
+    starts. They do not enlarge the graph: they occur only after the end of a word, which a disambiguation symbol marks
+    where necessary.
     """
     words, labels = lexicon.aux_labels, lexicon.labels.clone()
     labels[(words > 0) & (words < lang.words["#0"])] += len(lang.tokens)
@@ -143,12 +115,12 @@ def _first_units_apart(lexicon: k2.Fsa, lang: Lang) -> k2.Fsa:
     return lexicon
 
 
-def _first_units_marked(graph: k2.Fsa, lang: Lang) -> k2.Fsa:
-    """The graph with the units' usual labels again, and first ones marked by `begun`."""
+def _restore_first_units(graph: k2.Fsa, lang: Lang) -> k2.Fsa:
+    """Undo `_relabel_first_units`, and mark the arcs by `word_starts`."""
     labels = graph.labels.clone()
     first = labels >= len(lang.tokens)
     labels[first] -= len(lang.tokens)
-    graph.labels, graph.begun = labels, first.int()
+    graph.labels, graph.word_starts = labels, first.int()
     return graph
 
 
@@ -162,10 +134,10 @@ def _remove_disambiguation(graph: k2.Fsa, lang: Lang) -> None:
 
 
 def warn_of_memory(composed_arcs: int, available: float) -> None:
-    """Say beforehand if building HLG is likely to need more memory than there is, in bytes."""
+    """Log a warning if building HLG is likely to need more memory than is available (bytes)."""
     needed = BYTES_PER_ARC * composed_arcs
     if needed > available:
-        _LOG.warning(
+        logger.warning(
             "HLG will need about %.1f GB of memory and %.1f GB are free: prune the first-pass language model more "
             "(lm.first_pass_pruning), or lower lm.first_pass_order",
             needed / 1e9, available / 1e9,
@@ -173,7 +145,7 @@ def warn_of_memory(composed_arcs: int, available: float) -> None:
 
 
 def available_memory() -> float:
-    """Bytes that may still be had; without limit where the system does not tell."""
+    """Return the available memory in bytes; infinity on systems without /proc/meminfo."""
     meminfo = Path("/proc/meminfo")
     lines = meminfo.read_text().splitlines() if meminfo.exists() else []
     found = [1024.0 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]

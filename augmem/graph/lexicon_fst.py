@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import k2
 
+from augmem.errors import UserError
 from augmem.graph.fsa import Arc, build_fsa
 from augmem.lang import SILENCE, Entry, Lang, add_disambiguation
 
@@ -21,25 +22,26 @@ class Sink(NamedTuple):
     score: float
 
 
-def build_lexicon(lang: Lang, disambiguate: bool = False) -> k2.Fsa:
-    """Build L for all words of a lang folder.
+def build_lexicon(lang: Lang, disambiguate: bool = False, words: Iterable[str] | None = None) -> k2.Fsa:
+    """Build L for the words of a lang folder.
 
     Args:
         lang: pronunciations, symbol tables and silence probability.
         disambiguate: add the disambiguation symbols that composition with a grammar needs.
+        words: the words to include; None: all.
 
     Raises:
-        ValueError: the tokens have too few disambiguation symbols for the lexicon.
+        UserError: the tokens have too few disambiguation symbols for the lexicon.
     """
     entries = [
         (word, tuple(lang.unit_of[unit] for unit in units))
-        for word, pronunciations in lang.pronunciations.items()
-        for units in pronunciations
+        for word in (lang.pronunciations if words is None else words)
+        for units in lang.pronunciations[word]
     ]
     if disambiguate:
         entries, highest = add_disambiguation(entries)
         if f"#{highest}" not in lang.tokens:
-            raise ValueError(f"{lang.folder / 'tokens.txt'}: #{highest} is missing; run the lang stage again")
+            raise UserError(f"{lang.folder / 'tokens.txt'}: #{highest} is missing; run the lang stage again")
     return lexicon_fst(entries, lang.tokens, lang.words, lang.silence_probability, grammar_loops=disambiguate)
 
 

@@ -1,10 +1,9 @@
 """P: a small n-gram model over units, exactly normalised, as a deterministic acceptor without epsilons.
 
-Estimated by interpolated absolute discounting (Ney, Essen and Kneser 1994, one discount an order) with a
-uniform distribution below the unigrams, so every unit can follow every history. Plain counts serve the lower
-orders, not Kneser-Ney's, because only the frequent long histories are kept and the others fall back on the
-short ones entirely. Each state has one arc for every unit, so there are no back-off arcs, and a sum over the
-graph is a sum over true probabilities.
+Estimated by interpolated absolute discounting (Ney, Essen and Kneser 1994, one discount per order), with a uniform
+distribution below the unigrams, so that every unit can follow every history. Lower orders use plain counts, not
+Kneser-Ney counts, because only the frequent long histories are kept and all others use the short ones directly. Each
+state has one arc per unit, so there are no back-off arcs and sums over the graph are exact.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ import k2
 
 from augmem.graph.fsa import Arc, build_fsa
 
-END = -1  # stands for the end of a sequence in n-grams, as label -1 does in k2
-START = -2  # stands for what comes before a sequence; never predicted
+END = -1  # the end of a sequence, as label -1 in k2
+START = -2  # the history of the first unit; never predicted
 
 History = tuple[int, ...]
 
@@ -30,22 +29,27 @@ class PhoneLm:
 
     Args:
         units: the units, without blank.
-        probabilities: history -> unit or END -> probability, summing to one. Holds (START,) and, for every
-            other history, all its suffixes.
+        probabilities: history -> unit or END -> probability, summing to one. Contains (START,) and, for every other
+            history, all its suffixes.
+
+    Example:
+        >>> lm = estimate_phone_lm([[1, 2], [1, 2, 1]], units=[1, 2], order=2, max_histories=0)
+        >>> lm.log_probability([1, 2]) > lm.log_probability([2, 1])
+        True
     """
 
     units: tuple[int, ...]
     probabilities: Mapping[History, Mapping[int, float]]
 
     def history_after(self, history: History, unit: int) -> History:
-        """The longest history kept that is a suffix of `history` followed by `unit`."""
+        """Return the longest known history that is a suffix of `history` followed by `unit`."""
         following = (*history, unit)
         while following not in self.probabilities:
             following = following[1:]
         return following
 
     def log_probability(self, sequence: Sequence[int]) -> float:
-        """Natural log probability of a whole sequence including its end."""
+        """Return the natural log probability of a sequence including its end."""
         history: History = (START,)
         total = 0.0
         for unit in sequence:
@@ -54,12 +58,12 @@ class PhoneLm:
         return total + math.log(self.probabilities[history][END])
 
     def perplexity(self, sequences: Sequence[Sequence[int]]) -> float:
-        """Perplexity per unit, ends counted as units."""
+        """Return the perplexity per unit; ends count as units."""
         events = sum(len(sequence) + 1 for sequence in sequences)
         return math.exp(-sum(map(self.log_probability, sequences)) / max(events, 1))
 
     def acceptor(self) -> k2.Fsa:
-        """P as a k2 acceptor, sorted; an arc a unit and state, ends as final arcs."""
+        """Return P as a sorted k2 acceptor with one arc per unit and state, and ends as final arcs."""
         histories = sorted(self.probabilities, key=lambda h: (h != (START,), h))
         state = {history: i for i, history in enumerate(histories)}
         arcs = []
@@ -77,13 +81,13 @@ def estimate_phone_lm(
     """Estimate an n-gram model of unit sequences.
 
     Args:
-        sequences: training sequences; every unit must be in `units`.
-        units: the inventory; units never seen get a small probability too.
+        sequences: training sequences.
+        units: all units; those that do not occur get a small probability.
         order: n of the n-gram, at least 2.
-        max_histories: of the histories longer than one unit keep so many, the most frequent ones.
+        max_histories: number of histories longer than one unit that are kept, the most frequent ones.
 
     Raises:
-        ValueError: there is nothing to learn from, or a unit is not in the inventory.
+        ValueError: there are no sequences, or one has a unit that is not in `units`.
     """
     unknown = {unit for sequence in sequences for unit in sequence} - set(units)
     if unknown or not sequences:
@@ -102,7 +106,7 @@ Counts = dict[History, Counter[int]]  # history -> next unit -> count
 
 
 def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
-    """Count what follows each history of 0 .. order - 1 units."""
+    """Count the units after each history of 0 to order - 1 units."""
     counts: Counts = defaultdict(Counter)
     for sequence in sequences:
         padded = [START, *sequence, END]
@@ -112,21 +116,21 @@ def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
     return counts
 
 
-def _histories(counts: Counts, units: Sequence[int], order: int, most: int) -> set[History]:
-    """The empty history, START, all of one unit, the `most` frequent longer ones and all their suffixes."""
+def _histories(counts: Counts, units: Sequence[int], order: int, max_histories: int) -> set[History]:
+    """Select the empty history, START, all of one unit, and the most frequent longer ones with their suffixes."""
     kept: set[History] = {(), (START,), *((unit,) for unit in units)}
     longer = [history for history in counts if 2 <= len(history) < order]
     longer.sort(key=lambda history: (-sum(counts[history].values()), len(history), history))
     for history in longer:
         missing = [history[i:] for i in range(len(history)) if history[i:] not in kept]
-        if len(missing) <= most:
+        if len(missing) <= max_histories:
             kept.update(missing)
-            most -= len(missing)
+            max_histories -= len(missing)
     return kept
 
 
 def _discounts(counts: Counts, order: int) -> list[float]:
-    """Ney's estimate n1 / (n1 + 2 n2) for histories of each length; 0.5 where there are no such counts."""
+    """Estimate n1 / (n1 + 2 n2) (Ney) for histories of each length; 0.5 if there are no such counts."""
     discounts = []
     for length in range(order):
         seen = [c for history, following in counts.items() if len(history) == length for c in following.values()]
@@ -136,7 +140,7 @@ def _discounts(counts: Counts, order: int) -> list[float]:
 
 
 def _interpolate(following: Counter[int], discount: float, lower: Mapping[int, float]) -> dict[int, float]:
-    """Discounted relative frequencies; the mass taken off goes to what the shorter history predicts."""
+    """Return discounted relative frequencies plus the discounted mass times the lower-order distribution."""
     total = sum(following.values())
     if not total:
         return dict(lower)

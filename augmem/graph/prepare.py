@@ -1,35 +1,36 @@
-"""The stage "graphs": from lang folder, language models and transcripts to all graphs."""
+"""The stage "graphs": phone LM and context for training, HLG for decoding."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from augmem.files import write_json
-from augmem.graph.config import GraphConfig
+from augmem.files import sha256_json, write_json
+from augmem.graph.config import HLG_FILE, PHONE_LM_FILE, GraphConfig
 from augmem.graph.context import BIPHONES_FILE, Biphone, context_hash, frequent_biphones, write_biphones
 from augmem.graph.denominator import denominator_fsa
 from augmem.graph.fsa import save_fsa
-from augmem.graph.hlg import Origin, SizeLog, build_hlg, mark_origin, read_grammar
+from augmem.graph.hlg import SizeLog, build_hlg, read_grammar, to_decoding_graph
+from augmem.graph.origin import Origin, set_origin
 from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
+from augmem.graph.topology import Biphones
 from augmem.lang import Lang
 
-_LOG = logging.getLogger(__name__)
-SILENCE = "SIL"
+logger = logging.getLogger(__name__)
+
+SIZES_FILE = "sizes.json"
 
 
-def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_texts: Sequence[str], output: Path) -> None:
-    """Write P.pt, HLG.pt and sizes.json (states, arcs, seconds of each step) to `output`; with context, biphones.tsv.
+def prepare_training_graphs(config: GraphConfig, lang_dir: Path, train_texts: Sequence[str], output: Path) -> None:
+    """Write what training reads: P.safetensors, sizes.json and, with context, biphones.tsv.
 
     Args:
-        lang_dir: the lang folder.
-        lm_dir: holds first_pass.fst.txt.
-        train_texts: normalised transcripts, from which P is estimated and biphones are counted.
-
-    Raises:
-        FileNotFoundError, ValueError: naming the file that is missing or wrong, and the stage that makes it.
+        config: topology, context and phone LM.
+        lang_dir: a lang folder.
+        train_texts: normalised transcripts; P is estimated and biphones are counted on them.
+        output: folder for the files.
     """
     lang = Lang.load(lang_dir)
     log = SizeLog()
@@ -37,58 +38,78 @@ def prepare_graphs(config: GraphConfig, lang_dir: Path, lm_dir: Path, train_text
     if biphones:
         write_biphones(output / BIPHONES_FILE, biphones, lang.unit_of)
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
-    save_fsa(phone_lm, output / "P.pt")
+    save_fsa(phone_lm, output / PHONE_LM_FILE)
     log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units, tuple(biphones)))
-    grammar = read_grammar(lm_dir / "first_pass.fst.txt")
-    origin = Origin(lang.content_hash, config.topology, context_hash(biphones))
-    hlg = build_hlg(lang, config.topology, grammar, log, tuple(biphones))
-    save_fsa(mark_origin(hlg, origin), output / "HLG.pt")
-    write_json(output / "sizes.json", log.sizes)
+    write_json(output / SIZES_FILE, log.sizes)
+
+
+def prepare_decoding_graph(topology: str, biphones: Biphones, lang_dir: Path, grammar: Path, output: Path) -> None:
+    """Write HLG.safetensors and sizes.json (states, arcs and seconds of each step).
+
+    Args:
+        topology: name of H.
+        biphones: context of H; both as in the acoustic model.
+        lang_dir: a lang folder with the units of the acoustic model and the words of the grammar.
+        grammar: first_pass.fst.txt, see `read_grammar`.
+        output: folder for the files.
+
+    Raises:
+        FileNotFoundError: the grammar is missing.
+        UserError: lexicon and grammar do not fit.
+    """
+    lang = Lang.load(lang_dir)
+    log = SizeLog()
+    hlg = to_decoding_graph(build_hlg(lang, topology, read_grammar(grammar), log, biphones))
+    origin = Origin(lang.units_hash, topology, context_hash(biphones), lang.words_hash)
+    save_fsa(set_origin(hlg, origin), output / HLG_FILE)
+    write_json(output / SIZES_FILE, log.sizes)
+
+
+def pronunciations_hash(lang: Lang, texts: Iterable[str]) -> str:
+    """Return a hash of all a transcript's graph depends on: the pronunciations of its words, as units with ids."""
+    words = {word if word in lang.pronunciations else lang.oov_word for text in texts for word in text.split()}
+    return sha256_json([lang.units_hash, {word: lang.pronunciations[word] for word in {*words, lang.oov_word}}])
 
 
 def choose_biphones(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> dict[Biphone, int]:
-    """Biphones that get outputs of their own, with their counts; none without context."""
+    """Return the biphones with outputs of their own and their counts; none without context."""
     if config.context == "none":
         return {}
-    sequences = unit_sequences(config, lang, texts)
-    silence = [lang.tokens[SILENCE]] if SILENCE in lang.tokens else []
-    found = frequent_biphones(sequences, config.context_min_count, silence)
+    sequences = sample_unit_sequences(config, lang, texts)
+    found = frequent_biphones(sequences, config.context_min_count, lang.silence_ids)
     covered = sum(found.values()) / max(1, sum(map(len, sequences)))
-    _LOG.info(
-        "context: %d biphones beside %d units; %.0f %% of what is said", len(found), len(lang.unit_ids), 100 * covered
-    )
+    logger.info(
+        "context: %d biphones and %d units; biphones cover %.0f %% of the units in the transcripts",
+        len(found), len(lang.unit_ids), 100 * covered,
+    )  # fmt: skip
     return found
 
 
 def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> PhoneLm:
-    """Estimate P from transcripts; every tenth is first held out to log what P is worth on unseen text."""
-    sequences = unit_sequences(config, lang, texts)
+    """Estimate P on transcripts. Its perplexity on every tenth of them, held out at first, is logged."""
+    sequences = sample_unit_sequences(config, lang, texts)
     order, histories = config.phone_lm_order, config.phone_lm_histories
     held_out = sequences[::10]
     rest = [sequence for i, sequence in enumerate(sequences) if i % 10]
     if rest:
         perplexity = estimate_phone_lm(rest, lang.unit_ids, order, histories).perplexity(held_out)
-        _LOG.info("P: order %d, perplexity %.2f per unit on held-out transcripts", order, perplexity)
+        logger.info("P: order %d, perplexity %.2f per unit on held-out transcripts", order, perplexity)
     return estimate_phone_lm(sequences, lang.unit_ids, order, histories)
 
 
-def unit_sequences(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> list[list[int]]:
-    """One unit sequence a transcript: a pronunciation drawn for each word, silences by their chances."""
-    chance = random.Random(config.seed)
-    silence = [lang.tokens[SILENCE]] if SILENCE in lang.tokens else []
-    return [_draw_units(config, lang, text.split(), silence, chance) for text in texts]
+def sample_unit_sequences(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> list[list[int]]:
+    """Sample one unit sequence per transcript: a pronunciation of each word, and silences with their probabilities."""
+    generator = random.Random(config.seed)
+    return [_sample_units(config, lang, text.split(), generator) for text in texts]
 
 
-def _draw_units(
-    config: GraphConfig, lang: Lang, words: Sequence[str], silence: list[int], chance: random.Random
-) -> list[int]:
-    def pause(probability: float) -> list[int]:
-        return silence if chance.random() < probability else []
+def _sample_units(config: GraphConfig, lang: Lang, words: Sequence[str], generator: random.Random) -> list[int]:
+    def silence(probability: float) -> list[int]:
+        return list(lang.silence_ids) if generator.random() < probability else []
 
-    units = pause(config.silence_at_ends)
+    units = silence(config.silence_at_ends)
     for i, word in enumerate(words):
         if i:
-            units = units + pause(config.silence_between_words)
-        found = lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word]
-        units = units + chance.choice(found)
-    return units + pause(config.silence_at_ends)
+            units += silence(config.silence_between_words)
+        units += generator.choice(lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word])
+    return units + silence(config.silence_at_ends)

@@ -1,9 +1,8 @@
 """Topologies H: transducers from frames (the model's outputs) to units.
 
-Numerators, denominator and decoding graph are all composed from the transducer this module builds for one
-name and one table of biphones, so they cannot differ. Units are numbered 1 .. num_units - 1; 0 is the blank. What the
-model scores are classes of units in context (`graph.context`), without context the units themselves. All places where
-a unit may begin or end are final, so that units may follow one another without end.
+Numerators, denominator and decoding graph are composed from the same transducer, built here from a name and a list of
+biphones. Units are 1 to num_units - 1; 0 is the blank. The model's outputs are classes of units in context
+(`augmem.graph.context`), or units. Every state in which a unit may start or end is final.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ Biphones = Sequence[Sequence[int]]
 
 
 def num_outputs(name: str, num_units: int, biphones: Biphones = ()) -> int:
-    """Number of outputs the acoustic model needs, the blank among them.
+    """Return the number of outputs the acoustic model needs, including the blank.
 
-    "hmm" and "chain" have no blank: they leave output 0 unused.
+    "hmm" and "chain" have no blank and do not use output 0.
     """
     return len(output_units(name, num_units, biphones))
 
 
 def output_units(name: str, num_units: int, biphones: Biphones = ()) -> list[int]:
-    """The unit that each of the model's outputs tells of; the blank's is 0."""
+    """Return the unit of each of the model's outputs; 0 for the blank."""
     _check(name)
     classes = Classes(num_units, biphones)
     return classes.unit_of + (classes.unit_of[1:] if name == "chain" else [])
@@ -36,19 +35,25 @@ def output_units(name: str, num_units: int, biphones: Biphones = ()) -> list[int
 def build_topology(name: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
     """Build H for units 1 .. num_units - 1: labels are the model's outputs, aux_labels units or 0 for none.
 
-    - ctc: blanks between units may be left out except between two of equal class. Deterministic, about
-      num_units^2 arcs, and num_units more for each biphone.
-    - modified_ctc: as ctc, but equal units need no blank between them, so a run of frames stands for one unit
-      or several, and all readings are summed. About 6 num_units arcs.
+    - ctc: blanks between units are optional except between two units of equal class. Deterministic, about
+      num_units^2 arcs, and num_units more per biphone.
+    - modified_ctc: as ctc, but equal units need no blank between them: a run of frames may be one unit or several, and
+      all alternatives are summed. About 6 num_units arcs.
     - hmm: modified_ctc without blank: every frame belongs to a unit.
-    - chain: the first frame of a unit of class c has output c, its further frames c + (classes beside the blank).
-      Unambiguous.
+    - chain: the first frame of a unit of class c has output c, later frames output c + (number of classes - 1).
+      Unambiguous. As in Kaldi's chain models (Povey et al., Interspeech 2016).
 
     Args:
+        name: ctc, modified_ctc, hmm or chain.
+        num_units: number of units including the blank.
         biphones: pairs (left, unit) with a class of their own; see `Classes`.
 
     Raises:
-        ValueError: the name is unknown, there is no unit beside the blank, or a biphone is not of these units.
+        ValueError: the name is unknown, there is no unit besides the blank, or a biphone is not of these units.
+
+    Example:
+        >>> build_topology("hmm", num_units=3).num_arcs
+        9
     """
     _check(name)
     return k2.arc_sort(build_fsa(_BUILDERS[name](Classes(num_units, biphones))))
@@ -60,7 +65,7 @@ def _check(name: str) -> None:
 
 
 class _States:
-    """The states of H: first the gaps between units, one for each left unit that matters, then one for each class."""
+    """Numbers of the states of H: gaps between units, one per left context, then one state per class."""
 
     def __init__(self, classes: Classes) -> None:
         self.classes = classes
@@ -68,16 +73,16 @@ class _States:
         self.final = self.inside(len(classes))
 
     def inside(self, of_class: int) -> int:
-        """The last frame was of this class."""
+        """Return the state in which the last frame was of this class."""
         return len(self.gaps) - 1 + of_class
 
     def gap_after(self, of_class: int) -> int:
-        """A unit of this class is over."""
+        """Return the gap after a unit of this class."""
         return self.classes.place(self.classes.unit_of[of_class])
 
 
 def _ctc(classes: Classes) -> Iterator[Arc]:
-    """In a gap the last frame was blank, or there was none yet."""
+    """Yield the arcs of ctc; in a gap the last frame was blank, or there was none."""
     states = _States(classes)
     for gap, left in states.gaps:
         yield Arc(gap, states.final, -1, -1)
@@ -109,7 +114,7 @@ def _chain(classes: Classes) -> Iterator[Arc]:
 
 
 def _loops(classes: Classes, longer: int) -> Iterator[Arc]:
-    """Frames after the first of a unit of class c have output c + `longer`."""
+    """Yield the arcs of units; frames after the first of a unit of class c have output c + `longer`."""
     states = _States(classes)
     for gap, left in states.gaps:
         yield Arc(gap, states.final, -1, -1)

@@ -1,13 +1,12 @@
-"""Total scores of frame graphs given a model's log probabilities: exact sums over all paths.
+"""Total scores of frame graphs given log probabilities: exact sums over all paths.
 
-Both functions here take log_probs (B, T, V), unpadded frame counts lengths (B,), and return (B,) the log of
-the sum over all paths of exactly lengths[b] frames. The gradient (the expected count of each output in each
-frame) is computed along with the sum: a forward and a backward recursion run side by side in one loop over
-frames.
+`graphs_score` and `DenseGraph.score` take log_probs (B, T, V) and frame counts lengths (B,), and return (B,) the log of
+the sum over all paths of exactly lengths[b] frames. The gradient, the expected count of each output in each frame, is
+computed together with the sum: one loop over frames advances the forward and the backward recursion.
 
-A row that no path fits has score -inf and gradient 0. NaN in gives NaN out.
+A row without any path has score -inf and gradient 0. NaN in the input gives NaN in the output.
 
-Letters: B utterances, T frames, V outputs, S states, K arcs of a state at most.
+Letters: B utterances, T frames, V outputs, S states, K maximum number of arcs of a state.
 """
 
 from __future__ import annotations
@@ -22,14 +21,22 @@ from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
 
 _TINY = 1e-300  # keeps 0 / 0 away; in float64
 _LOWEST = -1e30
-_NARROW = 3  # arcs into a state that all states are given room for
+_NARROW = 3  # rows of the arc table that cover all states
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
-    """Total scores with one small graph per utterance, in the log domain, so that nothing underflows.
+    """Compute total scores with one small graph per utterance, in the log domain, without underflow.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: (B,) frames.
+        graphs: B graphs.
+
+    Returns:
+        (B,) total scores; differentiable.
 
     Raises:
-        ValueError: numbers of rows, lengths and graphs differ, or a graph names an output the model lacks.
+        ValueError: numbers of rows, lengths and graphs differ, or a graph has an output that the model lacks.
     """
     _check(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
@@ -49,7 +56,7 @@ def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
 
 
 def _mirrored(lengths: Tensor, time: Tensor) -> Tensor:
-    """(T, B) the frame the backward recursion visits at each step; any frame at all after its end."""
+    """Return (T, B) the frame that the backward recursion visits at each step; arbitrary after its end."""
     return (lengths - 1 - time) % len(time)
 
 
@@ -69,10 +76,10 @@ class _LogScore(torch.autograd.Function):
 
 
 def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
-    """Scores (B,) and expected counts (B, T, V).
+    """Return scores (B,) and expected counts (B, T, V).
 
-    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one
-    vector of 2 S states. `reach` holds scores of arriving in a state, its own emission not yet added.
+    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one vector of 2 S
+    states. `reach` is the score of arriving in a state, without its own emission.
     """
     T, S = log_probs.shape[1], len(graphs.labels)
     time = torch.arange(T, device=log_probs.device)[:, None]
@@ -92,7 +99,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
 
 
 def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Start scores (2 S,), source states and arc scores (K, 2 S) of the graphs, forward and mirrored."""
+    """Return start scores (2 S,), source states and arc scores (K, 2 S) of the graphs, forward and mirrored."""
     S = len(graphs.labels)
     K = max(len(graphs.incoming), len(graphs.outgoing))
 
@@ -107,13 +114,13 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor,
 
 
 def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> Tensor:
-    """Run the recursion: (T, n) log sum of all ways to arrive in each state at each frame.
+    """Run the recursion: (T, n) log-sum-exp over all paths into each state at each frame.
 
-    Most states have few arcs and some have many, so the table is cut: its first rows serve all states, the
-    other rows only the states that need them.
+    Most states have few arcs and some have many, so the table is split: its first rows are computed for all states, the
+    other rows only for the states with more arcs.
     """
     reach = torch.empty_like(emit)
-    state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is the padding state
+    state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is padding
     busy = (scores[_NARROW:] != -INFINITE).any(0).nonzero()[:, 0]
     narrow = _Step(sources[:_NARROW], scores[:_NARROW])
     wide = _Step(sources[_NARROW:, busy], scores[_NARROW:, busy])
@@ -130,7 +137,7 @@ def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> T
 
 
 class _Step:
-    """Sums over the arcs into states: a table of source states (K, n) and one of arc scores."""
+    """Log-sum-exp over the arcs into states, given tables (K, n) of source states and arc scores."""
 
     def __init__(self, sources: Tensor, scores: Tensor) -> None:
         self.index, self.scores = sources.flatten(), scores.contiguous()
@@ -140,7 +147,7 @@ class _Step:
 
 
 def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor:
-    """Add up state posteriors (T, S) into expected counts of outputs (B, T, V)."""
+    """Sum state posteriors (T, S) into expected counts of outputs (B, T, V)."""
     B, T, V = shape
     counts = posterior.new_zeros(T, B * V)
     counts.index_add_(1, graphs.owners * V + graphs.labels, posterior)
@@ -148,10 +155,10 @@ def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor
 
 
 class DenseGraph:
-    """One graph shared by all utterances, as a matrix: frame sums are matrix products.
+    """One graph for all utterances, as a matrix: each frame of the recursions is a matrix product.
 
-    Recursions run in probabilities rescaled each frame, in float64, so a state may be e^-700 times as likely
-    as the likeliest and still count: use it for graphs where any state is soon reached from any other.
+    The recursions use float64 probabilities rescaled in each frame, so that states down to e^-700 times the most likely
+    one contribute. Intended for graphs in which every state is reached from every other within a few frames.
 
     Args:
         graph: the graph; its matrix has S^2 entries.
@@ -167,7 +174,7 @@ class DenseGraph:
         self.start = torch.stack([graph.initial, graph.final]).double().exp()  # (2, S)
 
     def score(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        """Total scores (B,) of log_probs (B, T, V)."""
+        """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
         _check(log_probs, lengths, len(log_probs))
         self._to(log_probs.device)
         return _DenseScore.apply(log_probs, lengths.to(log_probs.device), self)
@@ -191,7 +198,7 @@ class _DenseScore(torch.autograd.Function):
 
 
 def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
-    """Scores (B,) and expected counts (B, T, V). In each frame the posteriors of the states sum to one."""
+    """Return scores (B,) and expected counts (B, T, V); the state posteriors of each frame sum to one."""
     B, T, V = log_probs.shape
     rows = torch.arange(B, device=log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
@@ -204,7 +211,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     ends = (states[(lengths - 1).clamp(min=0), 0, rows] * graph.start[1]).sum(1)
     score = (scales[:, 0].log() + peaks).masked_fill(time >= lengths, 0).sum(0) + ends.log()
     score = score.masked_fill(lengths == 0, -INFINITE)
-    onward = states[mirrored, 1, rows] / emissions.clamp(min=_TINY)  # what follows a frame, up to a factor
+    onward = states[mirrored, 1, rows] / emissions.clamp(min=_TINY)  # backward score, up to a factor
     posterior = states[:, 0] * onward
     posterior /= posterior.sum(2, keepdim=True).clamp(min=_TINY)
     posterior.masked_fill_(((time >= lengths) | (score == -INFINITE))[:, :, None], 0)
@@ -213,7 +220,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
 
 
 def _rescaled_recursion(emit: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
-    """Both recursions: states (T, 2, B, S), summing to one over S, and the factors (T, 2, B) taken out."""
+    """Run both recursions: states (T, 2, B, S), normalised over S, and the normalising factors (T, 2, B)."""
     states = torch.empty_like(emit)
     scales = emit.new_empty(emit.shape[:3])
     reach = graph.start[:, None].expand(emit.shape[1:])

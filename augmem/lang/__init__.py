@@ -1,9 +1,10 @@
 """Text normalisation, lexicon, G2P, lang folders (in icefall's format) and language models."""
 
+from augmem.lang.adapt import adapt_lang, write_given_grammar
 from augmem.lang.arpa import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
-from augmem.lang.lang import Lang, content_hash
+from augmem.lang.lang import Lang, content_hash, units_hash
 from augmem.lang.lexicon import (
     OOV_WORD,
     SILENCE,
@@ -33,6 +34,7 @@ __all__ = [
     "LmConfig",
     "NeuralLm",
     "NeuralLmConfig",
+    "adapt_lang",
     "add_disambiguation",
     "content_hash",
     "format_lexicon",
@@ -47,7 +49,9 @@ __all__ = [
     "read_lexicon",
     "read_model",
     "read_symbols",
+    "units_hash",
     "validate_lang",
+    "write_given_grammar",
     "write_lines",
     "write_model",
 ]

@@ -51,6 +51,20 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
     return [model.id_to_piece(index) for index in range(model.get_piece_size())]
 
 
+def copy_pieces(base: Path, output: Path) -> list[str]:
+    """Copy `bpe.model` of a lang folder, and return its pieces in the order of their ids.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+    """
+    if not (base / MODEL_NAME).is_file():
+        raise FileNotFoundError(f"{base / MODEL_NAME}: no such file; lang.units must be those of {base}")
+    with atomic_path(output / MODEL_NAME) as partial:
+        partial.write_bytes((base / MODEL_NAME).read_bytes())
+    model = load_pieces(output)
+    return [model.id_to_piece(index) for index in range(model.get_piece_size())]
+
+
 def load_pieces(folder: Path) -> sentencepiece.SentencePieceProcessor:
     """Load the sentencepiece model of a lang folder."""
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL_NAME))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from augmem.errors import UserError
+from augmem.files import sha256_json
 from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD, SILENCE
 from augmem.lang.symbols import read_symbols
 
@@ -25,7 +27,6 @@ class Lang:
         tokens: unit -> id, blank (0) and disambiguation symbols (#0, #1, ..., the highest ids) included.
         words: word -> id, <eps> (0), #0, <s> and </s> included.
         pronunciations: word -> its pronunciations as unit ids.
-        content_hash: hex digest of tokens, words and lexicon.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -41,7 +42,6 @@ class Lang:
     tokens: dict[str, int]
     words: dict[str, int]
     pronunciations: dict[str, list[list[int]]]
-    content_hash: str
 
     blank = 0
     oov_word = OOV_WORD
@@ -57,7 +57,7 @@ class Lang:
         folder = Path(folder)
         tokens = read_symbols(folder / "tokens.txt")
         pronunciations = _read_pronunciations(folder / "lexicon.txt", tokens)
-        return cls(folder, tokens, read_symbols(folder / "words.txt"), pronunciations, content_hash(folder))
+        return cls(folder, tokens, read_symbols(folder / "words.txt"), pronunciations)
 
     @cached_property
     def unit_ids(self) -> list[int]:
@@ -91,6 +91,21 @@ class Lang:
         return [self.words[word] if word in self.pronunciations else unknown for word in text.split()]
 
     @cached_property
+    def silence_ids(self) -> tuple[int, ...]:
+        """Id of the silence unit, as a tuple; empty for units without silence, such as word pieces."""
+        return (self.tokens[SILENCE],) if SILENCE in self.tokens else ()
+
+    @cached_property
+    def units_hash(self) -> str:
+        """Hex digest of the units and their ids: all that an acoustic model depends on."""
+        return units_hash(self.tokens)
+
+    @cached_property
+    def words_hash(self) -> str:
+        """Hex digest of words.txt and lexicon.txt: what a decoding graph depends on besides the units."""
+        return _files_hash(self.folder, ("words.txt", "lexicon.txt"))
+
+    @cached_property
     def silence_probability(self) -> float:
         """Probability of silence between words in L; 0 for a lexicon without silence.
 
@@ -105,10 +120,22 @@ class Lang:
         return _ICEFALL_SILENCE_PROBABILITY if SILENCE in self.tokens else 0.0
 
 
+def units_hash(tokens: Mapping[str, int]) -> str:
+    """Return a hex digest of units and their ids.
+
+    Disambiguation symbols do not count: their number depends on the lexicon.
+    """
+    return sha256_json({unit: index for unit, index in tokens.items() if not DISAMBIGUATION.fullmatch(unit)})
+
+
 def content_hash(folder: Path) -> str:
-    """Hex digest of the files that decide what a model's outputs mean."""
+    """Return a hex digest of tokens.txt, words.txt and lexicon.txt, the content of hash.txt."""
+    return _files_hash(folder, HASHED)
+
+
+def _files_hash(folder: Path, names: Iterable[str]) -> str:
     digest = hashlib.sha256()
-    for name in HASHED:
+    for name in names:
         path = folder / name
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; run the lang stage again")

@@ -64,7 +64,7 @@ def prepare_language_models(
         name: _make_model(config, name, sources, vocabulary, dev_texts, output / f"{name}.arpa") for name in names
     }
     first_pass = output / f"{FIRST_PASS}.arpa"
-    _write_fst(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt")
+    write_grammar(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt")
     recognisable = vocabulary.intersection(read_vocabulary(first_pass))
     summary = {
         name: evaluate(output / f"{name}.arpa", dev_texts, recognisable) | {"ngrams_left_out": left_out[name]}
@@ -153,7 +153,7 @@ def _write_lines(texts: Iterable[str], path: Path) -> None:
         stream.writelines(f"{text}\n" for text in texts if text)
 
 
-def _write_fst(arpa: Path, words: Path, output: Path) -> None:
+def write_grammar(arpa: Path, words: Path, output: Path) -> None:
     """Run Kaldi's arpa2fst in a process of its own, because its log cannot be silenced.
 
     N-grams with words that words.txt lacks are skipped.

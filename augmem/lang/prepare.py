@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.lang.arpa import read_vocabulary
-from augmem.lang.bpe import encode_words, train_pieces
+from augmem.lang.bpe import copy_pieces, encode_words, train_pieces
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
 from augmem.lang.lang import SILENCE_PROBABILITY_FILE, Lang, content_hash
@@ -20,7 +19,6 @@ from augmem.lang.lexicon import (
     SPECIAL_ENTRIES,
     SPECIAL_WORDS,
     SPOKEN_NOISE,
-    Entry,
     Lexicon,
     add_disambiguation,
     format_lexicon,
@@ -31,28 +29,29 @@ from augmem.lang.lexicon import (
     read_lexicon,
 )
 from augmem.lang.symbols import number_symbols, write_symbols
+from augmem.lang.units import UnitLexicon, with_units_of
 from augmem.lang.vocabulary import check_language_model, extra_vocabulary, training_vocabulary
 
 logger = logging.getLogger(__name__)
 
 
-class UnitLexicon(NamedTuple):
-    """Units in the order of their ids, and the pronunciations of every word."""
-
-    units: list[str]
-    entries: list[Entry]
-
-
-def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path, language_models: Sequence[Path] = ()) -> None:
+def prepare_lang(
+    config: LangConfig,
+    texts: Sequence[str],
+    output: Path,
+    language_models: Sequence[Path] = (),
+    base: Path | None = None,
+) -> None:
     """Write a lang folder for the words of `texts` (normalised training transcripts).
 
     A given lexicon and the first of the given language models add their words.
 
-    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, L.pt, L_disambig.pt, hash.txt, and
+    Files: tokens.txt, words.txt, lexicon.txt, lexicon_disambig.txt, silence_probability.txt, hash.txt, and
     g2p_words.txt (guessed pronunciations and their sources) or bpe.model.
 
     Args:
         language_models: given ARPA files, the first-pass model first.
+        base: a lang folder whose units are kept, that of a trained model; None chooses the units anew.
     Raises:
         FileNotFoundError: a file of the config is missing.
         UserError: no words in `texts`, a fault in a file of the config, or a language model of another case or
@@ -64,14 +63,14 @@ def prepare_lang(config: LangConfig, texts: Sequence[str], output: Path, languag
     if config.units == "phone":
         dictionary = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
         wider = wider.union(dictionary) if config.lexicon else wider
-        lexicon = _phone_lexicon(config, choose_words(config, texts, wider, dictionary), dictionary, output)
+        lexicon = phone_lexicon(config, choose_words(config, texts, wider, dictionary), dictionary, output)
     elif config.units == "grapheme":
-        lexicon = _letter_lexicon(choose_words(config, texts, wider))
+        lexicon = letter_lexicon(choose_words(config, texts, wider))
     else:
-        pieces = train_pieces(texts, config.bpe_vocab_size, output)
+        pieces = copy_pieces(base, output) if base else train_pieces(texts, config.bpe_vocab_size, output)
         lexicon = UnitLexicon(pieces, encode_words(choose_words(config, texts, wider), output))
         silence_probability = 0.0  # word pieces are trained without a silence unit: blanks take its place
-    write_lang(lexicon, silence_probability, output)
+    write_lang(with_units_of(base, lexicon), silence_probability, output)
     lang = Lang.load(output)
     logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(lexicon.entries), lang.num_units)
 
@@ -109,7 +108,8 @@ def choose_words(
     return sorted(vocabulary)
 
 
-def _phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> UnitLexicon:
+def phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> UnitLexicon:
+    """Look words up in a lexicon and guess the pronunciations of the others."""
     found = {word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon}
     for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
@@ -118,7 +118,8 @@ def _phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexic
     return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
 
 
-def _letter_lexicon(vocabulary: Sequence[str]) -> UnitLexicon:
+def letter_lexicon(vocabulary: Sequence[str]) -> UnitLexicon:
+    """Write words in letters marked by their position."""
     entries = [(word, letters_of(word)) for word in vocabulary]
     letters = sorted({letter for _, letters in entries for letter in letters})
     return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *letters], [*SPECIAL_ENTRIES, *entries])

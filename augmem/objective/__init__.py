@@ -1,7 +1,7 @@
 """Training objectives: CTC, frame cross-entropy and lattice-free MMI, pure functions of log probabilities and graphs.
 
-Each returns `Scores`: numerators, denominators and a mask of the utterances whose transcript fits their
-frames. Nothing is averaged here; divide `Scores.loss()` by the number of frames.
+Each returns `Scores`: numerators, denominators and a mask of the utterances whose transcript fits into their frames.
+Nothing is averaged; divide `Scores.loss()` by the number of frames.
 """
 
 from augmem.objective.cross_entropy import cross_entropy_scores

@@ -9,11 +9,11 @@ from augmem.objective.scores import Scores, make_scores
 
 
 def ctc_scores(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Scores:
-    """Log probability of each transcript, whatever topology the graphs have.
+    """Compute the log probability of each transcript (Graves et al., ICML 2006, for any topology).
 
     Args:
         log_probs: (B, T, V) log probabilities, float32 or float64.
-        lengths: (B,) frames, unpadded; any order of rows.
+        lengths: (B,) frames; rows in any order.
         graphs: `NumeratorCompiler(lang, topology).compile(texts)`, without phone LM.
     """
     return make_scores(graphs_score(log_probs, lengths, graphs))

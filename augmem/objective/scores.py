@@ -1,4 +1,4 @@
-"""What an objective says of a batch, and the loss made of it."""
+"""Scores of an objective for a batch, and the loss computed from them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ IMPOSSIBLE = -float("inf")
 
 
 class Scores(NamedTuple):
-    """Log scores of a batch of B utterances, kept apart so that a trainer can watch each.
+    """Log scores of a batch of B utterances.
 
     Args:
-        numerator: (B,) log score of all ways to say the transcript; -inf if there is none.
-        denominator: (B,) log score of everything else with it; zero for CTC.
-        valid: (B,) whether the transcript fits the frames. Rows that are not valid have no gradient
-            and no part in the loss: count and name them. A row of NaN is valid, so that NaN reaches the loss
-            and is seen.
+        numerator: (B,) total log score of the transcript; -inf if it has no path.
+        denominator: (B,) total log score of all unit sequences; zero for CTC.
+        valid: (B,) whether the transcript fits into the frames. Other rows have no gradient and do not contribute to
+            the loss; the caller reports them. A row of NaN is valid, so that NaN reaches the loss.
+
+    Example:
+        >>> scores = make_scores(torch.tensor([-2.0, -torch.inf]))
+        >>> scores.valid.tolist(), float(scores.loss())
+        ([True, False], 2.0)
     """
 
     numerator: Tensor
@@ -26,13 +30,13 @@ class Scores(NamedTuple):
     valid: Tensor
 
     def loss(self, den_scale: float = 1.0) -> Tensor:
-        """Sum of -(numerator - den_scale * denominator) over valid utterances, in nats; 0 if none is."""
+        """Return the sum of -(numerator - den_scale * denominator) over valid utterances, in nats."""
         gain = self.numerator - den_scale * self.denominator
         return -torch.where(self.valid, gain, torch.zeros_like(gain)).sum()
 
 
 def make_scores(numerator: Tensor, denominator: Tensor | None = None) -> Scores:
-    """Scores with the mask that belongs to them."""
+    """Return scores with their mask; without denominator it is zero."""
     if denominator is None:
         denominator = torch.zeros_like(numerator)
     valid = (numerator != IMPOSSIBLE) & (denominator != IMPOSSIBLE)

@@ -3,7 +3,7 @@
 package.json    format, feature options, scales, search options, origin
 model.pt        weights and the description of the encoder
 lang/           tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
-HLG.pt          the decoding graph
+HLG.safetensors the decoding graph
 LICENSE, README.md (the model card)
 """
 
@@ -19,13 +19,17 @@ from augmem.decoding import Scales, SearchConfig
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import atomic_path, read_json, write_json, write_text
+from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.model import AcousticModel
 
 FORMAT = "augmem package 2"
 READABLE_FORMATS = ("augmem package 1", FORMAT)  # the first has no search options
-LANG_FILES = ("tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "hash.txt")
-_PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", "HLG.pt", "lang"
+LANG_FILES = (
+    "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
+    "hash.txt",
+)  # fmt: skip
+_PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", HLG_FILE, "lang"
 
 
 class Package(NamedTuple):

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from augmem.decoding import DecodingGraph
 from augmem.encoder import forget_if_full, select_streams, stack_states
 from augmem.errors import UserError
-from augmem.graph import Origin, context_hash
 from augmem.streaming.decoder import StreamDecoder
 from augmem.streaming.events import Event
 from augmem.streaming.features import OnlineFeatures
@@ -59,9 +58,8 @@ class Recognizer:
         except NotImplementedError as error:
             raise UserError(f"{package}: {error}; train a streaming encoder such as augmented_memory") from error
         described = self.model.description
-        graph = DecodingGraph.load(
-            content.graph, Origin(described.lang_hash, described.topology, context_hash(described.biphones))
-        )
+        origin = described.origin._replace(words_hash=content.lang.words_hash)
+        graph = DecodingGraph.load(content.graph, origin)
         graph.check_units(described.num_units)
         search = self.options.search or content.search
         self.decoder = StreamDecoder(self.model, content.lang, graph, content.scales, self.options, search)

@@ -19,7 +19,7 @@ FILE_FORMAT = "augmem frame labels 1"
 def meaning(description: ModelDescription) -> dict[str, Any]:
     """What two models must share for their outputs, frame by frame, to mean the same."""
     return {
-        "lang_hash": description.lang_hash,
+        "units_hash": description.units_hash,
         "topology": description.topology,
         "biphones": [list(pair) for pair in description.biphones],
         "num_units": description.num_units,
@@ -55,6 +55,6 @@ def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int
     if other:
         raise ValueError(
             f"{path}: the alignment's outputs are not this model's ({'; '.join(other)}); align with a model of the "
-            "same lang folder, topology and context"
+            "same units, topology and context"
         )
     return {name: outputs.tolist() for name, outputs in labels.items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from augmem.graph import Denominator, NumeratorCompiler, load_fsa, output_units
+from augmem.graph import PHONE_LM_FILE, Denominator, NumeratorCompiler, load_fsa, output_units
 from augmem.lang import Lang
 from augmem.model import ModelDescription
 from augmem.objective import LatticeFreeMmi, Scores, cross_entropy_scores, ctc_scores, occupancy
@@ -23,7 +23,7 @@ class Objective:
 
     Args:
         lang: units and lexicon.
-        graph_dir: holds P.pt.
+        graph_dir: holds P.safetensors.
         description: topology and context of the model's outputs.
         config: den_scale, boost, iterated_loss, alignment.
 
@@ -33,7 +33,7 @@ class Objective:
 
     def __init__(self, lang: Lang, graph_dir: Path, description: ModelDescription, config: TrainingConfig) -> None:
         topology, biphones = description.topology, description.biphones
-        phone_lm = load_fsa(graph_dir / "P.pt")
+        phone_lm = load_fsa(graph_dir / PHONE_LM_FILE)
         self.output_units = output_units(topology, lang.num_units, biphones)
         self.iterated_loss = config.iterated_loss
         self.labels = read_labels(Path(config.alignment), description) if config.alignment else None

@@ -20,7 +20,7 @@ from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, trai
 from augmem.corpus.skips import SKIPPED, Skip
 from augmem.encoder import Memory
 from augmem.lang import Lang
-from augmem.model import AcousticModel, ModelDescription, check_lang
+from augmem.model import AcousticModel, ModelDescription, check_units
 from augmem.tensors import save_tensors
 from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
@@ -74,7 +74,7 @@ class Trainer:
     ) -> None:
         self.team = team or Team.join(config.device)
         check_team(config, self.team)
-        check_lang(description.lang_hash, lang_dir, output)
+        check_units(description, lang_dir, output)
         self.config, self.output = config, output
         self.train_cuts, self.dev_cuts = train_cuts, dev_cuts
         self.lang = Lang.load(lang_dir)
@@ -340,7 +340,7 @@ class Trainer:
             "position": vars(self.at),
             "dev_losses": self.dev_losses,
             "skipped": [tuple(skip) for skip in self.skips],
-            "lang_hash": self.model.description.lang_hash,
+            "units_hash": self.model.description.units_hash,
         }
         save_checkpoint(self.output, self.at.step, state, self.config.keep_checkpoints)
 

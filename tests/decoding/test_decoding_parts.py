@@ -21,7 +21,8 @@ from augmem.decoding.kaldi import read_kaldi_text
 from augmem.decoding.offline import make_batches
 from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
 from augmem.decoding.tuning import Scales
-from augmem.graph import Origin
+from augmem.errors import UserError
+from augmem.graph import HLG_FILE, Origin, save_fsa, set_origin
 from augmem.lang import NeuralLmConfig
 from augmem.lang.neural import train_neural
 
@@ -47,11 +48,11 @@ class ToyAcoustics:
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A folder with the toy's words.txt and HLG.pt."""
+    """A folder with the toy's words.txt and HLG.safetensors."""
     lines = [f"{word} {number}" for number, word in enumerate(WORDS)]
     (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "tokens.txt").write_text("<eps> 0\nA 1\nB 2\nC 3\n")
-    torch.save(toys.toy_graph().as_dict(), tmp_path / "HLG.pt")
+    save_fsa(toys.toy_graph(), tmp_path / HLG_FILE)
     return tmp_path
 
 
@@ -208,14 +209,14 @@ def test_what_keeps_a_worker_from_beginning_is_told(graph: Path) -> None:
 
 
 def test_missing_graph_other_units_and_other_origins_are_named(graph: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.pt: no decoding graph"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere/HLG.safetensors: no decoding graph"):
         decode(CONFIG, ToyAcoustics(), {}, graph, graph / "nowhere", graph / "out")
 
     def few_units(utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
         return torch.zeros(len(utterances), 5, 3), torch.full((len(utterances),), 5)
 
-    torch.save(toys.toy_graph().as_dict() | {"lang_hash": "ours", "topology": "ctc"}, graph / "HLG.pt")
-    with pytest.raises(ValueError, match=r"HLG\.pt: the graph's topology is ctc, the model's hmm: its words"):
+    save_fsa(set_origin(toys.toy_graph(), Origin("ours", "ctc")), graph / HLG_FILE)
+    with pytest.raises(UserError, match=r"HLG\.safetensors: the topology of the graph is ctc, expected hmm"):
         decode(CONFIG, few_units, {}, graph, graph, graph / "out", origin=Origin("ours", "hmm"))
     with pytest.raises(ValueError, match="uses 4 units but the model scores 3"):
         decode(CONFIG, few_units, {"dev": toy_utterances(1, 1)}, graph, graph, graph / "out")

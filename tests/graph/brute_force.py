@@ -1,4 +1,4 @@
-"""What the graphs must compute, spelt out: every frame sequence, what it says, and how probable that is."""
+"""Reference scores by enumeration: every frame sequence, its unit sequences and their probability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Biphones = Sequence[tuple[int, int]]
 
 
 def readings(topology: str, frames: Sequence[int], num_units: int, biphones: Biphones = ()) -> list[Units]:
-    """All unit sequences that outputs stand for by the topology's definition; some of them twice."""
+    """Return all unit sequences of a frame sequence by the definition of the topology; some of them twice."""
     unit_of = [*range(num_units), *(unit for _, unit in biphones)]
     table = {pair: num_units + n for n, pair in enumerate(biphones)}
     found = []
@@ -27,7 +27,7 @@ def readings(topology: str, frames: Sequence[int], num_units: int, biphones: Bip
 
 
 def readings_in_classes(topology: str, frames: Sequence[int], num_units: int) -> list[Units]:
-    """The same where every class is a unit that may stand anywhere."""
+    """Return the class sequences of a frame sequence, ignoring context."""
     if topology == "chain":
         return _chain(frames, num_units)
     runs = [(label, len(list(group))) for label, group in itertools.groupby(frames)]
@@ -35,7 +35,7 @@ def readings_in_classes(topology: str, frames: Sequence[int], num_units: int) ->
         return [tuple(label for label, _ in runs if label)]
     if topology == "hmm" and any(label == 0 for label, _ in runs):
         return []
-    # A run of n frames of one unit is that unit said 1 .. n times, in (n-1 over k-1) ways.
+    # A run of n frames of one unit is 1 to n repetitions of it, k of them in (n-1 over k-1) ways.
     options = [
         [(label,) * k for k in range(1, n + 1) for _ in range(math.comb(n - 1, k - 1))] if label else [()]
         for label, n in runs
@@ -61,10 +61,10 @@ def total_score(
     best: bool = False,
     biphones: Biphones = (),
 ) -> float:
-    """Log sum (or maximum) over all frame sequences of their probability times their readings' weights.
+    """Return the log sum (or maximum) over all frame sequences of their probability times the weights of their units.
 
     Args:
-        log_probs: (T, V), small: V^T sequences are visited.
+        log_probs: (T, V); all V^T sequences are visited.
     """
     T, V = log_probs.shape
     table = log_probs.tolist()
@@ -78,11 +78,11 @@ def total_score(
     return max(scores) + math.log(sum(math.exp(s - max(scores)) for s in scores))
 
 
-def spellings(words: Sequence[Sequence[Sequence[int]]], silence: int | None) -> Iterator[Units]:
-    """Every unit sequence for words given by their pronunciations, with silence optional around each."""
-    pause: list[Units] = [()] if silence is None else [(), (silence,)]
-    slots: list[list[Units]] = [pause]
+def unit_sequences(words: Sequence[Sequence[Sequence[int]]], silence: int | None) -> Iterator[Units]:
+    """Yield every unit sequence of words given by their pronunciations, with optional silence around each."""
+    silences: list[Units] = [()] if silence is None else [(), (silence,)]
+    slots: list[list[Units]] = [silences]
     for pronunciations in words:
-        slots += [[tuple(p) for p in pronunciations], pause]
+        slots += [[tuple(p) for p in pronunciations], silences]
     for choice in itertools.product(*slots):
         yield tuple(itertools.chain(*choice))

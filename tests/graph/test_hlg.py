@@ -1,9 +1,10 @@
-"""HLG against a search over all word sequences, and the grammars' way from text into k2."""
+"""HLG against a search over all word sequences; grammar files and graph files."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from augmem.decoding import DecodingGraph
 from augmem.graph import (
     TOPOLOGIES,
     SizeLog,
@@ -20,6 +22,7 @@ from augmem.graph import (
     num_outputs,
     read_grammar,
     save_fsa,
+    to_decoding_graph,
 )
 from augmem.graph.hlg import available_memory, warn_of_memory
 from tests.graph.brute_force import Units, total_score
@@ -45,7 +48,7 @@ def grammar_file(tmp_path: Path) -> Path:
 
 
 def grammar_probability(words: tuple[str, ...]) -> float:
-    """Of the best path, backing off wherever that is better or the only way."""
+    """Return the probability of the best path, which may back off anywhere."""
     states = {0: 1.0}
     for word in (*words, None):
         for a, b, w, p in BIGRAMS:
@@ -62,15 +65,15 @@ def grammar_probability(words: tuple[str, ...]) -> float:
 
 
 def sentences(most: int) -> dict[Units, tuple[float, tuple[str, ...]]]:
-    """Unit sequences of up to `most` units, with the probability and words of their best reading."""
+    """Return unit sequences of up to `most` units, with probability and words of their best path."""
     best: dict[Units, tuple[float, tuple[str, ...]]] = {}
     sil = LANG.tokens["SIL"]
-    pauses = [((), 1 - SILENCE), ((sil,), SILENCE)]
+    silences = [((), 1 - SILENCE), ((sil,), SILENCE)]
     for count in range(most + 1):
         for words in itertools.product(WORDS, repeat=count):
             prior = grammar_probability(words)
             spoken = [[(tuple(p), 1.0) for p in LANG.pronunciations[word]] for word in words]
-            slots = [pauses, *itertools.chain(*((word, pauses) for word in spoken))]
+            slots = [silences, *itertools.chain(*((word, silences) for word in spoken))]
             for choice in itertools.product(*slots):
                 units = tuple(itertools.chain(*(part for part, _ in choice)))
                 score = prior * math.prod(p for _, p in choice)
@@ -92,53 +95,52 @@ def test_best_path_is_the_best_of_all_sentences(name: str, biphones: tuple, gram
     log_probs = (2 * torch.randn(6, T, num_outputs(name, LANG.num_units, biphones), generator=generator)).log_softmax(2)
     for frames in log_probs:
         expected = total_score(frames, name, LANG.num_units, lambda u: known.get(u, (0.0,))[0], True, biphones)
-        score, words, _ = decode(hlg, frames)
+        score, words = decode(hlg, frames)
         assert score == pytest.approx(expected, abs=1e-4)
-        # The words are right if saying just them reaches the same score.
+        # The words are right if the sentences with these words alone reach the same score.
         said = {u: p for u, (p, w) in known.items() if w == words}
         again = total_score(frames, name, LANG.num_units, lambda u: said.get(u, 0.0), True, biphones)  # noqa: B023
         assert again == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_marks_tell_where_words_begin(grammar_file: Path) -> None:
-    """Between one mark and the next, the best path's units (pauses apart) spell the word it emits at some time."""
+def test_word_starts_mark_the_first_units_of_words(grammar_file: Path) -> None:
+    """Between two marks, the units of the best path, without silence, are a pronunciation of the word it emits."""
     hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
-    spelt_as, late = {LANG.words[word]: found for word, found in LANG.pronunciations.items()}, 0
+    pronunciations, late = {LANG.words[word]: found for word, found in LANG.pronunciations.items()}, 0
     log_probs = (2 * torch.randn(40, 8, LANG.num_units, generator=torch.Generator().manual_seed(7))).log_softmax(2)
     for frames in log_probs:
         dense = k2.DenseFsaVec(frames[None], torch.tensor([[0, 0, len(frames)]], dtype=torch.int32))
         lattice = k2.intersect_dense_pruned(k2.create_fsa_vec([hlg]), dense, 100.0, 100.0, 1, 10000)
         best = k2.shortest_path(lattice, use_double_scores=True)[0]
-        labels, marks, emitted = best.labels.tolist(), best.begun.tolist(), best.aux_labels.tolist()
-        spelt: list[list[int]] = []
+        labels, marks, emitted = best.labels.tolist(), best.word_starts.tolist(), best.aux_labels.tolist()
+        found_units: list[list[int]] = []
         for unit, before, mark in zip(labels, [0, *labels], marks, strict=False):
-            spelt += [[]] * mark
+            found_units += [[]] * mark
             if unit not in (-1, 0, before, LANG.tokens["SIL"]):
-                spelt[-1] = [*spelt[-1], unit]
+                found_units[-1] = [*found_units[-1], unit]
         words = [word for word in itertools.chain(*emitted) if word > 0]
-        assert all(units in spelt_as[word] for word, units in zip(words, spelt, strict=True))
+        assert all(units in pronunciations[word] for word, units in zip(words, found_units, strict=True))
         late += any(mark and not said for mark, said in zip(marks, emitted, strict=True))
-    assert late  # a word whose first sound leaves its name open is emitted later
+    assert late  # an ambiguous word is emitted after its first unit
 
 
-def decode(hlg: k2.Fsa, frames: Tensor) -> tuple[float, tuple[str, ...], float]:
-    """Score, words and LM score of the best path for log_probs (T, V)."""
+def decode(hlg: k2.Fsa, frames: Tensor) -> tuple[float, tuple[str, ...]]:
+    """Return score and words of the best path for log_probs (T, V)."""
     dense = k2.DenseFsaVec(frames[None], torch.tensor([[0, 0, len(frames)]], dtype=torch.int32))
     lattice = k2.intersect_dense_pruned(k2.create_fsa_vec([hlg]), dense, 100.0, 100.0, 1, 10000)
     best = k2.shortest_path(lattice, use_double_scores=True)
     score = best.get_tot_scores(use_double_scores=True, log_semiring=False).item()
     names = {i: word for word, i in LANG.words.items()}
     words = tuple(names[i] for i in best.aux_labels.values.tolist() if i > 0)
-    return score, words, best.lm_scores.sum().item()
+    return score, words
 
 
-def test_lm_scores_are_the_grammars_alone(grammar_file: Path) -> None:
+def test_the_decoding_graph_keeps_its_scores_as_lm_scores(grammar_file: Path) -> None:
+    """k2 replaces the scores of a lattice by scores that include the acoustic ones."""
     hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
-    generator = torch.Generator().manual_seed(5)
-    for _ in range(8):
-        frames = (3 * torch.randn(6, LANG.num_units, generator=generator)).log_softmax(1)
-        _, words, lm_score = decode(hlg, frames)
-        assert lm_score == pytest.approx(math.log(grammar_probability(words)), abs=1e-4)
+    graph = to_decoding_graph(hlg)
+    assert len(graph.shape) == 3 and torch.equal(graph.lm_scores, hlg.scores)
+    assert torch.equal(graph.word_starts, hlg.word_starts)
 
 
 def test_no_disambiguation_symbol_survives(grammar_file: Path) -> None:
@@ -155,16 +157,39 @@ def test_sizes_of_all_steps_are_kept(grammar_file: Path) -> None:
     assert all(step["states"] > 0 and step["seconds"] >= 0 for step in log.sizes.values())
 
 
-def test_graphs_survive_the_disk(grammar_file: Path, tmp_path: Path) -> None:
+def test_saved_graphs_are_read_back_unchanged(grammar_file: Path, tmp_path: Path) -> None:
     hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
-    save_fsa(hlg, tmp_path / "HLG.pt")
-    again = load_fsa(tmp_path / "HLG.pt")
-    assert torch.equal(again.arcs.values(), hlg.arcs.values())
-    assert torch.equal(again.lm_scores, hlg.lm_scores)
-    assert torch.equal(again.aux_labels.values, hlg.aux_labels.values)
+    hlg.topology = "ctc"
+    for name, graph in {"fsa": hlg, "vector": to_decoding_graph(hlg)}.items():
+        save_fsa(graph, tmp_path / f"{name}.safetensors")
+        again = load_fsa(tmp_path / f"{name}.safetensors")
+        assert again.topology == "ctc" and again.shape == graph.shape
+        assert torch.equal(again.arcs.values(), graph.arcs.values()) and again.properties == graph.properties
+        for attribute, value in graph.named_tensor_attr(include_scores=False):
+            found = getattr(again, attribute)
+            assert torch.equal(found, value) if isinstance(value, Tensor) else found.tolist() == value.tolist()
+    assert (tmp_path / "fsa.safetensors").stat().st_mode & 0o044 == 0o666 & ~current_umask() & 0o044
 
 
-def test_want_of_memory_is_told_beforehand(caplog: pytest.LogCaptureFixture) -> None:
+def current_umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_a_loaded_graph_lies_in_the_mapped_file(grammar_file: Path, tmp_path: Path) -> None:
+    """So that processes share it: the addresses of arcs and words are in the mapping of the file."""
+    path = tmp_path / "HLG.safetensors"
+    save_fsa(to_decoding_graph(build_hlg(LANG, "ctc", read_grammar(grammar_file))), path)
+    graph = DecodingGraph.load(path).fsa
+    mapped = [
+        line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines() if str(path) in line
+    ]
+    for tensor in (graph.arcs.values(), graph.aux_labels.values, graph.lm_scores, graph.word_starts):
+        assert any(int(start, 16) <= tensor.data_ptr() < int(end, 16) for start, end in mapped)
+
+
+def test_lack_of_memory_is_logged_before_determinisation(caplog: pytest.LogCaptureFixture) -> None:
     assert 0 < available_memory() < float("inf")
     warn_of_memory(1000, 1e12)
     assert not caplog.text
@@ -172,18 +197,18 @@ def test_want_of_memory_is_told_beforehand(caplog: pytest.LogCaptureFixture) -> 
     assert "prune the first-pass language model more" in caplog.text
 
 
-def test_files_at_fault_are_named(tmp_path: Path) -> None:
+def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"G\.fst\.txt: no such grammar"):
         read_grammar(tmp_path / "G.fst.txt")
     (tmp_path / "G.fst.txt").write_text("not a grammar\n")
     with pytest.raises(ValueError, match=r"G\.fst\.txt: not an FST"):
         read_grammar(tmp_path / "G.fst.txt")
-    (tmp_path / "HLG.pt").write_bytes(b"truncated")
-    with pytest.raises(ValueError, match=r"HLG\.pt: not a k2 graph"):
-        load_fsa(tmp_path / "HLG.pt")
+    (tmp_path / "HLG.safetensors").write_bytes(b"truncated")
+    with pytest.raises(ValueError, match=r"HLG.safetensors: not a k2 graph"):
+        load_fsa(tmp_path / "HLG.safetensors")
 
 
-def test_a_grammar_without_the_lexicons_words_is_named(tmp_path: Path) -> None:
+def test_a_grammar_without_words_of_the_lexicon_is_refused(tmp_path: Path) -> None:
     (tmp_path / "G.fst.txt").write_text("0 1 77 77 0.5\n1 0.1\n")
     with pytest.raises(ValueError, match="share no word"):
         build_hlg(LANG, "ctc", read_grammar(tmp_path / "G.fst.txt"))

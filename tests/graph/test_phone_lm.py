@@ -1,4 +1,4 @@
-"""The phone LM is a distribution, is the estimate it claims to be, and survives the way into k2."""
+"""The phone LM: normalisation, estimation by hand, and its acceptor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ sequences = st.lists(st.lists(st.integers(1, 4), max_size=7), min_size=1, max_si
 
 @settings(max_examples=40, deadline=None)
 @given(sequences, st.integers(2, 4), st.integers(0, 30))
-def test_every_history_sums_to_one_and_leaves_nothing_out(data: list[list[int]], order: int, most: int) -> None:
+def test_every_history_has_a_distribution_over_all_units(data: list[list[int]], order: int, most: int) -> None:
     model = estimate_phone_lm(data, range(1, 5), order, most)
     assert sum(len(history) > 1 for history in model.probabilities) <= most
     for history, following in model.probabilities.items():
@@ -41,7 +41,7 @@ def test_bigram_equals_interpolated_absolute_discounting_by_hand() -> None:
     assert model.probabilities[(2,)][END] == pytest.approx(1 / 3 + 2 / 3 * unigram[END])
 
 
-def test_acceptor_gives_each_sequence_its_probability_on_one_path() -> None:
+def test_acceptor_has_one_path_per_sequence_with_its_probability() -> None:
     model = estimate_phone_lm(SEQUENCES, range(1, 5), 3, 4)
     acceptor = model.acceptor()
     for length in range(4):
@@ -54,7 +54,7 @@ def test_acceptor_gives_each_sequence_its_probability_on_one_path() -> None:
             assert vector.get_tot_scores(True, log_semiring=False).item() == expected
 
 
-def test_longer_histories_explain_the_training_data_better() -> None:
+def test_longer_histories_lower_the_perplexity_of_the_training_data() -> None:
     data = [[1, 2, 3, 1, 2, 4] * 3, [2, 3, 1, 2, 4, 4] * 2] * 5
     fits = [estimate_phone_lm(data, range(1, 5), order, 100).perplexity(data) for order in (2, 3, 4)]
     assert fits == sorted(fits, reverse=True)
@@ -67,7 +67,7 @@ def test_pruned_histories_fall_back_to_the_longest_suffix_kept() -> None:
     assert model.history_after((START,), 1) == (1,)
 
 
-def test_unknown_units_and_no_data_are_refused() -> None:
+def test_unknown_units_and_missing_data_are_refused() -> None:
     with pytest.raises(ValueError, match=r"outside the inventory: \[7\]"):
         estimate_phone_lm([[1, 7]], [1, 2], 2, 0)
     with pytest.raises(ValueError, match="0 sequences"):

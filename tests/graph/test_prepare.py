@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from augmem.errors import UserError
 from augmem.graph import (
     BIPHONES_FILE,
+    HLG_FILE,
+    PHONE_LM_FILE,
     TOPOLOGIES,
     Denominator,
     GraphConfig,
@@ -23,12 +26,14 @@ from augmem.graph import (
     check_origin,
     load_fsa,
     num_outputs,
-    prepare_graphs,
+    prepare_decoding_graph,
+    prepare_training_graphs,
+    pronunciations_hash,
     read_biphones,
     read_grammar,
 )
 from augmem.graph.context import write_biphones
-from augmem.graph.prepare import choose_biphones, train_phone_lm, unit_sequences
+from augmem.graph.prepare import choose_biphones, sample_unit_sequences, train_phone_lm
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
 from augmem.lang.prepare import prepare_lang
@@ -51,16 +56,14 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize(("topology", "context"), [*((name, "none") for name in TOPOLOGIES), ("chain", "left")])
-def test_stage_writes_graphs_that_train(
+def test_training_graphs_give_valid_mmi_scores(
     topology: str, context: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = GraphConfig(topology=topology, context=context, context_min_count=10)  # type: ignore[arg-type]
-    prepare_graphs(config, *folders, TEXTS, tmp_path)
+    prepare_training_graphs(config, folders[0], TEXTS, tmp_path)
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {"P.pt", "HLG.pt", "sizes.json"} | ({BIPHONES_FILE} if context == "left" else set())
-    sizes = json.loads((tmp_path / "sizes.json").read_text())
-    assert sizes["HLG"]["arcs"] == load_fsa(tmp_path / "HLG.pt").num_arcs
-    lang, phone_lm = Lang.load(folders[0]), load_fsa(tmp_path / "P.pt")
+    assert files == {PHONE_LM_FILE, "sizes.json"} | ({BIPHONES_FILE} if context == "left" else set())
+    lang, phone_lm = Lang.load(folders[0]), load_fsa(tmp_path / PHONE_LM_FILE)
     biphones = read_biphones(tmp_path / BIPHONES_FILE, lang.tokens)
     denominator = Denominator(phone_lm, topology, lang.num_units, biphones=biphones)
     mmi = LatticeFreeMmi(NumeratorCompiler(lang, topology, phone_lm, biphones=biphones), denominator)
@@ -70,22 +73,42 @@ def test_stage_writes_graphs_that_train(
     assert bool((scores.numerator < scores.denominator).all())
 
 
-def test_the_graph_knows_what_it_is_made_of(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """As many units and words as another, but another lang or topology: no size tells, and all words would be wrong."""
-    prepare_graphs(GraphConfig(topology="hmm"), *folders, TEXTS, tmp_path)
-    path, lang_hash = tmp_path / "HLG.pt", Lang.load(folders[0]).content_hash
-    check_origin(load_fsa(path), Origin(lang_hash, "hmm"), path)
-    for other in (Origin(lang_hash, "ctc"), Origin("0" * 64, "hmm")):
-        with pytest.raises(ValueError, match=r"HLG\.pt: the graph's (topology is hmm|lang_hash is .*), the model's"):
-            check_origin(load_fsa(path), other, path)
-    check_origin(build_hlg(Lang.load(folders[0]), "hmm", read_grammar(folders[1] / "first_pass.fst.txt")), other, path)
+def test_a_decoding_graph_is_refused_with_other_units_topology_context_or_words(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Numbers of units and words may agree all the same, and all words would be wrong."""
+    lang, grammar = Lang.load(folders[0]), folders[1] / "first_pass.fst.txt"
+    prepare_decoding_graph("hmm", (), folders[0], grammar, tmp_path)
+    path = tmp_path / HLG_FILE
+    hlg = load_fsa(path)
+    assert json.loads((tmp_path / "sizes.json").read_text())["HLG"]["arcs"] == hlg.num_arcs
+    origin = Origin(lang.units_hash, "hmm", "", lang.words_hash)
+    check_origin(hlg, origin, path)
+    check_origin(hlg, origin._replace(words_hash=""), path)  # a model by itself
+    for name in Origin._fields:
+        with pytest.raises(UserError, match=rf"HLG\.safetensors: the {name} of the graph is .*, expected other"):
+            check_origin(hlg, origin._replace(**{name: "other"}), path)
+    check_origin(build_hlg(lang, "hmm", read_grammar(grammar)), Origin("other", "other"), path)  # of another toolkit
 
 
-def test_frequent_biphones_come_back_from_the_disk(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_other_words_do_not_change_what_training_depends_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    def written(lexicon: str, texts: list[str], name: str) -> Lang:
+        (tmp_path / "lexicon.txt").write_text(lexicon)
+        prepare_lang(LangConfig(lexicon=str(tmp_path / "lexicon.txt"), g2p="none"), texts, tmp_path / name)
+        return Lang.load(tmp_path / name)
+
+    lang = Lang.load(folders[0])
+    wider = written(LEXICON + "TAT T AE T\nTWOO T UW\n", [*TEXTS, "TAT TWOO"], "wider")
+    other = written(LEXICON.replace("CAT K AE T", "CAT K AH T"), TEXTS, "other")
+    assert wider.words_hash != lang.words_hash and wider.units_hash == lang.units_hash == other.units_hash
+    assert pronunciations_hash(wider, TEXTS) == pronunciations_hash(lang, TEXTS) != pronunciations_hash(other, TEXTS)
+
+
+def test_frequent_biphones_are_written_and_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
     lang = Lang.load(folders[0])
     config = GraphConfig(context="left", context_min_count=10)
     found = choose_biphones(config, lang, TEXTS)
-    padded = [[0, *units] for units in unit_sequences(config, lang, TEXTS)]
+    padded = [[0, *units] for units in sample_unit_sequences(config, lang, TEXTS)]
     counts = Counter(pair for units in padded for pair in pairwise(units))
     silence = lang.tokens["SIL"]
     assert found == {pair: n for pair, n in counts.items() if n >= 10 and pair[1] != silence}
@@ -93,14 +116,14 @@ def test_frequent_biphones_come_back_from_the_disk(folders: tuple[Path, Path], t
     write_biphones(tmp_path / "pairs.tsv", found, lang.unit_of)
     assert read_biphones(tmp_path / "pairs.tsv", lang.tokens) == tuple(found)
     (tmp_path / "pairs.tsv").write_text("left\tunit\tcount\nT\tXX\t9\n")
-    with pytest.raises(ValueError, match=r"pairs\.tsv:2: .* names no two units"):
+    with pytest.raises(ValueError, match=r"pairs\.tsv:2: .* does not name two units"):
         read_biphones(tmp_path / "pairs.tsv", lang.tokens)
 
 
-def test_silence_comes_as_often_as_asked(folders: tuple[Path, Path]) -> None:
+def test_silences_are_sampled_with_their_probabilities(folders: tuple[Path, Path]) -> None:
     lang = Lang.load(folders[0])
     config = GraphConfig(silence_at_ends=0.75, silence_between_words=0.25)
-    sequences = unit_sequences(config, lang, ["CAT CAT"] * 2000)
+    sequences = sample_unit_sequences(config, lang, ["CAT CAT"] * 2000)
     sil = lang.tokens["SIL"]
     patterns = Counter((s[0] == sil, s[-1] == sil, sil in s[1:-1]) for s in sequences)
     for place, chance in enumerate((0.75, 0.75, 0.25)):
@@ -108,16 +131,18 @@ def test_silence_comes_as_often_as_asked(folders: tuple[Path, Path]) -> None:
         assert share == pytest.approx(chance, abs=0.04)
 
 
-def test_pronunciations_are_all_drawn_and_draws_repeat(folders: tuple[Path, Path]) -> None:
+def test_sampling_is_reproducible_and_covers_all_pronunciations(folders: tuple[Path, Path]) -> None:
     lang = Lang.load(folders[0])
-    sequences = unit_sequences(GraphConfig(), lang, ["AT"] * 50)
+    sequences = sample_unit_sequences(GraphConfig(), lang, ["AT"] * 50)
     assert {tuple(u for u in s if u != lang.tokens["SIL"]) for s in sequences} == {
         tuple(pronunciation) for pronunciation in lang.pronunciations["AT"]
     }
-    assert sequences == unit_sequences(GraphConfig(), lang, ["AT"] * 50)
+    assert sequences == sample_unit_sequences(GraphConfig(), lang, ["AT"] * 50)
 
 
-def test_phone_lm_prefers_what_was_said(folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture) -> None:
+def test_the_phone_lm_prefers_unit_sequences_of_the_transcripts(
+    folders: tuple[Path, Path], caplog: pytest.LogCaptureFixture
+) -> None:
     lang = Lang.load(folders[0])
     with caplog.at_level(logging.INFO):
         phone_lm = train_phone_lm(GraphConfig(), lang, TEXTS)
@@ -143,6 +168,6 @@ def test_config_names_field_value_and_rule(field: dict) -> None:
         GraphConfig(**field)
 
 
-def test_missing_language_model_is_named(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_language_model_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"first_pass\.fst\.txt.*run the stage lm"):
-        prepare_graphs(GraphConfig(), folders[0], tmp_path, TEXTS, tmp_path)
+        prepare_decoding_graph("ctc", (), folders[0], tmp_path / "first_pass.fst.txt", tmp_path)

@@ -1,4 +1,4 @@
-"""Topologies accept exactly the frame sequences that their definitions say, as often as they say."""
+"""Topologies against an independent definition of the unit sequences of each frame sequence."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def paths(topology: k2.Fsa, frames: list[int]) -> Counter[tuple[int, ...]]:
 
 @pytest.mark.parametrize("biphones", [(), ((1, 2), (2, 2)), ((0, 1), (2, 1))])
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_readings_of_every_short_frame_sequence(name: str, biphones: tuple[tuple[int, int], ...]) -> None:
+def test_unit_sequences_of_all_short_frame_sequences(name: str, biphones: tuple[tuple[int, int], ...]) -> None:
     num_units = 3
     topology = build_topology(name, num_units, biphones)
     for frames in itertools.product(range(num_outputs(name, num_units, biphones)), repeat=4):
@@ -37,8 +37,8 @@ def test_readings_of_every_short_frame_sequence(name: str, biphones: tuple[tuple
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_outputs_tell_their_unit(name: str) -> None:
-    """Every arc that begins a unit has an output of that unit."""
+def test_output_units_match_the_arcs(name: str) -> None:
+    """Every arc that starts a unit has an output of that unit."""
     biphones = ((0, 1), (2, 1), (3, 2))
     topology, unit_of = build_topology(name, 4, biphones), output_units(name, 4, biphones)
     pairs = zip(topology.labels.tolist(), topology.aux_labels.tolist(), strict=True)
@@ -46,19 +46,19 @@ def test_outputs_tell_their_unit(name: str) -> None:
     assert len(unit_of) == (13 if name == "chain" else 7)
 
 
-def test_ctc_equals_k2s_own() -> None:
+def test_ctc_equals_the_topology_of_k2() -> None:
     ours, theirs = build_topology("ctc", 5), k2.arc_sort(k2.ctc_topo(4))
     assert k2.is_rand_equivalent(ours, theirs, log_semiring=True)
     assert torch.equal(ours.arcs.values()[:, :3], theirs.arcs.values()[:, :3])
 
 
-def test_size_grows_linearly_where_promised() -> None:
+def test_number_of_arcs_is_linear_except_for_ctc() -> None:
     assert build_topology("ctc", 100).num_arcs == 100 * 101
     assert build_topology("modified_ctc", 100).num_arcs < 600
     assert build_topology("chain", 100).num_arcs < 600
 
 
 @pytest.mark.parametrize("arguments", [("cct", 5), ("ctc", 1), ("ctc", 3, [(1, 3)]), ("ctc", 3, [(1, 2), (1, 2)])])
-def test_mistakes_are_named(arguments: tuple) -> None:
-    with pytest.raises(ValueError, match=r"'cct'|num_units is 1|\[\(1, 3\)\]|one is there twice"):
+def test_invalid_arguments_are_refused(arguments: tuple) -> None:
+    with pytest.raises(ValueError, match=r"'cct'|num_units is 1|\[\(1, 3\)\]|a pair is repeated"):
         build_topology(*arguments)

@@ -21,7 +21,7 @@ from augmem.graph import (
     num_outputs,
     stack_graphs,
 )
-from tests.graph.brute_force import spellings, total_score
+from tests.graph.brute_force import total_score, unit_sequences
 from tests.graph.toy_lang import ToyLang
 
 LEXICON = {"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]}
@@ -49,7 +49,7 @@ IN_CONTEXT = [*((name, ()) for name in TOPOLOGIES), *((name, ((2, 3), (1, 2), (0
 
 
 @pytest.mark.parametrize(("name", "biphones"), IN_CONTEXT)
-def test_numerator_is_the_sum_over_all_spellings(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
+def test_numerator_sums_over_all_unit_sequences(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
     T = 4 if name == "chain" else 5
     log_probs = random_log_probs(len(TEXTS), T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T, T, T - 2, T, T - 1])
@@ -57,7 +57,7 @@ def test_numerator_is_the_sum_over_all_spellings(name: str, biphones: tuple, lan
     compiler = NumeratorCompiler(lang, name, phone_lm.acceptor(), biphones=biphones)
     weighted = graphs_score(log_probs, lengths, compiler.compile(TEXTS))
     for row, text in enumerate(TEXTS):
-        allowed = set(spellings([lang.pronunciations[word] for word in text.split()], lang.tokens["SIL"]))
+        allowed = set(unit_sequences([lang.pronunciations[word] for word in text.split()], lang.tokens["SIL"]))
         frames = log_probs[row, : lengths[row]]
         expected = total_score(frames, name, lang.num_units, lambda u: float(u in allowed), False, biphones)  # noqa: B023
         assert plain[row].item() == pytest.approx(expected, abs=1e-5)
@@ -67,7 +67,7 @@ def test_numerator_is_the_sum_over_all_spellings(name: str, biphones: tuple, lan
 
 
 @pytest.mark.parametrize(("name", "biphones"), IN_CONTEXT)
-def test_denominator_is_the_sum_over_everything(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
+def test_denominator_sums_over_all_unit_sequences(name: str, biphones: tuple, lang: ToyLang, phone_lm: PhoneLm) -> None:
     T = 4 if name == "chain" else 5
     log_probs = random_log_probs(2, T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T - 1, T])
@@ -95,7 +95,7 @@ def test_gradients_equal_finite_differences(name: str, lang: ToyLang, phone_lm: 
 
 @pytest.mark.parametrize("order", [2, 3])
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_scores_and_gradients_equal_k2s(name: str, order: int, lang: ToyLang) -> None:
+def test_denominator_and_gradients_equal_those_of_k2(name: str, order: int, lang: ToyLang) -> None:
     units, generator = 12, torch.Generator().manual_seed(7)
     data = [torch.randint(1, units, (15,), generator=generator).tolist() for _ in range(20)]
     phone_lm = estimate_phone_lm(data, range(1, units), order, 20).acceptor()
@@ -111,7 +111,7 @@ def test_scores_and_gradients_equal_k2s(name: str, order: int, lang: ToyLang) ->
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
 
 
-def test_numerators_equal_k2s(lang: ToyLang, phone_lm: PhoneLm) -> None:
+def test_numerators_and_gradients_equal_those_of_k2(lang: ToyLang, phone_lm: PhoneLm) -> None:
     compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
     texts = ["tar at a a tar", "a", "tar tar tar at at", "at a"]
     lengths = torch.tensor([20, 5, 30, 30])
@@ -125,15 +125,15 @@ def test_numerators_equal_k2s(lang: ToyLang, phone_lm: PhoneLm) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
 
 
-def test_bounded_memory_changes_no_graph(lang: ToyLang) -> None:
+def test_a_bounded_cache_does_not_change_the_graphs(lang: ToyLang) -> None:
     lengths, log_probs = torch.full((5,), 12), random_log_probs(5, 12, lang.num_units)
     expected = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(TEXTS))
-    forgetful = NumeratorCompiler(lang, "ctc", max_kept_arcs=40)
+    bounded = NumeratorCompiler(lang, "ctc", max_cached_arcs=40)
     for _ in range(2):
-        torch.testing.assert_close(graphs_score(log_probs, lengths, forgetful.compile(TEXTS)), expected)
+        torch.testing.assert_close(graphs_score(log_probs, lengths, bounded.compile(TEXTS)), expected)
 
 
-def test_rows_do_not_depend_on_order_batch_mates_or_padding(lang: ToyLang, phone_lm: PhoneLm) -> None:
+def test_scores_do_not_depend_on_order_batch_or_padding(lang: ToyLang, phone_lm: PhoneLm) -> None:
     compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
     denominator = Denominator(phone_lm.acceptor(), "ctc", lang.num_units)
     lengths = torch.tensor([9, 4, 12])
@@ -174,7 +174,7 @@ def test_outputs_of_probability_zero_are_allowed(lang: ToyLang, phone_lm: PhoneL
     assert log_probs.grad[0, 2, 1] == 0
 
 
-def test_nan_is_not_hidden(lang: ToyLang, phone_lm: PhoneLm) -> None:
+def test_nan_propagates(lang: ToyLang, phone_lm: PhoneLm) -> None:
     log_probs = torch.full((1, 4, lang.num_units), math.nan)
     lengths = torch.tensor([4])
     assert graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["a"])).isnan()
@@ -192,7 +192,7 @@ def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -
     torch.testing.assert_close(log_probs.grad.sum(2), torch.ones(1, 60, dtype=torch.float64))
 
 
-def test_disagreeing_shapes_are_named(lang: ToyLang) -> None:
+def test_mismatched_shapes_are_refused(lang: ToyLang) -> None:
     graphs = NumeratorCompiler(lang, "ctc").compile(["a"])
     with pytest.raises(ValueError, match=r"lengths \(2,\) \(B,\), B = 1"):
         graphs_score(torch.zeros(1, 3, 4), torch.tensor([3, 3]), graphs)

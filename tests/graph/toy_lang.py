@@ -26,6 +26,6 @@ class ToyLang(Lang):
         tokens = {name: i for i, name in enumerate(names)}
         words = {word: i for i, word in enumerate(["<eps>", *sorted(entries), "#0"])}
         pronunciations = {word: [[tokens[unit] for unit in p] for p in found] for word, found in entries.items()}
-        super().__init__(Path("toy"), tokens, words, pronunciations, "toy")
+        super().__init__(Path("toy"), tokens, words, pronunciations)
         oov_word = "<UNK>" if "<UNK>" in entries else next(iter(entries))
-        vars(self).update(silence_probability=silence or 0.0, oov_word=oov_word, silence=silence)
+        vars(self).update(silence_probability=silence or 0.0, oov_word=oov_word)

@@ -43,13 +43,15 @@ def test_unknown_words_are_read_as_unk(lang_dir: Path) -> None:
     assert [lang.word_of[index] for index in ids] == ["THE", "<UNK>", "FLIES", "<UNK>"]
 
 
-def test_hashes_differ_for_different_words(tmp_path: Path) -> None:
+def test_the_words_hash_depends_on_the_words_and_the_units_hash_does_not(tmp_path: Path) -> None:
     config = LangConfig(g2p="none")
     hashes = []
     for name, text in [("a", "CAT"), ("b", "DOG"), ("again", "CAT")]:
         prepare_lang(config, [text], tmp_path / name)
-        hashes.append(Lang.load(tmp_path / name).content_hash)
-    assert hashes[0] == hashes[2] != hashes[1]
+        lang = Lang.load(tmp_path / name)
+        hashes.append((lang.words_hash, lang.units_hash))
+    assert hashes[0] == hashes[2]
+    assert hashes[0][0] != hashes[1][0] and hashes[0][1] == hashes[1][1]
 
 
 def test_word_pieces_of_a_word_join_to_the_word(tmp_path: Path, train_texts: list[str]) -> None:

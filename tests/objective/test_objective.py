@@ -21,7 +21,7 @@ CTC = NumeratorCompiler(LETTERS, "ctc")
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.text("abcde", min_size=1, max_size=9), min_size=1, max_size=5), st.integers(0, 99))
-def test_ctc_equals_torchs(words: list[str], seed: int) -> None:
+def test_ctc_equals_that_of_torch(words: list[str], seed: int) -> None:
     """One pronunciation a word and no silence make plain CTC; torch's infinite losses are impossible rows."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(1, 20, (len(words),), generator=generator)
@@ -73,7 +73,7 @@ def random_batch(mmi: LatticeFreeMmi, seed: int, scale: float) -> tuple[Tensor, 
     return logits.log_softmax(2), torch.tensor([12, 8, 10])
 
 
-def test_ascending_the_gradient_makes_the_transcript_certain(mmi: LatticeFreeMmi) -> None:
+def test_gradient_ascent_raises_the_posterior_of_the_transcript_to_one(mmi: LatticeFreeMmi) -> None:
     log_probs, lengths = random_batch(mmi, 1, 1.0)
     logits = log_probs.clone().requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
@@ -82,13 +82,13 @@ def test_ascending_the_gradient_makes_the_transcript_certain(mmi: LatticeFreeMmi
         loss = mmi.loss(mmi(logits.log_softmax(2), lengths, ["tar a", "at", "a a at"]))
         loss.backward()
         optimiser.step()
-    # Where equal units need nothing between them, a long one may always be several short ones.
+    # In these topologies a long unit is always also several short equal ones.
     ambiguous = mmi.denominator.topology in ("modified_ctc", "hmm")
     assert 0 <= loss.item() < (4 if ambiguous else 0.5)
 
 
-def test_boosting_raises_rivals_by_the_numerators_doubt(mmi: LatticeFreeMmi) -> None:
-    """Posteriors by finite differences of the numerator; they have no gradient of their own."""
+def test_boosting_adds_one_minus_the_posterior_to_the_denominator(mmi: LatticeFreeMmi) -> None:
+    """The posteriors are computed by finite differences of the numerator; they have no gradient."""
     texts, boost = ["at"], 0.7
     log_probs, _ = random_batch(mmi, 4, 1.0)
     log_probs, lengths = log_probs[:1, :7].double(), torch.tensor([6])
@@ -102,18 +102,18 @@ def test_boosting_raises_rivals_by_the_numerators_doubt(mmi: LatticeFreeMmi) -> 
     boosted = LatticeFreeMmi(mmi.numerators, mmi.denominator, boost=boost)
     mine, theirs = log_probs.clone().requires_grad_(), log_probs.clone().requires_grad_()
     scores = boosted(mine, lengths, texts)
-    rivals = mmi.denominator(theirs + boost * (1 - posterior), lengths)
-    assert scores.denominator.item() == pytest.approx(rivals.item(), abs=1e-4)
+    expected = mmi.denominator(theirs + boost * (1 - posterior), lengths)
+    assert scores.denominator.item() == pytest.approx(expected.item(), abs=1e-4)
     assert scores.denominator > mmi(log_probs, lengths, texts).denominator >= scores.numerator
     scores.denominator.backward()
-    rivals.backward()
+    expected.backward()
     torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
-        assert boosted(log_probs, lengths, texts).denominator.item() == pytest.approx(rivals.item(), abs=1e-4)
+        assert boosted(log_probs, lengths, texts).denominator.item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-def test_occupancy_is_what_is_lost_without_an_output(mmi: LatticeFreeMmi) -> None:
-    """Paths through an output in a frame are those that are gone when it is forbidden there."""
+def test_occupancy_equals_the_probability_lost_without_an_output(mmi: LatticeFreeMmi) -> None:
+    """The paths through an output in a frame are those that vanish when it is forbidden there."""
     log_probs, lengths = random_batch(mmi, 5, 2.0)
     log_probs = log_probs[1:2].double()
     whole = mmi.denominator(log_probs, lengths[1:2])
@@ -126,25 +126,24 @@ def test_occupancy_is_what_is_lost_without_an_output(mmi: LatticeFreeMmi) -> Non
         assert shares[0, 3, output].item() == pytest.approx(lost, abs=1e-8)
 
 
-def test_cross_entropy_equals_torchs() -> None:
+def test_cross_entropy_equals_that_of_torch() -> None:
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(3, 6, 5, generator=generator)
     labels = [[1, 2, 3, 0], None, [1, 1]]
     lengths = torch.tensor([4, 5, 3])
     scores = cross_entropy_scores(logits.log_softmax(2), lengths, labels)
-    assert scores.valid.tolist() == [True, False, False], "no alignment, and one of another length"
+    assert scores.valid.tolist() == [True, False, False], "no alignment, or one of another length"
     torch.testing.assert_close(scores.loss(), cross_entropy(logits[0, :4], torch.tensor(labels[0]), reduction="sum"))
 
 
-def test_a_batch_without_any_alignment_can_be_trained_on() -> None:
-    """Its gradient is nothing, not an error."""
+def test_a_batch_without_alignments_has_zero_loss_and_gradient() -> None:
     logits = torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(1)).requires_grad_()
     scores = cross_entropy_scores(logits.log_softmax(2), torch.tensor([4, 3]), [None, [1, 1]])
     scores.loss().backward()
     assert scores.loss().item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
-def test_impossible_targets_are_masked_and_leave_no_trace(mmi: LatticeFreeMmi) -> None:
+def test_impossible_targets_are_masked_and_have_no_gradient(mmi: LatticeFreeMmi) -> None:
     log_probs, lengths = random_batch(mmi, 2, 1.0)
     log_probs.requires_grad_()
     lengths[1] = 1

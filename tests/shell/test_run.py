@@ -23,6 +23,7 @@ from praatio.textgrid import openTextgrid
 from augmem.corpus import load_cuts
 from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
+from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.scoring import TimedWord, read_ctm
 from augmem.serving import recognize
@@ -94,7 +95,7 @@ def test_the_best_path_is_kaldis(road: Road) -> None:
     """The trained model's scores on the real HLG: kaldi-decoder finds a path of the same cost and words."""
     folder, _ = road
     experiment = Experiment.load(folder / "exp")
-    graph = DecodingGraph.load(experiment.graphs / "HLG.pt")
+    graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
     fst = openfst(graph.fsa[0])
     options = kaldi_decoder.FasterDecoderOptions(beam=20, max_active=10000)
     for item in scored(experiment, PART, Lang.load(experiment.lang), every=4):
@@ -109,7 +110,7 @@ def test_the_best_path_is_kaldis(road: Road) -> None:
 def test_the_best_path_through_noise_is_kaldis(road: Road, sharpness: float) -> None:
     """Random scores on the same HLG, from nearly flat to nearly certain; in both decoders nothing is pruned."""
     folder, _ = road
-    graph = DecodingGraph.load(folder / "exp" / "graphs" / "HLG.pt")
+    graph = DecodingGraph.load(folder / "exp" / "graphs" / HLG_FILE)
     fst, states = openfst(graph.fsa[0]), graph.fsa[0].shape[0]
     options = kaldi_decoder.FasterDecoderOptions(beam=1000, max_active=10 * states)
     config = DecodingConfig(search_beam=1000, max_active=10 * states)

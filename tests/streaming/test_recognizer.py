@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from augmem.decoding import Scales, SearchConfig, best_path, find_lattices, words_on
 from augmem.decoding.online import StreamSearch
 from augmem.errors import UserError
+from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
 from augmem.streaming import Event, OnlineFeatures, PackageInfo, Recognizer, RecognizerOptions, Stream, write_package
 from tests.tiny import ENCODER, RATE, noise, split_packets
@@ -171,7 +172,7 @@ def tensors_of(stream: Stream) -> list[torch.Tensor]:
 def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> None:
     narrow = SearchConfig(search_beam=9.0, nbest=3)
     info = PackageInfo(Scales(1.0, 0.0), narrow)
-    write_package(tmp_path / "out", package / "model.pt", package / "lang", package / "HLG.pt", info)
+    write_package(tmp_path / "out", package / "model.pt", package / "lang", package / HLG_FILE, info)
     assert Recognizer.load(tmp_path / "out").decoder.config == narrow
     assert Recognizer.load(tmp_path / "out", RecognizerOptions(WIDE)).decoder.config == WIDE
 
@@ -182,7 +183,7 @@ def test_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) ->
     whole = replace(described, encoder=replace(described.encoder, type="full_context"))
     AcousticModel(whole).save(tmp_path / "model.pt")
     info = PackageInfo(Scales(1.0, 0.0))
-    write_package(tmp_path / "out", tmp_path / "model.pt", package / "lang", package / "HLG.pt", info)
+    write_package(tmp_path / "out", tmp_path / "model.pt", package / "lang", package / HLG_FILE, info)
     with pytest.raises(UserError, match=r"encoder\.type full_context needs the whole utterance"):
         Recognizer.load(tmp_path / "out")
 

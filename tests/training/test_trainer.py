@@ -59,7 +59,7 @@ def trainer(folders: tuple[Path, Path], output: Path, cuts: CutSet = CUTS, **cha
     output.mkdir(exist_ok=True)
     units = Lang.load(lang)
     shape: dict = {name: changes.pop(name) for name in vars(ENCODER).keys() & changes.keys()}
-    description = ModelDescription(replace(ENCODER, **shape), 20, 0.01, units.num_units, units.content_hash)
+    description = ModelDescription(replace(ENCODER, **shape), 20, 0.01, units.num_units, units.units_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
     config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
     return Trainer(config, description, lang, graphs, cuts, cuts, output)

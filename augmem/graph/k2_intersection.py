@@ -1,4 +1,4 @@
-"""Total scores by k2's own intersection: the fallback for large graphs, and a check of total_score."""
+"""Total scores by k2's pruned intersection, for large denominators and as a reference for tests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from augmem.graph.frames import INFINITE
 
 
 def k2_score(log_probs: Tensor, lengths: Tensor, fsas: k2.Fsa, beam: float) -> Tensor:
-    """Total scores (B,) of log_probs (B, T, V); paths over `beam` nats below the best may be left out.
+    """Compute total scores by k2's intersection.
 
-    k2 wants rows in order of decreasing length, none of them empty, float32, and int32 segments on the CPU:
-    seen to here, in any order of rows.
+    k2 requires rows in order of decreasing length, no empty rows, float32 scores and int32 segments on the CPU; this
+    function takes rows in any order and of any length.
 
     Args:
-        fsas: one sorted acceptor for all rows, or a vector of one per row.
+        log_probs: (B, T, V).
+        lengths: (B,) frames.
+        fsas: one sorted acceptor for all rows, or an FsaVec with one per row.
+        beam: paths more than `beam` nats below the best may be pruned.
+
+    Returns:
+        (B,) total scores; -inf for rows without frames.
     """
     order = torch.argsort(lengths.cpu(), descending=True, stable=True)
     order = order[lengths.cpu()[order] > 0]

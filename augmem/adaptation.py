@@ -1,0 +1,92 @@
+"""Packages of a trained model with another vocabulary and language model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from augmem.decoding import FIRST_PASS, load_scales
+from augmem.experiment import TUNED_FILE, Experiment
+from augmem.files import sha256_file
+from augmem.graph import HLG_FILE, prepare_decoding_graph
+from augmem.lang import adapt_lang, write_given_grammar
+from augmem.model import AcousticModel
+from augmem.packaging import LICENSE, model_card
+from augmem.scoring import provenance
+from augmem.streaming import PackageInfo, open_package, write_package
+
+
+class Trained(NamedTuple):
+    """A trained model and all that its package holds besides the decoding graph."""
+
+    model: Path
+    lang: Path
+    info: PackageInfo
+
+
+def from_experiment(experiment: Experiment) -> Trained:
+    """Collect the trained model of an experiment.
+
+    Raises:
+        FileNotFoundError: the experiment has not been trained or decoded.
+    """
+    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    info = PackageInfo(scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE)
+    return Trained(experiment.model, experiment.lang, info)
+
+
+def from_package(folder: Path) -> Trained:
+    """Collect the trained model of a package.
+
+    Raises:
+        FileNotFoundError: there is no package.
+        UserError: the package is of another release.
+    """
+    package = open_package(folder)
+    card, license_text = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE"))
+    return Trained(
+        folder / "model.pt", folder / "lang", PackageInfo(package.scales, package.search, card, license_text)
+    )
+
+
+def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Path) -> None:
+    """Write a package with the words of a language model; the acoustic model is not retrained.
+
+    Args:
+        trained: the model. The scales tuned with its own language model are kept.
+        arpa: n-gram model in ARPA format, may be .gz or .xz; each of its words can be recognised.
+        lexicon: pronunciations in the phones of the model; see `adapt_lang` for the other words.
+        output: the package's folder; an older package there is replaced.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        UserError: the language model or the lexicon does not fit the model.
+    """
+    if not arpa.is_file():
+        raise FileNotFoundError(f"{arpa}: no such language model; name an ARPA file (--lm)")
+    model = AcousticModel.load(trained.model, trained.lang)
+    with TemporaryDirectory(dir=output.resolve().parent if output.resolve().parent.is_dir() else None) as name:
+        work = Path(name)
+        model.save(work / "model.pt")  # in the format of this release
+        adapt_lang(trained.lang, arpa, lexicon, work / "lang")
+        write_given_grammar(arpa, work / "lang", work / "grammar.fst.txt")
+        description = model.description
+        prepare_decoding_graph(
+            description.topology, description.biphones, work / "lang", work / "grammar.fst.txt", work
+        )
+        info = replace(
+            trained.info,
+            card=_card(trained.info.card, arpa),
+            origin={**provenance(), "language_model": sha256_file(arpa)},
+        )
+        write_package(output, work / "model.pt", work / "lang", work / HLG_FILE, info)
+
+
+def _card(card: str, arpa: Path) -> str:
+    return (
+        f"{card}\n## Other language model\n\n"
+        f"The decoding graph was rebuilt with {arpa.name}. The word error rates above are those of the original graph, "
+        "and the scales are those tuned with it.\n"
+    )
