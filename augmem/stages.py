@@ -1,4 +1,4 @@
-"""The stages of run.sh: which room does the work, what it reads, where its result goes."""
+"""The stages of run.sh: inputs and outputs of each, and the function that does the work."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from augmem.corpus import (
 from augmem.decoding import Answer, hypotheses, load_scales, tune
 from augmem.decoding import Utterance as DecodingUtterance
 from augmem.decoding import decode as decode_parts
+from augmem.errors import UserError
 from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json, write_text
 from augmem.graph import (
@@ -69,7 +70,7 @@ NORMALISED_FILE = "normalisation.tsv"
 
 
 def corpus(experiment: Experiment) -> None:
-    """Audio and transcripts to Lhotse manifests, one folder a part."""
+    """Convert audio and transcripts to Lhotse manifests, one folder per part."""
     config = experiment.recipe.corpus
     inputs = experiment.section("corpus") | {"source": source_digest(config.source)}
     run_stage(
@@ -81,7 +82,7 @@ def corpus(experiment: Experiment) -> None:
 
 
 def features(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
-    """Log-mel features of every part in use; only what is trained on, and on nothing else, comes at three speeds."""
+    """Compute log-mel features; with features.speed_perturb, those of training parts at three speeds."""
     config, storage, parts = experiment.recipe.features, experiment.recipe.storage, experiment.parts
     for part in parts.all():
         manifests = experiment.manifests / part
@@ -90,7 +91,7 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
             "perturb": perturb,
             "manifests": manifest_digest(manifests),
         }
-        if storage != StorageConfig():  # unnamed, the default is what features were before there was a choice
+        if storage != StorageConfig():  # features made before the option existed stay up to date
             inputs |= experiment.section("storage")
         run_stage(
             f"features of {part}",
@@ -113,8 +114,8 @@ def lang(experiment: Experiment) -> None:
     def make(output: Path) -> None:
         base = experiment.lang if model and experiment.lang.is_dir() else None
         prepare_lang(config, texts, output, models, base)
-        if faults := validate_lang(output):
-            raise ValueError("the lang folder is not sound:\n" + "\n".join(faults))
+        if problems := validate_lang(output):
+            raise UserError("errors in the lang folder:\n" + "\n".join(problems))
         if model:
             check_units(model, output, experiment.model)
 
@@ -129,18 +130,18 @@ def lang(experiment: Experiment) -> None:
 
 
 def lm(experiment: Experiment) -> None:
-    """Language models, their perplexity and OOV rate on dev."""
+    """Make the language models and log perplexity and OOV rate on dev."""
     texts = experiment.texts(experiment.parts.train)
     dev = {part: experiment.texts([part]) for part in experiment.parts.dev}
     extra = find_texts(experiment.recipe.lm.extra_text, experiment.data / "texts")
     config = replace(experiment.recipe.lm, extra_text=extra)
-    learnt_from = {
+    sources = {
         "train texts": sha256_json(texts),
         "dev texts": sha256_json(dev),
         "lang": fingerprint(experiment.lang),
         "extra text": file_digests(extra),
     }
-    inputs = experiment.section("lm") | learnt_from | {"given models": file_digests(config.given_models)}
+    inputs = experiment.section("lm") | sources | {"given models": file_digests(config.given_models)}
     run_stage(
         "lm",
         experiment.lm,
@@ -151,7 +152,7 @@ def lm(experiment: Experiment) -> None:
         run_stage(
             "neural lm",
             experiment.neural_lm,
-            experiment.section("neural_lm") | learnt_from,
+            experiment.section("neural_lm") | sources,
             lambda output: prepare_neural_lm(neural, config, texts, dev, experiment.lang, output),
         )
 
@@ -256,7 +257,7 @@ def training_inputs(experiment: Experiment) -> dict[str, Any]:
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
     batches = recipe.training.batches
-    for name, source in (("noise", batches.noise.source), ("rooms", batches.reverb.source)):
+    for name, source in (("noise", batches.noise.source), ("reverberation", batches.reverb.source)):
         if source:
             inputs[name] = source_digest(source)
     if alignment := recipe.training.alignment:
@@ -313,11 +314,9 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
     """N-best lists of every dev and test part, and scales tuned on dev."""
     config, parts = experiment.recipe.decoding, experiment.parts
     if not experiment.model.is_file():
-        raise FileNotFoundError(
-            f"{experiment.model}: no model yet; the first epoch ends with one: train first (stage train)"
-        )
+        raise FileNotFoundError(f"{experiment.model}: no model yet; run stage train, which writes one after each epoch")
     if not (experiment.training / DONE).exists():
-        logger.warning("decode: training is not finished; decoding with the model so far")
+        logger.warning("decode: training is not complete; decoding with its latest model")
     parts_in_use = held_out(experiment)
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
