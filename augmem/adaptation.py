@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from augmem.decoding import FIRST_PASS, load_scales
-from augmem.experiment import TUNED_FILE, Experiment
+from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems
+from augmem.experiment import Experiment
 from augmem.files import sha256_file
 from augmem.graph import HLG_FILE, prepare_decoding_graph
 from augmem.lang import adapt_lang, write_given_grammar
@@ -32,7 +32,7 @@ def from_experiment(experiment: Experiment) -> Trained:
     Raises:
         FileNotFoundError: the experiment has not been trained or decoded.
     """
-    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE)
     return Trained(experiment.model, experiment.lang, info)
 

@@ -14,8 +14,9 @@ from lhotse.cut import Cut
 
 from augmem.cluster import explain_killed_process
 from augmem.corpus import load_cuts
-from augmem.decoding import FIRST_PASS, hypotheses, load_scales
-from augmem.experiment import TUNED_FILE, Experiment
+from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems, transcribe_part
+from augmem.experiment import Experiment
+from augmem.model_acoustics import keyed_cuts
 from augmem.packaging import package_model
 from augmem.progress import track
 from augmem.references import scoring_utterance
@@ -83,10 +84,9 @@ def load_recognizer(package: Path) -> Recognizer:
 
 def compare_with_offline(experiment: Experiment, part: str, streamed: Path) -> str:
     """Compare offline and streamed results of one part: both significance tests and the utterances that differ."""
-    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
-    offline = [
-        Utterance(answer.id, answer.speaker, answer.reference, answer.words)
-        for answer in hypotheses(experiment.decoding, part, FIRST_PASS, scales)
-    ]
+    system = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    cuts = dict(keyed_cuts(experiment.features, [part]))
+    transcripts = transcribe_part(experiment.decoding, part, system)
+    offline = [scoring_utterance(cuts[transcript.key], transcript.words) for transcript in transcripts]
     live = read_recogs(streamed / f"recogs-{part}-{STREAMING}.txt", {u.id: u.speaker for u in offline})
     return comparison_text(compare(offline, live, f"{part} offline", f"{part} streaming"), examples=0)

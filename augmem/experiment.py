@@ -15,8 +15,6 @@ from augmem.recipe import Recipe, load_recipe
 from augmem.stage_runner import fingerprint
 from augmem.training import MODEL_FILE
 
-TUNED_FILE = "tuned.json"
-
 
 @dataclass(frozen=True)
 class Experiment:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from augmem.decoding import FIRST_PASS, SearchConfig, load_scales
-from augmem.experiment import TUNED_FILE, Experiment
+from augmem.decoding import FIRST_PASS, TUNED_FILE, SearchConfig, load_systems
+from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
 from augmem.scoring import provenance
@@ -29,7 +29,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
         FileNotFoundError: the experiment has not been trained or decoded.
         UserError: `output` holds something other than a package.
     """
-    scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+    scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(
         scales, search or experiment.recipe.decoding.search, model_card(experiment), LICENSE, provenance()
     )

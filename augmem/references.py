@@ -10,8 +10,12 @@ from augmem.corpus import session_of
 from augmem.scoring import Utterance
 
 
+def reference_words(cut: Cut) -> tuple[str, ...]:
+    """Return the words of the normalised transcript of a cut."""
+    return tuple(cut.supervisions[0].text.split())
+
+
 def scoring_utterance(cut: Cut, hypothesis: Sequence[str]) -> Utterance:
-    """Combine the normalised transcript, speaker and session of a cut with a hypothesis."""
+    """Combine the reference, speaker and session of a cut with a hypothesis."""
     supervision = cut.supervisions[0]
-    reference = tuple(supervision.text.split())
-    return Utterance(cut.id, supervision.speaker, reference, tuple(hypothesis), session_of(supervision))
+    return Utterance(cut.id, supervision.speaker, reference_words(cut), tuple(hypothesis), session_of(supervision))

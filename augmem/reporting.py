@@ -8,8 +8,8 @@ from typing import Any
 
 from augmem.attention_plots import attention_plots
 from augmem.corpus import SKIPPED, normalised_texts
-from augmem.decoding import FIRST_PASS, SUMMARY_FILE
-from augmem.experiment import TUNED_FILE, Experiment
+from augmem.decoding import FIRST_PASS, SUMMARY_FILE, TUNED_FILE
+from augmem.experiment import Experiment
 from augmem.files import read_json
 from augmem.lang import NORMALISATION
 from augmem.recipe import RECIPE_FILE

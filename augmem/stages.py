@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
-from lhotse.cut import Cut
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from augmem.corpus import (
     StorageConfig,
@@ -21,19 +16,16 @@ from augmem.corpus import (
     load_cuts,
     normalised_texts,
     prepare_corpus,
-    stored_features,
 )
-from augmem.decoding import Answer, hypotheses, load_scales, tune
-from augmem.decoding import Utterance as DecodingUtterance
+from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, load_systems, oracle_wer, transcribe_part, tune
 from augmem.decoding import decode as decode_parts
 from augmem.errors import UserError
-from augmem.experiment import TUNED_FILE, Experiment, file_digests, manifest_digest, source_digest
+from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json, write_text
 from augmem.graph import (
     BIPHONES_FILE,
     Biphone,
     Biphones,
-    Origin,
     context_hash,
     num_outputs,
     prepare_decoding_graph,
@@ -51,7 +43,8 @@ from augmem.lang import (
     validate_lang,
 )
 from augmem.model import AcousticModel, ModelDescription, check_units
-from augmem.references import scoring_utterance
+from augmem.model_acoustics import ModelAcoustics, keyed_cuts
+from augmem.references import reference_words, scoring_utterance
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
 from augmem.scoring import (
     TimedWord,
@@ -280,36 +273,6 @@ def description(experiment: Experiment) -> ModelDescription:
     )
 
 
-class ModelScores:
-    """Log-probabilities of utterances by the model; loads lazily, in each decoding process."""
-
-    def __init__(self, model: Path, lang: Path, features: Path, parts: Sequence[str]) -> None:
-        self.model, self.lang, self.features, self.parts = model, lang, features, tuple(parts)
-
-    def __call__(self, utterances: Sequence[DecodingUtterance]) -> tuple[Tensor, Tensor]:
-        matrices = [torch.from_numpy(stored_features(self.cuts[u])) for u in utterances]
-        lengths = torch.tensor([len(matrix) for matrix in matrices])
-        return self.network(pad_sequence(matrices, batch_first=True), lengths)
-
-    def time_of(self, frame: int) -> float:
-        """Seconds at which a frame of scores begins."""
-        return self.network.time_of(frame)
-
-    @property
-    def origin(self) -> Origin:
-        """Origin a decoding graph must have to fit the model and the lang folder."""
-        return self.network.description.origin._replace(words_hash=Lang.load(self.lang).words_hash)
-
-    @cached_property
-    def network(self) -> AcousticModel:
-        return AcousticModel.load(self.model, self.lang)
-
-    @cached_property
-    def cuts(self) -> dict[DecodingUtterance, Cut]:
-        """By all that is known of them, since two parts may use one id for different speech."""
-        return {decoding_utterance(cut): cut for cut in load_cuts(self.features, self.parts, in_memory=False)}
-
-
 def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
     """N-best lists of every dev and test part, and scales tuned on dev."""
     config, parts = experiment.recipe.decoding, experiment.parts
@@ -328,14 +291,18 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
         inputs["neural lm"] = fingerprint(experiment.neural_lm)
 
     def action(output: Path) -> None:
-        scores = ModelScores(experiment.model, experiment.lang, experiment.features, parts_in_use)
-        utterances = {part: list(decoding_utterances(experiment, part)) for part in parts_in_use}
+        cuts = dict(keyed_cuts(experiment.features, parts_in_use))
+        models = (experiment.lm / "first_pass.arpa", experiment.lm / "rescoring.arpa")
         decode_parts(
-            config, scores, utterances, experiment.lang, experiment.graphs, output,
-            language_models=(experiment.lm / "first_pass.arpa", experiment.lm / "rescoring.arpa"),
-            neural_lm=neural, jobs=jobs, time_of=scores.time_of, origin=scores.origin, scheduler=scheduler,
-        )  # fmt: skip
-        tune(output, parts.dev, config)
+            config,
+            ModelAcoustics(experiment.model, experiment.lang, experiment.features, parts_in_use),
+            {key: cut.duration for key, cut in cuts.items()},
+            DecodingFiles(experiment.lang, experiment.graphs, models, neural),
+            output,
+            jobs,
+            scheduler,
+        )
+        tune(output, parts.dev, {key: reference_words(cut) for key, cut in cuts.items()}, config)
 
     run_stage("decode", experiment.decoding, inputs, action)
 
@@ -345,46 +312,29 @@ def held_out(experiment: Experiment) -> tuple[str, ...]:
     return experiment.held_out
 
 
-def decoding_utterances(experiment: Experiment, part: str) -> Iterator[DecodingUtterance]:
-    """What is to be decoded."""
-    yield from map(decoding_utterance, load_cuts(experiment.features, [part], in_memory=False))
-
-
-def decoding_utterance(cut: Cut) -> DecodingUtterance:
-    """What the decoder is told of a cut."""
-    segment = cut.supervisions[0]
-    return DecodingUtterance(cut.id, tuple(segment.text.split()), segment.speaker, cut.duration)
-
-
 def score(experiment: Experiment) -> None:
     """Word error rates of all systems, and their words with times and confidences."""
     decoded = experiment.decoding
-    scales = load_scales(decoded / TUNED_FILE)
+    systems = load_systems(decoded / TUNED_FILE)
     inputs = {"decode": fingerprint(decoded)}
 
     def action(output: Path) -> None:
-        answers = {
-            part: {system: hypotheses(decoded, part, system, scales[system]) for system in scales}
+        cuts = dict(keyed_cuts(experiment.features, held_out(experiment)))
+        references = {key: reference_words(cut) for key, cut in cuts.items()}
+        transcripts = {
+            part: {name: transcribe_part(decoded, part, system) for name, system in systems.items()}
             for part in held_out(experiment)
         }
-        cuts = {
-            part: {cut.id: cut for cut in load_cuts(experiment.features, [part], in_memory=False)} for part in answers
-        }
         results = {
-            part: {
-                system: [scoring_utterance(cuts[part][a.id], a.words) for a in found]
-                for system, found in by_system.items()
-            }
-            for part, by_system in answers.items()
+            part: {name: [scoring_utterance(cuts[t.key], t.words) for t in found] for name, found in by_system.items()}
+            for part, by_system in transcripts.items()
         }
-        score_all(results, output)
+        score_all(results, output, {part: oracle_wer(decoded, part, references) for part in results})
         rows = normalised_texts(experiment.manifests, held_out(experiment))
         write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
-        for part, by_system in answers.items():
-            for system, found in by_system.items():
-                write_ctm(
-                    output / f"hyp-{part}-{system}.ctm", [word for answer in found for word in timed_words(answer)]
-                )
+        for part, by_system in transcripts.items():
+            for name, found in by_system.items():
+                write_ctm(output / f"hyp-{part}-{name}.ctm", [word for each in found for word in timed_words(each)])
 
     run_stage("score", experiment.scores, inputs, action)
     logger.info("references: %s (%s)", NORMALISATION, experiment.scores / NORMALISED_FILE)
@@ -397,10 +347,12 @@ def tab_separated(rows: Iterable[Sequence[str]]) -> str:
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
-def timed_words(answer: Answer) -> list[TimedWord]:
-    """An answer's words as rows of a CTM file."""
-    rows = zip(answer.words, answer.times, answer.confidences, strict=True)
-    return [TimedWord(answer.id, begin, end - begin, word, sure) for word, (begin, end), sure in rows]
+def timed_words(transcript: Transcript) -> list[TimedWord]:
+    """Convert a transcript to rows of a CTM file."""
+    rows = zip(transcript.words, transcript.times, transcript.confidences, strict=True)
+    return [
+        TimedWord(transcript.key.id, begin, end - begin, word, confidence) for word, (begin, end), confidence in rows
+    ]
 
 
 def report(experiment: Experiment) -> None:

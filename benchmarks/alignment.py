@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pocketsphinx import Decoder
 
-from augmem.commands.align import part_of
+from augmem.commands.align import load_part
 from augmem.corpus import load_cuts
 from augmem.experiment import Experiment
 from augmem.lang import Lang
@@ -30,7 +30,7 @@ def main() -> None:
     experiment = Experiment.load(args.exp)
     cuts = {cut.id: cut for cut in load_cuts(experiment.features, [args.part], in_memory=False)}
     other = Sphinx(Lang.load(experiment.lang))
-    aligner, tasks = part_of(args.exp, args.part)
+    aligner, tasks = load_part(args.exp, args.part)
     begins, ends, failed = [], [], 0
     for task in tasks:
         samples = cuts[task.name].resample(16000).load_audio()[0]

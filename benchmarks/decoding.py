@@ -1,11 +1,10 @@
-"""Speed of the first pass: `python -m benchmarks.decoding --exp EXP`, some dev utterances, one process, one thread.
+"""WER against real-time factor over the beams: `python -m benchmarks.decoding --exp EXP`, on utterances of a dev part.
 
-For each beam the same scores are searched on the same HLG by this project (k2) and by kaldi-decoder (OpenFst), in turn
-for every utterance: by its LatticeSimpleDecoder, which makes a lattice as this project does but knows no limit of
-states (it is left out at the widest beams, where it would not come to an end), and by its FasterDecoder, which has the
-limit but finds the best path alone. Seconds are the processor's, so that other work on the machine does not show. The
-ratio is this project's seconds over the other's. WER is the best path's, at scale 1; the n-best list comes on top of
-the search. Memory is the process's highest so far.
+The acoustic scores are computed once. Then the whole decode stage runs in one process with one thread for each setting:
+search, n-best lists, rescoring, tuning of the scales on these utterances, and choice of the hypotheses (first pass,
+rescored, MBR). Real-time factors are processor seconds per second of speech, so other work on the machine has little
+effect; the total includes the encoder. The knee is the fastest setting whose WER is within 1 % (relative) of the widest
+beams. Writes a Markdown table to stdout and, with --picture, a PNG.
 """
 
 from __future__ import annotations
@@ -13,203 +12,266 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
-import k2
-import kaldi_decoder
-import kaldialign
-import kaldifst
 import torch
 from torch import Tensor
 
 from augmem.decoding import (
+    FIRST_PASS,
+    MBR,
+    RESCORED,
     DecodingConfig,
-    DecodingGraph,
-    Lattice,
-    Utterance,
-    best_path,
-    best_word_sequences,
+    DecodingFiles,
+    NbestEntry,
+    UtteranceKey,
     find_lattices,
-    words_on,
+    lattice_oracle_errors,
+    load_systems,
+    transcribe_part,
+    tune,
+    write_nbest,
 )
+from augmem.decoding.offline import make_batches
+from augmem.decoding.worker import Worker, WorkerContext
 from augmem.experiment import Experiment
-from augmem.graph import HLG_FILE
-from augmem.lang import Lang
-from augmem.stages import ModelScores, decoding_utterances
+from augmem.files import read_json
+from augmem.model_acoustics import ModelAcoustics
+from augmem.references import reference_words
 
-T = TypeVar("T")
-BEAMS = ((10.0, 6.0, 3000), (14.0, 8.0, 7000), (20.0, 10.0, 10000))  # search, output, most active states
-UNLIMITED = 14.0  # widest search beam for a decoder that keeps every state within it
+# search_beam, output_beam, max_active, rescoring_beam; the widest first
+SETTINGS = (
+    (20.0, 10.0, 10000, 8.0),
+    (18.0, 8.0, 7000, 6.0),
+    (16.0, 8.0, 7000, 6.0),
+    (16.0, 8.0, 4000, 6.0),
+    (14.0, 8.0, 4000, 6.0),
+    (14.0, 6.0, 4000, 6.0),
+    (14.0, 6.0, 2500, 5.0),
+    (12.0, 6.0, 2500, 5.0),
+    (12.0, 5.0, 1500, 4.0),
+    (10.0, 5.0, 1500, 4.0),
+)
+TOLERANCE = 1.01  # WER of the knee over WER of the widest beams
+SYSTEMS = (FIRST_PASS, RESCORED, MBR)
+STEPS = ("search", "lists", "rescoring", "choice")
 
 
-@dataclass(frozen=True)
-class Item:
-    """An utterance to search: its scores (T, V), its reference's word ids, and seconds."""
+class Batch(NamedTuple):
+    """Utterances with their scores (B, T, V) and lengths (B,)."""
 
+    keys: list[UtteranceKey]
     scores: Tensor
-    reference: list[int]
-    seconds: float
+    lengths: Tensor
+
+
+@dataclass
+class Stopwatch:
+    """Processor seconds by step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Add the time of a block to a step."""
+        started = time.process_time()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.process_time() - started
+
+
+class Row(NamedTuple):
+    """Results of one setting: WER and real-time factor by name, means and rates as in the table."""
+
+    setting: tuple[float, float, int, float]
+    wer: dict[str, float]
+    rtf: dict[str, float]
+    density: float
+    hypotheses: float
+    lattice_oracle: float
+    list_oracle: float
+
+    @property
+    def total(self) -> float:
+        """Real-time factor of the whole stage."""
+        return sum(self.rtf.values())
+
+
+class Benchmark:
+    """Utterances of one part, their acoustic scores, and a worker.
+
+    Args:
+        experiment: a trained experiment with decoding graph and language models.
+        part: the part.
+        every: use every n-th utterance.
+    """
+
+    def __init__(self, experiment: Experiment, part: str, every: int) -> None:
+        self.part, self.watch = part, Stopwatch()
+        self.config = experiment.recipe.decoding
+        acoustics = ModelAcoustics(experiment.model, experiment.lang, experiment.features, [part])
+        cuts = dict(islice(acoustics.cuts.items(), 0, None, every))
+        self.references = {key: reference_words(cut) for key, cut in cuts.items()}
+        self.durations = {key: cut.duration for key, cut in cuts.items()}
+        self.speech = sum(self.durations.values())
+        models = (experiment.lm / "first_pass.arpa", experiment.lm / "rescoring.arpa")
+        files = DecodingFiles(experiment.lang, experiment.graphs, models)
+        self.worker = Worker(WorkerContext(self.config, acoustics, files))
+        self.numbers = {word: number for number, word in self.worker.words.items()}
+        acoustics([next(iter(cuts))])  # loads the model
+        with torch.no_grad(), self.watch.step("encoder"):
+            self.batches = [Batch(keys, *acoustics(keys)) for keys in make_batches(self.durations, 40.0)]
+
+    @property
+    def encoder_rtf(self) -> float:
+        """Real-time factor of features and encoder."""
+        return self.watch.seconds["encoder"] / self.speech
+
+    def run(self, config: DecodingConfig, setting: tuple[float, float, int, float], oracle: bool) -> Row:
+        """Decode, tune and choose with one setting."""
+        watch, entries, oracle_errors = Stopwatch(), {}, 0
+        self.worker.config = config
+        for batch in self.batches:
+            with watch.step("search"):
+                found = find_lattices(
+                    batch.scores, batch.lengths, self.worker.graph, config, [k.id for k in batch.keys]
+                )
+            for key, result in zip(batch.keys, found, strict=True):
+                with watch.step("lists"):
+                    first = self.worker.list_best(result.lattice)
+                with watch.step("rescoring"):
+                    rescored, _ = self.worker.rescore(result.lattice, first)
+                lists = {FIRST_PASS: first, RESCORED: rescored}
+                entries[key] = NbestEntry(key, self.durations[key], result.search.value, result.lattice.density, lists)
+                if oracle:
+                    ids = [self.numbers.get(word, -2) for word in self.references[key]]
+                    oracle_errors += lattice_oracle_errors(result.lattice, ids)
+        words = sum(map(len, self.references.values()))
+        with tempfile.TemporaryDirectory() as folder:
+            with watch.step("lists"):
+                write_nbest(Path(folder) / self.part, entries.values())
+            tuned = read_json(tune(Path(folder), [self.part], self.references, config))
+            systems = load_systems(Path(folder) / "tuned.json")
+            with watch.step("choice"):
+                for name in SYSTEMS:
+                    transcribe_part(Path(folder), self.part, systems[name])
+        return Row(
+            setting,
+            {name: tuned["systems"][name]["wer"] for name in SYSTEMS},
+            {"encoder": self.encoder_rtf, **{step: watch.seconds[step] / self.speech for step in STEPS}},
+            statistics.mean(entry.density for entry in entries.values()),
+            statistics.mean(len(entry.lists[FIRST_PASS]) for entry in entries.values()),
+            oracle_errors / words,
+            tuned["oracle_wer"],
+        )
 
 
 def main() -> None:
-    """Print a line of the table for each beam and decoder."""
+    """Print the table and draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp", type=Path, required=True)
-    parser.add_argument("--every", type=int, default=6, help="take every N-th utterance of dev (%(default)s)")
-    parser.add_argument("--search-beam", type=float, choices=[beams[0] for beams in BEAMS], help="this setting alone")
+    parser.add_argument("--part", help="part of the corpus (first dev part)")
+    parser.add_argument("--every", type=int, default=6, help="use every N-th utterance (%(default)s)")
+    parser.add_argument("--nbest", type=int, help="length of the lists (recipe)")
+    parser.add_argument("--no-oracle", action="store_true", help="leave out the slow oracle WER of the lattices")
+    parser.add_argument("--settings", help="search/output/active/rescoring beams, comma separated, widest first")
+    parser.add_argument("--picture", type=Path, help="PNG of WER against real-time factor")
     args = parser.parse_args()
     torch.set_num_threads(1)
     experiment = Experiment.load(args.exp)
-    lang = Lang.load(experiment.lang)
-    items = [item for part in experiment.parts.dev for item in scored(experiment, part, lang, args.every)]
-    graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
-    fst = openfst(graph.fsa[0])
-    seconds = sum(item.seconds for item in items)
-    print(f"{len(items)} utterances, {seconds:.0f} s; HLG of {graph.fsa.num_arcs:,} arcs\n")
+    benchmark = Benchmark(experiment, args.part or experiment.parts.dev[0], args.every)
+    words = sum(map(len, benchmark.references.values()))
     print(
-        "| beam / lattice beam / states | decoder | WER % | RTF | n-best on top | arcs a frame | memory, MiB | ratio |"
+        f"{len(benchmark.references)} utterances of {benchmark.part}, {benchmark.speech:.0f} s, {words} words; HLG of "
+        f"{benchmark.worker.graph.fsa.num_arcs:,} arcs; encoder at {benchmark.encoder_rtf:.4f} of real time\n"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    for beams in BEAMS:
-        if args.search_beam in (None, beams[0]):
-            side_by_side(graph, fst, items, *beams)
+    print_head()
+    rows = []
+    for setting in parse_settings(args.settings) if args.settings else SETTINGS:
+        search, output, active, rescoring = setting
+        config = replace(
+            benchmark.config,
+            search_beam=search,
+            output_beam=output,
+            max_active=active,
+            rescoring_beam=rescoring,
+            nbest_beam=output,
+            nbest=args.nbest or benchmark.config.nbest,
+        )
+        rows.append(benchmark.run(config, setting, not args.no_oracle))
+        print_row(rows[-1])
+    best = knee(rows)
+    print(f"\nknee: {format_setting(best.setting)} at {best.total:.3f} of real time; memory {memory():.0f} MiB")
+    if args.picture:
+        draw(rows, best, args.picture)
 
 
-def side_by_side(
-    graph: DecodingGraph, fst: kaldifst.StdVectorFst, items: Sequence[Item], search: float, output: float, active: int
-) -> None:
-    """Search everything with each decoder, in turn for every utterance; a line of the table for each."""
-    name, seconds = f"{search:g} / {output:g} / {active}", sum(item.seconds for item in items)
-    config = replace(DecodingConfig(), search_beam=search, output_beam=output, max_active=active)
-    simple = kaldi_decoder.LatticeSimpleDecoderConfig(beam=search, lattice_beam=output)
-    faster = kaldi_decoder.FasterDecoderOptions(beam=search, min_active=config.min_active, max_active=active)
-    others = {"kaldi-decoder, best path": partial(kaldi_words, fst, options=faster)}
-    if search <= UNLIMITED:
-        others = {"kaldi-decoder, lattice": partial(kaldi_lattice_words, fst, options=simple)} | others
-    mine, theirs = [], {decoder: [] for decoder in others}
-    for item in items:
-        mine.append(timed(partial(lattice_of, graph, item.scores, config)))
-        for decoder, words_of in others.items():
-            theirs[decoder].append(timed(partial(words_of, item.scores)))
-    listing = [timed(partial(list_of, lattice, config)) for lattice, _ in mine]
-    found = [[] if lattice.is_empty else words_on(lattice, best_path(lattice)) for lattice, _ in mine]
-    density = statistics.mean(lattice.density for lattice, _ in mine)
-    more = (f"{total(listing) / seconds:.3f}", f"{density:.1f}", f"{memory():.0f}", "")
-    show(name, "this project", found, items, total(mine) / seconds, more)
-    if search > UNLIMITED:
-        print(f"| {name} | kaldi-decoder, lattice | - | - | | | | - |")
-    for decoder, rows in theirs.items():
-        ratio = f"{total(mine) / total(rows):.2f}"
-        show(name, decoder, [words for words, _ in rows], items, total(rows) / seconds, ("", "", "", ratio))
+def parse_settings(text: str) -> list[tuple[float, float, int, float]]:
+    """Parse settings such as 20/10/10000/8,14/8/4000/6."""
+    fields = [item.split("/") for item in text.split(",")]
+    return [(float(search), float(output), int(active), float(beam)) for search, output, active, beam in fields]
 
 
-def scored(experiment: Experiment, part: str, lang: Lang, every: int) -> list[Item]:
-    """Every N-th utterance of a part, scored by the model."""
-    scores = ModelScores(experiment.model, experiment.lang, experiment.features, [part])
-
-    def item(utterance: Utterance) -> Item:
-        with torch.no_grad():
-            log_probs, lengths = scores([utterance])
-        return Item(log_probs[0, : lengths[0]], lang.word_ids(" ".join(utterance.reference)), utterance.duration)
-
-    return [item(utterance) for utterance in islice(decoding_utterances(experiment, part), 0, None, every)]
+def knee(rows: Sequence[Row]) -> Row:
+    """Return the fastest row whose WER with MBR and in the first pass is within the tolerance of the first row."""
+    close = [row for row in rows if all(row.wer[name] <= TOLERANCE * rows[0].wer[name] for name in (FIRST_PASS, MBR))]
+    return min(close, key=lambda row: row.total)
 
 
-def timed(action: Callable[[], T]) -> tuple[T, float]:
-    """What an action gives, and the seconds of processor it takes."""
-    started = time.process_time()
-    return action(), time.process_time() - started
+def format_setting(setting: tuple[float, float, int, float]) -> str:
+    """Format a setting."""
+    return " / ".join(f"{value:g}" for value in setting)
 
 
-def total(rows: Sequence[tuple[object, float]]) -> float:
-    """Seconds of all."""
-    return sum(seconds for _, seconds in rows)
+def print_head() -> None:
+    """Print the head of the table."""
+    columns = (
+        "search / output beam / states / rescoring beam", "first pass WER %", "rescored", "MBR",
+        *(f"RTF {step}" for step in STEPS), "RTF whole stage", "arcs per frame", "hypotheses",
+        "lattice oracle WER %", "list oracle WER %",
+    )  # fmt: skip
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
 
 
-def lattice_of(graph: DecodingGraph, scores: Tensor, config: DecodingConfig) -> Lattice:
-    """The first pass's lattice; no second attempts, so that both decoders do the same work."""
-    return find_lattices(scores[None], torch.tensor([len(scores)]), graph, replace(config, retries=0))[0].lattice
+def print_row(row: Row) -> None:
+    """Print a row of the table."""
+    cells = (
+        format_setting(row.setting),
+        *(f"{100 * row.wer[name]:.2f}" for name in SYSTEMS),
+        *(f"{row.rtf[step]:.4f}" for step in STEPS),
+        f"{row.total:.3f}", f"{row.density:.0f}", f"{row.hypotheses:.0f}",
+        f"{100 * row.lattice_oracle:.2f}", f"{100 * row.list_oracle:.2f}",
+    )  # fmt: skip
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def list_of(lattice: Lattice, config: DecodingConfig) -> object:
-    """The n-best list."""
-    return best_word_sequences(lattice, config)
+def draw(rows: Sequence[Row], best: Row, path: Path) -> None:
+    """Draw WER against the real-time factor of the whole stage."""
+    from matplotlib.figure import Figure
 
-
-def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:
-    """A decoding graph for kaldi-decoder: units raised by one (0 is epsilon there), final weights on states.
-
-    An arc of several words becomes a chain, whose further arcs have no unit.
-    """
-    fst = kaldifst.StdVectorFst()
-    for _ in range(graph.shape[0]):
-        fst.add_state()
-    fst.start = 0
-    arcs, words, scores = graph.arcs.values().tolist(), graph.aux_labels.tolist(), graph.scores.tolist()
-    for (source, target, unit, _), out, score in zip(arcs, words, scores, strict=True):
-        if unit == -1:
-            fst.set_final(source, -score)
-            continue
-        spelt = out if isinstance(out, list) else [out]
-        inner = [fst.add_state() for _ in spelt[1:]]
-        states, label, cost = [source, *inner, target], unit + 1, -score
-        for place, word in enumerate(spelt or [0]):
-            end = target if place + 1 >= len(spelt) else states[place + 1]
-            fst.add_arc(states[place], kaldifst.StdArc(label, word, cost, end))
-            label, cost = 0, 0.0
-    return fst
-
-
-def kaldi_best(
-    fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions
-) -> tuple[float, list[int]]:
-    """Score and words of kaldi-decoder's best path for (T, V) scores; nothing if there is none."""
-    return best_of(kaldi_decoder.FasterDecoder(fst, options), scores)
-
-
-def best_of(
-    decoder: kaldi_decoder.FasterDecoder | kaldi_decoder.LatticeSimpleDecoder, scores: Tensor
-) -> tuple[float, list[int]]:
-    """Score and words of a decoder's best path for (T, V) scores; nothing if there is none."""
-    decoder.decode(kaldi_decoder.DecodableCtc(scores.numpy()))
-    found, path = decoder.get_best_path()
-    if not found:
-        return float("-inf"), []
-    _, _, words, weight = kaldifst.get_linear_symbol_sequence(path)
-    return -(weight.value1 + weight.value2), [word for word in words if word]
-
-
-def kaldi_lattice_words(
-    fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.LatticeSimpleDecoderConfig
-) -> list[int]:
-    """Words on the best path of kaldi-decoder's lattice, which is what costs the time."""
-    return best_of(kaldi_decoder.LatticeSimpleDecoder(fst, options), scores)[1]
-
-
-def kaldi_words(fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions) -> list[int]:
-    """Its words alone."""
-    return kaldi_best(fst, scores, options)[1]
-
-
-def show(
-    beams: str, decoder: str, found: Sequence[list[int]], items: Sequence[Item], rtf: float, more: tuple[str, ...]
-) -> None:
-    """A line of the table."""
-    errors = sum(
-        kaldialign.edit_distance(item.reference, words)["total"] for item, words in zip(items, found, strict=True)
-    )
-    wer = 100 * errors / sum(len(item.reference) for item in items)
-    print(f"| {' | '.join((beams, decoder, f'{wer:.2f}', f'{rtf:.3f}', *more))} |", flush=True)
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    ordered = sorted(rows, key=lambda row: row.total)
+    for name, marker in zip(SYSTEMS, "os^", strict=True):
+        rates = [100 * row.wer[name] for row in ordered]
+        axes.plot([row.total for row in ordered], rates, marker=marker, label=name.replace("_", " "))
+    axes.axvline(best.total, color="grey", linestyle=":", label=f"knee: {format_setting(best.setting)}")
+    axes.set_xscale("log")
+    axes.set_xlabel("real-time factor of the decode stage, one core")
+    axes.set_ylabel("WER on dev, %")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
 
 
 def memory() -> float:
-    """Highest resident memory of this process so far, MiB."""
+    """Return the peak resident memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

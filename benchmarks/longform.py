@@ -18,23 +18,37 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from augmem.corpus import load_cuts, sessions, stored_features
-from augmem.decoding import FIRST_PASS, decode, hypotheses, load_scales
-from augmem.decoding import Utterance as DecodingUtterance
-from augmem.experiment import TUNED_FILE, Experiment
+from augmem.decoding import (
+    FIRST_PASS,
+    TUNED_FILE,
+    DecodingFiles,
+    UtteranceKey,
+    decode,
+    load_systems,
+    transcribe_part,
+)
+from augmem.experiment import Experiment
 from augmem.model import AcousticModel
+from augmem.model_acoustics import keyed_cuts
+from augmem.references import scoring_utterance
 from augmem.scoring import Utterance, compare
-from augmem.stages import decoding_utterances
 
 
-class Given:
-    """Log-probabilities computed beforehand, by utterance."""
+class ComputedScores:
+    """Log-probabilities computed beforehand, by utterance id."""
+
+    origin = None
 
     def __init__(self, scores: dict[str, Tensor]) -> None:
         self.scores = scores
 
-    def __call__(self, utterances: Sequence[DecodingUtterance]) -> tuple[Tensor, Tensor]:
-        found = [self.scores[utterance.id] for utterance in utterances]
+    def __call__(self, keys: Sequence[UtteranceKey]) -> tuple[Tensor, Tensor]:
+        found = [self.scores[key.id] for key in keys]
         return pad_sequence(found, batch_first=True), torch.tensor([len(scores) for scores in found])
+
+    def time_of(self, frame: int) -> float:
+        """Return the frame itself; times are not used."""
+        return float(frame)
 
 
 def main() -> None:
@@ -78,16 +92,16 @@ def scored(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Ten
 
 
 def decoded(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> list[Utterance]:
-    """First pass at the scales that the experiment tuned."""
-    utterances = list(decoding_utterances(experiment, part))
+    """Decode with the first-pass scales of the experiment."""
+    cuts = dict(keyed_cuts(experiment.features, [part]))
+    files = DecodingFiles(experiment.lang, experiment.graphs)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
-        decode(
-            experiment.recipe.decoding, Given(scores), {part: utterances}, experiment.lang, experiment.graphs, output
-        )
-        scales = load_scales(experiment.decoding / TUNED_FILE)[FIRST_PASS]
-        answers = hypotheses(output, part, FIRST_PASS, scales)
-    return [Utterance(a.id, a.speaker, a.reference, a.words) for a in answers]
+        durations = {key: cut.duration for key, cut in cuts.items()}
+        decode(experiment.recipe.decoding, ComputedScores(scores), durations, files, output)
+        system = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS]
+        transcripts = transcribe_part(output, part, system)
+    return [scoring_utterance(cuts[transcript.key], transcript.words) for transcript in transcripts]
 
 
 def pooled(runs: Sequence[Sequence[Utterance]]) -> list[Utterance]:

@@ -20,9 +20,10 @@ import kaldialign
 import numpy as np
 import torch
 
-from augmem.commands.align import part_of
+from augmem.commands.align import load_part
 from augmem.corpus import load_cuts
-from augmem.decoding import Timed
+from augmem.decoding import TimedSymbol
+from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.packaging import package_model
 from augmem.streaming import Event, Recognizer, RecognizerOptions
@@ -82,21 +83,25 @@ def row(exp: Path, every: int) -> str:
     return f"| {' | '.join([exp.name, contexts, latency, f'{delays.computing / delays.audio:.3f}', *figures])} |"
 
 
-def aligned_utterances(exp: Path, parts: Sequence[str], every: int) -> Iterator[tuple[np.ndarray, int, list[Timed]]]:
+def aligned_utterances(
+    exp: Path, parts: Sequence[str], every: int
+) -> Iterator[tuple[np.ndarray, int, list[TimedSymbol]]]:
     """Yield samples, sample rate and aligned words of every N-th utterance whose transcript can be aligned."""
     for part in parts:
         cuts = {cut.id: cut for cut in load_cuts(Experiment.load(exp).features, [part], in_memory=False)}
-        aligner, tasks = part_of(exp, part)
+        aligner, tasks = load_part(exp, part)
         for task in islice(tasks, 0, None, every):
             try:
                 words = aligner.align(task.scores, task.text).words
-            except ValueError:
+            except UserError:
                 continue
             cut = cuts[task.name]
             yield cut.load_audio()[0].astype("float32"), cut.sampling_rate, words
 
 
-def stream_once(recognizer: Recognizer, samples: np.ndarray, rate: int, aligned: list[Timed], delays: Delays) -> None:
+def stream_once(
+    recognizer: Recognizer, samples: np.ndarray, rate: int, aligned: list[TimedSymbol], delays: Delays
+) -> None:
     """Stream one utterance and add its delays to `delays`."""
     stream, clock, seen, size = recognizer.stream(), 0.0, [], int(rate * PACKET)
     for begin in range(0, len(samples), size):
@@ -121,7 +126,7 @@ def stream_once(recognizer: Recognizer, samples: np.ndarray, rate: int, aligned:
     delays.words += word_delays(seen, aligned)
 
 
-def word_delays(seen: Sequence[tuple[float, Event]], aligned: Sequence[Timed]) -> list[float]:
+def word_delays(seen: Sequence[tuple[float, Event]], aligned: Sequence[TimedSymbol]) -> list[float]:
     """Return the delay of each word of the transcript that was recognised."""
     final = [word.text for word in seen[-1][1].words] if seen else []
     delays, recognised, spoken = [], 0, 0

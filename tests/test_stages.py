@@ -9,34 +9,17 @@ from typing import Any
 import pytest
 
 from augmem import stages
-from augmem.corpus import CorpusConfig, compute_features, load_cuts, prepare_corpus
+from augmem.corpus import CorpusConfig
 from augmem.errors import UserError
 from augmem.experiment import Experiment
-from augmem.features import FeatureConfig
 from augmem.files import sha256_json, write_json
 from augmem.graph import HLG_FILE, load_fsa
 from augmem.lang import Lang, LangConfig, LmConfig
 from augmem.model import AcousticModel
 from augmem.recipe import Recipe
 from augmem.stage_runner import DONE, INPUTS, fingerprint
-from augmem.stages import ModelScores, decoding_utterance
 from tests.corpus.corpora import write_tone
 from tests.tiny import ENCODER
-
-
-def test_parts_that_share_an_id_are_not_confused(tmp_path: Path) -> None:
-    for part, seconds in (("train", 1.0), ("dev", 1.0), ("test", 2.0)):
-        write_tone(tmp_path / "mine" / part / "a.wav", seconds)
-        (tmp_path / "mine" / f"{part}.tsv").write_text(f"audio\ttext\tspeaker\tid\n{part}/a.wav\tHi\tme\t0001\n")
-    prepare_corpus(CorpusConfig("folder", str(tmp_path / "mine")), tmp_path / "download", tmp_path / "manifests")
-    for part in ("dev", "test"):
-        compute_features(FeatureConfig(), tmp_path / "manifests" / part, tmp_path / "features" / part)
-    scores = ModelScores(Path(), Path(), tmp_path / "features", ["dev", "test"])
-    scores.network = lambda features, lengths: (features, lengths)  # type: ignore[assignment]
-    for part, frames in (("dev", 100), ("test", 200)):
-        utterances = [decoding_utterance(cut) for cut in load_cuts(tmp_path / "features", [part])]
-        assert scores(utterances)[1].tolist() == [frames]
-
 
 SENTENCE = "one two two one one"
 LEXICON = "ONE W AH N\nTWO T UW\nTOO T UW\n"

@@ -1,28 +1,37 @@
-"""Find when each word and sound of known transcripts was said.
+"""Align transcripts: compute the times of words and units by forced alignment.
 
-For a part of an experiment's corpus (--exp, --part), or for audio files with a packaged model (--package): the
-transcript of talk.wav then stands in talk.txt beside it. Writes words.ctm, units.ctm and a TextGrid for each. With
---labels, also the model's output in every frame, for another model to learn from (training.alignment).
+Aligns a part of the corpus of an experiment (--exp, --part), or audio files with a packaged model (--package); the
+transcript of talk.wav is read from talk.txt. Writes words.ctm, units.ctm and one TextGrid per utterance. With --labels,
+also writes the model output of every frame, as training targets of another model (training.alignment).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from augmem.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from augmem.decoding import Aligner, Alignment, Timed
+    from augmem.decoding import Aligner, Alignment, TimedSymbol
     from augmem.experiment import Experiment
     from augmem.scoring import TimedWord
     from augmem.streaming import Package
 
 
-class Task(NamedTuple):
-    """One utterance: its name, scores (T, V), normalised transcript and seconds."""
+class AlignmentTask(NamedTuple):
+    """An utterance to align.
+
+    Args:
+        name: its id.
+        scores: (T, V) log-probabilities.
+        text: normalised transcript.
+        seconds: duration.
+    """
 
     name: str
     scores: Tensor
@@ -31,24 +40,24 @@ class Task(NamedTuple):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Which model, which speech, and where the results go."""
+    """Add the options of the command."""
     model = parser.add_mutually_exclusive_group(required=True)
-    model.add_argument("--exp", type=Path, help="an experiment's folder; with --part")
-    model.add_argument("--package", type=Path, help="folder made by augmem package; with audio files")
-    parser.add_argument("--part", help="part of the experiment's corpus")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio; its transcript in FILE's .txt")
+    model.add_argument("--exp", type=Path, help="folder of an experiment; with --part")
+    model.add_argument("--package", type=Path, help="folder of a packaged model; with audio files")
+    parser.add_argument("--part", help="part of the corpus of the experiment")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio file; its transcript in FILE's .txt")
     parser.add_argument("--labels", type=Path, help="file for frame labels; with --exp and --part")
-    parser.add_argument("--output", type=Path, required=True, help="folder for words.ctm, units.ctm, TextGrids")
+    parser.add_argument("--output", type=Path, required=True, help="folder for words.ctm, units.ctm and TextGrids")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Align; 1 if nothing could be aligned. What could not is listed in skipped.tsv."""
+    """Align; return 1 if no utterance could be aligned. Utterances that failed are listed in skipped.tsv."""
     if bool(arguments.exp) != bool(arguments.part) or bool(arguments.package) != bool(arguments.files):
-        raise ValueError("name either --exp with --part, or --package with audio files")
-    aligner, tasks = part_of(arguments.exp, arguments.part) if arguments.exp else given(arguments)
-    labels: dict[str, list[int]] | None = {} if arguments.labels else None
+        raise UserError("give either --exp with --part, or --package with audio files")
     if arguments.labels and not arguments.exp:
-        raise ValueError("--labels is for a part of a corpus: name --exp and --part")
+        raise UserError("--labels needs a part of a corpus: give --exp and --part")
+    aligner, tasks = load_part(arguments.exp, arguments.part) if arguments.exp else load_files(arguments)
+    labels: dict[str, list[int]] | None = {} if arguments.labels else None
     status = align_all(aligner, tasks, arguments.output, labels)
     if labels:
         from augmem.experiment import Experiment
@@ -60,8 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def part_of(folder: Path, part: str) -> tuple[Aligner, Iterator[Task]]:
-    """A part of an experiment's corpus, by its own model."""
+def load_part(folder: Path, part: str) -> tuple[Aligner, Iterator[AlignmentTask]]:
+    """Return an aligner with the model of an experiment, and the utterances of a part of its corpus."""
     from augmem.decoding import Aligner
     from augmem.experiment import Experiment
     from augmem.lang import Lang
@@ -69,25 +78,26 @@ def part_of(folder: Path, part: str) -> tuple[Aligner, Iterator[Task]]:
 
     experiment = Experiment.load(folder)
     if part not in experiment.parts.all():
-        raise ValueError(f"no part {part}: the experiment has {', '.join(experiment.parts.all())}")
+        raise UserError(f"--part {part}: no such part; the experiment has {', '.join(experiment.parts.all())}")
     model = AcousticModel.load(experiment.model, experiment.lang)
     described = model.description
     aligner = Aligner(Lang.load(experiment.lang), described.topology, model.time_of, biphones=described.biphones)
-    return aligner, utterances(experiment, part)
+    return aligner, part_tasks(experiment, part)
 
 
-def utterances(experiment: Experiment, part: str) -> Iterator[Task]:
-    """Scores of a part's utterances, one by one."""
-    from augmem.stages import ModelScores, decoding_utterances
+def part_tasks(experiment: Experiment, part: str) -> Iterator[AlignmentTask]:
+    """Yield the utterances of a part with their scores."""
+    from augmem.model_acoustics import ModelAcoustics
+    from augmem.references import reference_words
 
-    scores = ModelScores(experiment.model, experiment.lang, experiment.features, [part])
-    for utterance in decoding_utterances(experiment, part):
-        log_probs, lengths = scores([utterance])
-        yield Task(utterance.id, log_probs[0, : lengths[0]], " ".join(utterance.reference), utterance.duration)
+    acoustics = ModelAcoustics(experiment.model, experiment.lang, experiment.features, [part])
+    for key, cut in acoustics.cuts.items():
+        log_probs, lengths = acoustics([key])
+        yield AlignmentTask(key.id, log_probs[0, : lengths[0]], " ".join(reference_words(cut)), cut.duration)
 
 
-def given(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[Task]]:
-    """Audio files and their transcripts, by a packaged model."""
+def load_files(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[AlignmentTask]]:
+    """Return an aligner with a packaged model, and the audio files."""
     from augmem.decoding import Aligner
     from augmem.files import demand_distinct_names
     from augmem.streaming import open_package
@@ -96,11 +106,11 @@ def given(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[Task]]:
     package = open_package(arguments.package)
     described, time_of = package.model.description, package.model.time_of
     aligner = Aligner(package.lang, described.topology, time_of, biphones=described.biphones)
-    return aligner, (scored(package, path) for path in arguments.files)
+    return aligner, (file_task(package, path) for path in arguments.files)
 
 
-def scored(package: Package, path: Path) -> Task:
-    """One audio file.
+def file_task(package: Package, path: Path) -> AlignmentTask:
+    """Score one audio file.
 
     Raises:
         FileNotFoundError: it has no transcript.
@@ -112,16 +122,18 @@ def scored(package: Package, path: Path) -> Task:
 
     text = path.with_suffix(".txt")
     if not text.is_file():
-        raise FileNotFoundError(f"{text}: no such file; it must hold the transcript of {path}")
+        raise FileNotFoundError(f"{text}: no such file; it must have the transcript of {path}")
     features = features_of_file(path, package.features)
     with torch.no_grad():
         log_probs, lengths = package.model(features[None], torch.tensor([len(features)]))
     words = normalise_text(text.read_text(encoding="utf-8"))
-    return Task(path.stem, log_probs[0, : lengths[0]], words, len(features) * package.features.frame_shift)
+    return AlignmentTask(path.stem, log_probs[0, : lengths[0]], words, len(features) * package.features.frame_shift)
 
 
-def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path, labels: dict[str, list[int]] | None = None) -> int:
-    """Align every task, write all files, say how many there are; add frame labels to `labels`."""
+def align_all(
+    aligner: Aligner, tasks: Iterator[AlignmentTask], output: Path, labels: dict[str, list[int]] | None = None
+) -> int:
+    """Align all tasks, write all files, and add frame labels to `labels`."""
     from augmem.corpus import SkipList
     from augmem.corpus.skips import SKIPPED
     from augmem.scoring import write_ctm, write_textgrid
@@ -133,7 +145,7 @@ def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path, labels: dic
     for task in tasks:
         try:
             found = aligner.align(task.scores, task.text)
-        except ValueError as error:
+        except UserError as error:
             skips.add(task.name, "transcript does not fit", str(error))
             continue
         words += ctm_rows(task.name, found.words)
@@ -150,13 +162,13 @@ def align_all(aligner: Aligner, tasks: Iterator[Task], output: Path, labels: dic
     return 0 if done else 1
 
 
-def ctm_rows(name: str, timed: list[Timed]) -> list[TimedWord]:
-    """As rows of a CTM file."""
+def ctm_rows(name: str, symbols: Sequence[TimedSymbol]) -> list[TimedWord]:
+    """Convert words or units to rows of a CTM file."""
     from augmem.scoring import TimedWord
 
-    return [TimedWord(name, item.begin, item.end - item.begin, item.symbol) for item in timed]
+    return [TimedWord(name, item.begin, item.end - item.begin, item.symbol) for item in symbols]
 
 
-def tiers(found: Alignment) -> dict[str, list[Timed]]:
-    """As a TextGrid wants it."""
+def tiers(found: Alignment) -> dict[str, list[TimedSymbol]]:
+    """Convert an alignment to the tiers of a TextGrid."""
     return {"words": found.words, "units": found.units}

@@ -1,17 +1,49 @@
-"""Decoding: from the model's scores and a decoding graph to words, how sure they are, and when they came.
+"""Decoding: acoustic scores and a decoding graph to words with times and confidences.
 
-`decode` makes n-best lists of whole parts, `tune` chooses the scales on dev, `hypotheses` applies them.
-A lattice is a plain array type (`Lattice`); k2 appears only where lattices are made.
+`decode` makes n-best lists of whole parts, `tune` chooses the scales of each system on dev, and `transcribe_part`
+applies them. `find_lattices` and `OnlineSearch` are the first pass, offline and in streams. A lattice is a plain array
+type (`Lattice`); k2 is used only to make lattices.
 """
 
-from augmem.decoding.alignment import Aligner, Alignment, Timed
+from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
 from augmem.decoding.config import DecodingConfig, SearchConfig
-from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
-from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.offline import SUMMARY_FILE, Acoustics, decode
-from augmem.decoding.records import FIRST_PASS, RESCORED, Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
-from augmem.decoding.search import DecodingGraph, Found, Search, find_lattices
-from augmem.decoding.tuning import MBR, TUNED_FILE, Answer, Scales, first_pass_score, hypotheses, load_scales, tune
+from augmem.decoding.lattice import (
+    Ints,
+    Lattice,
+    arc_posteriors,
+    backward_best,
+    best_path,
+    forward_best,
+    words_on,
+)
+from augmem.decoding.nbest import WordSequence, best_word_sequences
+from augmem.decoding.offline import SUMMARY_FILE, decode
+from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
+from augmem.decoding.oracle import lattice_oracle_errors
+from augmem.decoding.posteriors import path_confidences, posteriors, word_confidences
+from augmem.decoding.records import (
+    FIRST_PASS,
+    RESCORED,
+    Hypothesis,
+    NbestEntry,
+    UtteranceKey,
+    read_nbest,
+    write_nbest,
+)
+from augmem.decoding.search import DecodingGraph, LatticeResult, Search, find_lattices
+from augmem.decoding.systems import (
+    MBR,
+    TUNED_FILE,
+    Scales,
+    System,
+    Transcript,
+    first_pass_score,
+    load_systems,
+    transcribe_part,
+)
+from augmem.decoding.times import WordFrames, spoken_frames, word_frames
+from augmem.decoding.tuning import oracle_wer, tune
+from augmem.decoding.worker import Acoustics, DecodingFiles
 
 __all__ = [
     "FIRST_PASS",
@@ -22,28 +54,45 @@ __all__ = [
     "Acoustics",
     "Aligner",
     "Alignment",
-    "Answer",
     "DecodingConfig",
+    "DecodingFiles",
     "DecodingGraph",
-    "Found",
+    "GrowingLattice",
     "Hypothesis",
+    "Ints",
     "Lattice",
+    "LatticeResult",
     "NbestEntry",
+    "OnlineSearch",
     "Scales",
     "Search",
     "SearchConfig",
-    "Timed",
-    "Utterance",
+    "StreamSearch",
+    "System",
+    "TimedSymbol",
+    "Transcript",
+    "UtteranceKey",
+    "WordFrames",
+    "WordSequence",
     "arc_posteriors",
+    "backward_best",
     "best_path",
     "best_word_sequences",
     "decode",
     "find_lattices",
     "first_pass_score",
-    "hypotheses",
-    "load_scales",
+    "forward_best",
+    "lattice_oracle_errors",
+    "load_systems",
+    "oracle_wer",
+    "path_confidences",
+    "posteriors",
     "read_nbest",
+    "spoken_frames",
+    "transcribe_part",
     "tune",
+    "word_confidences",
+    "word_frames",
     "words_on",
     "write_nbest",
 ]

@@ -1,10 +1,10 @@
-"""Forced alignment: when was each word and each unit of a known transcript said?
+"""Forced alignment: times of the words and units of a known transcript.
 
-The numerator's own units (lexicon, optional silences) and the topology make a graph of all ways to say a transcript.
-Its best path tells where each unit begins; which units are which word's follows from the lexicon.
+The unit sequences of a transcript (lexicon, optional silences) composed with the topology form a graph. Its best path
+gives the begin of each unit, and the lexicon assigns units to words.
 
-A unit's end needs a rule. Models with a blank answer with a spike where they recognise a unit, and with blank after it:
-so inside a word a unit lasts until the next one, and at a word's end it keeps `hold` frames of the blank after it.
+Models with a blank emit a unit in one frame or a few, followed by blank. Therefore a unit inside a word lasts until the
+next unit, and the last unit of a word lasts `hold` frames of blank longer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import k2
 import torch
 from torch import Tensor
 
+from augmem.errors import UserError
 from augmem.graph import Biphones, NumeratorCompiler, build_topology
 from augmem.lang import SILENCE, Lang
 
-EXACT_BEAM = 1000.0  # nats; beyond any path that matters
+EXACT_BEAM = 1000.0  # nats; no pruning in practice
 
 
-class Timed(NamedTuple):
-    """A word or unit, and its place in seconds from the beginning of the audio."""
+class TimedSymbol(NamedTuple):
+    """A word or unit with begin and end in seconds."""
 
     symbol: str
     begin: float
@@ -33,21 +34,23 @@ class Timed(NamedTuple):
 
 
 class Alignment(NamedTuple):
-    """The transcript's words, and their units with the silences between them.
+    """Words and units of a transcript with times.
 
     Args:
-        score: natural log-probability of the best path by the acoustic model alone.
-        outputs: the model's output in each frame of it.
+        words: the words.
+        units: the units, silences included.
+        score: acoustic log-probability of the best path.
+        outputs: model output of each frame of the best path.
     """
 
-    words: list[Timed]
-    units: list[Timed]
+    words: list[TimedSymbol]
+    units: list[TimedSymbol]
     score: float
     outputs: list[int]
 
 
-class Spoken(NamedTuple):
-    """A unit on the best path: first frame, and the frame after the last one that scores it."""
+class UnitFrames(NamedTuple):
+    """A unit on the best path: its first frame, and the frame after the last one that scores it."""
 
     unit: int
     begin: int
@@ -55,14 +58,14 @@ class Spoken(NamedTuple):
 
 
 class Aligner:
-    """Aligns transcripts to a model's scores.
+    """Aligns transcripts with acoustic scores.
 
     Args:
-        lang: the model's lang folder.
-        topology: name of the model's topology.
-        time_of: seconds at which a frame of scores begins (see `AcousticModel.time_of`).
-        hold: frames of blank, at most, that belong to the last unit of a word.
-        biphones: of the model's description.
+        lang: lang folder of the model.
+        topology: topology of the model.
+        time_of: returns the time in seconds at which a frame begins (`AcousticModel.time_of`).
+        hold: maximum number of blank frames that belong to the last unit of a word.
+        biphones: biphones of the model.
     """
 
     def __init__(
@@ -77,13 +80,13 @@ class Aligner:
 
         Args:
             log_probs: (T, V) log-probabilities of the model's outputs.
-            text: the normalised transcript; words the lexicon lacks are aligned as <UNK>, under their own names.
+            text: normalised transcript; words outside the lexicon are aligned as <UNK>, under their own names.
 
         Raises:
-            ValueError: there is no word, or so many words do not fit into so few frames.
+            UserError: the transcript has no word, or more units than fit into the frames.
         """
         if not text.split():
-            raise ValueError("the transcript has no words: write down what is said, or leave the audio out")
+            raise UserError("the transcript has no words: complete it, or leave the audio out")
         spoken, score, outputs = self._best_path(log_probs, text)
         firsts = self._first_units([unit.unit for unit in spoken], self.lang.word_ids(text))
         ends = self._ends(spoken, set(firsts), len(log_probs))
@@ -96,37 +99,37 @@ class Aligner:
             words.append(self._timed(word, spoken[first].begin, ends[last]))
         return Alignment(words, units, score, outputs)
 
-    def _best_path(self, log_probs: Tensor, text: str) -> tuple[list[Spoken], float, list[int]]:
-        """The units of the best path in order, its score and its outputs, one a frame."""
+    def _best_path(self, log_probs: Tensor, text: str) -> tuple[list[UnitFrames], float, list[int]]:
+        """Return the units of the best path, its score, and its output in each frame."""
         frames = len(log_probs)
         graph = k2.compose(self.topology, self.compiler.units([text])[0])
         dense = k2.DenseFsaVec(log_probs.float()[None].cpu(), torch.tensor([[0, 0, frames]], dtype=torch.int32))
         found = k2.intersect_dense(k2.create_fsa_vec([k2.arc_sort(k2.connect(graph))]), dense, EXACT_BEAM)
         path = k2.shortest_path(found, use_double_scores=True)
         if path.num_arcs == 0:
-            raise ValueError(
-                f"{len(text.split())} words do not fit into {frames} frames ({self.time_of(frames):.2f} s): is the "
-                "transcript another utterance's, or the audio cut short?"
+            raise UserError(
+                f"{len(text.split())} words do not fit into {frames} frames ({self.time_of(frames):.2f} s): check "
+                "that the transcript belongs to this audio, and that the audio is complete"
             )
-        spoken: list[Spoken] = []
+        spoken: list[UnitFrames] = []
         for frame, (output, unit) in enumerate(zip(path.labels.tolist(), path.aux_labels.tolist(), strict=True)):
             if unit > 0:
-                spoken.append(Spoken(unit, frame, frame + 1))
-            elif output > 0:  # the same unit goes on
+                spoken.append(UnitFrames(unit, frame, frame + 1))
+            elif output > 0:  # the unit continues
                 spoken[-1] = spoken[-1]._replace(end=frame + 1)
         return spoken, float(path.scores.double().sum()), path.labels.tolist()[:-1]
 
     def _first_units(self, units: Sequence[int], words: Sequence[int]) -> list[int]:
-        """Place of each word's first unit, where the units are read as these words with single silences between."""
-        # Of each word: the place after it -> the place before it, and its first unit's.
+        """Return the position of the first unit of each word; single silences may occur between words."""
+        # For each word: position after it -> position before it, and position of its first unit.
         reached: list[dict[int, tuple[int, int]]] = [{0: (0, 0)}]
         for word in words:
             step: dict[int, tuple[int, int]] = {}
             for place in reached[-1]:
                 for begin in (place, place + 1) if list(units[place : place + 1]) == [self._silence] else (place,):
-                    for spelt in self._spellings[word]:
-                        if list(units[begin : begin + len(spelt)]) == spelt:
-                            step.setdefault(begin + len(spelt), (place, begin))
+                    for pronunciation in self._pronunciations[word]:
+                        if list(units[begin : begin + len(pronunciation)]) == pronunciation:
+                            step.setdefault(begin + len(pronunciation), (place, begin))
             reached.append(step)
         place = next(end for end in reached[-1] if list(units[end:]) in ([], [self._silence]))
         firsts = []
@@ -135,8 +138,8 @@ class Aligner:
             firsts.append(first)
         return firsts[::-1]
 
-    def _ends(self, spoken: Sequence[Spoken], firsts: set[int], frames: int) -> list[int]:
-        """The frame after each unit's last: see the head of this file."""
+    def _ends(self, spoken: Sequence[UnitFrames], firsts: set[int], frames: int) -> list[int]:
+        """Return the end frame of each unit; see the docstring of the module."""
         ends = []
         for number, unit in enumerate(spoken):
             following = spoken[number + 1].begin if number + 1 < len(spoken) else frames
@@ -144,14 +147,14 @@ class Aligner:
             ends.append(following if inner else min(following, unit.end + self.hold))
         return ends
 
-    def _timed(self, symbol: str, begin: int, end: int) -> Timed:
-        return Timed(symbol, self.time_of(begin), self.time_of(end))
+    def _timed(self, symbol: str, begin: int, end: int) -> TimedSymbol:
+        return TimedSymbol(symbol, self.time_of(begin), self.time_of(end))
 
     @cached_property
     def _silence(self) -> int:
         return self.lang.tokens.get(SILENCE, -1)
 
     @cached_property
-    def _spellings(self) -> dict[int, list[list[int]]]:
+    def _pronunciations(self) -> dict[int, list[list[int]]]:
         """Pronunciations by word id."""
-        return {self.lang.words[word]: spelt for word, spelt in self.lang.pronunciations.items()}
+        return {self.lang.words[word]: forms for word, forms in self.lang.pronunciations.items()}

@@ -1,7 +1,6 @@
-"""Are confidences honest? Of the words given 0.8, eight in ten should be right.
+"""Calibration of word confidences: of the words with confidence 0.8, 80 % should be correct.
 
-Fed with (confidence, right) pairs, one for each word of the answers; insertions and substitutions are
-wrong, words that were missed do not count.
+Substitutions and insertions are wrong words; deletions do not count.
 """
 
 from __future__ import annotations
@@ -15,20 +14,20 @@ import kaldialign
 import numpy as np
 
 from augmem.decoding.lattice import Floats
-from augmem.decoding.posteriors import NO_WORD, Words, doubted, matches, posteriors
+from augmem.decoding.posteriors import NO_WORD, Words, clip_confidences, matches, posteriors
 
 POSTERIOR_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
-CLOSEST = 1e-6  # to 0 and 1: a certain word that is wrong must cost much, not infinitely much
+MARGIN = 1e-6  # limits the cross entropy of a wrong word with confidence 1
 
 
 @dataclass(frozen=True)
 class Bin:
-    """One point of the reliability plot.
+    """One point of a reliability diagram.
 
     Args:
         confidence: mean confidence of its words.
-        accuracy: share of them that is right.
-        words: how many there are.
+        accuracy: share of its words that are correct.
+        words: number of words.
     """
 
     confidence: float
@@ -36,47 +35,51 @@ class Bin:
     words: int
 
 
-def words_right(answer: Words, reference: Words) -> list[bool]:
-    """For each word of the answer, whether it stands opposite the same word in the best alignment."""
-    pairs = kaldialign.align(list(reference), list(answer), NO_WORD)
+def correct_words(hypothesis: Words, reference: Words) -> list[bool]:
+    """Return for each word of the hypothesis whether it is aligned with an equal word."""
+    pairs = kaldialign.align(list(reference), list(hypothesis), NO_WORD)
     return [left == right for left, right in pairs if right != NO_WORD]
 
 
-def normalised_cross_entropy(confidences: Sequence[float], right: Sequence[bool]) -> float:
-    """NIST's measure: 1 perfect, 0 as good as saying the mean accuracy of every word, negative worse than
-    that.
+def normalised_cross_entropy(confidences: Sequence[float], correct: Sequence[bool]) -> float:
+    """Compute NIST's normalised cross entropy.
+
+    1 is perfect, 0 as good as the mean accuracy for every word, below 0 worse than that.
 
     Raises:
-        ValueError: no words, or all of them right or all wrong: the measure is not defined.
+        ValueError: undefined, because all words are correct, or none, or there are no words.
+
+    Example:
+        >>> normalised_cross_entropy([0.5, 0.5], [True, False])
+        0.0
     """
-    truth, told = np.asarray(right, dtype=float), np.clip(confidences, CLOSEST, 1 - CLOSEST)
+    truth, clipped = np.asarray(correct, dtype=float), np.clip(confidences, MARGIN, 1 - MARGIN)
     if len(truth) == 0 or truth.min() == truth.max():
-        raise ValueError("normalised cross entropy needs words that are right and words that are wrong")
-    baseline = entropy(truth, np.full(len(truth), truth.mean()))
-    return 1 - entropy(truth, told) / baseline
+        raise ValueError("normalised cross entropy needs correct and wrong words")
+    baseline = cross_entropy(truth, np.full(len(truth), truth.mean()))
+    return 1 - cross_entropy(truth, clipped) / baseline
 
 
-def entropy(truth: np.ndarray, told: np.ndarray) -> float:
-    """Bits it costs to learn the truth when one was told these probabilities."""
-    return float(-(truth * np.log2(told) + (1 - truth) * np.log2(1 - told)).sum())
+def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Compute the binary cross entropy in bits, summed over words."""
+    return float(-(truth * np.log2(probabilities) + (1 - truth) * np.log2(1 - probabilities)).sum())
 
 
-def reliability(confidences: Sequence[float], right: Sequence[bool], bins: int = 10) -> list[Bin]:
-    """Equally wide bins of confidence, the empty ones left out."""
-    told, truth = np.asarray(confidences), np.asarray(right, dtype=float)
-    place = np.minimum((told * bins).astype(int), bins - 1)
+def reliability(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> list[Bin]:
+    """Divide words into bins of equal width in confidence; empty bins are left out."""
+    values, truth = np.asarray(confidences), np.asarray(correct, dtype=float)
+    place = np.minimum((values * bins).astype(int), bins - 1)
     members = [np.flatnonzero(place == b) for b in range(bins)]
-    return [Bin(float(told[m].mean()), float(truth[m].mean()), len(m)) for m in members if len(m)]
+    return [Bin(float(values[m].mean()), float(truth[m].mean()), len(m)) for m in members if len(m)]
 
 
 def best_posterior_scale(
     confidences_at: Callable[[float], tuple[Sequence[float], Sequence[bool]]], scales: Sequence[float]
 ) -> tuple[float, dict[float, float]]:
-    """The posterior scale with the highest normalised cross entropy on dev, and that of every scale.
+    """Return the posterior scale with the highest normalised cross entropy, and the value of every scale.
 
     Args:
-        confidences_at: all words' (confidences, right) at a scale. Where the measure is not defined it
-            counts as -inf.
+        confidences_at: returns (confidences, correct) of all words at a scale. An undefined value counts as -inf.
     """
     table: dict[float, float] = {}
     for scale in scales:
@@ -87,33 +90,35 @@ def best_posterior_scale(
     return max(table, key=lambda scale: table[scale]), table
 
 
-class Judged(NamedTuple):
-    """An utterance of dev: its hypotheses, their scores (N,) and what was really said."""
+class CalibrationItem(NamedTuple):
+    """Hypotheses of a dev utterance, their scores (N,), and the reference."""
 
     hypotheses: Sequence[Words]
     scores: Floats
     reference: Words
 
 
-def calibrate(utterances: Iterable[Judged], scales: Sequence[float] = POSTERIOR_SCALES) -> dict[str, Any]:
-    """The posterior scale with the most honest confidences, its normalised cross entropy, and the reliability plot.
+def calibrate(items: Iterable[CalibrationItem], scales: Sequence[float] = POSTERIOR_SCALES) -> dict[str, Any]:
+    """Choose the posterior scale with the highest normalised cross entropy, with its value and reliability diagram.
 
-    Where dev has no word that is wrong (or right) nothing can be told: the flattest scale is taken, without figures.
+    If dev has no wrong word, or no correct one, the smallest scale is returned without figures.
     """
-    judged = list(utterances)
-    answers = [item.hypotheses[int(item.scores.argmax())] for item in judged]
-    right = [flag for item, answer in zip(judged, answers, strict=True) for flag in words_right(answer, item.reference)]
-    agreeing = [
-        np.array([matches(answer, words) for words in item.hypotheses])
-        for item, answer in zip(judged, answers, strict=True)
+    utterances = list(items)
+    best = [item.hypotheses[int(item.scores.argmax())] for item in utterances]
+    correct = [
+        flag for item, words in zip(utterances, best, strict=True) for flag in correct_words(words, item.reference)
+    ]
+    agreement = [
+        np.array([matches(words, other) for other in item.hypotheses])
+        for item, words in zip(utterances, best, strict=True)
     ]
 
     def confidences_at(scale: float) -> tuple[list[float], list[bool]]:
-        sure = [posteriors(item.scores, scale) @ table for item, table in zip(judged, agreeing, strict=True)]
-        return [float(value) for row in sure for value in doubted(row)], right
+        rows = [posteriors(item.scores, scale) @ table for item, table in zip(utterances, agreement, strict=True)]
+        return [float(value) for row in rows for value in clip_confidences(row)], correct
 
     scale, table = best_posterior_scale(confidences_at, scales)
     if not math.isfinite(table[scale]):
         return {"posterior_scale": min(scales), "nce": None, "reliability": []}
-    plot = [asdict(point) for point in reliability(*confidences_at(scale))]
-    return {"posterior_scale": scale, "nce": table[scale], "reliability": plot}
+    diagram = [asdict(point) for point in reliability(*confidences_at(scale))]
+    return {"posterior_scale": scale, "nce": table[scale], "reliability": diagram}

@@ -1,11 +1,10 @@
-"""A lattice as plain arrays: frame-synchronous, acyclic, with acoustic and graph scores apart.
+"""Lattices as plain arrays: frame-synchronous, acyclic, with separate acoustic and graph scores.
 
 Letters: A arcs, Q states, T frames, K words on one arc at most.
 
-k2 makes lattices (`search.py`); everything that reads them works on this type, so that it can be understood
-and tested without k2. States are numbered in order of time: state 0 is the start, the last one is the end.
-An arc of frame t runs from a state at time t to one at time t + 1; the arcs of frame T, labelled -1, enter
-the end.
+k2 makes lattices (`search.py`); all code that reads them uses this type and does not need k2. States are numbered in
+order of time: state 0 is the start, the last one is the end. An arc of frame t leads from a state at time t to one at
+time t + 1; the arcs of frame T, with label -1, lead to the end.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ FINAL = -1
 
 @dataclass(frozen=True)
 class Lattice:
-    """All paths of one utterance that survived the search.
+    """All paths of one utterance after pruning.
 
     Args:
-        source: (A,) state each arc leaves; arcs are sorted by it.
-        target: (A,) state each arc enters.
-        frame: (A,) frame whose score the arc carries, not decreasing.
-        unit: (A,) output unit of the model, 0 for blank, FINAL on the arcs into the end.
-        words: (A, K) word ids the arc emits, padded on the right with 0. A determinised graph emits a word as soon as
-            its sounds leave no doubt, which may be several sounds after it began, or even in the next word.
-        begun: (A,) number of words that begin with the arc; the n-th that begins on a path is the n-th it emits.
+        source: (A,) source state of each arc; arcs are sorted by it.
+        target: (A,) target state of each arc.
+        frame: (A,) frame of each arc, not decreasing.
+        unit: (A,) output unit of the model: 0 for blank, FINAL on arcs to the end.
+        words: (A, K) word ids that the arc emits, padded on the right with 0. A determinised graph emits a word as soon
+            as it is unambiguous: several units after its begin, or even in the next word.
+        begun: (A,) number of words that begin with the arc; the n-th word that begins on a path is the n-th it emits.
         acoustic: (A,) log-probability of `unit` at `frame`, unscaled; 0 on final arcs.
-        graph: (A,) score of the decoding graph: grammar, pronunciations and silence together.
+        graph: (A,) score of the decoding graph: language model, pronunciations and silence.
         num_frames: T.
         acoustic_scale: weight of `acoustic` in `scores`.
     """
@@ -61,7 +60,7 @@ class Lattice:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no path reaches the end."""
+        """Whether the lattice has no path."""
         return self.num_arcs == 0
 
     @property
@@ -71,30 +70,30 @@ class Lattice:
 
     @cached_property
     def scores(self) -> Floats:
-        """(A,) what paths are compared by: scaled acoustic plus graph."""
+        """(A,) scaled acoustic plus graph scores."""
         return self.acoustic_scale * self.acoustic + self.graph
 
     @cached_property
     def frame_splits(self) -> Ints:
-        """(T + 2,) the arcs of frame t are frame_splits[t] .. frame_splits[t + 1]."""
+        """(T + 2,) arcs frame_splits[t] to frame_splits[t + 1] - 1 belong to frame t."""
         return np.searchsorted(self.frame, np.arange(self.num_frames + 2))
 
     @cached_property
     def arc_splits(self) -> Ints:
-        """(Q + 1,) the arcs that leave state q are arc_splits[q] .. arc_splits[q + 1]."""
+        """(Q + 1,) arcs arc_splits[q] to arc_splits[q + 1] - 1 leave state q."""
         return np.searchsorted(self.source, np.arange(self.num_states + 1))
 
     def frames(self) -> range:
-        """Every frame that has arcs, the closing one (T) included."""
+        """Return all frames with arcs, the last one (T) included."""
         return range(len(self.frame_splits) - 1)
 
     def arcs_of(self, frame: int) -> slice:
-        """The arcs of one frame."""
+        """Return the arcs of one frame."""
         return slice(int(self.frame_splits[frame]), int(self.frame_splits[frame + 1]))
 
 
 def backward_best(lattice: Lattice) -> Floats:
-    """(Q,) score of the best path from each state to the end; -inf where there is none."""
+    """Compute the score (Q,) of the best path from each state to the end; -inf where there is none."""
     best = np.full(lattice.num_states, -np.inf)
     if lattice.is_empty:
         return best
@@ -110,7 +109,7 @@ def backward_best(lattice: Lattice) -> Floats:
 
 
 def forward_best(lattice: Lattice) -> Floats:
-    """(Q,) score of the best path from the start to each state."""
+    """Compute the score (Q,) of the best path from the start to each state."""
     best = np.full(lattice.num_states, -np.inf)
     best[:1] = 0.0
     for frame in lattice.frames():
@@ -124,10 +123,10 @@ def forward_best(lattice: Lattice) -> Floats:
     return best
 
 
-def pruned(lattice: Lattice, beam: float) -> Lattice:
-    """The lattice of those arcs whose best path is worse than the lattice's best by no more than `beam`.
+def prune_lattice(lattice: Lattice, beam: float) -> Lattice:
+    """Remove arcs whose best path scores less than the best path of the lattice by more than `beam`.
 
-    So no arc that stays has lost the way to the start or the end, as may happen with a threshold on summed posteriors.
+    Every arc that remains is on a complete path, unlike with a threshold on arc posteriors.
     """
     if lattice.is_empty:
         return lattice
@@ -149,14 +148,14 @@ def pruned(lattice: Lattice, beam: float) -> Lattice:
 
 
 def best_path(lattice: Lattice) -> Ints:
-    """Indexes of the arcs on the best path, from the start to the end.
+    """Return the arcs of the best path, from the start to the end.
 
     Raises:
-        ValueError: no path reaches the end.
+        ValueError: the lattice has no path.
     """
     ahead = backward_best(lattice)
     if lattice.is_empty or not np.isfinite(ahead[0]):
-        raise ValueError("the lattice has no complete path; find_lattices says why")
+        raise ValueError("the lattice has no path")
     path, state, end = [], 0, lattice.num_states - 1
     while state != end:
         leaving = slice(int(lattice.arc_splits[state]), int(lattice.arc_splits[state + 1]))
@@ -167,13 +166,13 @@ def best_path(lattice: Lattice) -> Ints:
 
 
 def words_on(lattice: Lattice, path: Ints) -> list[int]:
-    """The word ids a path emits, in order."""
+    """Return the word ids of a path in order."""
     words = lattice.words[path].ravel()
     return [int(word) for word in words[words > 0]]
 
 
 def forward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
-    """(Q,) log of the summed weight of all paths from the start to each state; scores times `scale`."""
+    """Compute the log-sum (Q,) of all paths from the start to each state; scores are multiplied by `scale`."""
     total = np.full(lattice.num_states, -np.inf)
     total[:1] = 0.0
     for frame in lattice.frames():
@@ -184,7 +183,7 @@ def forward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
 
 
 def backward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
-    """(Q,) log of the summed weight of all paths from each state to the end; scores times `scale`."""
+    """Compute the log-sum (Q,) of all paths from each state to the end; scores are multiplied by `scale`."""
     total = np.full(lattice.num_states, -np.inf)
     total[-1:] = 0.0
     for frame in reversed(lattice.frames()):
@@ -195,7 +194,7 @@ def backward_sum(lattice: Lattice, scale: float = 1.0) -> Floats:
 
 
 def add_grouped(total: Floats, states: Ints, values: Floats) -> None:
-    """total[state] = log of the summed exp of the values of that state; states without values stay."""
+    """Set total[state] to the log-sum-exp of the values of the state; states without values are unchanged."""
     if len(states) == 0:
         return
     order = np.argsort(states, kind="stable")
@@ -205,9 +204,10 @@ def add_grouped(total: Floats, states: Ints, values: Floats) -> None:
 
 
 def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Floats:
-    """(A,) probability that a path drawn from the lattice takes each arc; the arcs of one frame sum to 1.
+    """Compute the posterior probability (A,) of each arc; the arcs of one frame sum to 1.
 
-    `scale` flattens (below 1) or sharpens the distribution over paths.
+    Args:
+        scale: factor of the scores; below 1 it flattens the distribution over paths.
     """
     if lattice.is_empty:
         return np.zeros(0)
@@ -217,15 +217,15 @@ def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Floats:
 
 
 def ranges(first: Ints, count: Ints) -> Ints:
-    """`count` numbers from `first` on, for every row, one after the other."""
+    """Concatenate the ranges first[i] .. first[i] + count[i] - 1 of all rows i."""
     begin = np.cumsum(count) - count
     return np.repeat(first - begin, count) + np.arange(int(count.sum()))
 
 
 def arc_frames(source: Ints, target: Ints) -> Ints:
-    """(A,) frame of each arc of a frame-synchronous lattice, its arcs sorted by source: the depth of its source.
+    """Compute the frame (A,) of each arc of a frame-synchronous lattice: the depth of its source state.
 
-    -1 for arcs that no path from the start reaches: k2's online intersection now and then leaves one behind.
+    Arcs are sorted by source. Unreachable arcs, which k2's online intersection sometimes returns, have frame -1.
     """
     source, target = source.astype(np.int64), target.astype(np.int64)
     frames = np.full(len(source), -1, dtype=np.int64)

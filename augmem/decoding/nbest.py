@@ -1,11 +1,13 @@
-"""The best word sequences of a lattice, each once, summed over their alignments.
+"""The best distinct word sequences of a lattice, each with the sum over its alignments.
 
-Many paths of a lattice spell the same words: they differ in frames, pronunciations and silences. Here
-partial word sequences are followed through the lattice frame by frame; paths that meet in a state with the
-same words so far are joined. So the list is exact within its beam: no sampling, and no sequence twice.
+Many paths of a lattice have the same words: they differ in alignment, pronunciations and silences. Partial word
+sequences (tokens) are extended frame by frame; tokens in the same state with the same words are merged. The list is
+exact within its beam and has no duplicates.
 
-A back-off grammar in a decoding graph is ambiguous (the explicit n-gram, or back off and pay): the sum over
-alignments includes both ways, which adds at most a few tenths of a nat for each word.
+A back-off grammar in a decoding graph is ambiguous (explicit n-gram, or back-off): the sum over alignments includes
+both ways, which adds at most a few tenths of a nat per word.
+
+Letters: N tokens.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import numpy as np
 
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
-from augmem.decoding.times import WordFrames, sounding, word_frames
+from augmem.decoding.times import WordFrames, non_silent, word_frames
+
+_SHIFT = 32  # bits of the lower half of a combined key
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class WordSequence:
     Args:
         words: word ids.
         total: log-sum over its alignments of scaled acoustic plus graph scores.
-        best: the same of its best alignment alone.
-        graph: graph score of that best alignment.
-        times: when each word was said, on that best alignment.
+        best: the same score of its best alignment.
+        graph: graph score of the best alignment.
+        times: frames of each word on the best alignment.
     """
 
     words: tuple[int, ...]
@@ -41,10 +45,14 @@ class WordSequence:
 
 @dataclass
 class Tokens:
-    """Partial word sequences of one frame: N rows of (state, history), scored as in `WordSequence`.
+    """Partial word sequences in one frame; scores as in `WordSequence`.
 
-    `timing` is when the words were said (see `Timings`), `sound` the frame after the last one in which the last of them
-    was heard; both of the best alignment.
+    Args:
+        state: (N,) lattice state.
+        history: (N,) number of the word sequence in `Histories`.
+        total, best, graph: (N,) scores.
+        timing: (N,) number of the word begins in `Timings`, of the best alignment.
+        end: (N,) frame after the last non-silent frame of the last word, of the best alignment.
     """
 
     state: Ints
@@ -53,42 +61,42 @@ class Tokens:
     best: Floats
     graph: Floats
     timing: Ints
-    sound: Ints
+    end: Ints
 
     def __len__(self) -> int:
         return len(self.state)
 
     def take(self, rows: Ints) -> Tokens:
-        """Some of the rows."""
+        """Select rows."""
         return Tokens(*(column[rows] for column in vars(self).values()))
 
 
 class Histories:
-    """Word sequences as a tree: number 0 is the empty one, every other is a parent and a word."""
+    """Word sequences as a tree. Number 0 is the empty sequence; every other node is a parent and a word."""
 
     def __init__(self) -> None:
         self.nodes: list[tuple[int, int]] = [(0, 0)]
-        self.children: dict[tuple[int, int], int] = {}
+        self.children: dict[int, int] = {}
 
     def extend(self, parents: Ints, words: Ints) -> Ints:
-        """The number of each parent followed by each word; by word 0, the parent itself."""
-        extended = parents.copy()
+        """Return the number of each parent extended by its word; for word 0 the parent itself."""
         rows = np.flatnonzero(words)
-        if len(rows):
-            pairs, inverse = np.unique(np.stack([parents[rows], words[rows]], axis=1), axis=0, return_inverse=True)
-            numbers = np.array([self.child(int(parent), int(word)) for parent, word in pairs], dtype=np.int64)
-            extended[rows] = numbers[inverse.ravel()]
+        if not len(rows):
+            return parents
+        keys, inverse = np.unique((parents[rows] << _SHIFT) | words[rows], return_inverse=True)
+        extended = parents.copy()
+        extended[rows] = np.array([self._child(key) for key in keys.tolist()], dtype=np.int64)[inverse]
         return extended
 
-    def child(self, parent: int, word: int) -> int:
-        """The number of one extended sequence, new or known."""
-        number = self.children.setdefault((parent, word), len(self.nodes))
+    def _child(self, key: int) -> int:
+        """Return the number of an extended sequence; add it if it is new."""
+        number = self.children.setdefault(key, len(self.nodes))
         if number == len(self.nodes):
-            self.nodes.append((parent, word))
+            self.nodes.append((key >> _SHIFT, key & ((1 << _SHIFT) - 1)))
         return number
 
     def words(self, number: int) -> tuple[int, ...]:
-        """The words of a sequence."""
+        """Return the words of a sequence."""
         words = []
         while number:
             number, word = self.nodes[number]
@@ -97,8 +105,10 @@ class Histories:
 
 
 class Timings:
-    """When words were said, as a tree: number 0 is before the first word, every other is a parent, the frame at which a
-    word begins, and the frame at which the word before it ended.
+    """Begins and ends of words as a tree.
+
+    Number 0 is before the first word. Every other node is a parent, the frame at which a word begins, and the frame at
+    which the word before it ended.
     """
 
     def __init__(self) -> None:
@@ -106,14 +116,14 @@ class Timings:
         self.nodes: list[Ints] = [np.zeros((1, 3), dtype=np.int64)]
 
     def begin(self, parents: Ints, frame: int, ends: Ints) -> Ints:
-        """Numbers of each parent followed by a word that begins at `frame`."""
+        """Return the numbers of the parents, each followed by a word that begins at `frame`."""
         self.nodes.append(np.stack([parents, np.full_like(parents, frame), ends], axis=1))
         numbers = np.arange(self.size, self.size + len(parents))
         self.size += len(parents)
         return numbers
 
     def spans(self, numbers: Ints, ends: Ints) -> list[list[tuple[int, int]]]:
-        """(begin, end) of every word of some sequences, whose last words end at `ends`."""
+        """Return (begin, end) of every word of some sequences, whose last words end at `ends`."""
         nodes = np.concatenate(self.nodes).tolist()
         found = []
         for number, end in zip(numbers.tolist(), ends.tolist(), strict=True):
@@ -127,7 +137,7 @@ class Timings:
 
 
 def best_word_sequences(lattice: Lattice, config: SearchConfig, silent: Collection[int] = (0,)) -> list[WordSequence]:
-    """Return the best word sequences, highest `total` first; none for an empty lattice.
+    """Return the best word sequences of a lattice, highest `total` first; none for an empty lattice.
 
     Args:
         config: `nbest`, `nbest_beam` and `nbest_tokens` limit the list.
@@ -135,61 +145,74 @@ def best_word_sequences(lattice: Lattice, config: SearchConfig, silent: Collecti
     """
     if lattice.is_empty:
         return []
-    listing = Listing(lattice, config.nbest_beam, silent)
-    tokens = start()
+    search = NbestSearch(lattice, config.nbest_beam, silent)
+    tokens = initial_tokens()
     for frame in lattice.frames():
-        tokens = listing.advance(tokens, frame)
+        tokens = search.advance(tokens, frame)
         if frame < lattice.num_frames:
-            tokens = strongest(tokens, listing.ahead, config.nbest_tokens)
-    return sorted(listing.paths(tokens), key=lambda path: (-path.total, path.words))[: config.nbest]
+            tokens = prune_tokens(tokens, search.ahead, config.nbest_tokens)
+    best = np.lexsort((tokens.history, -tokens.total))[: config.nbest]
+    return sorted(search.sequences(tokens.take(best)), key=lambda found: (-found.total, found.words))
 
 
-def start() -> Tokens:
-    """The empty sequence in the start state."""
+def initial_tokens() -> Tokens:
+    """Return the empty sequence in the start state."""
     none, zero = np.zeros(1, dtype=np.int64), np.zeros(1)
     return Tokens(none, none, zero, zero, zero, none, none)
 
 
-class Listing:
-    """The walk through one lattice: what its tokens share."""
+class NbestSearch:
+    """State of the n-best search in one lattice.
+
+    Args:
+        lattice: a lattice that is not empty.
+        beam: alignments that score less than the best path by more than this are ignored.
+        silent: units of blank and silence.
+    """
 
     def __init__(self, lattice: Lattice, beam: float, silent: Collection[int]) -> None:
-        self.lattice, self.beam = lattice, beam
+        self.lattice = lattice
         self.ahead = backward_best(lattice)
-        self.sounding = sounding(lattice, silent)
+        # Best score from the begin of an arc to the end, and the lowest score that is within the beam.
+        self.completion = lattice.scores + self.ahead[lattice.target]
+        self.threshold = float(self.ahead[0]) - beam
+        self.non_silent = non_silent(lattice, silent)
+        self.emitting = lattice.words[:, 0] > 0
         self.histories, self.timings = Histories(), Timings()
 
     def advance(self, tokens: Tokens, frame: int) -> Tokens:
-        """Follow every token over every arc that leaves its state, and join those that meet."""
+        """Extend every token by every arc that leaves its state, and merge tokens that meet."""
         lattice = self.lattice
         row, arc = leaving_arcs(lattice, tokens.state)
-        best = tokens.best[row] + lattice.scores[arc]
-        kept = best + self.ahead[lattice.target[arc]] >= self.ahead[0] - self.beam
-        row, arc, best = row[kept], arc[kept], best[kept]
-        history, timing, sound = tokens.history[row], tokens.timing[row], tokens.sound[row]
-        for words in lattice.words[arc].T:
-            history = self.histories.extend(history, words)
+        kept = tokens.best[row] + self.completion[arc] >= self.threshold
+        row, arc = row[kept], arc[kept]
+        history, timing, end = tokens.history[row], tokens.timing[row], tokens.end[row]
+        if self.emitting[arc].any():
+            for words in lattice.words[arc].T:
+                history = self.histories.extend(history, words)
         begun = lattice.begun[arc]
         for nth in range(int(begun.max(initial=0))):
             rows = np.flatnonzero(begun > nth)
-            timing[rows] = self.timings.begin(timing[rows], frame, sound[rows])
-            sound[rows] = frame + 1
-        sound[self.sounding[arc] & (timing > 0)] = frame + 1
-        moved = Tokens(
-            state=lattice.target[arc],
-            history=history,
-            total=tokens.total[row] + lattice.scores[arc],
-            best=best,
-            graph=tokens.graph[row] + lattice.graph[arc],
-            timing=timing,
-            sound=sound,
+            timing[rows] = self.timings.begin(timing[rows], frame, end[rows])
+            end[rows] = frame + 1
+        end[self.non_silent[arc] & (timing > 0)] = frame + 1
+        scores = lattice.scores[arc]
+        return merge_tokens(
+            Tokens(
+                state=lattice.target[arc],
+                history=history,
+                total=tokens.total[row] + scores,
+                best=tokens.best[row] + scores,
+                graph=tokens.graph[row] + lattice.graph[arc],
+                timing=timing,
+                end=end,
+            )
         )
-        return joined(moved)
 
-    def paths(self, tokens: Tokens) -> list[WordSequence]:
-        """The sequences of the tokens that have reached the end."""
+    def sequences(self, tokens: Tokens) -> list[WordSequence]:
+        """Convert the tokens of the end state to word sequences."""
         found = []
-        for row, spans in enumerate(self.timings.spans(tokens.timing, tokens.sound)):
+        for row, spans in enumerate(self.timings.spans(tokens.timing, tokens.end)):
             words = self.histories.words(int(tokens.history[row]))
             total, best, graph = float(tokens.total[row]), float(tokens.best[row]), float(tokens.graph[row])
             found.append(WordSequence(words, total, best, graph, word_frames(words, spans)))
@@ -197,27 +220,26 @@ class Listing:
 
 
 def leaving_arcs(lattice: Lattice, states: Ints) -> tuple[Ints, Ints]:
-    """Pairs (row, arc) of every arc that leaves the state of every row."""
+    """Return pairs (row, arc) of all arcs that leave the state of each row."""
     first = lattice.arc_splits[states]
     count = lattice.arc_splits[states + 1] - first
     return np.repeat(np.arange(len(states)), count), ranges(first, count)
 
 
-def joined(tokens: Tokens) -> Tokens:
-    """One row for each (state, history): totals added up, `best` and its `graph` from the best of them."""
-    if len(tokens) == 0:
+def merge_tokens(tokens: Tokens) -> Tokens:
+    """Merge tokens of equal state and history: sum `total`; other columns are those of the highest `best`."""
+    if len(tokens) < 2:
         return tokens
-    order = np.lexsort((-tokens.best, tokens.history, tokens.state))
-    tokens = tokens.take(order)
-    changes = (np.diff(tokens.state, prepend=-1) != 0) | (np.diff(tokens.history, prepend=-1) != 0)
-    first = np.flatnonzero(changes)
-    leaders = tokens.take(first)
-    leaders.total = np.logaddexp.reduceat(tokens.total, first)
-    return leaders
+    order = np.lexsort((-tokens.best, (tokens.state << _SHIFT) | tokens.history))
+    state, history, total = tokens.state[order], tokens.history[order], tokens.total[order]
+    first = np.flatnonzero(np.r_[True, (state[1:] != state[:-1]) | (history[1:] != history[:-1])])
+    merged = tokens.take(order[first])
+    merged.total = np.logaddexp.reduceat(total, first)
+    return merged
 
 
-def strongest(tokens: Tokens, ahead: Floats, limit: int) -> Tokens:
-    """The rows whose best completion scores highest."""
+def prune_tokens(tokens: Tokens, ahead: Floats, limit: int) -> Tokens:
+    """Keep the `limit` tokens whose best completion scores highest."""
     if len(tokens) <= limit:
         return tokens
     completed = tokens.best + ahead[tokens.state]

@@ -1,8 +1,8 @@
-"""First pass over a stream: lattices that grow chunk by chunk (k2's online intersection), equal to the offline ones.
+"""First pass of streams: lattices that grow chunk by chunk (k2's online intersection), equal to the offline lattices.
 
-k2 1.23.4's online intersection prunes at each chunk's end against the graph's final states, so every hypothesis in the
-middle of a word would be lost. Therefore it runs on a graph that may pause in any state. The last chunk runs on a twin
-with the same arcs, on which a pause costs so much that it is taken only where nothing else reaches the end.
+The online intersection of k2 1.23.4 prunes at the end of each chunk against the final states of the graph, so every
+hypothesis inside a word would be lost. Therefore all states of the graph are final. The last chunk uses a second graph
+with the same arcs, in which the added final arcs have a score of -1e6: they are used only if no other path is complete.
 
 Letters: S streams, T frames, V units.
 """
@@ -21,17 +21,17 @@ from torch import Tensor
 
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Lattice, arc_frames
-from augmem.decoding.search import DecodingGraph, prepared, split_lattices, with_open_ends
+from augmem.decoding.search import DecodingGraph, prepare_graph, split_lattices, with_open_ends
 
 PAUSE_PENALTY = -1e6
 
 
 @dataclass
 class StreamSearch:
-    """Where the search of one stream (or of one segment of it) stands.
+    """State of the search of one stream, or of one segment of it.
 
     Args:
-        state: k2's own, opaque; None before the first chunk. Decoding does not change it, so it may be kept.
+        state: state of k2; None before the first chunk. Decoding does not change it.
         log_probs: chunks (T, V) decoded so far.
     """
 
@@ -40,17 +40,17 @@ class StreamSearch:
 
     @property
     def num_frames(self) -> int:
-        """Frames decoded so far."""
+        """Number of frames decoded so far."""
         return sum(len(chunk) for chunk in self.log_probs)
 
 
 @dataclass(frozen=True)
-class Growing:
-    """The lattice of everything a stream has been searched for.
+class GrowingLattice:
+    """The lattice of all chunks of a stream so far.
 
     Args:
-        lattice: its paths end in any state while the stream goes on.
-        complete: which final arcs end where HLG ends, by arc; False for all others.
+        lattice: its paths end in any state before the last chunk.
+        complete: (A,) whether the arc is a final arc of HLG.
     """
 
     lattice: Lattice
@@ -58,26 +58,35 @@ class Growing:
 
 
 class OnlineSearch:
-    """The decoding graph, its twin and the beams; shared by all streams.
+    """Search of streams; holds no state of a stream.
 
-    `output_beam` prunes at every chunk's end, where it acts as a search beam: until the last one, the search beam is
-    taken for both.
+    k2 applies `output_beam` at the end of every chunk, where it acts as a search beam. Before the last chunk the larger
+    of both beams is used.
+
+    Args:
+        graph: the decoding graph.
+        config: beams and limits.
     """
 
     def __init__(self, graph: DecodingGraph, config: SearchConfig) -> None:
         self.config = config
-        self.running = prepared(with_open_ends(graph.fsa[0], everywhere=True))
+        self.running = prepare_graph(with_open_ends(graph.fsa[0], everywhere=True))
         self.closing = self.running.clone()
         self.closing.scores = self.running.scores + PAUSE_PENALTY * self.running.opened
         self.closing.lm_scores = self.closing.scores.clone()
         self.num_units = graph.num_units
         self._intersecters: dict[tuple[bool, int], k2.OnlineDenseIntersecter] = {}
 
-    def advance(self, searches: Sequence[StreamSearch], chunks: Sequence[Tensor], final: bool) -> list[Growing]:
-        """Search the next chunk (T, V) of each stream, all of one length; the searches are brought up to date.
+    def advance(self, searches: Sequence[StreamSearch], chunks: Sequence[Tensor], final: bool) -> list[GrowingLattice]:
+        """Search the next chunk of each stream; updates `searches` in place.
 
         Args:
-            final: whether these are the streams' last chunks.
+            searches: states of the streams.
+            chunks: (T, V) scores of each stream, all of one length.
+            final: whether these are the last chunks.
+
+        Returns:
+            the lattice of each stream.
         """
         count, frames = len(chunks), len(chunks[0])
         segments = torch.tensor([[number, 0, frames] for number in range(count)], dtype=torch.int32)
@@ -89,7 +98,7 @@ class OnlineSearch:
         return self._split(lattices, [torch.cat(s.log_probs).double().numpy() for s in searches])
 
     def _intersecter(self, final: bool, count: int) -> k2.OnlineDenseIntersecter:
-        """k2's class wants to know the number of streams when it is made; making one costs next to nothing."""
+        """Return k2's intersecter for `count` streams; its constructor takes the number of streams."""
         key = (final, count)
         if key not in self._intersecters:
             config = self.config
@@ -103,7 +112,7 @@ class OnlineSearch:
             )
         return self._intersecters[key]
 
-    def _split(self, lattices: k2.Fsa, scores: Sequence[Floats]) -> list[Growing]:
+    def _split(self, lattices: k2.Fsa, scores: Sequence[Floats]) -> list[GrowingLattice]:
         arcs = lattices.arcs.values().numpy()
         shape = lattices.arcs.shape()
         splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
@@ -112,4 +121,4 @@ class OnlineSearch:
         complete = (arcs[:, 2] == FINAL) & (lattices.opened.numpy() == 0)
         split = split_lattices(lattices, scores, self.config.acoustic_scale)
         reached = [complete[begin:end][at >= 0] for (begin, end), at in zip(pairwise(splits), frames, strict=True)]
-        return [Growing(lattice, ends) for lattice, ends in zip(split, reached, strict=True)]
+        return [GrowingLattice(lattice, ends) for lattice, ends in zip(split, reached, strict=True)]

@@ -1,7 +1,6 @@
-"""How well a perfect choice among a lattice's paths, or a list's hypotheses, would do.
+"""Oracle WER: the fewest word errors of any path of a lattice, or of any hypothesis of a list.
 
-If the oracle is hardly better than the answer, wider beams are needed; if it is much better, better scores
-are.
+If the oracle WER is close to the WER, wider beams are needed; if it is much lower, better scores are.
 
 Letters: Q states, R words of the reference.
 """
@@ -17,9 +16,9 @@ from augmem.decoding.lattice import Floats, Ints, Lattice
 
 
 def lattice_oracle_errors(lattice: Lattice, reference: Sequence[int]) -> int:
-    """Word errors of the path nearest to the reference; all of it is missed if there is no path.
+    """Count the word errors of the best path; all words are deleted if there is no path.
 
-    Dynamic programming over (state, words of the reference accounted for), all states of a frame at once.
+    Dynamic programming over (state, words of the reference), for all states of a frame at once.
     """
     if lattice.is_empty:
         return len(reference)
@@ -31,25 +30,25 @@ def lattice_oracle_errors(lattice: Lattice, reference: Sequence[int]) -> int:
         reached = errors[lattice.source[arcs]]
         for words in lattice.words[arcs].T:
             emitting = np.flatnonzero(words)
-            reached[emitting] = after_word(reached[emitting], words[emitting], np.asarray(reference))
+            reached[emitting] = add_word(reached[emitting], words[emitting], np.asarray(reference))
         minimum_by_state(errors, lattice.target[arcs], reached)
     return int(errors[-1, -1])
 
 
-def after_word(errors: Floats, words: Ints, reference: Ints) -> Floats:
-    """(N, R + 1) least errors after one more word, from those before it.
+def add_word(errors: Floats, words: Ints, reference: Ints) -> Floats:
+    """Compute the fewest errors (N, R + 1) after one more word from those before it.
 
-    The word is inserted, or stands for the next word of the reference, after which any number may be missed.
+    The word is an insertion, or aligned with the next word of the reference; any number of deletions may follow.
     """
     after = errors + 1
-    matched = errors[:, :-1] + (words[:, None] != reference[None, :])
-    after[:, 1:] = np.minimum(after[:, 1:], matched)
+    aligned = errors[:, :-1] + (words[:, None] != reference[None, :])
+    after[:, 1:] = np.minimum(after[:, 1:], aligned)
     positions = np.arange(errors.shape[1])
     return np.minimum.accumulate(after - positions, axis=1) + positions
 
 
 def minimum_by_state(errors: Floats, states: Ints, values: Floats) -> None:
-    """errors[state] = least of the rows of `values` that belong to it."""
+    """Set errors[state] to the minimum of the rows of `values` that belong to the state."""
     order = np.argsort(states, kind="stable")
     states = states[order]
     first = np.flatnonzero(np.diff(states, prepend=-1))
@@ -58,6 +57,11 @@ def minimum_by_state(errors: Floats, states: Ints, values: Floats) -> None:
 
 
 def nbest_oracle_errors(hypotheses: Sequence[Sequence[str]], reference: Sequence[str]) -> int:
-    """Word errors of the hypothesis nearest to the reference; all of it is missed if there is none."""
+    """Count the word errors of the best hypothesis; all words are deleted if there is none.
+
+    Example:
+        >>> nbest_oracle_errors([["A"], ["A", "B"]], ["A", "C"])
+        1
+    """
     distances = (kaldialign.edit_distance(list(reference), list(words))["total"] for words in hypotheses)
     return min(distances, default=len(reference))

@@ -1,8 +1,9 @@
-"""What an n-best list, or a lattice, says about each word: minimum-Bayes-risk answers and confidences.
+"""Posterior probabilities of hypotheses and words: minimum Bayes risk and confidences.
 
-N hypotheses, each with a probability. Scores become probabilities through `scale`: at 1 acoustic models are
-far too sure of themselves, because they treat neighbouring frames as independent; it is tuned on dev
-(`calibration.py`).
+Acoustic models treat adjacent frames as independent, so their scores are overconfident. A scale below 1, calibrated on
+dev (`calibration.py`), flattens the posterior probabilities.
+
+Letters: N hypotheses.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from augmem.decoding.lattice import Floats, Ints, Lattice, arc_posteriors
 
 Words = tuple[str, ...]
 
-# A list knows nothing of what the search never found, so that no word on it is certain. Of 0.005 to 0.08, 0.05 gave the
-# highest normalised cross entropy on Amazon Queen's dev parts (0.24; 0.04 without).
-LEAST_DOUBT = 0.05
-REACH = 4  # frames by which the same word may begin earlier or later on another path
-NO_WORD = "*"  # what kaldialign puts opposite an insertion or deletion; words have no asterisks
+# A list does not have the words that the search pruned, so no word is certain. Of 0.005 to 0.08, 0.05 gave the highest
+# normalised cross entropy on the dev parts of Amazon Queen (0.24; 0.04 without).
+MIN_ERROR_PROBABILITY = 0.05
+MAX_SHIFT = 4  # frames between the begins of the same word on two paths
+NO_WORD = "*"  # kaldialign's mark for insertions and deletions; words have no asterisks
 
 
 def posteriors(scores: Floats, scale: float = 1.0) -> Floats:
-    """(N,) probabilities proportional to exp(scale * score)."""
+    """Compute probabilities (N,) proportional to exp(scale * score)."""
     weights = np.exp(scale * (scores - scores.max()))
     return weights / weights.sum()
 
 
 def expected_errors(hypotheses: Sequence[Words], probabilities: Floats) -> Floats:
-    """(N,) word errors each hypothesis would have on average, if the truth were drawn from the list."""
+    """Compute the expected word errors (N,) of each hypothesis, if the reference is drawn from the list."""
     ids = as_numbers(hypotheses)
     distances = np.zeros((len(ids), len(ids)))
     for i, left in enumerate(ids):
@@ -40,56 +41,58 @@ def expected_errors(hypotheses: Sequence[Words], probabilities: Floats) -> Float
 
 
 def as_numbers(hypotheses: Sequence[Words]) -> list[list[int]]:
-    """Words as numbers, which compare faster."""
+    """Map words to integers, which are faster to compare."""
     numbers: dict[str, int] = {}
     return [[numbers.setdefault(word, len(numbers)) for word in words] for words in hypotheses]
 
 
 def minimum_bayes_risk(hypotheses: Sequence[Words], probabilities: Floats) -> int:
-    """Index of the hypothesis with the least expected word errors; among equals the most probable.
+    """Return the index of the hypothesis with the fewest expected word errors; among equals the most probable.
 
     Raises:
         ValueError: the list is empty.
+
+    Example:
+        >>> hypotheses = [("A", "B"), ("A", "C"), ("A", "C", "D")]
+        >>> minimum_bayes_risk(hypotheses, np.array([0.4, 0.3, 0.3]))
+        1
     """
     if not hypotheses:
-        raise ValueError("no hypothesis to choose from")
+        raise ValueError("the list has no hypothesis")
     risks = expected_errors(hypotheses, probabilities)
     return min(range(len(hypotheses)), key=lambda n: (round(float(risks[n]), 12), -probabilities[n]))
 
 
-def word_confidences(answer: Words, hypotheses: Sequence[Words], probabilities: Floats) -> list[float]:
-    """For each word of the answer, the probability of the hypotheses that have it in that place.
-
-    "In that place" means opposite it in the alignment with fewest errors.
-    """
-    confidences = np.zeros(len(answer))
-    for words, probability in zip(hypotheses, probabilities, strict=True):
-        confidences += probability * matches(answer, words)
-    return [float(value) for value in doubted(confidences)]
+def word_confidences(words: Words, hypotheses: Sequence[Words], probabilities: Floats) -> list[float]:
+    """Compute the confidence of each word: the probability of hypotheses with an equal word in the alignment."""
+    confidences = np.zeros(len(words))
+    for other, probability in zip(hypotheses, probabilities, strict=True):
+        confidences += probability * matches(words, other)
+    return [float(value) for value in clip_confidences(confidences)]
 
 
-def confidences_in_place(lattice: Lattice, path: Ints, scale: float) -> list[float]:
-    """For each word of a path, the probability of the paths that emit it within `REACH` frames of there.
+def path_confidences(lattice: Lattice, path: Ints, scale: float) -> list[float]:
+    """Compute the confidence of each word of a path: the probability of arcs with that word within `MAX_SHIFT` frames.
 
-    Cheaper than a list of hypotheses, for results that will not stand for long.
+    Faster than `word_confidences`; for partial results.
     """
     probability = arc_posteriors(lattice, scale)
     emitting = np.flatnonzero(lattice.words[:, 0])
     found = np.array([
         probability[near][(lattice.words[near] == word).any(axis=1)].sum()
         for arc in path[lattice.words[path, 0] > 0]
-        for near in [emitting[np.abs(lattice.frame[emitting] - lattice.frame[arc]) <= REACH]]
+        for near in [emitting[np.abs(lattice.frame[emitting] - lattice.frame[arc]) <= MAX_SHIFT]]
         for word in lattice.words[arc][lattice.words[arc] > 0]
     ])  # fmt: skip
-    return [float(value) for value in doubted(found)]
+    return [float(value) for value in clip_confidences(found)]
 
 
-def doubted(confidences: Floats) -> Floats:
-    """Probabilities with room for what no hypothesis says."""
-    return np.clip(confidences, LEAST_DOUBT, 1 - LEAST_DOUBT)
+def clip_confidences(confidences: Floats) -> Floats:
+    """Limit confidences to leave probability for words outside the list."""
+    return np.clip(confidences, MIN_ERROR_PROBABILITY, 1 - MIN_ERROR_PROBABILITY)
 
 
-def matches(answer: Words, other: Words) -> Floats:
-    """(len(answer),) 1 where the other sequence has the same word, else 0."""
-    pairs = kaldialign.align(list(answer), list(other), NO_WORD)
+def matches(words: Words, other: Words) -> Floats:
+    """Return (len(words),): 1 where the other sequence has an equal word in the alignment, else 0."""
+    pairs = kaldialign.align(list(words), list(other), NO_WORD)
     return np.array([float(left == right) for left, right in pairs if left != NO_WORD])

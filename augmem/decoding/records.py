@@ -1,47 +1,38 @@
-"""What is decoded and what comes out: utterances, hypotheses, and the n-best files that hold them."""
+"""N-best lists and their files."""
 
 from __future__ import annotations
 
 import gzip
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from augmem.errors import UserError
 from augmem.files import atomic_path
 
 NBEST_FILE = "nbest.jsonl.gz"
 FIRST_PASS, RESCORED, NEURAL = "first_pass", "rescored", "neural"
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """One utterance to decode.
+class UtteranceKey(NamedTuple):
+    """Identity of an utterance: its part, and its id, which is unique within the part."""
 
-    Args:
-        id: unique within its part.
-        reference: its transcript's words.
-        speaker: who says it.
-        duration: seconds.
-    """
-
+    part: str
     id: str
-    reference: tuple[str, ...]
-    speaker: str
-    duration: float
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One word sequence and what speaks for it, as natural logarithms without any scale.
+    """A word sequence with unscaled scores (natural logarithms).
 
     Args:
         words: the words.
-        am: acoustic score; in the first pass summed over all alignments in the lattice, else of the best one.
-        lm: in the first pass the decoding graph's score on the best alignment (language model, pronunciations and
-            silence), in rescored lists the larger language model's log-probability of the sentence, in neural ones
-            its mean with the neural model's.
+        am: acoustic score; in first-pass lists summed over all alignments in the lattice, else of the best alignment.
+        lm: in first-pass lists the score of the decoding graph (language model, pronunciations and silence) on the best
+            alignment. In rescored lists the rescoring LM replaces the first-pass LM; in neural lists the mean of the
+            rescoring LM and the neural LM does.
         times: begin and end of each word in seconds, on the best alignment.
     """
 
@@ -53,81 +44,81 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class NbestEntry:
-    """One line of an n-best file.
+    """The n-best lists of one utterance: one line of an n-best file.
 
     Args:
-        utterance: what was decoded.
-        search: how its lattice was found (`augmem.decoding.search.Search`).
-        density: arcs of the lattice per frame.
-        oracle_errors: word errors of the lattice's path nearest to the reference.
-        lists: FIRST_PASS's hypotheses, RESCORED's if there is a larger language model, then NEURAL's if there is one of
-            those too; the best first, none only if the search failed altogether.
+        key: the utterance.
+        duration: seconds.
+        search: name of the search that found its lattice (`augmem.decoding.Search`).
+        density: lattice arcs per frame.
+        lists: FIRST_PASS -> hypotheses; also RESCORED with a rescoring LM, and NEURAL with a neural LM. Best hypothesis
+            first; empty if the search failed.
     """
 
-    utterance: Utterance
+    key: UtteranceKey
+    duration: float
     search: str
     density: float
-    oracle_errors: int
     lists: dict[str, tuple[Hypothesis, ...]]
 
     def to_json(self) -> str:
-        """One line, words joined by blanks."""
-        value = {**asdict(self.utterance), "search": self.search, "density": round(self.density, 1)}
-        value["oracle_errors"] = self.oracle_errors
-        value["ref"] = " ".join(value.pop("reference"))
-        value["lists"] = {
+        """Format as one line of JSON without the part; words are joined by blanks."""
+        lists = {
             system: [{**vars(h), "words": " ".join(h.words)} for h in listed] for system, listed in self.lists.items()
         }
-        return json.dumps(value, ensure_ascii=False)
+        head = {"id": self.key.id, "duration": self.duration, "search": self.search, "density": round(self.density, 1)}
+        return json.dumps({**head, "lists": lists}, ensure_ascii=False)
 
     @staticmethod
-    def from_json(text: str) -> NbestEntry:
-        """The inverse of `to_json`; KeyError or TypeError on a line of another kind."""
+    def from_json(part: str, text: str) -> NbestEntry:
+        """Parse a line of `to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: the line has another format.
+        """
         value: dict[str, Any] = json.loads(text)
         lists = {
             system: tuple(Hypothesis(tuple(h["words"].split()), h["am"], h["lm"], pairs(h["times"])) for h in listed)
             for system, listed in value["lists"].items()
         }
-        utterance = Utterance(value["id"], tuple(value["ref"].split()), value["speaker"], value["duration"])
-        return NbestEntry(utterance, value["search"], value["density"], value["oracle_errors"], lists)
+        key = UtteranceKey(part, value["id"])
+        return NbestEntry(key, value["duration"], value["search"], value["density"], lists)
 
 
 def pairs(times: list[list[float]]) -> tuple[tuple[float, float], ...]:
-    """JSON knows no tuples."""
+    """Convert JSON lists to tuples."""
     return tuple((begin, end) for begin, end in times)
 
 
 def write_nbest(folder: Path, entries: Iterable[NbestEntry]) -> None:
-    """Write a part's n-best file."""
-    write_text_gz(folder / NBEST_FILE, (entry.to_json() + "\n" for entry in entries))
+    """Write the n-best file of a part into its folder."""
+    write_blocks(folder / NBEST_FILE, (compressed(entry.to_json() + "\n") for entry in entries))
 
 
-def write_text_gz(path: Path, texts: Iterable[str]) -> None:
-    """Write texts, one after the other; equal ones give equal bytes (no time stamp inside)."""
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-    ):
-        for text in texts:
-            packed.write(text.encode())
+def compressed(text: str) -> bytes:
+    """Compress text to one gzip member without a time stamp, so that equal texts give equal bytes."""
+    return gzip.compress(text.encode(), compresslevel=5, mtime=0)
 
 
-def read_nbest(folder: Path) -> Iterator[NbestEntry]:
-    """Read a part's n-best file.
+def write_blocks(path: Path, blocks: Iterable[bytes]) -> None:
+    """Write bytes to a file atomically; gzip members one after the other are one gzip file."""
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        stream.writelines(blocks)
+
+
+def read_nbest(decode_dir: Path, part: str) -> Iterator[NbestEntry]:
+    """Read the n-best file of a part.
 
     Raises:
-        FileNotFoundError: that part has not been decoded.
-        ValueError: a line is broken; the message names it.
+        FileNotFoundError: the part has not been decoded.
+        UserError: a line has another format; the message names it.
     """
-    path = folder / NBEST_FILE
+    path = decode_dir / part / NBEST_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{path}: this part has not been decoded; run the decode stage")
+        raise FileNotFoundError(f"{path}: this part has not been decoded; run stage decode")
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                yield NbestEntry.from_json(line)
+                yield NbestEntry.from_json(part, line)
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"{path}:{number}: not an n-best line ({error}); run the decode stage again"
-                ) from error
+                raise UserError(f"{path}:{number}: not an n-best line ({error}); run stage decode again") from error

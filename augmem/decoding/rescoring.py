@@ -1,14 +1,14 @@
-"""A second opinion: a larger n-gram model in the place of the first pass's, on whole lattices and on sentences.
+"""Rescoring: the first-pass LM is replaced by a larger n-gram model, in lattices and in sentences.
 
-The lattice is walked frame by frame with the models' state beside its own (Ljolje et al. 1999, on-the-fly composition):
-each pair of both becomes a state of the new lattice. KenLM knows the smallest state that matters, so paths
-join as early as they can, and back-off is walked as the model means it, without the ambiguity of epsilon arcs.
+The lattice is traversed frame by frame together with the states of the language models (on-the-fly composition, Ljolje
+et al. 1999): each pair of lattice state and model state is a state of the new lattice. KenLM states are minimal, so
+paths merge as early as possible.
 
-The difference of both models is added to what the decoding graph said, as Kaldi does it. So what is not the language
-model's stays (pronunciations, silences), and so do the weights of a path's copies: a back-off grammar in a graph is
-ambiguous (see `nbest`), and copies of equal weight would count a path as often as there are.
+The difference of both models is added to the graph score, as in Kaldi. Pronunciation and silence scores are kept, and
+so are the weights of duplicate paths: a back-off grammar in a graph is ambiguous (see `nbest`), and duplicates of equal
+weight would count a path several times.
 
-Letters: A arcs, N states alive at a frame.
+Letters: A arcs, N active states of a frame.
 """
 
 from __future__ import annotations
@@ -24,43 +24,53 @@ import kenlm
 import numpy as np
 
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice, ranges
+from augmem.errors import UserError
 
-UNSEEN = -7.0  # log10 of a word the model has no score for at all, and no word for the unknown either
+MIN_LOG10 = -7.0  # log10 probability of a word without a score, in models without a word for unknown words
 END = "</s>"
+_SHIFT = 32  # bits of the lower half of a combined key
+_MAX_CACHED = 200_000  # cached transitions of a model; about 300 bytes each
 
 
-class TooLarge(ValueError):  # noqa: N818 - a fact about a lattice, not a mistake
-    """A lattice has more arcs under the larger model than are allowed."""
+class TooLarge(Exception):  # noqa: N818 - describes a lattice; not an error
+    """A lattice has too many arcs with the rescoring LM."""
 
 
 class LanguageModel:
-    """Scores of words after words. States are numbers, 0 is a sentence's beginning; what was asked is remembered.
+    """Scores of words given a state. States are integers, 0 is the begin of the sentence. Transitions are cached.
 
     Args:
-        beginning: a sentence's beginning in the model's own form.
+        beginning: initial state in the model's own representation.
     """
 
     def __init__(self, beginning: Any) -> None:
         self.states = [beginning]
         self.numbers = {beginning: 0}
-        self.known: dict[tuple[int, str], tuple[int, float]] = {}
+        self.transitions: dict[tuple[int, str], tuple[int, float]] = {}
 
     def extend(self, state: int, word: str) -> tuple[int, float]:
-        """The state after one more word, and the word's score, a natural logarithm."""
-        if (state, word) not in self.known:
+        """Return the next state and the score of a word, a natural logarithm."""
+        found = self.transitions.get((state, word))
+        if found is None:
             after, score = self._follow(self.states[state], word)
             number = self.numbers.setdefault(after, len(self.states))
             if number == len(self.states):
                 self.states.append(after)
-            self.known[state, word] = number, score
-        return self.known[state, word]
+            found = self.transitions[state, word] = number, score
+        return found
+
+    def limit_cache(self) -> None:
+        """Clear the cache if it is large. State numbers become invalid, so call it between utterances."""
+        if len(self.transitions) > _MAX_CACHED:
+            self.states, self.transitions = self.states[:1], {}
+            self.numbers = {self.states[0]: 0}
 
     def _follow(self, state: Any, word: str) -> tuple[Any, float]:
-        """The same for a state in the model's own form."""
+        """Return the next state in the model's own representation, and the score."""
         raise NotImplementedError
 
     def sentence(self, words: Sequence[str]) -> float:
-        """Score of words and the end of the sentence."""
+        """Score words and the end of the sentence."""
         state, total = 0, 0.0
         for word in (*words, END):
             state, score = self.extend(state, word)
@@ -69,13 +79,13 @@ class LanguageModel:
 
 
 class NgramModel(LanguageModel):
-    """An n-gram model in ARPA form; the score is log p(word | state).
+    """An n-gram model; the score of a word is log p(word | state).
 
     Args:
-        arpa: the file, or KenLM's binary form of it.
+        arpa: ARPA file, or a binary file of KenLM.
 
     Raises:
-        ValueError: it is no n-gram model.
+        UserError: the file is not an n-gram model.
     """
 
     def __init__(self, arpa: Path) -> None:
@@ -84,7 +94,7 @@ class NgramModel(LanguageModel):
         try:
             self.model = kenlm.Model(str(arpa), settings)
         except (OSError, RuntimeError) as error:
-            raise ValueError(f"{arpa}: not an n-gram model ({error}); run the lm stage again") from error
+            raise UserError(f"{arpa}: not an n-gram model ({error}); run stage lm again") from error
         beginning = kenlm.State()
         self.model.BeginSentenceWrite(beginning)
         super().__init__(beginning)
@@ -95,15 +105,27 @@ class NgramModel(LanguageModel):
         score = self.model.BaseScore(state, word, after)
         if word not in self.model:
             self.unseen[word] += 1
-        return after, max(score, UNSEEN) * math.log(10)
+        return after, max(score, MIN_LOG10) * math.log(10)
 
 
-class Exchange(LanguageModel):
-    """A larger model in a smaller one's place: a word is worth what the larger one says above the smaller one."""
+class ModelExchange(LanguageModel):
+    """Replaces one model by another: the score of a word is the larger model's minus the smaller model's.
+
+    Args:
+        smaller: model to be replaced.
+        larger: model that replaces it.
+    """
 
     def __init__(self, smaller: LanguageModel, larger: LanguageModel) -> None:
         super().__init__((0, 0))
         self.smaller, self.larger = smaller, larger
+
+    def limit_cache(self) -> None:
+        """Clear the caches of all models if one of them is large."""
+        if len(self.transitions) > _MAX_CACHED:
+            super().limit_cache()
+            self.smaller.limit_cache()
+            self.larger.limit_cache()
 
     def _follow(self, state: tuple[int, int], word: str) -> tuple[tuple[int, int], float]:
         smaller, before = self.smaller.extend(state[0], word)
@@ -111,19 +133,19 @@ class Exchange(LanguageModel):
         return (smaller, larger), after - before
 
 
-def rescored(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], max_arcs: int) -> Lattice:
-    """The lattice's paths with the model's scores added to `graph`.
+def rescore_lattice(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], max_arcs: int) -> Lattice:
+    """Add the scores of a model to the graph scores of all paths.
 
     Args:
         words: word id -> word.
-        max_arcs: arcs of the new lattice at most.
+        max_arcs: maximum number of arcs of the new lattice.
 
     Raises:
         TooLarge: there would be more.
     """
     arcs, sources, targets, graph = [], [], [], []
-    state, context = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)  # (N,) lattice's and model's
-    first = count = 0  # number of the first state alive, and arcs so far
+    state, context = np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64)  # (N,) of the lattice and of the model
+    first = count = 0  # number of the first active state; arcs so far
     for frame in lattice.frames():
         leaving = lattice.arc_splits[state + 1] - lattice.arc_splits[state]
         arc, row = ranges(lattice.arc_splits[state], leaving), np.repeat(np.arange(len(state)), leaving)
@@ -131,13 +153,13 @@ def rescored(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], m
         if count > max_arcs:
             raise TooLarge(f"more than {max_arcs} arcs after {frame} of {lattice.num_frames} frames")
         reached, scores = follow(model, words, context[row], lattice.words[arc], lattice.unit[arc] == FINAL)
-        pairs, target = np.unique(np.stack([lattice.target[arc], reached], axis=1), axis=0, return_inverse=True)
+        keys, target = np.unique((lattice.target[arc] << _SHIFT) | reached, return_inverse=True)
         arcs.append(arc)
         sources.append(first + row)
         first += len(state)
-        targets.append(first + target.ravel())
+        targets.append(first + target)
         graph.append(scores)
-        state, context = pairs[:, 0], pairs[:, 1]
+        state, context = keys >> _SHIFT, keys & ((1 << _SHIFT) - 1)
     kept = np.concatenate(arcs)
     return replace(
         lattice,
@@ -153,24 +175,29 @@ def rescored(lattice: Lattice, model: LanguageModel, words: Mapping[int, str], m
 
 
 def follow(
-    model: LanguageModel, spelling: Mapping[int, str], contexts: Ints, words: Ints, final: np.ndarray
+    model: LanguageModel, word_of: Mapping[int, str], contexts: Ints, words: Ints, final: np.ndarray
 ) -> tuple[Ints, Floats]:
-    """The model's states (A,) after each arc's words (A, K), or after the sentence's end; and the scores (A,)."""
+    """Extend contexts (A,) by the words (A, K) of their arcs, or by the end of the sentence.
+
+    Returns:
+        the new contexts (A,) and the scores (A,).
+    """
     contexts, scores = contexts.copy(), np.zeros(len(contexts))
     for column in words.T:
-        step(model, spelling, contexts, scores, np.flatnonzero(column), column)
-    step(model, {FINAL: END}, contexts, scores, np.flatnonzero(final), np.full(len(contexts), FINAL))
-    contexts[final] = 0  # all that has ended is one state
+        extend_rows(model, word_of, contexts, scores, np.flatnonzero(column), column)
+    extend_rows(model, {FINAL: END}, contexts, scores, np.flatnonzero(final), np.full(len(contexts), FINAL))
+    contexts[final] = 0  # complete sentences share one state
     return contexts, scores
 
 
-def step(
-    model: LanguageModel, spelling: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
+def extend_rows(
+    model: LanguageModel, word_of: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
 ) -> None:
     """Extend the contexts of some rows by their words, in place."""
     if len(rows) == 0:
         return
-    pairs, place = np.unique(np.stack([contexts[rows], words[rows]], axis=1), axis=0, return_inverse=True)
-    found = [model.extend(int(context), spelling[int(word)]) for context, word in pairs]
-    contexts[rows] = np.array([number for number, _ in found], dtype=np.int64)[place.ravel()]
-    scores[rows] += np.array([score for _, score in found])[place.ravel()]
+    keys, place = np.unique((contexts[rows] << _SHIFT) + words[rows] + 1, return_inverse=True)  # FINAL is -1
+    pairs = zip((keys >> _SHIFT).tolist(), (keys & ((1 << _SHIFT) - 1)).tolist(), strict=True)
+    found = [model.extend(context, word_of[word - 1]) for context, word in pairs]
+    contexts[rows] = np.array([number for number, _ in found], dtype=np.int64)[place]
+    scores[rows] += np.array([score for _, score in found])[place]

@@ -1,10 +1,9 @@
-"""First pass: model scores and a decoding graph in, lattices out (k2's pruned intersection).
+"""First pass: acoustic scores and a decoding graph to lattices, by k2's pruned intersection.
 
 Letters: B utterances, T frames, V units.
 
-An utterance whose search ends in no final state must not become an empty answer (the best-known trap of this
-kind of decoder). It is searched again with wider beams, and at last in a graph that may end in any state;
-each such rescue is logged and marked on the result.
+An utterance whose search reaches no final state has no path. It is searched again with wider beams, and in the end with
+a graph in which every state is final. Repeated searches are logged and recorded in the result.
 """
 
 from __future__ import annotations
@@ -23,25 +22,26 @@ from torch import Tensor
 
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice
+from augmem.errors import UserError
 from augmem.graph import Origin, check_origin, load_fsa
 
 logger = logging.getLogger(__name__)
 
-WIDER_BEAM = 1.5
-MORE_STATES = 4
+BEAM_FACTOR = 1.5
+ACTIVE_FACTOR = 4
 
 
 class Search(str, Enum):
-    """How an utterance's lattice was found."""
+    """The search that found a lattice."""
 
     NORMAL = "normal"
     WIDER = "wider beams"
-    OPEN_END = "graph that may end anywhere"
-    FAILED = "no path at all"
+    OPEN_END = "all states final"
+    FAILED = "no path"
 
 
 @dataclass(frozen=True)
-class Found:
+class LatticeResult:
     """A lattice and the search that found it."""
 
     lattice: Lattice
@@ -49,26 +49,26 @@ class Found:
 
 
 class DecodingGraph:
-    """HLG, whole and with open ends.
+    """The decoding graph HLG.
 
     Args:
-        hlg: one acceptor of units with `aux_labels` = word ids (a tensor, or ragged), disambiguation
-            symbols removed.
+        hlg: an FSA with units as labels and word ids as `aux_labels` (a tensor, or ragged), without disambiguation
+            symbols.
     """
 
     def __init__(self, hlg: k2.Fsa) -> None:
-        self.fsa = prepared(hlg)
+        self.fsa = prepare_graph(hlg)
 
     @classmethod
     def load(cls, path: Path, origin: Origin | None = None) -> DecodingGraph:
         """Map HLG.safetensors into memory; processes that read the same file share it.
 
         Args:
-            origin: the model's lang folder and topology, if the graph is to be held against them.
+            origin: what the model was trained with; None: not checked.
 
         Raises:
-            FileNotFoundError: there is none.
-            ValueError: it is no graph, or one of another origin.
+            FileNotFoundError: the file does not exist.
+            UserError: the file is not a graph, or the graph has another origin.
         """
         graph = load_fsa(path)
         if origin:
@@ -76,32 +76,32 @@ class DecodingGraph:
         return cls(graph)
 
     def check_units(self, num_units: int) -> None:
-        """Refuse a model that scores fewer units than the graph uses; k2 would read beyond its scores.
+        """Check that the model has all units of the graph; k2 would read out of bounds.
 
         Raises:
-            ValueError: model and graph come from different lang folders.
+            UserError: model and graph are from different lang folders.
         """
         if self.num_units > num_units:
-            raise ValueError(
-                f"the decoding graph uses {self.num_units} units but the model scores {num_units}: "
-                "they come from different lang folders; run the graphs stage of the model's own experiment"
+            raise UserError(
+                f"the decoding graph uses {self.num_units} units but the model scores {num_units}: they are from "
+                "different lang folders; run stage graphs in the experiment of the model"
             )
 
     @cached_property
     def num_units(self) -> int:
-        """Units the graph uses, blank included."""
+        """Number of units, blank included."""
         return int(self.fsa.labels.max()) + 1
 
     @cached_property
     def open_ended(self) -> k2.Fsa:
-        """The same graph with a free final arc from every state that lacks one; built when it is needed."""
-        return prepared(with_open_ends(self.fsa[0]))
+        """The graph with a final arc of score 0 from every state that has none; built on first use."""
+        return prepare_graph(with_open_ends(self.fsa[0]))
 
 
-def prepared(graph: k2.Fsa) -> k2.Fsa:
-    """As the intersection wants it: an arc-sorted FsaVec that also keeps its scores as `lm_scores`.
+def prepare_graph(graph: k2.Fsa) -> k2.Fsa:
+    """Convert to an arc-sorted FsaVec with the scores also as attribute `lm_scores`.
 
-    A graph made elsewhere does not say where words begin (`word_starts`): there they begin where they are emitted.
+    A graph without attribute `word_starts` gets one: words begin where they are emitted.
     """
     if len(graph.shape) == 3 and hasattr(graph, "lm_scores") and hasattr(graph, "word_starts"):
         return graph  # as stored, mapped from the file: processes share it
@@ -115,9 +115,9 @@ def prepared(graph: k2.Fsa) -> k2.Fsa:
 
 
 def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
-    """Add an arc of score 0 into the final state from each state that has none, or from every state.
+    """Add a final arc of score 0 to each state that has no final arc, or to every state.
 
-    The attribute `opened` is 1 on the arcs that were added.
+    Added arcs have attribute `opened` = 1.
     """
     arcs = graph.arcs.values()
     end = graph.shape[0] - 1
@@ -132,14 +132,14 @@ def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
     joined = torch.cat([arcs, added])
     order = torch.argsort(joined[:, 0], stable=True)
     opened = k2.Fsa(joined[order].contiguous())
-    opened.aux_labels = extended(graph.aux_labels, len(states), order)
+    opened.aux_labels = extend_labels(graph.aux_labels, len(states), order)
     opened.word_starts = torch.cat([graph.word_starts, torch.zeros_like(states)])[order]
     opened.opened = (order >= len(arcs)).int()
     return opened
 
 
-def extended(aux_labels: Tensor | k2.RaggedTensor, count: int, order: Tensor) -> Tensor | k2.RaggedTensor:
-    """Append `count` arcs' worth of word labels for final arcs, then reorder all of them."""
+def extend_labels(aux_labels: Tensor | k2.RaggedTensor, count: int, order: Tensor) -> Tensor | k2.RaggedTensor:
+    """Append the word labels of `count` final arcs, and reorder all labels."""
     if isinstance(aux_labels, Tensor):
         return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[order].contiguous()
     added = k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
@@ -153,59 +153,60 @@ def find_lattices(
     graph: DecodingGraph,
     config: SearchConfig,
     names: Sequence[str] = (),
-) -> list[Found]:
-    """Search a batch.
+) -> list[LatticeResult]:
+    """Search a batch of utterances.
 
     Args:
         log_probs: (B, T, V) float log-probabilities of the units, blank first.
-        lengths: (B,) valid frames of each utterance; 0 is allowed and fails.
-        names: (B,) what to call the utterances in the log.
+        lengths: (B,) valid frames of each utterance; 0 gives `Search.FAILED`.
+        names: (B,) names of the utterances in the log.
+
     Returns:
-        One result for each utterance, in order; `Search.FAILED` comes with an empty lattice.
+        One result per utterance, in order. A `Search.FAILED` has an empty lattice.
     """
     check_scores(log_probs, lengths, names)
     graph.check_units(log_probs.shape[2])
-    found = [Found(empty_lattice(), Search.FAILED)] * len(lengths)
+    found = [LatticeResult(empty_lattice(), Search.FAILED)] * len(lengths)
     missing = [b for b in range(len(lengths)) if lengths[b] > 0]
     for fsa, attempt, search in attempts(graph, config):
         if not missing:
             break
         if search is not Search.NORMAL:
-            logger.info("no complete path, trying %s: %s", search.value, called(names, missing))
+            logger.info("no complete path, searching with %s: %s", search.value, format_names(names, missing))
         for b, lattice in zip(missing, search_once(log_probs, lengths, missing, fsa(), attempt), strict=True):
-            found[b] = Found(lattice, Search.FAILED if lattice.is_empty else search)
+            found[b] = LatticeResult(lattice, Search.FAILED if lattice.is_empty else search)
         missing = [b for b in missing if found[b].lattice.is_empty]
     failed = [b for b in range(len(lengths)) if found[b].search is Search.FAILED]
     if failed:
-        logger.warning("no path even in an open-ended graph: %s", called(names, failed))
+        logger.warning("no path with all states final: %s", format_names(names, failed))
     return found
 
 
 def attempts(graph: DecodingGraph, config: SearchConfig) -> Iterator[tuple[Callable[[], k2.Fsa], SearchConfig, Search]]:
-    """The searches in the order they are tried: graph (built only if needed), beams, and what to call it."""
+    """Yield the searches in their order: graph (built on use), options, and name."""
     yield lambda: graph.fsa, config, Search.NORMAL
     for _ in range(config.retries):
-        config = widened(config)
+        config = widen(config)
         yield lambda: graph.fsa, config, Search.WIDER
     yield lambda: graph.open_ended, config, Search.OPEN_END
 
 
-def widened(config: SearchConfig) -> SearchConfig:
-    """The same search with wider beams and more states."""
+def widen(config: SearchConfig) -> SearchConfig:
+    """Return the options of a wider search."""
     return replace(
         config,
-        search_beam=config.search_beam * WIDER_BEAM,
-        output_beam=config.output_beam * WIDER_BEAM,
-        min_active=config.min_active * MORE_STATES,
-        max_active=config.max_active * MORE_STATES,
+        search_beam=config.search_beam * BEAM_FACTOR,
+        output_beam=config.output_beam * BEAM_FACTOR,
+        min_active=config.min_active * ACTIVE_FACTOR,
+        max_active=config.max_active * ACTIVE_FACTOR,
     )
 
 
 def search_once(
     log_probs: Tensor, lengths: Tensor, rows: Sequence[int], graph: k2.Fsa, config: SearchConfig
 ) -> list[Lattice]:
-    """Intersect the utterances `rows` with the graph once; a lattice for each of them, in that order."""
-    order = sorted(rows, key=lambda b: -int(lengths[b]))  # k2 wants the longest first
+    """Intersect the utterances `rows` with the graph; return their lattices in that order."""
+    order = sorted(rows, key=lambda b: -int(lengths[b]))  # k2 expects decreasing lengths
     segments = torch.tensor([[b, 0, int(lengths[b])] for b in order], dtype=torch.int32)
     dense = k2.DenseFsaVec(config.acoustic_scale * log_probs.float().cpu(), segments)
     lattices = k2.intersect_dense_pruned(
@@ -224,12 +225,12 @@ def search_once(
 
 
 def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: float) -> list[Lattice]:
-    """Cut k2's vector of lattices into plain ones, without arcs that nothing leads to.
+    """Convert k2's vector of lattices; unreachable arcs are removed.
 
     Args:
-        lattices: with the attributes `frame` (-1: nothing leads there), `lm_scores`, `aux_labels` and `word_starts`.
-        scores: for each lattice (T, V) log-probabilities, from which the acoustic scores are read afresh:
-            k2 keeps only their float32 sum with the graph's.
+        lattices: with attributes `frame` (-1: unreachable), `lm_scores`, `aux_labels` and `word_starts`.
+        scores: (T, V) log-probabilities of each lattice. Acoustic scores are read from them, since k2 keeps only their
+            float32 sum with the graph scores.
     """
     arcs = lattices.arcs.values().numpy()
     frames = lattices.frame.numpy()
@@ -238,12 +239,12 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     begun = lattices.word_starts.numpy().astype(np.int64)
     shape = lattices.arcs.shape()
     splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
-    cut = []
+    split = []
     for number, log_probs in enumerate(scores):
         mine = splits[number] + np.flatnonzero(frames[splits[number] : splits[number + 1]] >= 0)
         unit, frame = arcs[mine, 2].astype(np.int64), frames[mine].astype(np.int64)
         acoustic = np.where(unit == FINAL, 0.0, log_probs[np.minimum(frame, len(log_probs) - 1), unit])
-        cut.append(
+        split.append(
             Lattice(
                 source=arcs[mine, 0].astype(np.int64),
                 target=arcs[mine, 1].astype(np.int64),
@@ -257,11 +258,11 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
                 acoustic_scale=acoustic_scale,
             )
         )
-    return cut
+    return split
 
 
 def word_matrix(aux_labels: Tensor | k2.RaggedTensor, num_arcs: int) -> Ints:
-    """(A, K) word ids of each arc, padded with 0; K is at least 1. Final arcs emit nothing."""
+    """Return the word ids (A, K) of each arc, padded with 0; K is at least 1. Final arcs have no words."""
     if isinstance(aux_labels, Tensor):
         return aux_labels.clamp(min=0).numpy().astype(np.int64)[:, None]
     kept = aux_labels.remove_values_leq(0)
@@ -271,7 +272,7 @@ def word_matrix(aux_labels: Tensor | k2.RaggedTensor, num_arcs: int) -> Ints:
 
 
 def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
-    """A lattice without arcs."""
+    """Return a lattice without arcs."""
     nothing = np.zeros(0, dtype=np.int64)
     return Lattice(
         nothing, nothing, nothing, nothing, np.zeros((0, 1), dtype=np.int64), nothing,
@@ -280,22 +281,25 @@ def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
 
 
 def check_scores(log_probs: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
-    """Speak before k2's C++ does.
+    """Check the input of the search, which k2 does not.
 
     Raises:
-        ValueError: wrong shapes, lengths beyond T, or scores that are not numbers.
+        ValueError: wrong shapes, or lengths above T.
+        UserError: scores are NaN.
     """
     if log_probs.dim() != 3 or lengths.shape != log_probs.shape[:1]:
         raise ValueError(
-            f"log_probs {tuple(log_probs.shape)} and lengths {tuple(lengths.shape)}: want (B, T, V) and (B,)"
+            f"log_probs {tuple(log_probs.shape)} and lengths {tuple(lengths.shape)}: expected (B, T, V) and (B,)"
         )
     if len(lengths) and int(lengths.max()) > log_probs.shape[1]:
         raise ValueError(f"a length of {int(lengths.max())} frames exceeds log_probs' {log_probs.shape[1]}")
     for b, length in enumerate(lengths.tolist()):
         if torch.isnan(log_probs[b, :length]).any():
-            raise ValueError(f"{called(names, [b])}: scores that are not numbers: the model has diverged")
+            raise UserError(
+                f"{format_names(names, [b])}: acoustic scores are NaN: the model has diverged; train it again"
+            )
 
 
-def called(names: Sequence[str], rows: Sequence[int]) -> str:
-    """Utterances for the log and for messages."""
+def format_names(names: Sequence[str], rows: Sequence[int]) -> str:
+    """Format names of utterances for messages."""
     return ", ".join(names[b] if names else f"utterance {b}" for b in rows)

@@ -132,7 +132,8 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
 
 def _context(inputs: ReportInputs) -> dict[str, Any]:
     """All that the template names."""
-    scores = read_json(inputs.summary)["scores"]
+    summary = read_json(inputs.summary)
+    scores = summary["scores"]
     if not scores:
         raise ValueError(f"{inputs.summary}: no scores in it; run the scoring stage again")
     log = read_log(inputs.training_log) if inputs.training_log else []
@@ -155,6 +156,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "tuned": tuned,
         "sweeps": sweep_tables(tuned),
         "reliability": (chart, Markup(chart.svg)) if (chart := reliability_chart(tuned)) else None,
+        "oracle": summary["oracle"],
         "searches": {part: read_json(path) for part, path in inputs.searches.items()},
         "few_speakers": sum(len(score["speakers"]) for score in best) <= SHOWN_SPEAKERS,
         "reasons": Counter((skipped.part, skipped.reason) for skipped in inputs.skipped).most_common(),

@@ -118,7 +118,9 @@ def _check(part: str, system: str, utterances: Sequence[Utterance]) -> None:
             raise UserError(f"{where}: duplicate utterance id {one.id!r}; ids must be unique within a part")
 
 
-def score_all(results: Results, output: Path, replications: int = REPLICATIONS) -> list[Score]:
+def score_all(
+    results: Results, output: Path, oracle: Mapping[str, float] | None = None, replications: int = REPLICATIONS
+) -> list[Score]:
     """Score all systems on all parts and write the files of the score stage.
 
     Writes recogs-, errs-, align-, per-utt- and per-spk- files, trn and Kaldi text files, wer.txt and summary.json.
@@ -126,6 +128,7 @@ def score_all(results: Results, output: Path, replications: int = REPLICATIONS) 
     Args:
         results: results[part][system], in the order of the tables.
         output: folder of the files.
+        oracle: part -> oracle WER of its n-best lists, for summary.json.
         replications: number of resampled test sets of the intervals.
 
     Returns:
@@ -139,7 +142,8 @@ def score_all(results: Results, output: Path, replications: int = REPLICATIONS) 
     for each in scores:
         write_files(each, output)
     write_text(output / "wer.txt", wer_table(scores) + "\n")
-    write_json(output / "summary.json", {"replications": replications, "scores": [summary(each) for each in scores]})
+    summaries = [summary(each) for each in scores]
+    write_json(output / "summary.json", {"replications": replications, "oracle": oracle or {}, "scores": summaries})
     return scores
 
 

@@ -16,19 +16,24 @@ from torch import Tensor
 
 from augmem.decoding import (
     DecodingGraph,
+    GrowingLattice,
+    Ints,
     Lattice,
+    OnlineSearch,
     Scales,
     SearchConfig,
+    WordFrames,
     best_path,
     best_word_sequences,
     find_lattices,
     first_pass_score,
+    path_confidences,
+    posteriors,
+    spoken_frames,
+    word_confidences,
+    word_frames,
     words_on,
 )
-from augmem.decoding.lattice import Ints
-from augmem.decoding.online import Growing, OnlineSearch
-from augmem.decoding.posteriors import confidences_in_place, posteriors, word_confidences
-from augmem.decoding.times import WordFrames, spoken_frames, word_frames
 from augmem.lang import Lang
 from augmem.model import AcousticModel
 from augmem.streaming.endpoint import cut_position, is_endpoint, relative_cost
@@ -80,7 +85,7 @@ class StreamDecoder:
         """Return the words of a whole utterance's scores (T, V), by offline search."""
         return [self.lang.word_of[word.word] for word, _ in self._best_words(self._offline_lattice(scores))]
 
-    def _search(self, streams: Sequence[Stream], keep: int) -> list[tuple[Stream, Growing]]:
+    def _search(self, streams: Sequence[Stream], keep: int) -> list[tuple[Stream, GrowingLattice]]:
         """Search streams with equally many new scores, all but the last `keep` of them."""
         chunks = [stream.take_scores(keep) for stream in streams]
         found = self.search.advance([stream.search for stream in streams], chunks, final=keep == 0)
@@ -89,7 +94,7 @@ class StreamDecoder:
     def _offline_lattice(self, scores: Tensor) -> Lattice:
         return find_lattices(scores[None], torch.tensor([len(scores)]), self.graph, self.config)[0].lattice
 
-    def _update(self, stream: Stream, growing: Growing) -> None:
+    def _update(self, stream: Stream, growing: GrowingLattice) -> None:
         """Emit a partial result; end the segment at an endpoint, or cut it at its maximum duration."""
         lattice = growing.lattice
         if lattice.is_empty:
@@ -110,7 +115,7 @@ class StreamDecoder:
         self._end_segment(stream, lattice)
         stream.segment_begin += len(stream.take_scores())
 
-    def _is_endpoint(self, growing: Growing, spoken: Sequence[tuple[int, int]]) -> bool:
+    def _is_endpoint(self, growing: GrowingLattice, spoken: Sequence[tuple[int, int]]) -> bool:
         frames = growing.lattice.num_frames
         silence = (frames - (spoken[-1][1] if spoken else 0)) * self.model.frame_shift
         duration = frames * self.model.frame_shift
@@ -120,7 +125,7 @@ class StreamDecoder:
         """Emit the words of the best path if they have changed."""
         words = word_frames(words_on(lattice, path), spoken)
         if stream.is_new_partial(" ".join(self.lang.word_of[word.word] for word in words)):
-            confidences = confidences_in_place(lattice, path, self.scales.posterior_scale)
+            confidences = path_confidences(lattice, path, self.scales.posterior_scale)
             stream.emit_partial(
                 self._event("partial", stream, list(zip(words, confidences, strict=True)), lattice.num_frames)
             )

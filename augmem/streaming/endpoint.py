@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from augmem.decoding.lattice import backward_best, forward_best
-from augmem.decoding.online import Growing
+from augmem.decoding import GrowingLattice, backward_best, forward_best
 
 MIN_PAUSE = 4  # encoder frames of silence at either end of a segment that cannot be part of a word
 
@@ -62,7 +61,7 @@ def is_endpoint(rules: Sequence[EndpointRule], words: bool, silence: float, cost
     return any(rule.applies(words, silence, cost, length) for rule in rules)
 
 
-def relative_cost(growing: Growing) -> float:
+def relative_cost(growing: GrowingLattice) -> float:
     """Return by how many nats the best complete path scores less than the best path; inf if none is complete."""
     lattice = growing.lattice
     complete = np.flatnonzero(growing.complete)

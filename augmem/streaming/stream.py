@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmem.decoding.online import StreamSearch
+from augmem.decoding import StreamSearch
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.events import Event

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from augmem.decoding import DecodingConfig, Lattice, best_path, best_word_sequences, find_lattices, words_on
 from augmem.decoding.lattice import arc_frames
-from augmem.decoding.online import Growing, OnlineSearch, StreamSearch
+from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import spoken_frames, word_frames
 
@@ -31,7 +31,7 @@ def offline(scores: torch.Tensor) -> Lattice:
     return find_lattices(scores[None], torch.tensor([len(scores)]), GRAPH, WIDE)[0].lattice
 
 
-def in_chunks(scores: torch.Tensor, size: int) -> list[Growing]:
+def in_chunks(scores: torch.Tensor, size: int) -> list[GrowingLattice]:
     search, chunks = StreamSearch(), list(scores.split(size))
     return [ONLINE.advance([search], [chunk], n == len(chunks) - 1)[0] for n, chunk in enumerate(chunks)]
 

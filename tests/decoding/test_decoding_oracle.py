@@ -11,17 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding.calibration import (
-    Judged,
+    CalibrationItem,
     best_posterior_scale,
     calibrate,
+    correct_words,
     normalised_cross_entropy,
     reliability,
-    words_right,
 )
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
-from augmem.decoding.posteriors import LEAST_DOUBT, expected_errors, minimum_bayes_risk, posteriors, word_confidences
+from augmem.decoding.posteriors import (
+    MIN_ERROR_PROBABILITY,
+    expected_errors,
+    minimum_bayes_risk,
+    posteriors,
+    word_confidences,
+)
 from augmem.decoding.search import DecodingGraph, empty_lattice, find_lattices
 
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -89,22 +95,25 @@ def test_confidences_are_probabilities_but_never_certain(pairs: list[tuple[tuple
     for answer, probability in zip(hypotheses, probabilities, strict=True):
         confidences = word_confidences(answer, hypotheses, probabilities)
         assert len(confidences) == len(answer)
-        assert all(min(probability, 1 - LEAST_DOUBT) - 1e-9 <= value <= 1 - LEAST_DOUBT for value in confidences)
+        assert all(
+            min(probability, 1 - MIN_ERROR_PROBABILITY) - 1e-9 <= value <= 1 - MIN_ERROR_PROBABILITY
+            for value in confidences
+        )
 
 
-def test_words_right() -> None:
-    assert words_right(("A", "X", "B", "C"), ("A", "B", "D")) == [True, False, True, False]
-    assert words_right((), ("A",)) == [] and words_right(("A",), ()) == [False]
+def test_correct_words() -> None:
+    assert correct_words(("A", "X", "B", "C"), ("A", "B", "D")) == [True, False, True, False]
+    assert correct_words((), ("A",)) == [] and correct_words(("A",), ()) == [False]
 
 
-def test_cross_entropy_is_one_for_perfect_zero_for_the_mean_and_negative_for_lies() -> None:
+def test_cross_entropy_is_one_for_perfect_zero_for_the_mean_and_negative_if_worse() -> None:
     right = [True] * 6 + [False] * 2
     assert normalised_cross_entropy([1.0] * 6 + [0.0] * 2, right) == pytest.approx(1, abs=1e-4)
     assert normalised_cross_entropy([0.75] * 8, right) == pytest.approx(0)
     assert normalised_cross_entropy([0.99] * 8, right) < 0
     # two words, told 0.8 and 0.4: 1 - (log2(1/0.8) + log2(1/0.6)) / 2
     assert normalised_cross_entropy([0.8, 0.4], [True, False]) == pytest.approx(1 - (0.321928 + 0.736966) / 2)
-    with pytest.raises(ValueError, match="needs words"):
+    with pytest.raises(ValueError, match="needs correct and wrong words"):
         normalised_cross_entropy([0.5], [True])
 
 
@@ -134,10 +143,10 @@ def test_calibration_finds_the_scale_that_tells_the_truth() -> None:
     for _ in range(3000):
         lead = random.uniform(0, 6)
         right = random.random() < 1 / (1 + np.exp(-0.5 * lead))
-        lists.append(Judged([("A",), ("B",)], np.array([lead, 0.0]), ("A",) if right else ("B",)))
+        lists.append(CalibrationItem([("A",), ("B",)], np.array([lead, 0.0]), ("A",) if right else ("B",)))
     found = calibrate(lists, (0.1, 0.25, 0.5, 1.0, 2.0))
     assert found["posterior_scale"] == 0.5 and found["nce"] > 0
     for point in found["reliability"]:
         assert point["confidence"] == pytest.approx(point["accuracy"], abs=0.08)
-    nothing = calibrate([Judged([("A",)], np.zeros(1), ("A",))], (0.1, 1.0))
+    nothing = calibrate([CalibrationItem([("A",)], np.zeros(1), ("A",))], (0.1, 1.0))
     assert nothing == {"posterior_scale": 0.1, "nce": None, "reliability": []}

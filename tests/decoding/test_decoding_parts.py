@@ -15,12 +15,24 @@ import decoding_toys as toys
 import jiwer
 import pytest
 import torch
+from kaldi_text import read_kaldi_text
 
-from augmem.decoding import DecodingConfig, best_word_sequences, decode, hypotheses, load_scales, tune
-from augmem.decoding.kaldi import read_kaldi_text
-from augmem.decoding.offline import make_batches
-from augmem.decoding.records import Hypothesis, NbestEntry, Utterance, read_nbest, write_nbest
-from augmem.decoding.tuning import Scales
+from augmem.decoding import (
+    DecodingConfig,
+    DecodingFiles,
+    Scales,
+    System,
+    UtteranceKey,
+    best_word_sequences,
+    decode,
+    load_systems,
+    oracle_wer,
+    transcribe_part,
+    tune,
+)
+from augmem.decoding.offline import make_batches, track_speech
+from augmem.decoding.records import Hypothesis, NbestEntry, read_nbest, write_nbest
+from augmem.decoding.worker import DecodedBatch, DecodedUtterance
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE, Origin, save_fsa, set_origin
 from augmem.lang import NeuralLmConfig
@@ -32,18 +44,22 @@ WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
 
 @dataclass(frozen=True)
 class ToyAcoustics:
-    """Random scores that depend on the utterance alone; a hundredth of a second a frame."""
+    """Random scores that depend on the utterance id; the id is followed by the number of frames, such as 3-25."""
 
     kill: bool = False
+    origin: Origin | None = None
 
-    def __call__(self, utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
+    def __call__(self, keys: Sequence[UtteranceKey]) -> tuple[torch.Tensor, torch.Tensor]:
         if self.kill:
             os._exit(9)
-        lengths = torch.tensor([round(100 * u.duration) for u in utterances])
-        scores = torch.zeros(len(utterances), int(lengths.max()), toys.NUM_UNITS)
-        for row, utterance in enumerate(utterances):
-            scores[row, : lengths[row]] = toys.random_scores(int(utterance.id), int(lengths[row]))[0]
-        return scores, lengths
+        seeds, frames = zip(*(map(int, key.id.split("-")) for key in keys), strict=True)
+        scores = torch.zeros(len(keys), max(frames), toys.NUM_UNITS)
+        for row, (seed, length) in enumerate(zip(seeds, frames, strict=True)):
+            scores[row, :length] = toys.random_scores(seed, length)[0] if length else 0.0
+        return scores, torch.tensor(frames)
+
+    def time_of(self, frame: int) -> float:
+        return frame / 100
 
 
 @pytest.fixture
@@ -56,8 +72,15 @@ def graph(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def toy_utterances(first: int, count: int) -> list[Utterance]:
-    return [Utterance(str(n), ("ONE", "TO"), f"S{n % 2}", (n * 7 % 30 + 4) / 100) for n in range(first, first + count)]
+def toy_utterances(part: str, first: int, count: int) -> dict[UtteranceKey, float]:
+    """Utterances of several lengths with their durations."""
+    frames = {n: n * 7 % 30 + 4 for n in range(first, first + count)}
+    return {UtteranceKey(part, f"{n}-{length}"): length / 100 for n, length in frames.items()}
+
+
+def one(seed: int, frames: int = 6) -> dict[UtteranceKey, float]:
+    """One utterance of part dev."""
+    return {UtteranceKey("dev", f"{seed}-{frames}"): frames / 100}
 
 
 # log10 of each word; unigram models in effect, so that a sentence's score is the sum of its words' and its end's
@@ -86,16 +109,16 @@ def exchange(words: Sequence[str]) -> float:
     return sentence(LARGE, words) - sentence(SMALL, words)
 
 
-def test_result_does_not_depend_on_the_number_of_jobs_nor_on_where_they_are(graph: Path, scheduler: str) -> None:
-    parts = {"dev": toy_utterances(1, 9), "test": toy_utterances(20, 4)}
-    for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("far", 1, scheduler)):
-        models, output = language_models(graph), graph / name
-        decode(CONFIG, ToyAcoustics(), parts, graph, graph, output, models, jobs, scheduler=address)
-    for part in parts:
-        results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ("alone", "together", "far")}
+def test_result_depends_neither_on_the_number_of_jobs_nor_on_their_machine(graph: Path, scheduler: str) -> None:
+    durations = {**toy_utterances("dev", 1, 9), **toy_utterances("test", 20, 4)}
+    files = DecodingFiles(graph, graph, language_models(graph))
+    for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("remote", 1, scheduler)):
+        decode(CONFIG, ToyAcoustics(), durations, files, graph / name, jobs, address)
+    for part in ("dev", "test"):
+        results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ("alone", "together", "remote")}
         assert len(results) == 1
-    entries = list(read_nbest(graph / "alone" / "dev"))
-    assert [e.utterance for e in entries] == parts["dev"]
+    entries = list(read_nbest(graph / "alone", "dev"))
+    assert {e.key: e.duration for e in entries} == toy_utterances("dev", 1, 9)
     assert all(1 <= len(listed) <= 8 for e in entries for listed in e.lists.values())
     summary = json.loads((graph / "alone" / "dev" / "summary.json").read_text())
     assert summary["utterances"] == 9 and summary["searches"] == {"normal": 9} and summary["real_time_factor"] > 0
@@ -106,11 +129,11 @@ WIDE = replace(
 )
 
 
-def test_scores_are_taken_apart(graph: Path) -> None:
-    """am + lm is the log-sum over all alignments; rescored, lm has one model's score in the place of the other's."""
-    utterance = Utterance("3", (), "S", 0.06)
-    decode(WIDE, ToyAcoustics(), {"dev": [utterance]}, graph, graph, graph / "out", language_models(graph))
-    (entry,) = read_nbest(graph / "out" / "dev")
+def test_scores_are_separate(graph: Path) -> None:
+    """am + lm is the log-sum over all alignments; in rescored lists lm has the score of the other model."""
+    files = DecodingFiles(graph, graph, language_models(graph))
+    decode(WIDE, ToyAcoustics(), one(3), files, graph / "out")
+    (entry,) = read_nbest(graph / "out", "dev")
     truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
     assert set(entry.lists) == {"first_pass", "rescored"}
     for system, listed in entry.lists.items():
@@ -124,53 +147,50 @@ def test_scores_are_taken_apart(graph: Path) -> None:
             assert hypothesis.lm == pytest.approx(grammar + gain, abs=1e-3)
 
 
-def test_a_lattice_too_large_to_rescore_leaves_the_list(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parts = {"dev": [Utterance(name, ("ONE",), "S", 0.06) for name in ("3", "4")]}
+def test_the_list_is_rescored_if_the_lattice_is_too_large(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = DecodingFiles(graph, graph, language_models(graph))
     with caplog.at_level(logging.WARNING):
-        narrow, models = replace(WIDE, rescoring_arcs=20), language_models(graph)
-        decode(narrow, ToyAcoustics(), parts, graph, graph, graph / "out", models)
+        decode(replace(WIDE, rescoring_arcs=20), ToyAcoustics(), one(3) | one(4), files, graph / "out")
     (warning,) = [record.getMessage() for record in caplog.records if "n-best list" in record.getMessage()]
-    assert warning.startswith("dev: 2 of 2 lattices were too large") and "(the first, 3: more than 20 arcs" in warning
-    for entry in read_nbest(graph / "out" / "dev"):
+    assert warning.startswith("dev: 2 of 2 lattices were too large") and "(first: 3-6, more than 20 arcs" in warning
+    for entry in read_nbest(graph / "out", "dev"):
         for first, again in zip(entry.lists["first_pass"], entry.lists["rescored"], strict=True):
             assert replace(again, lm=first.lm) == first
             assert again.lm == pytest.approx(first.lm + exchange(first.words), abs=1e-3)
 
 
-def test_a_neural_model_adds_a_list_with_the_mean_of_both_opinions(graph: Path) -> None:
+def test_a_neural_model_adds_a_list_with_the_mean_of_both_models(graph: Path) -> None:
     neural = train_neural(NeuralLmConfig(epochs=1, dim=8), ["ONE TO", "TWO"], [], ["<UNK>", *WORDS[1:]])
     neural.save(graph / "neural.pt")
-    parts = {"dev": [Utterance("3", ("ONE",), "S", 0.06)]}
-    models = language_models(graph)
-    decode(WIDE, ToyAcoustics(), parts, graph, graph, graph / "out", models, neural_lm=graph / "neural.pt")
-    (entry,) = read_nbest(graph / "out" / "dev")
+    files = DecodingFiles(graph, graph, language_models(graph), graph / "neural.pt")
+    decode(WIDE, ToyAcoustics(), one(3), files, graph / "out")
+    (entry,) = read_nbest(graph / "out", "dev")
     assert list(entry.lists) == ["first_pass", "rescored", "neural"]
     for hypothesis, rescored in zip(entry.lists["neural"], entry.lists["rescored"], strict=True):
         (score,) = neural.log_probabilities([hypothesis.words])
         assert replace(hypothesis, lm=rescored.lm) == rescored
         larger = sentence(LARGE, hypothesis.words)
         assert hypothesis.lm == pytest.approx(rescored.lm - larger + (larger + score) / 2, abs=1e-3)
-    tuned = tune(graph / "out", ["dev"], WIDE)
-    assert list(load_scales(tuned)) == ["first_pass", "rescored", "neural", "mbr"]
-    assert load_scales(tuned)["mbr"] == load_scales(tuned)["neural"]
+    systems = load_systems(tune(graph / "out", ["dev"], dict.fromkeys(one(3), ("ONE",)), WIDE))
+    assert list(systems) == ["first_pass", "rescored", "neural", "mbr"]
+    assert systems["mbr"] == replace(systems["neural"], minimum_risk=True)
 
 
-def test_words_that_the_larger_model_lacks_are_told(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_words_that_the_rescoring_lm_lacks_are_logged(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     _, arpa = models = language_models(graph)
     arpa.write_text(arpa.read_text().replace("\tTOO\t", "\tELSE\t"))
     with caplog.at_level(logging.WARNING):
-        decode(WIDE, ToyAcoustics(), {"dev": [Utterance("3", (), "S", 0.06)]}, graph, graph, graph / "out", models)
+        decode(WIDE, ToyAcoustics(), one(3), DecodingFiles(graph, graph, models), graph / "out")
     assert "the rescoring LM lacks 1 words of the hypotheses: TOO" in caplog.text
 
 
-def test_lattices_are_kept_in_kaldis_form_and_read_back(graph: Path) -> None:
-    keeping = replace(CONFIG, write_lattices=True)
-    utterances = toy_utterances(1, 3)
-    decode(keeping, ToyAcoustics(), {"dev": utterances}, graph, graph, graph / "out")
+def test_lattices_are_written_in_kaldis_format(graph: Path) -> None:
+    durations = toy_utterances("dev", 1, 3)
+    decode(replace(CONFIG, write_lattices=True), ToyAcoustics(), durations, DecodingFiles(graph, graph), graph / "out")
     with gzip.open(graph / "out" / "dev" / "lattices.txt.gz", "rt") as lines:
         found = dict(read_kaldi_text(lines))
-    assert list(found) == [u.id for u in utterances]
-    entries = {entry.utterance.id: entry for entry in read_nbest(graph / "out" / "dev")}
+    assert list(found) == [key.id for key in durations]
+    entries = {entry.key.id: entry for entry in read_nbest(graph / "out", "dev")}
     for name, lattice in found.items():
         best = best_word_sequences(lattice, toys.limits(1, 10.0, 2000))[0]
         first = entries[name].lists["first_pass"][0]
@@ -178,69 +198,87 @@ def test_lattices_are_kept_in_kaldis_form_and_read_back(graph: Path) -> None:
         assert best.total == pytest.approx(first.am + first.lm, abs=1e-2)
 
 
-def test_an_utterance_that_fails_is_named(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
-    parts = {"dev": [Utterance("5", ("ONE",), "S", 0.1), Utterance("6", ("ONE",), "S", 0.001)]}
+def test_a_failed_utterance_is_logged(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        decode(CONFIG, ToyAcoustics(), parts, graph, graph, graph / "out")
-    assert "dev: 1 utterances have no hypothesis at all: 6" in caplog.text
+        decode(CONFIG, ToyAcoustics(), one(5) | one(6, 0), DecodingFiles(graph, graph), graph / "out")
+    assert "dev: 1 utterances have no hypothesis: 6-0" in caplog.text
     summary = json.loads((graph / "out" / "dev" / "summary.json").read_text())
-    assert summary["failed"] == ["6"] and summary["rescued"] == []
-    assert hypotheses(graph / "out", "dev", "first_pass", Scales())[1].words == ()
+    assert summary["failed"] == ["6-0"] and summary["repeated"] == []
+    assert transcribe_part(graph / "out", "dev", System("first_pass", Scales()))[1].words == ()
 
 
 def test_a_killed_worker_is_reported(graph: Path) -> None:
-    with pytest.raises(OSError, match=r"killed, probably because memory ran out: use fewer jobs"):
-        decode(
-            CONFIG,
-            ToyAcoustics(kill=True),
-            {"dev": toy_utterances(1, 3)},
-            graph,
-            graph,
-            graph / "out",
-            jobs=2,
-        )
+    files = DecodingFiles(graph, graph)
+    with pytest.raises(OSError, match=r"killed, probably .* memory ran out: use fewer jobs"):
+        decode(CONFIG, ToyAcoustics(kill=True), toy_utterances("dev", 1, 3), files, graph / "out", jobs=2)
 
 
-def test_what_keeps_a_worker_from_beginning_is_told(graph: Path) -> None:
-    torn = graph / "torn.arpa"
-    torn.write_text("not a model\n")
-    with pytest.raises(ValueError, match=r"torn\.arpa: not an n-gram model"):
-        decode(CONFIG, ToyAcoustics(), {"dev": toy_utterances(1, 1)}, graph, graph, graph, (torn, torn), jobs=2)
+def test_the_error_of_a_worker_that_cannot_start_is_reported(graph: Path) -> None:
+    damaged = graph / "damaged.arpa"
+    damaged.write_text("not a model\n")
+    files = DecodingFiles(graph, graph, (damaged, damaged))
+    with pytest.raises(UserError, match=r"damaged\.arpa: not an n-gram model"):
+        decode(CONFIG, ToyAcoustics(), toy_utterances("dev", 1, 1), files, graph, jobs=2)
 
 
-def test_missing_graph_other_units_and_other_origins_are_named(graph: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere/HLG.safetensors: no decoding graph"):
-        decode(CONFIG, ToyAcoustics(), {}, graph, graph / "nowhere", graph / "out")
+@dataclass(frozen=True)
+class FewUnits(ToyAcoustics):
+    """Scores of three units."""
 
-    def few_units(utterances: Sequence[Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.zeros(len(utterances), 5, 3), torch.full((len(utterances),), 5)
+    def __call__(self, keys: Sequence[UtteranceKey]) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.zeros(len(keys), 5, 3), torch.full((len(keys),), 5)
 
+
+def test_missing_graphs_other_units_and_other_origins_are_refused(graph: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.safetensors: no decoding graph"):
+        decode(CONFIG, ToyAcoustics(), {}, DecodingFiles(graph, graph / "nowhere"), graph / "out")
     save_fsa(set_origin(toys.toy_graph(), Origin("ours", "ctc")), graph / HLG_FILE)
+    files = DecodingFiles(graph, graph)
     with pytest.raises(UserError, match=r"HLG\.safetensors: the topology of the graph is ctc, expected hmm"):
-        decode(CONFIG, few_units, {}, graph, graph, graph / "out", origin=Origin("ours", "hmm"))
-    with pytest.raises(ValueError, match="uses 4 units but the model scores 3"):
-        decode(CONFIG, few_units, {"dev": toy_utterances(1, 1)}, graph, graph, graph / "out")
+        decode(CONFIG, ToyAcoustics(origin=Origin("ours", "hmm")), {}, files, graph / "out")
+    with pytest.raises(UserError, match="uses 4 units but the model scores 3"):
+        decode(CONFIG, FewUnits(), one(1), files, graph / "out")
 
 
 def test_batches_hold_every_utterance_once_and_respect_the_limit() -> None:
-    utterances = [*toy_utterances(0, 50), Utterance("long", (), "S", 9.0)]
-    batches = make_batches(utterances, 0.8)
-    assert sorted(u.id for batch in batches for u in batch) == sorted(u.id for u in utterances)
-    assert [u.id for u in batches[0]] == ["long"]
-    assert all(batch[0].duration * len(batch) <= 0.8 for batch in batches[1:])
-    assert make_batches(utterances[::-1], 0.8) == batches
+    long = UtteranceKey("dev", "long")
+    durations = toy_utterances("dev", 0, 50) | {long: 9.0} | toy_utterances("test", 0, 50)
+    batches = make_batches(durations, 0.8)
+    assert sorted(key for batch in batches for key in batch) == sorted(durations)
+    assert batches[0] == [long]
+    assert all(durations[batch[0]] * len(batch) <= 0.8 + 1e-9 for batch in batches[1:])
+    assert all(len({key.part for key in batch}) == 1 for batch in batches)
+    lengths = [durations[batch[0]] for batch in batches]
+    assert lengths == sorted(lengths, reverse=True)
+    assert make_batches(dict(reversed(durations.items())), 0.8) == batches
 
 
-def lists(folder: Path, *entries: tuple[str, list[tuple[str, float, float, float]]]) -> None:
-    """An n-best file from (reference, [(words, am, first, rescore)])."""
+def test_progress_is_logged_with_the_time_to_go(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("augmem.progress.FIRST_LINE", 0.0)
+    monkeypatch.setattr("augmem.progress.on_terminal", lambda: False)
+    durations = {UtteranceKey("dev", str(n)): 2.5 for n in range(4)}
+    batches = [DecodedBatch([DecodedUtterance(key, "normal", 1.0, 1, b"")], 0.1) for key in durations]
+    with caplog.at_level(logging.INFO):
+        assert list(track_speech(iter(batches), durations)) == batches
+    assert "decoding: 2 of 10 s of speech, 0.0 s to go" in caplog.text
+
+
+Listed = list[tuple[str, float, float, float]]  # words, am, lm of the first pass, lm rescored
+
+
+def write_lists(decode_dir: Path, part: str, *entries: tuple[str, Listed]) -> dict[UtteranceKey, tuple[str, ...]]:
+    """Write an n-best file; return the references."""
+    keys = [UtteranceKey(part, str(n)) for n in range(len(entries))]
     write_nbest(
-        folder,
+        decode_dir / part,
         [
             NbestEntry(
-                Utterance(str(n), tuple(reference.split()), "S", 1.0),
+                key,
+                1.0,
                 "normal",
                 1.0,
-                0,
                 {
                     system: tuple(
                         Hypothesis(tuple(words.split()), am, scores[place], tuple((0.0, 1.0) for _ in words.split()))
@@ -249,9 +287,10 @@ def lists(folder: Path, *entries: tuple[str, list[tuple[str, float, float, float
                     for place, system in enumerate(("first_pass", "rescored"))
                 },
             )
-            for n, (reference, listed) in enumerate(entries)
+            for key, (_, listed) in zip(keys, entries, strict=True)
         ],
     )
+    return {key: tuple(reference.split()) for key, (reference, _) in zip(keys, entries, strict=True)}
 
 
 DEV = (
@@ -261,16 +300,16 @@ DEV = (
 )
 
 
-def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
-    lists(tmp_path / "dev", *DEV)
+def test_tuning_finds_the_best_point_of_the_grid(tmp_path: Path) -> None:
+    references = write_lists(tmp_path, "dev", *DEV)
     config = DecodingConfig(lm_scales=(0.0, 0.5, 1.0, 2.0), word_insertion_bonuses=(-3.0, 0.0, 3.0))
-    result = json.loads(tune(tmp_path, ["dev"], config).read_text())
-    entries = list(read_nbest(tmp_path / "dev"))
+    result = json.loads(tune(tmp_path, ["dev"], references, config).read_text())
+    entries = list(read_nbest(tmp_path, "dev"))
     for system in ("first_pass", "rescored"):
         sweep = result["systems"][system]["sweep"]
         assert len(sweep) == 12
         for point in sweep:
-            winners = []
+            best = []
             for entry in entries:
                 scored = [
                     (
@@ -279,59 +318,68 @@ def test_tuning_finds_the_best_point_by_exhaustion(tmp_path: Path) -> None:
                     )
                     for h in entry.lists[system]
                 ]
-                winners.append(max(scored)[1] if scored else "")
-            assert point["wer"] == pytest.approx(jiwer.wer([reference for reference, _ in DEV], winners))
-        best = min(sweep, key=lambda point: point["wer"])
-        assert result["systems"][system]["wer"] == best["wer"]
+                best.append(max(scored)[1] if scored else "")
+            assert point["wer"] == pytest.approx(jiwer.wer([reference for reference, _ in DEV], best))
+        assert result["systems"][system]["wer"] == min(point["wer"] for point in sweep)
     assert result["words"] == 6 and result["oracle_wer"] == pytest.approx(3 / 6)  # the empty list misses all
+    assert oracle_wer(tmp_path, "dev", references) == pytest.approx(3 / 6)
 
-    scales = load_scales(tmp_path / "tuned.json")
-    answers = hypotheses(tmp_path, "dev", "rescored", scales["rescored"])
-    assert [" ".join(answer.words) for answer in answers][2] == "" and answers[0].reference == ("A", "B")
-    for system in ("first_pass", "rescored", "mbr"):
-        answers = hypotheses(tmp_path, "dev", system, scales[system])
-        errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(answer.words) for answer in answers])
-        assert errors == pytest.approx(result["systems"][system]["wer"])
-        for answer in answers:
-            assert len(answer.times) == len(answer.confidences) == len(answer.words)
+    systems = load_systems(tmp_path / "tuned.json")
+    assert systems["mbr"] == replace(systems["rescored"], minimum_risk=True)
+    for name, system in systems.items():
+        found = transcribe_part(tmp_path, "dev", system)
+        assert [transcript.key for transcript in found] == list(references) and found[2].words == ()
+        errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(t.words) for t in found])
+        assert errors == pytest.approx(result["systems"][name]["wer"])
+        assert all(len(t.times) == len(t.confidences) == len(t.words) for t in found)
 
 
-def test_tuning_opens_dev_alone(tmp_path: Path) -> None:
-    """A test part that cannot be read does no harm, and what stands in it changes nothing."""
-    lists(tmp_path / "dev", *DEV)
+def test_tuning_reads_only_dev(tmp_path: Path) -> None:
+    """An unreadable test part changes nothing."""
+    references = write_lists(tmp_path, "dev", *DEV)
     (tmp_path / "test").mkdir()
-    (tmp_path / "test" / "nbest.jsonl.gz").write_bytes(b"not to be touched")
+    (tmp_path / "test" / "nbest.jsonl.gz").write_bytes(b"not to be read")
     (tmp_path / "test" / "nbest.jsonl.gz").chmod(0)
-    tuned = json.loads(tune(tmp_path, ["dev"], DecodingConfig()).read_text())
+    tuned = json.loads(tune(tmp_path, ["dev"], references, DecodingConfig()).read_text())
     assert tuned["parts"] == ["dev"] and set(tuned["systems"]) == {"first_pass", "rescored", "mbr"}
 
 
-def test_what_tuning_refuses(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no dev part to tune on"):
-        tune(tmp_path, [], DecodingConfig())
+def test_tuning_refuses_missing_dev_parts_and_empty_transcripts(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no dev part to tune on"):
+        tune(tmp_path, [], {}, DecodingConfig())
     with pytest.raises(FileNotFoundError, match="has not been decoded"):
-        tune(tmp_path, ["dev"], DecodingConfig())
-    lists(tmp_path / "dev", ("", [("A", -1.0, -1.0, -1.0)]))
-    with pytest.raises(ValueError, match="hold no word"):
-        tune(tmp_path, ["dev"], DecodingConfig())
+        tune(tmp_path, ["dev"], {}, DecodingConfig())
+    references = write_lists(tmp_path, "dev", ("", [("A", -1.0, -1.0, -1.0)]))
+    with pytest.raises(UserError, match="have no word"):
+        tune(tmp_path, ["dev"], references, DecodingConfig())
     with pytest.raises(FileNotFoundError, match="have not been tuned"):
-        load_scales(tmp_path / "tuned.json")
+        load_systems(tmp_path / "tuned.json")
+    (tmp_path / "tuned.json").write_text('{"systems": {"first_pass": {"lm_scale": 1.0}}}')
+    with pytest.raises(UserError, match=r"tuned\.json: field 'nbest_list' is missing"):
+        load_systems(tmp_path / "tuned.json")
 
 
-def test_a_best_point_at_the_edge_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    lists(tmp_path / "dev", ("A", [("B", 0.0, -5.0, -5.0), ("A", -9.0, 0.0, 0.0)]))
+def test_scales_of_the_last_release_are_read() -> None:
+    old = {"lm_scale": 1.4, "insertion_penalty": 0.5, "posterior_scale": 0.2}
+    assert Scales.from_json(old) == Scales(1.4, 0.5, 0.2)
+
+
+def test_a_best_point_at_the_edge_of_the_grid_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    references = write_lists(tmp_path, "dev", ("A", [("B", 0.0, -5.0, -5.0), ("A", -9.0, 0.0, 0.0)]))
+    config = DecodingConfig(lm_scales=(0.5, 1.0, 2.0), word_insertion_bonuses=(0.0,))
     with caplog.at_level(logging.WARNING):
-        tune(tmp_path, ["dev"], DecodingConfig(lm_scales=(0.5, 1.0, 2.0), word_insertion_bonuses=(0.0,)))
+        tune(tmp_path, ["dev"], references, config)
     assert "the best lm_scale, 2, is at the edge of its grid: widen decoding.lm_scales" in caplog.text
 
 
 def test_nbest_files_are_read_back_and_broken_lines_named(tmp_path: Path) -> None:
-    lists(tmp_path, *DEV)
-    entries = list(read_nbest(tmp_path))
-    write_nbest(tmp_path / "again", entries)
-    assert list(read_nbest(tmp_path / "again")) == entries
-    assert (tmp_path / "again" / "nbest.jsonl.gz").read_bytes() == (tmp_path / "nbest.jsonl.gz").read_bytes()
-    with gzip.open(tmp_path / "nbest.jsonl.gz", "at") as stream:
+    write_lists(tmp_path, "dev", *DEV)
+    entries = list(read_nbest(tmp_path, "dev"))
+    write_nbest(tmp_path / "again" / "dev", entries)
+    assert list(read_nbest(tmp_path / "again", "dev")) == entries
+    path = tmp_path / "dev" / "nbest.jsonl.gz"
+    assert (tmp_path / "again" / "dev" / "nbest.jsonl.gz").read_bytes() == path.read_bytes()
+    with gzip.open(path, "at") as stream:
         stream.write('{"id": "x"}\n')
-    with pytest.raises(ValueError, match=r"nbest.jsonl.gz:4: not an n-best line"):
-        list(read_nbest(tmp_path))
+    with pytest.raises(UserError, match=r"nbest.jsonl.gz:4: not an n-best line"):
+        list(read_nbest(tmp_path, "dev"))

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.posteriors import LEAST_DOUBT, REACH, confidences_in_place
+from augmem.decoding.posteriors import MAX_SHIFT, MIN_ERROR_PROBABILITY, path_confidences
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
-from benchmarks.decoding import kaldi_best, openfst
+from benchmarks.kaldi_decoder import kaldi_best, openfst
 
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -87,12 +87,12 @@ def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there
     said = [(int(lattice.frame[arc]), int(word)) for arc in best for word in lattice.words[arc] if word]
     paths = [(float(np.exp(scale * lattice.scores[path].sum())), path) for path in toys.all_paths(lattice)]
     total = sum(weight for weight, _ in paths)
-    for (frame, word), confidence in zip(said, confidences_in_place(lattice, best, scale), strict=True):
+    for (frame, word), confidence in zip(said, path_confidences(lattice, best, scale), strict=True):
         having = 0.0
         for weight, path in paths:
-            near = [a for a in path if abs(lattice.frame[a] - frame) <= REACH and word in lattice.words[a]]
+            near = [a for a in path if abs(lattice.frame[a] - frame) <= MAX_SHIFT and word in lattice.words[a]]
             having += weight * len(near)
-        assert confidence == pytest.approx(min(max(having / total, LEAST_DOUBT), 1 - LEAST_DOUBT))
+        assert confidence == pytest.approx(min(max(having / total, MIN_ERROR_PROBABILITY), 1 - MIN_ERROR_PROBABILITY))
 
 
 def test_lattice_states_are_in_order_of_time() -> None:
@@ -153,8 +153,8 @@ def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, ca
     assert [result.search for result in found] == [Search.OPEN_END, Search.NORMAL, Search.FAILED]
     assert words_on(found[0].lattice, best_path(found[0].lattice)) == [8, 9]
     assert found[2].lattice.is_empty and best_word_sequences(found[2].lattice, toys.limits(5, 10, 10)) == []
-    assert "trying graph that may end anywhere: short" in caplog.text
-    assert "no path even in an open-ended graph: none" in caplog.text
+    assert "searching with all states final: short" in caplog.text
+    assert "no path with all states final: none" in caplog.text
 
 
 def test_narrow_beams_are_widened(caplog: pytest.LogCaptureFixture) -> None:
@@ -175,7 +175,7 @@ def test_bad_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="length of 6 frames exceeds"):
         find_lattices(log_probs, torch.tensor([5, 6]), GRAPH, WIDE)
     log_probs[1, 3, 2] = float("nan")
-    with pytest.raises(ValueError, match="mine: scores that are not numbers"):
+    with pytest.raises(ValueError, match="mine: acoustic scores are NaN"):
         find_lattices(log_probs, torch.tensor([5, 5]), GRAPH, WIDE, ["yours", "mine"])
     find_lattices(log_probs, torch.tensor([5, 3]), GRAPH, WIDE)  # what lies beyond the length does not matter
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kaldi_text import read_kaldi_text
 
 from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, words_on
-from augmem.decoding.kaldi import as_kaldi_text, read_kaldi_text
-from augmem.decoding.lattice import arc_posteriors, pruned
-from augmem.decoding.rescoring import Exchange, NgramModel, TooLarge, rescored
+from augmem.decoding.kaldi import as_kaldi_text
+from augmem.decoding.lattice import arc_posteriors, prune_lattice
+from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
 from augmem.decoding.search import DecodingGraph, empty_lattice
 
 GRAPH = DecodingGraph(toys.toy_graph())
@@ -106,7 +107,7 @@ def test_every_path_has_one_models_sentence_score_in_the_place_of_the_others(
     arpa: Path, bigram: Path, seed: int, frames: int
 ) -> None:
     lattice, oracles = toy_lattice(seed, frames), [kenlm.Model(str(path)) for path in (bigram, arpa)]
-    larger = rescored(lattice, Exchange(NgramModel(bigram), NgramModel(arpa)), WORDS, 10**6)
+    larger = rescore_lattice(lattice, ModelExchange(NgramModel(bigram), NgramModel(arpa)), WORDS, 10**6)
     before, after = profile(lattice), profile(larger)
     assert [row[:3] for row in before] == [row[:3] for row in after]
     for (words, _, _, old), (_, _, _, new) in zip(before, after, strict=True):
@@ -125,7 +126,7 @@ def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
     with pytest.raises(ValueError, match="not an n-gram model"):
         NgramModel(arpa.with_name("none.arpa"))
     with pytest.raises(TooLarge, match="more than 5 arcs"):
-        rescored(toy_lattice(1, 6), model, WORDS, 5)
+        rescore_lattice(toy_lattice(1, 6), model, WORDS, 5)
 
 
 @settings(deadline=None, max_examples=20)
@@ -133,8 +134,8 @@ def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
 def test_pruning_keeps_the_paths_within_the_beam_and_no_dead_ends(seed: int, frames: int, beam: float) -> None:
     lattice = toy_lattice(seed, frames)
     best = float(lattice.scores[best_path(lattice)].sum())
-    narrow = pruned(lattice, beam)
-    assert profile(pruned(lattice, 1000.0)) == profile(lattice)
+    narrow = prune_lattice(lattice, beam)
+    assert profile(prune_lattice(lattice, 1000.0)) == profile(lattice)
     kept = profile(narrow)
     within = [row for row in profile(lattice) if row[2] + row[3] >= best - beam + 1e-2]
     assert set(within) <= set(kept) <= set(profile(lattice))

@@ -29,7 +29,7 @@ from augmem.scoring import TimedWord, read_ctm
 from augmem.serving import recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
-from benchmarks.decoding import kaldi_best, lattice_of, openfst, scored
+from benchmarks.kaldi_decoder import kaldi_best, lattice_of, load_items, openfst
 from tests.serving.processes import BROWSER, browsing, serving
 from tests.shell.roads import PART, SPEECH, Text, augmem, fixture_road, run, run_here
 
@@ -98,7 +98,7 @@ def test_the_best_path_is_kaldis(road: Road) -> None:
     graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
     fst = openfst(graph.fsa[0])
     options = kaldi_decoder.FasterDecoderOptions(beam=20, max_active=10000)
-    for item in scored(experiment, PART, Lang.load(experiment.lang), every=4):
+    for item in load_items(experiment, PART, Lang.load(experiment.lang), every=4):
         score, words = kaldi_best(fst, item.scores, options)
         lattice = lattice_of(graph, item.scores, DecodingConfig())
         path = best_path(lattice)

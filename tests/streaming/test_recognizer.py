@@ -15,8 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import Scales, SearchConfig, best_path, find_lattices, words_on
-from augmem.decoding.online import StreamSearch
+from augmem.decoding import Scales, SearchConfig, StreamSearch, best_path, find_lattices, words_on
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
