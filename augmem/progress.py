@@ -90,7 +90,10 @@ def format_duration(seconds: float) -> str:
     """Format a duration.
 
     Example:
-        >>> format_duration(9.3), format_duration(725)
-        ('9.3 s', '12 min 5 s')
+        >>> format_duration(9.3), format_duration(725), format_duration(40000)
+        ('9.3 s', '12 min 5 s', '11 h 6 min')
     """
-    return f"{seconds:.1f} s" if seconds < 60 else f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    return f"{minutes} min {int(seconds % 60)} s" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

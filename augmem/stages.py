@@ -53,7 +53,7 @@ from augmem.scoring import (
     write_report,
 )
 from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
-from augmem.training import Team, Trainer
+from augmem.training import DistributedContext, build_trainer
 
 logger = logging.getLogger(__name__)
 
@@ -223,18 +223,18 @@ def train(experiment: Experiment, max_minutes: float | None) -> bool:
     """
     recipe, parts = experiment.recipe, experiment.parts
     inputs = training_inputs(experiment)
-    team = Team.join(recipe.training.device)
+    context = DistributedContext.from_environment(recipe.training.device)
 
     def action(output: Path) -> bool:
         cuts = partial(load_cuts, experiment.features)
-        trainer = Trainer(
+        trainer = build_trainer(
             recipe.training, description(experiment), experiment.lang, experiment.training_graphs,
-            cuts(parts.train), cuts(parts.dev), output, team,
+            cuts(parts.train), cuts(parts.dev), output, context,
         )  # fmt: skip
         return trainer.run(max_minutes)
 
-    done = team.leaders(is_done(experiment.training, inputs))
-    if team.leads:
+    done = context.broadcast(is_done(experiment.training, inputs))
+    if context.is_rank_zero:
         resume_inputs = {} if done else {"training graphs": fingerprint(experiment.training_graphs)}
         return run_resumable_stage("train", experiment.training, inputs, action, resume_inputs)
     return done or action(experiment.training)

@@ -1,7 +1,7 @@
-"""Checkpoints that can be trusted: written whole, verified when read, the newest good one found by itself.
+"""Checkpoints: written atomically with a hash, verified when read.
 
-`checkpoint-00000120.pt` holds everything needed to go on after update 120; `checkpoint-00000120.pt.sha256` its hash, in
-the format of sha256sum (`sha256sum -c` checks it). The hash is written first, so a checkpoint is never without one.
+`checkpoint-00000120.pt` is the state after step 120; `checkpoint-00000120.pt.sha256` is its hash in the format of
+sha256sum (`sha256sum -c` verifies it). The hash is written first, so that no checkpoint lacks one.
 """
 
 from __future__ import annotations
@@ -20,43 +20,43 @@ PATTERN = "checkpoint-*.pt"
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after update `step`, then remove all but the `keep` newest checkpoints."""
+    """Write the state after a step, then remove all but the `keep` newest checkpoints."""
     path = folder / f"checkpoint-{step:08d}.pt"
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     with atomic_path(path) as temporary:
         save_tensors(state, temporary)
         line = f"{sha256_file(temporary)}  {path.name}\n"
-        write_text(_hash_file(path), line + before)  # a kill leaves the old file or the new one
+        write_text(_hash_file(path), line + before)  # when interrupted here, the old file still verifies
     write_text(_hash_file(path), line)
-    for old in checkpoints(folder)[keep:]:
+    for old in list_checkpoints(folder)[keep:]:
         old.unlink()
         _hash_file(old).unlink(missing_ok=True)
     return path
 
 
-def checkpoints(folder: Path) -> list[Path]:
-    """All checkpoints of a folder, newest first."""
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return all checkpoints of a folder, newest first."""
     return sorted(folder.glob(PATTERN), reverse=True)
 
 
-def newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest checkpoint that is whole; damaged ones are named in the log and passed over."""
-    for path in checkpoints(folder):
-        fault = find_fault(path)
-        if fault is None:
+def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Load the newest undamaged checkpoint; log a warning for each damaged one."""
+    for path in list_checkpoints(folder):
+        damage = find_damage(path)
+        if damage is None:
             return path, torch.load(path, map_location="cpu")
-        logger.warning("%s is damaged (%s); trying the one before it", path, fault)
+        logger.warning("%s is damaged (%s); trying the previous checkpoint", path, damage)
     return None
 
 
-def find_fault(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None."""
+def find_damage(path: Path) -> str | None:
+    """Verify the hash of a checkpoint; return what is wrong, or None."""
     if not _hash_file(path).is_file():
         return f"{_hash_file(path).name} is missing"
-    written = _hash_file(path).read_text(encoding="utf-8")
+    expected = _hash_file(path).read_text(encoding="utf-8")
     found = sha256_file(path)
-    if found not in written.split():
-        return f"its content hashes to {found[:12]}, {_hash_file(path).name} says {written[:12].strip()}"
+    if found not in expected.split():
+        return f"its SHA-256 is {found[:12]}, expected {expected[:12].strip()}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Settings of a training run."""
+"""Options of training."""
 
 from __future__ import annotations
 
@@ -6,47 +6,48 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from augmem.corpus import BatchConfig
+from augmem.errors import UserError
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of a training run.
+    """Options of training.
 
     Args:
         epochs: passes over the training data.
-        max_steps: stop after this many updates, whatever the epochs; null: never. For dry runs.
-        batches: how utterances are grouped and augmented.
-        accumulate: batches of an update, over all processes; a multiple of their number. However many processes share
-            them, the update is the same.
-        precision: the encoder computes in it where that is safe: "bfloat16", or on GPUs "float16" with a scaled loss;
-            the objective is always in float32.
+        max_steps: stop after this many steps, for dry runs; null: no limit.
+        batches: how utterances are batched and augmented.
+        accumulate: batches in a step, over all processes; a multiple of their number. The result does not depend on
+            the number of processes.
+        precision: of the encoder under autocast: "bfloat16", or on GPUs "float16" with loss scaling. The objective is
+            always computed in float32.
         learning_rate: peak of the schedule.
-        schedule: what follows the warm-up: "cosine" falls to `min_lr_ratio` at the last step; "noam" falls
+        schedule: decay after the warm-up: "cosine" falls to `min_lr_ratio` of the peak at the last step; "noam" falls
             with the inverse square root of the step.
-        warmup_steps: updates during which the learning rate rises linearly from zero.
-        min_lr_ratio: where "cosine" ends, as a share of the peak.
-        weight_decay: AdamW's; biases and normalisation layers are exempt.
-        adam_betas: AdamW's running averages of gradient and squared gradient.
-        clip: largest norm of the gradient per frame; longer ones are shortened to it.
+        warmup_steps: steps during which the learning rate rises linearly from zero.
+        min_lr_ratio: final learning rate of "cosine" divided by the peak.
+        weight_decay: of AdamW; biases and normalisation layers are exempt.
+        adam_betas: decay rates of AdamW's averages of the gradient and its square.
+        clip: maximum norm of the gradient per frame; larger gradients are scaled down to it.
         ctc_epochs: epochs of pure CTC at the start.
-        hand_over_epochs: epochs over which the weight moves smoothly from CTC to LF-MMI.
-        ctc_floor: share of CTC that stays in the loss after the hand-over; 1 trains with CTC alone.
+        hand_over_epochs: epochs during which the loss moves smoothly from CTC to LF-MMI.
+        ctc_floor: share of CTC in the loss after the hand-over; 1: CTC only.
         den_scale: weight of the LF-MMI denominator.
-        boost: b of boosted MMI, 0.1 or so; 0 is plain LF-MMI.
-        iterated_loss: weight of the same objective on each of encoder.iterated_loss_layers (arXiv 1910.10324).
-        alignment: a file of forced alignments (augmem align --labels): cross-entropy to them takes CTC's place; null:
-            CTC.
+        boost: factor b of boosted MMI, such as 0.1; 0: plain LF-MMI.
+        iterated_loss: weight of the loss on each of encoder.iterated_loss_layers (arXiv 1910.10324).
+        alignment: file of forced alignments (written by augmem align --labels): trains with cross-entropy instead of
+            CTC; null: CTC.
         checkpoint_averaging: how `model.pt` is averaged: over the "last" epochs, over the "best" epochs by dev loss
-            (after the hand-over), or a "running" average over all updates.
+            (after the hand-over), or a "running" average over all steps.
         average_epochs: number of epochs averaged.
-        running_average: what one update keeps of the running average.
-        patience: stop when so many epochs in a row have not improved the dev loss; null: never.
-        seed: of weights and dropout (batches have their own).
-        device: "auto" takes a GPU if there is one.
-        checkpoint_every: updates between checkpoints (there is one at each epoch's end too).
-        keep_checkpoints: newest checkpoints kept for resuming.
-        log_every: updates between lines of log.jsonl.
-        max_nonfinite: updates in a row with a non-finite loss or gradient that are skipped before giving up.
+        running_average: decay of the running average per step.
+        patience: stop when the dev loss has not improved for this many epochs; null: never.
+        seed: of initial weights and dropout (batches have their own).
+        device: "auto" selects a GPU if there is one.
+        checkpoint_every: steps between checkpoints; each epoch ends with one too.
+        keep_checkpoints: number of newest checkpoints to keep.
+        log_every: steps between lines of log.jsonl.
+        max_nonfinite: skipped steps in a row, because of a non-finite loss or gradient, before training fails.
     """
 
     epochs: int = 20
@@ -80,44 +81,43 @@ class TrainingConfig:
     max_nonfinite: int = 10
 
     def __post_init__(self) -> None:
-        for name in ["epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every"]:
-            self._demand(name, getattr(self, name) >= 1, "at least 1")
-        for name in [
-            "warmup_steps",
-            "weight_decay",
-            "ctc_epochs",
-            "hand_over_epochs",
-            "max_nonfinite",
-            "boost",
-            "iterated_loss",
-        ]:
-            self._demand(name, getattr(self, name) >= 0, "not negative")
-        for name in ("learning_rate", "clip", "den_scale"):
-            self._demand(name, getattr(self, name) > 0, "positive")
-        for name in ("min_lr_ratio", "ctc_floor", "running_average"):
-            self._demand(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        for name in _AT_LEAST_ONE:
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        for name in _NOT_NEGATIVE:
+            self._check(name, getattr(self, name) >= 0, "not negative")
+        for name in _POSITIVE:
+            self._check(name, getattr(self, name) > 0, "positive")
+        for name in _RATIOS:
+            self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
+        for name in _OPTIONAL:
+            self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
         for name, choices in _CHOICES.items():
-            self._demand(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
-        for name in ("max_steps", "patience"):
-            self._demand(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
+            self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
     def check_processes(self, number: int) -> None:
-        """Every process must have a batch in every update.
+        """Check that each process gets a batch in each step.
 
         Raises:
-            ValueError: the batches of an update cannot be shared out evenly.
+            UserError: `accumulate` is no multiple of the number of processes.
         """
         if self.accumulate % number:
-            raise ValueError(
-                f"training.accumulate is {self.accumulate}, which {number} processes cannot share evenly: "
-                f"make it a multiple of {number}"
+            raise UserError(
+                f"training.accumulate is {self.accumulate}, which {number} processes cannot share equally; "
+                f"set it to a multiple of {number}"
             )
 
-    def _demand(self, name: str, holds: bool, rule: str) -> None:
+    def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
-            raise ValueError(f"training.{name} is {getattr(self, name)}; it must be {rule}")
+            raise UserError(f"training.{name} is {getattr(self, name)}; it must be {rule}")
 
 
+_AT_LEAST_ONE = ("epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every")
+_NOT_NEGATIVE = (
+    "warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite", "boost", "iterated_loss",
+)  # fmt: skip
+_POSITIVE = ("learning_rate", "clip", "den_scale")
+_RATIOS = ("min_lr_ratio", "ctc_floor", "running_average")
+_OPTIONAL = ("max_steps", "patience")
 _CHOICES = {
     "precision": ("float32", "bfloat16", "float16"),
     "schedule": ("cosine", "noam"),

@@ -1,4 +1,4 @@
-"""Forced alignments on disk: the output of every frame of every utterance, and whose outputs they are."""
+"""Forced alignments on disk: the output index of every frame of every utterance."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.model import ModelDescription
 from augmem.tensors import save_tensors
@@ -16,8 +17,8 @@ from augmem.tensors import save_tensors
 FILE_FORMAT = "augmem frame labels 1"
 
 
-def meaning(description: ModelDescription) -> dict[str, Any]:
-    """What two models must share for their outputs, frame by frame, to mean the same."""
+def output_definition(description: ModelDescription) -> dict[str, Any]:
+    """Return the properties that two models must share for their frame labels to be interchangeable."""
     return {
         "units_hash": description.units_hash,
         "topology": description.topology,
@@ -28,33 +29,35 @@ def meaning(description: ModelDescription) -> dict[str, Any]:
 
 
 def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: ModelDescription) -> None:
-    """Write the outputs (T,) of each utterance, whole or not at all."""
+    """Write the aligned outputs (T,) of each utterance atomically."""
     frames = {name: torch.tensor(outputs, dtype=torch.int32) for name, outputs in labels.items()}
+    definition = json.dumps(output_definition(description))
     with atomic_path(path) as temporary:
-        content = {"format": FILE_FORMAT, "meaning": json.dumps(meaning(description)), "labels": frames}
-        save_tensors(content, temporary)
+        save_tensors({"format": FILE_FORMAT, "meaning": definition, "labels": frames}, temporary)
 
 
 def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int]]:
-    """Read what `write_labels` wrote, for a model of this description.
+    """Read a file that `write_labels` wrote, for a model of this description.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or of a model whose outputs mean something else.
+        FileNotFoundError: the file does not exist.
+        UserError: the file has another format, or its outputs are another model's.
     """
     if not path.is_file():
-        remedy = f"augmem align --exp EXP --part PART --output DIR --labels {path}"
-        raise FileNotFoundError(f"{path}: no such alignment; {remedy}")
+        remedy = f"create it with augmem align --exp EXP --part PART --output DIR --labels {path}"
+        raise FileNotFoundError(f"training.alignment: {path} does not exist; {remedy}")
     try:
         content = torch.load(path, map_location="cpu")
         found, labels = json.loads(content["meaning"]), content["labels"]
     except Exception as error:
-        raise ValueError(f"{path}: not a file of frame labels ({error}); augmem align writes them") from error
-    wanted = meaning(description)
-    other = [f"{key} {found.get(key)} instead of {value}" for key, value in wanted.items() if found.get(key) != value]
+        raise UserError(
+            f"{path}: not a file of frame labels ({error}); create one with augmem align --labels"
+        ) from error
+    expected = output_definition(description)
+    other = [f"{key} {found.get(key)}, expected {value}" for key, value in expected.items() if found.get(key) != value]
     if other:
-        raise ValueError(
-            f"{path}: the alignment's outputs are not this model's ({'; '.join(other)}); align with a model of the "
-            "same units, topology and context"
+        raise UserError(
+            f"{path}: aligned with a model of other outputs ({'; '.join(other)}); align with a model of the same "
+            "units, topology and context"
         )
     return {name: outputs.tolist() for name, outputs in labels.items()}

@@ -1,7 +1,7 @@
-"""torchrun, for the lock file's torch too: `python -m augmem.training.launch OPTIONS -m augmem.cli train --exp DIR`.
+"""Start distributed training: `python -m augmem.training.launch OPTIONS -m augmem.cli train --exp DIR`.
 
-Torch 1.13 reads its own default for `--redirects` as nothing under Python 3.11 (members of a Flag that are zero are no
-longer listed there) and falls over. Options are torchrun's; with later releases torchrun itself serves as well.
+Takes torchrun's options. Works around a bug of torch 1.13 under Python 3.11, where torchrun fails because the default
+of `--redirects` is parsed as None. With later releases use torchrun itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.distributed.run import config_from_args, parse_args
 
 
 def main() -> None:
-    """Start the processes, and all of them again when one has died."""
+    """Start the processes; restart all of them when one exits with an error."""
     config, command, arguments = config_from_args(parse_args(sys.argv[1:]))
     config.redirects, config.tee = config.redirects or Std.NONE, config.tee or Std.NONE
     elastic_launch(config, command)(*arguments)

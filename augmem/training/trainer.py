@@ -5,372 +5,325 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lhotse import CutSet
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from augmem.corpus import Batch, SkipList, feature_statistics, num_batches, training_batches
+from augmem.corpus import Batch, SkipList, num_batches, training_batches
 from augmem.corpus.skips import SKIPPED, Skip
 from augmem.encoder import Memory
-from augmem.lang import Lang
-from augmem.model import AcousticModel, ModelDescription, check_units
+from augmem.errors import UserError
+from augmem.model import AcousticModel
 from augmem.tensors import save_tensors
-from augmem.training.checkpoint import newest_checkpoint, save_checkpoint
+from augmem.training.averaging import RunningAverage, average_models, has_stalled, select_best_epochs
+from augmem.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
-from augmem.training.memory import lane_memory
-from augmem.training.metrics import Log, Stopwatch, Sums
+from augmem.training.distributed import DistributedContext, gradient_sync
+from augmem.training.log import StepResult, TrainingLog
+from augmem.training.metrics import LossStats, Timer
 from augmem.training.objective import Objective
-from augmem.training.schedule import ctc_weight, learning_rate
-from augmem.training.team import Team, check_team, exchanging
+from augmem.training.optimiser import autocast, make_optimiser, scale_gradients, seed_batch, set_learning_rate
+from augmem.training.schedule import Position, Schedule
+from augmem.training.session_memory import make_session_memory
 from augmem.training.validation import validate
-from augmem.training.weights import RunningAverage, average_models, best_epochs, stalled
 
 logger = logging.getLogger(__name__)
 
 MODEL_FILE = "model.pt"
 
 
-@dataclass
-class Position:
-    """Where a run stands: updates made, epochs finished, batches of the current epoch dealt with."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
-
-
 class Trainer:
-    """One run, begun or resumed, by one process or by several that torchrun started.
+    """Train a model, in one process or in several.
 
-    Batch n of an epoch is computed by process n mod (number of processes), with random numbers that depend on epoch and
-    n alone, and an update adds up `accumulate` batches: neither the number of processes nor a resume changes the run.
+    A run resumes from the newest checkpoint of its folder and then equals an uninterrupted run. Batch n of an epoch is
+    computed by rank n modulo the world size with random numbers that depend on epoch and n alone, and a step
+    accumulates `config.accumulate` batches; therefore the result does not depend on the world size either.
 
     Args:
         config: objective, schedule, batches.
-        description: what model to train.
-        lang_dir, graph_dir: units and phone LM; the lang folder must be the description's.
+        model: to train; it is moved to the device.
+        objective: loss of a batch.
         train_cuts, dev_cuts: with features and one supervision each.
-        output: the run's folder: checkpoints, epoch-N.pt, log.jsonl, skipped.tsv and, at the end, model.pt.
-        team: the processes.
+        output: folder of the run: checkpoints, epoch-N.pt, log.jsonl, skipped.tsv and model.pt.
+        context: rank, world size and device.
+
+    Raises:
+        UserError: the settings do not fit the device, the world size or the encoder.
     """
 
     def __init__(
         self,
         config: TrainingConfig,
-        description: ModelDescription,
-        lang_dir: Path,
-        graph_dir: Path,
+        model: AcousticModel,
+        objective: Objective,
         train_cuts: CutSet,
         dev_cuts: CutSet,
         output: Path,
-        team: Team | None = None,
+        context: DistributedContext,
     ) -> None:
-        self.team = team or Team.join(config.device)
-        check_team(config, self.team)
-        check_units(description, lang_dir, output)
-        self.config, self.output = config, output
+        self.config, self.objective, self.output, self.context = config, objective, output, context
         self.train_cuts, self.dev_cuts = train_cuts, dev_cuts
-        self.lang = Lang.load(lang_dir)
-        self.objective = Objective(self.lang, graph_dir, description, config)
-        self.device = self.team.device
-        torch.manual_seed(config.seed)
-        self.model = AcousticModel(description, *feature_statistics(train_cuts)).to(self.device)
+        self.schedule = Schedule(config, [num_batches(train_cuts, config.batches, n) for n in range(config.epochs)])
+        self.model = model.to(context.device)
         self.optimiser = make_optimiser(self.model, config)
         self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
-        self.running = (
-            RunningAverage(self.model, config.running_average) if config.checkpoint_averaging == "running" else None
-        )
-        self.lanes = lane_memory(self.model, config)
-        self.network = self.team.replicate(self.model)
-        self.at = Position()
+        uses_average = config.checkpoint_averaging == "running"
+        self.average = RunningAverage(self.model, config.running_average) if uses_average else None
+        self.session_memory = make_session_memory(self.model, config)
+        self.network = context.wrap(self.model)
+        self.position = Position()
         self.dev_losses: dict[int, float] = {}
         self.skips = SkipList()
-        self.nonfinite = 0
-        self._resume()
-        self.log = Log(output, self.at.step) if self.team.leads else None
+        self.nonfinite_steps = 0
 
     def run(self, max_minutes: float | None = None) -> bool:
-        """Train to the end, or until the time is up; say whether the end was reached.
+        """Resume and train until the end or the time limit; return whether the end was reached.
 
         Raises:
-            FloatingPointError: too many updates in a row were not finite.
+            UserError: too many steps in a row were not finite, or the checkpoint belongs to another model.
         """
-        deadline = float("inf") if max_minutes is None else time.time() + 60 * max_minutes
-        self.batches_per_epoch = [
-            num_batches(self.train_cuts, self.config.batches, epoch) for epoch in range(self.config.epochs)
-        ]
-        self._announce()
-        while not self._finished() and not self.team.any(time.time() >= deadline):
-            self._epoch(deadline)
-        self._save()
-        if self.log:
-            self._write_model()
-            self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
-            self.log.close()
-        return self._finished()
+        deadline = math.inf if max_minutes is None else time.time() + 60 * max_minutes
+        self.resume()
+        if not self.context.is_rank_zero:
+            self._train(deadline, None)
+            return self.is_finished
+        with TrainingLog(self.output, self.config, self.schedule.total_steps, self.position.step) as log:
+            self._log_start()
+            self._train(deadline, log)
+            if not self.is_finished:
+                log.log_time_limit(self.position)
+        self._write_model()
+        self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
+        return self.is_finished
+
+    def _train(self, deadline: float, log: TrainingLog | None) -> None:
+        while not self.is_finished and not self.context.any(time.time() >= deadline):
+            self.train_epoch(deadline, log)
+        self.save_checkpoint()
 
     @property
-    def total_steps(self) -> int:
-        """Updates of the whole run."""
-        planned = sum(-(-batches // self.config.accumulate) for batches in self.batches_per_epoch)
-        return min(planned, self.config.max_steps or planned)
+    def is_finished(self) -> bool:
+        """Whether all steps are made, or early stopping applies."""
+        stalled = has_stalled(self.dev_losses, self.config.patience)
+        return self.position.step >= self.schedule.total_steps or stalled
 
-    def _finished(self) -> bool:
-        return self.at.step >= self.total_steps or stalled(self.dev_losses, self.config.patience)
-
-    def _epoch(self, deadline: float) -> None:
-        """The rest of the current epoch, or as much of it as time and steps allow."""
-        began, watch, sums = time.time(), Stopwatch(), Sums()
+    def train_epoch(self, deadline: float, log: TrainingLog | None) -> None:
+        """Train the rest of the current epoch, or until the deadline; then validate and save."""
+        began, timer, at = time.time(), Timer(), self.position
+        steps = self.schedule.steps_of_epoch(at.epoch, at.batch)
+        assigned = [number for numbers in steps for number in numbers if self.context.is_assigned(number)]
+        loader = training_batches(self.train_cuts, self.config.batches, at.epoch, assigned)
+        batches = timer.measure_items("data", loader)
         self.model.train()
-        planned = self.batches_per_epoch[self.at.epoch]
-        updates = [
-            range(first, min(first + self.config.accumulate, planned))
-            for first in range(self.at.batch, planned, self.config.accumulate)
-        ]
-        mine = [number for update in updates for number in update if self._is_mine(number)]
-        batches = watch.waiting("data", training_batches(self.train_cuts, self.config.batches, self.at.epoch, mine))
-        with tqdm(
-            total=planned, initial=self.at.batch, desc=f"epoch {self.at.epoch + 1}", mininterval=5,
-            disable=not self.team.leads,
-        ) as bar:  # fmt: skip
-            for numbers in updates:
-                sums += self._update(batches, numbers, watch)
-                self.at.step += 1
-                self.at.batch += len(numbers)
-                bar.update(len(numbers))
-                if self.at.step % self.config.log_every == 0:
-                    self._log_step(sums, watch)
-                    sums = Sums()
-                if self.at.step % self.config.checkpoint_every == 0:
-                    self._save()
-                if self._finished() or self.team.any(time.time() >= deadline):
-                    break
-        if self.at.batch >= planned or self._finished():
-            self._end_epoch(began)
+        if log:
+            log.start_epoch()
+        for numbers in steps:
+            result = self.train_step(batches, numbers, timer)
+            self._check_finite(result)
+            at.step, at.batch = at.step + 1, at.batch + len(numbers)
+            if log:
+                log.log_step(at, result, timer)
+            if at.step % self.config.checkpoint_every == 0:
+                self.save_checkpoint()
+            if self.is_finished or self.context.any(time.time() >= deadline):
+                break
+        if at.batch >= self.schedule.batches_per_epoch[at.epoch] or self.is_finished:
+            self._finish_epoch(began, log)
 
-    def _is_mine(self, number: int) -> bool:
-        """Whether a batch is this process's to compute."""
-        return number % self.team.size == self.team.rank
+    def train_step(self, batches: Iterator[Batch], numbers: Sequence[int], timer: Timer) -> StepResult:
+        """Make one step: accumulate the gradients of its batches, update the weights.
 
-    def _update(self, batches: Iterator[Batch], numbers: Sequence[int], watch: Stopwatch) -> Sums:
-        """Forward and backward of each of its batches, then one update with the mean over all frames."""
-        rate = learning_rate(self.config, self.at.step, self.total_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        self.ctc_weight = self._ctc_weight()
+        Args:
+            batches: those assigned to this rank, in order.
+            numbers: of all batches of the step in the epoch.
+            timer: measures the parts of the step.
+        """
+        stats, at, batch = LossStats(), self.position, None
+        learning_rate, ctc_weight = self.schedule.learning_rate(at.step), self.schedule.ctc_weight(at.epoch, at.batch)
+        set_learning_rate(self.optimiser, learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
-        sums, batch = Sums(), None
-        mine = list(filter(self._is_mine, numbers))
-        for number in mine:
+        assigned = list(filter(self.context.is_assigned, numbers))
+        for number in assigned:
             batch = next(batches)
-            with exchanging(self.network, number == mine[-1]):
-                sums += self._backward(batch, number, watch)
-        if not mine:
-            self._add_nothing()
-        with watch.part("exchange"):
-            sums = Sums.from_tensor(self.team.total(sums.to_tensor()))
-        with watch.part("optimiser"):
-            for parameter in self.model.parameters():
-                if parameter.grad is None:  # of a layer that all batches dropped
-                    parameter.grad = torch.zeros_like(parameter)
-                # so far a sum over frames, which the team has divided by its size
-                parameter.grad *= self.team.size / max(1.0, sums.frames)
+            seed_batch(self.config.seed, at.epoch, number)
+            with gradient_sync(self.network, last=number == assigned[-1]):
+                with timer.measure("encoder"), autocast(self.context.device, self.config.precision):
+                    levels, lengths = self._forward(batch)
+                with timer.measure("objective"):
+                    loss, valid, batch_stats = self.objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
+                with timer.measure("backward"):
+                    self.scaler.scale(loss).backward()
+            self._record_skips(batch, levels[0], loss, valid)
+            batch_stats.input_frames = float(batch.lengths.sum())
+            stats += batch_stats
+        if not assigned:
+            self._backward_zero()
+        with timer.measure("all_reduce"):
+            stats = LossStats.from_tensor(self.context.all_reduce(stats.to_tensor()))
+        with timer.measure("optimiser"):
+            # a sum over frames, which DistributedDataParallel has divided by the world size
+            scale_gradients(self.model, self.context.world_size / max(1.0, stats.frames))
             self.scaler.unscale_(self.optimiser)
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
-            self._step_if_finite(sums.loss, norm, batch)
-        self.gradient_norm = float(norm)
-        return sums
+            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+            finite = math.isfinite(stats.loss) and math.isfinite(norm)
+            if finite:
+                self.scaler.step(self.optimiser)
+            if finite and self.average:
+                self.average.update(self.model)
+            self.scaler.update()
+        return StepResult(stats, learning_rate, ctc_weight, norm, finite, batch)
 
-    def _backward(self, batch: Batch, number: int, watch: Stopwatch) -> Sums:
-        """Add one batch's gradient, summed over its frames."""
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.at.epoch, number]).generate_state(1)[0]))
-        precision = getattr(torch, self.config.precision)
-        mixed = precision != torch.float32
-        with watch.part("encoder"), torch.autocast(self.device.type, precision if mixed else None, enabled=mixed):
-            levels, lengths = self._score(batch)
-        with watch.part("objective"):
-            loss, valid, sums = self.objective(levels, lengths, batch.texts, self.ctc_weight, batch.ids)
-        self._note(batch, (~valid).tolist(), self.objective.fault)
-        if not math.isfinite(sums.loss):
-            self._note(batch, not_finite(batch.features, levels[0]), "not finite")
-        with watch.part("backward"):
-            self.scaler.scale(loss).backward()
-        sums.input_frames = float(batch.lengths.sum())
-        return sums
-
-    def _add_nothing(self) -> None:
-        """Take part in the exchange of gradients without a batch: an epoch's last update may have too few for all."""
-        silence = torch.zeros(1, self.model.encoder.chunk_frames, self.model.description.feature_dim)
-        levels, _, _ = self.network(silence.to(self.device), torch.tensor([silence.size(1)], device=self.device))
-        self.scaler.scale(0 * torch.stack([level.sum() for level in levels]).sum()).backward()  # it must know its scale
-
-    def _score(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """As `AcousticModel.forward_levels`; where a batch goes on with sessions, with memory of what came before."""
-        features, lengths = batch.features.to(self.device), batch.lengths.to(self.device)
-        if self.lanes is None or batch.lanes is None or batch.begins is None:
+    def _forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
+        """Compute log-probabilities, with the memory of earlier utterances where batches are sessions."""
+        device = self.context.device
+        features, lengths = batch.features.to(device), batch.lengths.to(device)
+        if self.session_memory is None or batch.lanes is None or batch.begins is None:
             return self.network(features, lengths)[:2]
-        lanes, begins = batch.lanes.to(self.device), batch.begins.to(self.device)
-        levels, lengths, memory = self.network(features, lengths, self.lanes.take(lanes, begins))
-        self.lanes.put(lanes, memory)
+        lanes, begins = batch.lanes.to(device), batch.begins.to(device)
+        levels, lengths, memory = self.network(features, lengths, self.session_memory.get(lanes, begins))
+        self.session_memory.set(lanes, memory)
         return levels, lengths
 
-    def _step_if_finite(self, loss: float, norm: Tensor, batch: Batch | None) -> None:
-        """A step that is not finite is left out and counted; many in a row end the run, with the batch on disk."""
-        if math.isfinite(loss) and bool(torch.isfinite(norm)):
-            self.scaler.step(self.optimiser)
-            self.nonfinite = 0
-            if self.running:
-                self.running.update(self.model)
-        else:
-            self.nonfinite += 1
-            names = ", ".join(batch.ids[:5]) if batch else "none"
-            text = "update %d: loss %s, gradient norm %s: left out; its last batch: %s"
-            logger.warning(text, self.at.step, loss, float(norm), names)
-        self.scaler.update()
-        if self.nonfinite > self.config.max_nonfinite:
-            dump = self.output / f"nonfinite-batch-{self.team.rank}.pt"
+    def _backward_zero(self) -> None:
+        """Take part in the gradient reduction without a batch, in an epoch's last step."""
+        device, frames = self.context.device, self.model.encoder.chunk_frames
+        zeros = torch.zeros(1, frames, self.model.description.feature_dim, device=device)
+        levels, _, _ = self.network(zeros, torch.tensor([frames], device=device))
+        self.scaler.scale(0 * torch.stack([level.sum() for level in levels]).sum()).backward()
+
+    def _record_skips(self, batch: Batch, log_probs: Tensor, loss: Tensor, valid: Tensor) -> None:
+        """Add utterances without a loss, or with non-finite values, to the list of skipped utterances."""
+        skipped = {self.objective.invalid_reason: (~valid).tolist()}
+        if not bool(loss.isfinite()):
+            skipped["not finite"] = find_nonfinite(batch.features, log_probs)
+        for reason, mask in skipped.items():
+            listed = {skip.id for skip in self.skips}
+            for name, text, is_skipped in zip(batch.ids, batch.texts, mask, strict=True):
+                if is_skipped and name not in listed:
+                    self.skips.add(name, reason, text)
+
+    def _check_finite(self, result: StepResult) -> None:
+        """Log and count non-finite steps; fail after too many in a row."""
+        batch = result.last_batch
+        self.nonfinite_steps = 0 if result.finite else self.nonfinite_steps + 1
+        if result.finite:
+            return
+        ids = ", ".join(batch.ids[:5]) if batch else "none"
+        text = "step %d skipped: loss %s, gradient norm %s; utterances of its last batch: %s"
+        logger.warning(text, self.position.step, result.stats.loss, result.grad_norm, ids)
+        if self.nonfinite_steps > self.config.max_nonfinite:
+            dump = self.output / f"nonfinite-batch-{self.context.rank}.pt"
             save_tensors(vars(batch) if batch else {}, dump)
-            raise FloatingPointError(
-                f"{self.nonfinite} updates in a row were not finite; the last batch is in {dump}: look whether its "
-                "features are sound, or train with a lower training.learning_rate"
+            raise UserError(
+                f"loss or gradient of {self.nonfinite_steps} steps in a row was not finite; the last batch is in "
+                f"{dump}: check its features, or reduce training.learning_rate"
             )
 
-    def _ctc_weight(self) -> float:
-        done = self.at.epoch + self.at.batch / max(1, self.batches_per_epoch[self.at.epoch])
-        return ctc_weight(self.config, done)
+    def _finish_epoch(self, began: float, log: TrainingLog | None) -> None:
+        """Count the epoch; on rank zero validate and save the weights."""
+        self.position.epoch, self.position.batch = self.position.epoch + 1, 0
+        if log:
+            self._validate(began, log)
+        self.dev_losses = self.context.broadcast(self.dev_losses)
+        self.save_checkpoint()
 
-    def _note(self, batch: Batch, faulty: Iterable[bool], reason: str) -> None:
-        """Utterances at fault go to skipped.tsv, once."""
-        known = {skip.id for skip in self.skips}
-        for name, text, at_fault in zip(batch.ids, batch.texts, faulty, strict=True):
-            if at_fault and name not in known:
-                self.skips.add(name, reason, text)
+    def _validate(self, began: float, log: TrainingLog) -> None:
+        epoch, ctc_weight = self.position.epoch, self.schedule.ctc_weight(self.position.epoch)
+        figures = validate(self.model, self.dev_cuts, self.objective, self.config.batches.max_duration, ctc_weight)
+        if ctc_weight == self.schedule.final_ctc_weight:  # losses of different objectives are not comparable
+            self.dev_losses[epoch] = figures["dev_loss"]
+        self.model.save(self._epoch_file(epoch), epoch=epoch, step=self.position.step)
+        log.log_epoch(self.position, figures, time.time() - began, self.is_finished)
 
-    def _log_step(self, sums: Sums, watch: Stopwatch) -> None:
-        if not self.log:
-            return
-        figures = sums.means() | {
-            "epoch": self.at.epoch + 1,
-            "learning_rate": self.optimiser.param_groups[0]["lr"],
-            "ctc_weight": self.ctc_weight,
-            "grad_norm": self.gradient_norm,
-            "frames_per_second": sums.input_frames / max(watch.seconds, 1e-9),
-            "time": watch.shares(),
-        }
-        self.log.write("step", self.at.step, figures)
-        watch.restart()
-
-    def _end_epoch(self, began: float) -> None:
-        """Validate, keep the weights, and say how it goes; the leader does."""
-        self.at.epoch, self.at.batch = self.at.epoch + 1, 0
-        if self.log:
-            self._judge_epoch(began, self.log)
-        self.dev_losses = self.team.leaders(self.dev_losses)
-        self._save()
-
-    def _judge_epoch(self, began: float, log: Log) -> None:
-        """The epoch that has just ended."""
-        duration, weight = self.config.batches.max_duration, ctc_weight(self.config, self.at.epoch)
-        figures = validate(self.model, self.dev_cuts, self.objective, self.lang, duration, weight)
-        minutes = (time.time() - began) / 60
-        log.write("epoch", self.at.step, {"epoch": self.at.epoch, "minutes": minutes, **figures})
-        if weight == ctc_weight(self.config, self.config.epochs):  # losses of another mixture cannot be compared
-            self.dev_losses[self.at.epoch] = figures["dev_loss"]
-        self.model.save(self._epoch_file(self.at.epoch), epoch=self.at.epoch, step=self.at.step)
+    def _log_start(self) -> None:
+        if self.position.step == 0:
+            self.model.save(self._epoch_file(0), epoch=0, step=0)  # untrained, as a baseline
+        encoder, at = self.model.encoder, self.position
         logger.info(
-            "epoch %d of %d: dev loss %.3f a frame, dev unit error rate %.1f %%, %.1f min; about %.0f min to go",
-            self.at.epoch, self.config.epochs, figures["dev_loss"], 100 * figures["dev_unit_error_rate"], minutes,
-            0 if self._finished() else minutes * (self.config.epochs - self.at.epoch),
-        )  # fmt: skip
-
-    def _announce(self) -> None:
-        if not self.team.leads:
-            return
-        size = sum(parameter.numel() for parameter in self.model.parameters())
-        if self.at.step == 0:
-            self.model.save(self._epoch_file(0), epoch=0, step=0)  # untrained: what the graph alone can do
-        logger.info(
-            "%d parameters, look-ahead %.2f s, average latency %.2f s; %s update %d of %d, epoch %d of %d%s",
-            size, self.model.encoder.look_ahead, self.model.encoder.average_latency,
-            "goes on at" if self.at.step else "begins at", self.at.step, self.total_steps, self.at.epoch + 1,
-            self.config.epochs, f", {self.team.size} processes" if self.team.size > 1 else "",
+            "%d parameters, look-ahead %.2f s, average latency %.2f s; %d of %d steps done, %d process(es) on %s",
+            sum(parameter.numel() for parameter in self.model.parameters()), encoder.look_ahead,
+            encoder.average_latency, at.step, self.schedule.total_steps, self.context.world_size, self.context.device,
         )  # fmt: skip
 
     def _write_model(self) -> None:
-        """model.pt, from what there is so far."""
-        last = list(range(max(1, self.at.epoch - self.config.average_epochs + 1), self.at.epoch + 1))
-        epochs = (
-            best_epochs(self.dev_losses, self.config.average_epochs)
-            if self.config.checkpoint_averaging == "best"
-            else last
-        )
-        if self.running:
-            average = AcousticModel(self.model.description)
-            average.load_state_dict(self.running.weights)
-            average.save(self.output / MODEL_FILE, running_average=self.config.running_average, step=self.at.step)
-            logger.info("model.pt: running average over %d updates", self.running.updates)
-        elif epochs := epochs or last:
+        """Write model.pt from the epochs so far."""
+        last = list(range(max(1, self.position.epoch - self.config.average_epochs + 1), self.position.epoch + 1))
+        use_best = self.config.checkpoint_averaging == "best"
+        epochs = (use_best and select_best_epochs(self.dev_losses, self.config.average_epochs)) or last
+        if self.average:
+            model = AcousticModel(self.model.description)
+            model.load_state_dict(self.average.weights)
+            model.save(self.output / MODEL_FILE, running_average=self.average.decay, step=self.position.step)
+            logger.info("model.pt: running average over %d steps", self.average.updates)
+        elif epochs:
             average_models([self._epoch_file(epoch) for epoch in epochs], self.output / MODEL_FILE)
-            logger.info("model.pt: mean of epochs %s", ", ".join(map(str, epochs)))
+            logger.info("model.pt: average of epochs %s", ", ".join(map(str, epochs)))
 
     def _epoch_file(self, epoch: int) -> Path:
         return self.output / f"epoch-{epoch}.pt"
 
-    def _save(self) -> None:
-        """A checkpoint with what all processes know; the leader writes it."""
-        skips = {skip.id: skip for listed in self.team.gather(list(self.skips)) for skip in listed}
+    def save_checkpoint(self) -> None:
+        """Write a checkpoint on rank zero, with the skipped utterances of all ranks."""
+        skips = {skip.id: skip for listed in self.context.all_gather(list(self.skips)) for skip in listed}
         self.skips = SkipList(list(skips.values()))
-        if not self.team.leads:
+        if not self.context.is_rank_zero:
             return
         if skips:
             self.skips.write(self.output / SKIPPED)
-        state = {
+        save_checkpoint(self.output, self.position.step, self.state_dict(), self.config.keep_checkpoints)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything needed to resume."""
+        return {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "running": self.running.state() if self.running else None,
-            "lanes": self.lanes.memory if self.lanes else None,
-            "position": vars(self.at),
+            "running": self.average.state_dict() if self.average else None,
+            "lanes": tuple(self.session_memory.memory) if self.session_memory else None,
+            "position": vars(self.position),
             "dev_losses": self.dev_losses,
             "skipped": [tuple(skip) for skip in self.skips],
             "units_hash": self.model.description.units_hash,
         }
-        save_checkpoint(self.output, self.at.step, state, self.config.keep_checkpoints)
 
-    def _resume(self) -> None:
-        """Take up the newest good checkpoint, if there is one."""
-        found = newest_checkpoint(self.output)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state that `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average:
+            self.average.load_state_dict(state["running"])
+        if self.session_memory:
+            self.session_memory.memory = Memory(*(part.to(self.context.device) for part in state["lanes"]))
+        self.position, self.dev_losses = Position(**state["position"]), state["dev_losses"]
+        self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
+
+    def resume(self) -> None:
+        """Load the newest undamaged checkpoint, if there is one.
+
+        Raises:
+            UserError: the checkpoint does not fit the model or the options.
+        """
+        found = load_newest_checkpoint(self.output)
         if found is None:
             return
         path, state = found
         logger.info("resuming from %s", path)
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.scaler.load_state_dict(state["scaler"])
-        if self.running:
-            self.running.restore(state["running"])
-        if self.lanes:
-            self.lanes.memory = Memory(*(part.to(self.device) for part in state["lanes"]))
-        self.at, self.dev_losses = Position(**state["position"]), state["dev_losses"]
-        self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
+        try:
+            self.load_state_dict(state)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = str(error).partition("\n")[0]
+            raise UserError(
+                f"{path}: not a checkpoint of this model and these options ({reason}); delete {self.output} to train "
+                "from the start"
+            ) from error
 
 
-def not_finite(features: Tensor, log_probs: Tensor) -> list[bool]:
-    """Which utterances have features that are not finite numbers; if none has, whose outputs are not."""
-    heard, said = (~x.isfinite().flatten(1).all(1) for x in (features, log_probs))
-    return list((heard if heard.any() else said).tolist())
-
-
-def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW (arXiv 1711.05101); weight decay on matrices only."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, config.learning_rate, config.adam_betas, weight_decay=config.weight_decay)
+def find_nonfinite(features: Tensor, log_probs: Tensor) -> list[bool]:
+    """Return which utterances (B,) have non-finite features; if none has, which have non-finite outputs."""
+    inputs, outputs = (~x.isfinite().flatten(1).all(1) for x in (features, log_probs))
+    return list((inputs if inputs.any() else outputs).tolist())

@@ -1,4 +1,4 @@
-"""What a model makes of the dev set: loss per frame, and errors of the best units."""
+"""Validation: dev loss and unit error rate."""
 
 from __future__ import annotations
 
@@ -12,49 +12,60 @@ from lhotse import CutSet
 from augmem.corpus import evaluation_batches
 from augmem.lang import Lang
 from augmem.model import AcousticModel
-from augmem.training.metrics import Sums
+from augmem.training.metrics import LossStats
 from augmem.training.objective import Objective
 
-SILENT = ("SIL",)
+SILENCE_UNITS = ("SIL",)
 
 
 def validate(
-    model: AcousticModel, cuts: CutSet, objective: Objective, lang: Lang, max_duration: float, ctc_weight: float
+    model: AcousticModel, cuts: CutSet, objective: Objective, max_duration: float, ctc_weight: float
 ) -> dict[str, float]:
-    """The loss in force, and the unit error rate of the best output at each frame, against first pronunciations.
+    """Compute the dev loss and the unit error rate of the best outputs (see `Objective.best_outputs`).
 
-    Dev is not aligned: where training has cross-entropy, its loss is CTC's. Where CTC hands over to LF-MMI the rate
-    falls at once, because from there on the phone LM helps to decide (`Objective.reading`).
+    Dev has no alignments: where training uses cross-entropy, the dev loss is CTC's. The unit error rate drops at the
+    hand-over, because from there on the phone LM takes part.
+
+    Args:
+        model: is evaluated without dropout.
+        cuts: dev set, with features.
+        objective: provides loss, units and lexicon.
+        max_duration: seconds in a batch.
+        ctc_weight: share of CTC in the loss.
+
+    Returns:
+        dev_loss, in nats a frame, and dev_unit_error_rate, relative to the first pronunciation of each word.
     """
     device = model.output.weight.device
-    sums, errors, units = Sums(), 0, 0
+    stats, errors, units = LossStats(), 0, 0
     training, _ = model.training, model.eval()
     with torch.no_grad():
         for batch in evaluation_batches(cuts, max_duration):
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
-            _, _, part = objective([log_probs], lengths, batch.texts, ctc_weight)
-            sums += part
-            outputs = objective.reading(log_probs, lengths, ctc_weight).tolist()
+            stats += objective([log_probs], lengths, batch.texts, ctc_weight).stats
+            outputs = objective.best_outputs(log_probs, lengths, ctc_weight).tolist()
             for row, length, text in zip(outputs, lengths.tolist(), batch.texts, strict=True):
-                reference = reference_units(lang, text)
-                found = best_path_units(lang, row[:length], objective.output_units)
-                errors += kaldialign.edit_distance(reference, found)["total"]
+                reference = reference_units(objective.lang, text)
+                hypothesis = collapse_outputs(objective.lang, row[:length], objective.output_units)
+                errors += kaldialign.edit_distance(reference, hypothesis)["total"]
                 units += len(reference)
     model.train(training)
-    return {"dev_loss": sums.means()["loss"], "dev_unit_error_rate": errors / max(1, units)}
+    return {"dev_loss": stats.means()["loss"], "dev_unit_error_rate": errors / max(1, units)}
 
 
 def reference_units(lang: Lang, text: str) -> list[int]:
-    """Units of each word's first pronunciation."""
+    """Return the units of each word's first pronunciation."""
     words = (lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word] for word in text.split())
     return [unit for pronunciations in words for unit in pronunciations[0]]
 
 
-def best_path_units(lang: Lang, frames: list[int], unit_of: Sequence[int]) -> list[int]:
-    """CTC's reading of the best output at each frame: repetitions merged, blanks and silences left out.
+def collapse_outputs(lang: Lang, outputs: Sequence[int], unit_of: Sequence[int]) -> list[int]:
+    """Merge repeated outputs as in CTC; remove blanks and silences.
 
     Args:
-        unit_of: the unit each output tells of.
+        lang: units.
+        outputs: (T,) output of each frame.
+        unit_of: (V,) unit of each output.
     """
-    silent = {lang.blank, *(lang.tokens[name] for name in SILENT if name in lang.tokens)}
-    return [unit_of[output] for output, _ in groupby(frames) if unit_of[output] not in silent]
+    silent = {lang.blank, *(lang.tokens[name] for name in SILENCE_UNITS if name in lang.tokens)}
+    return [unit_of[output] for output, _ in groupby(outputs) if unit_of[output] not in silent]

@@ -1,8 +1,9 @@
-"""The trainer on a tiny lang, real graphs and noise for speech."""
+"""Training with a tiny lang folder, real graphs and random features."""
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,20 +13,18 @@ from zlib import crc32
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from lhotse import CutSet, Features, MonoCut, SupervisionSegment
 from lhotse.features.io import MemoryRawWriter
 
-from augmem.corpus import BatchConfig, SpecAugmentConfig, StorageConfig
+from augmem.corpus import Batch, BatchConfig, SpecAugmentConfig, StorageConfig
 from augmem.corpus.storage import write_features
 from augmem.decoding import Aligner
 from augmem.encoder import EncoderConfig
+from augmem.errors import UserError
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription
-from augmem.training import Trainer, TrainingConfig, write_labels
-from augmem.training.validation import best_path_units
-from augmem.training.weights import RunningAverage, best_epochs
+from augmem.training import Trainer, TrainingConfig, build_trainer, write_labels
+from augmem.training.validation import collapse_outputs
 from tests.tiny import TEXTS, make_lang_and_graphs
 
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=1, frontend_channels=(2, 2), centre=0.32)
@@ -38,7 +37,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def cut(name: str, text: str, features: np.ndarray) -> MonoCut:
-    """An utterance that has features and no audio."""
+    """Return an utterance with features and without audio."""
     frames, bins = features.shape
     segment = SupervisionSegment(name, name, 0, frames / 100, text=text)
     stored = MemoryRawWriter().write(name, features)
@@ -52,6 +51,7 @@ def noise(name: str, text: str, frames: int = 100) -> MonoCut:
 
 
 CUTS = CutSet.from_cuts([noise(f"utterance{i}", text) for i, text in enumerate(TEXTS * 2)])
+NAN_CUT = cut("bad", "ONE", np.full((100, 20), math.nan, np.float32))
 
 
 def trainer(folders: tuple[Path, Path], output: Path, cuts: CutSet = CUTS, **changes: object) -> Trainer:
@@ -62,7 +62,12 @@ def trainer(folders: tuple[Path, Path], output: Path, cuts: CutSet = CUTS, **cha
     description = ModelDescription(replace(ENCODER, **shape), 20, 0.01, units.num_units, units.units_hash)
     settings: dict = {"epochs": 2, "warmup_steps": 2, "ctc_epochs": 1, "hand_over_epochs": 0.5, "log_every": 1}
     config = TrainingConfig(**(settings | {"batches": BATCHES, "average_epochs": 1} | changes))
-    return Trainer(config, description, lang, graphs, cuts, cuts, output)
+    return build_trainer(config, description, lang, graphs, cuts, cuts, output)
+
+
+def with_train_cuts(run: Trainer, cuts: CutSet) -> Trainer:
+    """Return an untrained trainer of the same model on other cuts; the feature statistics stay."""
+    return Trainer(run.config, run.model, run.objective, cuts, run.dev_cuts, run.output, run.context)
 
 
 def steps(output: Path) -> list[dict]:
@@ -70,7 +75,7 @@ def steps(output: Path) -> list[dict]:
     return [line for line in lines if line["kind"] == "step"]
 
 
-def test_the_loss_falls_and_both_objectives_are_used(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_loss_falls_under_ctc_then_mmi(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert trainer(folders, tmp_path, epochs=10, ctc_epochs=4, learning_rate=0.01).run()
     log = steps(tmp_path)
     assert log[0]["ctc_weight"] == 1 and log[-1]["ctc_weight"] == 0
@@ -83,7 +88,9 @@ def test_the_loss_falls_and_both_objectives_are_used(folders: tuple[Path, Path],
     "changes",
     [{"boost": 0.5, "ctc_epochs": 0, "hand_over_epochs": 0}, {"ctc_epochs": 10, "iterated_loss_layers": (1,)}],
 )
-def test_the_loss_falls_with_other_objectives(folders: tuple[Path, Path], tmp_path: Path, changes: dict) -> None:
+def test_the_loss_falls_with_boosted_mmi_and_with_iterated_loss(
+    folders: tuple[Path, Path], tmp_path: Path, changes: dict
+) -> None:
     run = trainer(folders, tmp_path, epochs=10, learning_rate=0.01, **changes)
     before = {name: value.clone() for name, value in run.model.named_parameters()}
     assert run.run()
@@ -94,7 +101,7 @@ def test_the_loss_falls_with_other_objectives(folders: tuple[Path, Path], tmp_pa
     AcousticModel.load(tmp_path / "model.pt", folders[0])
 
 
-def test_cross_entropy_learns_another_models_alignment(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_the_cross_entropy_to_an_alignment_falls(folders: tuple[Path, Path], tmp_path: Path) -> None:
     lang, (first, *others) = Lang.load(folders[0]), CUTS
     teacher = trainer(folders, tmp_path / "teacher").model.eval()
     aligner, labels = Aligner(lang, "ctc", float), {}
@@ -102,7 +109,7 @@ def test_cross_entropy_learns_another_models_alignment(folders: tuple[Path, Path
         features = torch.from_numpy(item.load_features())[None]
         log_probs, _ = teacher(features, torch.tensor([features.shape[1]]))
         labels[item.id] = aligner.align(log_probs[0].detach(), item.supervisions[0].text).outputs
-        assert best_path_units(lang, labels[item.id], range(lang.num_units)) in [
+        assert collapse_outputs(lang, labels[item.id], range(lang.num_units)) in [
             [unit for unit in units if unit != lang.tokens["SIL"]]
             for units in [[u for word in item.supervisions[0].text.split() for u in lang.pronunciations[word][0]]]
         ]
@@ -112,82 +119,85 @@ def test_cross_entropy_learns_another_models_alignment(folders: tuple[Path, Path
     assert run.run()
     losses = [line["loss"] for line in steps(tmp_path / "run") if line["ctc_weight"] == 1]
     assert np.mean(losses[-4:]) < 0.7 * np.mean(losses[:4])
-    assert steps(tmp_path / "run")[-1]["ctc_weight"] < 1, "LF-MMI has taken over"
+    assert steps(tmp_path / "run")[-1]["ctc_weight"] < 1, "training ends with LF-MMI"
     listed = (tmp_path / "run" / "skipped.tsv").read_text().splitlines()[1:]
     assert listed == [f"{first.id}\ttoo short for its transcript, or not aligned\t{first.supervisions[0].text}"]
 
 
-def test_another_models_alignment_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.pt: no such alignment; augmem align"):
+def test_an_alignment_of_other_outputs_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist; create it with augmem align"):
         trainer(folders, tmp_path, alignment=str(tmp_path / "none.pt"))
     description = trainer(folders, tmp_path).model.description
     write_labels(tmp_path / "other.pt", {"a": [1]}, replace(description, topology="hmm"))
-    with pytest.raises(ValueError, match=r"other\.pt: .* not this model's \(topology hmm instead of ctc\)"):
+    with pytest.raises(
+        UserError, match=r"other\.pt: aligned with a model of other outputs \(topology hmm, expected ctc\)"
+    ):
         trainer(folders, tmp_path, alignment=str(tmp_path / "other.pt"))
     (tmp_path / "junk.pt").write_text("junk")
-    with pytest.raises(ValueError, match=r"junk\.pt: not a file of frame labels"):
+    with pytest.raises(UserError, match=r"junk\.pt: not a file of frame labels"):
         trainer(folders, tmp_path, alignment=str(tmp_path / "junk.pt"))
 
 
-def test_one_bad_update_is_left_out_and_the_run_goes_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    run = trainer(folders, tmp_path)
-    bad = cut("bad", "ONE", np.full((100, 20), math.nan, np.float32))
-    run.train_cuts = CutSet.from_cuts([*CUTS, bad])
+def test_a_nonfinite_step_is_skipped(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = with_train_cuts(trainer(folders, tmp_path), CutSet.from_cuts([*CUTS, NAN_CUT]))
     assert run.run()
     losses = [line["loss"] for line in steps(tmp_path)]
     assert 0 < sum(not math.isfinite(float(loss)) for loss in losses) < len(losses)
     assert all(torch.isfinite(value).all() for value in run.model.parameters())
 
 
-def test_a_run_that_diverges_ends_with_its_batch_on_disk(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_divergence_fails_and_saves_the_batch(folders: tuple[Path, Path], tmp_path: Path) -> None:
     run = trainer(folders, tmp_path, epochs=50, learning_rate=1e30, clip=1e30, max_nonfinite=3)
-    with pytest.raises(ArithmeticError, match="4 updates in a row were not finite; the last batch is in"):
+    with pytest.raises(UserError, match="of 4 steps in a row was not finite; the last batch is in"):
         run.run()
     dump = torch.load(tmp_path / "nonfinite-batch-0.pt")
     assert set(dump["ids"]) <= {item.id for item in CUTS} and len(dump["texts"]) == len(dump["features"])
 
 
-def test_an_utterance_too_short_for_its_words_is_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    run = trainer(folders, tmp_path)
-    run.train_cuts = CutSet.from_cuts([*CUTS, noise("short", "ONE TWO ONE TWO ONE", frames=20)])
+def test_an_utterance_shorter_than_its_transcript_is_listed_as_skipped(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    short = noise("short", "ONE TWO ONE TWO ONE", frames=20)
+    run = with_train_cuts(trainer(folders, tmp_path), CutSet.from_cuts([*CUTS, short]))
     assert run.run()
     assert (tmp_path / "skipped.tsv").read_text().splitlines()[1:] == [
         "short\ttoo short for its transcript\tONE TWO ONE TWO ONE"
     ]
 
 
-class Killed(Exception):  # noqa: N818
-    """The end of a run in the midst of an update."""
+class InterruptedRun(Exception):  # noqa: N818
+    """Ends a run in the middle of a step."""
 
 
-def killed_after(updates: int, run: Trainer) -> Trainer:
-    """A run that dies while it computes the gradient of its next update."""
-    backward, left = run._backward, iter(range(updates))
+def interrupt_after(number: int, run: Trainer) -> Trainer:
+    """Make a run fail in the forward pass of the step after `number` steps."""
+    forward, left = run._forward, iter(range(number))
 
-    def dying(*arguments: Any) -> Any:
+    def interrupted_forward(batch: Batch) -> Any:
         if next(left, None) is None:
-            raise Killed
-        return backward(*arguments)
+            raise InterruptedRun
+        return forward(batch)
 
-    run._backward = dying  # type: ignore[method-assign]
+    run._forward = interrupted_forward  # type: ignore[method-assign]
     return run
 
 
-def test_a_run_in_pieces_equals_a_run_at_once(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Bit for bit, though each piece is a trainer of its own (dropout is on)."""
+def test_a_resumed_run_equals_an_uninterrupted_one(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, with dropout."""
     whole = trainer(folders, tmp_path / "whole")
     whole.run()
     for updates in (1, 3):
-        with pytest.raises(Killed):
-            killed_after(updates, trainer(folders, tmp_path / "pieces", checkpoint_every=1)).run()
+        with pytest.raises(InterruptedRun):
+            interrupt_after(updates, trainer(folders, tmp_path / "pieces", checkpoint_every=1)).run()
     rest = trainer(folders, tmp_path / "pieces", checkpoint_every=1)
-    assert rest.at.step == 4 and rest.run()
+    rest.resume()
+    assert rest.position.step == 4 and rest.run()
     for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(mine, other)
 
 
-def stored(cuts: CutSet, form: Literal["archive", "shar"], folder: Path) -> CutSet:
-    """The cuts with their features in files of three."""
+def store(cuts: CutSet, form: Literal["archive", "shar"], folder: Path) -> CutSet:
+    """Return the cuts with their features stored in files of three."""
     folder.mkdir()
     eager, storage = list(cuts), StorageConfig(form, file_cuts=3)
     blocks = [eager[first : first + 3] for first in range(0, len(eager), 3)]
@@ -195,30 +205,32 @@ def stored(cuts: CutSet, form: Literal["archive", "shar"], folder: Path) -> CutS
     return CutSet.from_cuts(written).with_features_path_prefix(folder)
 
 
-def test_training_from_shar_is_training_from_the_archive(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Bit for bit, though the one is killed and resumed."""
-    archive, shar = stored(CUTS, "archive", tmp_path / "lca"), stored(CUTS, "shar", tmp_path / "tar")
+def test_training_from_shar_equals_training_from_an_archive(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, although one run is interrupted and resumed."""
+    archive, shar = store(CUTS, "archive", tmp_path / "lca"), store(CUTS, "shar", tmp_path / "tar")
     whole = trainer(folders, tmp_path / "whole", archive)
     assert whole.run()
-    with pytest.raises(Killed):
-        killed_after(3, trainer(folders, tmp_path / "pieces", shar, checkpoint_every=1)).run()
+    with pytest.raises(InterruptedRun):
+        interrupt_after(3, trainer(folders, tmp_path / "pieces", shar, checkpoint_every=1)).run()
     rest = trainer(folders, tmp_path / "pieces", shar, checkpoint_every=1)
-    assert rest.at.step > 0 and rest.run()
+    rest.resume()
+    assert rest.position.step > 0 and rest.run()
     losses = [[line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces")]
-    assert len(losses[0]) == whole.total_steps and losses[0] == losses[1]
+    assert len(losses[0]) == whole.schedule.total_steps and losses[0] == losses[1]
     for mine, other in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
         assert torch.equal(mine, other)
 
 
 @pytest.mark.parametrize("weights", ["best", "running"])
-def test_a_model_of_other_weights_survives_a_kill(folders: tuple[Path, Path], tmp_path: Path, weights: str) -> None:
-    """What model.pt is made of comes through a resume."""
+def test_the_averaged_model_of_a_resumed_run_is_the_same(
+    folders: tuple[Path, Path], tmp_path: Path, weights: str
+) -> None:
     changes: dict = {
         "checkpoint_averaging": weights, "epochs": 3, "ctc_epochs": 0, "hand_over_epochs": 0, "learning_rate": 0.01,
     }  # fmt: skip
     assert trainer(folders, tmp_path / "whole", **changes).run()
-    with pytest.raises(Killed):
-        killed_after(6, trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes)).run()
+    with pytest.raises(InterruptedRun):
+        interrupt_after(6, trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes)).run()
     assert trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes).run()
     whole, pieces = (AcousticModel.load(tmp_path / name / "model.pt").state_dict() for name in ("whole", "pieces"))
     assert all(torch.equal(value, pieces[name]) for name, value in whole.items())
@@ -226,24 +238,23 @@ def test_a_model_of_other_weights_survives_a_kill(folders: tuple[Path, Path], tm
     assert weights == "best" or any(not torch.equal(value, last[name]) for name, value in whole.items())
 
 
-def test_a_run_that_no_longer_improves_stops_early(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_early_stopping_after_patience_epochs(folders: tuple[Path, Path], tmp_path: Path) -> None:
     run = trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0, learning_rate=1e-30, patience=2)
-    assert run.run() and run.at.epoch < 50
-    assert trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0).at.epoch == run.at.epoch
+    assert run.run() and run.position.epoch < 50
+    resumed = trainer(folders, tmp_path, epochs=50, ctc_epochs=0, hand_over_epochs=0)
+    resumed.resume()
+    assert resumed.position.epoch == run.position.epoch
 
 
 def test_bfloat16_follows_float32(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """A lower precision of the encoder changes the losses a little, never their kind."""
     for precision in ("float32", "bfloat16"):
         assert trainer(folders, tmp_path / precision, precision=precision, learning_rate=0.01).run()
     exact, rough = ([line["loss"] for line in steps(tmp_path / name)] for name in ("float32", "bfloat16"))
     assert exact != rough and rough == pytest.approx(exact, rel=0.05)
 
 
-def test_utterances_that_spoil_an_update_are_listed(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    run = trainer(folders, tmp_path)
-    bad = cut("bad", "ONE", np.full((100, 20), math.nan, np.float32))
-    run.train_cuts = CutSet.from_cuts([*CUTS, bad])
+def test_an_utterance_with_nonfinite_features_is_listed_as_skipped(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    run = with_train_cuts(trainer(folders, tmp_path), CutSet.from_cuts([*CUTS, NAN_CUT]))
     assert run.run()
     assert (tmp_path / "skipped.tsv").read_text().splitlines()[1:] == ["bad\tnot finite\tONE"]
 
@@ -251,43 +262,38 @@ def test_utterances_that_spoil_an_update_are_listed(folders: tuple[Path, Path], 
 SESSIONS = replace(BATCHES, session_cuts=3)
 
 
-def test_memory_goes_from_update_to_update_through_a_kill(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    """Bit for bit, and otherwise than without memory of what came before."""
+def test_session_memory_survives_a_resume(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Bit for bit, and the losses differ from those without session memory."""
     whole = trainer(folders, tmp_path / "whole", batches=SESSIONS)
     assert whole.run()
-    with pytest.raises(Killed):
-        killed_after(5, trainer(folders, tmp_path / "pieces", batches=SESSIONS, checkpoint_every=1)).run()
+    with pytest.raises(InterruptedRun):
+        interrupt_after(5, trainer(folders, tmp_path / "pieces", batches=SESSIONS, checkpoint_every=1)).run()
     assert trainer(folders, tmp_path / "pieces", batches=SESSIONS, checkpoint_every=1).run()
-    forgetful = trainer(folders, tmp_path / "forgetful", batches=SESSIONS)
-    forgetful.lanes = None
-    assert forgetful.run()
-    losses = {name: [line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces", "forgetful")}
+    without_memory = trainer(folders, tmp_path / "without_memory", batches=SESSIONS)
+    without_memory.session_memory = None
+    assert without_memory.run()
+    losses = {name: [line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces", "without_memory")}
     assert losses["whole"] == losses["pieces"]
-    assert losses["whole"][0] == losses["forgetful"][0] and losses["whole"][1:] != losses["forgetful"][1:]
+    assert losses["whole"][0] == losses["without_memory"][0] and losses["whole"][1:] != losses["without_memory"][1:]
 
 
 def test_sessions_need_an_encoder_with_memory(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"session_cuts is 3: sessions need encoder.type augmented_memory"):
+    with pytest.raises(
+        UserError, match=r"training.batches.session_cuts is 3: sessions need encoder.type augmented_memory"
+    ):
         trainer(folders, tmp_path, batches=SESSIONS, accumulate=2)
 
 
-@given(st.dictionaries(st.integers(1, 30), st.floats(0, 5), min_size=1), st.integers(1, 5))
-def test_the_best_epochs_are_no_worse_than_the_others(losses: dict[int, float], count: int) -> None:
-    best = best_epochs(losses, count)
-    assert best == sorted(best) and len(best) == min(count, len(losses))
-    others = [loss for epoch, loss in losses.items() if epoch not in best]
-    assert max(losses[epoch] for epoch in best) <= min(others, default=math.inf)
+def test_a_checkpoint_of_another_model_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    assert trainer(folders, tmp_path, epochs=1).run()
+    with pytest.raises(UserError, match=r"checkpoint-\d+\.pt: not a checkpoint of this model .*delete"):
+        trainer(folders, tmp_path, dim=32).run()
 
 
-def test_the_running_average_is_the_weighted_sum_of_all_weights() -> None:
-    model = torch.nn.Linear(1, 1, bias=False)
-    history = [1.0, 4.0, -2.0, 8.0]
-    model.weight.data.fill_(history[0])
-    average = RunningAverage(model, decay=0.2)
-    for value in history[1:]:
-        model.weight.data.fill_(value)
-        average.update(model)
-    keep = [0.1, 2 / 11, 0.2]  # n / (n + 9), at most the decay
-    shares = [math.prod(keep)] + [(1 - keep[n]) * math.prod(keep[n + 1 :]) for n in range(3)]
-    assert sum(shares) == pytest.approx(1)
-    assert float(average.weights["weight"]) == pytest.approx(sum(s * v for s, v in zip(shares, history, strict=True)))
+def test_the_time_limit_ends_a_run_that_can_be_continued(
+    folders: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "augmem"):
+        assert not trainer(folders, tmp_path).run(max_minutes=0)
+    assert "time limit reached at step 0/" in caplog.text
+    assert trainer(folders, tmp_path).run()

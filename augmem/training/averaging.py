@@ -1,9 +1,10 @@
-"""Which weights a run ends with: means over epochs, or a running average over updates."""
+"""Weight averaging: the mean over epochs, or an exponential moving average over steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +13,19 @@ from augmem.model import AcousticModel
 
 
 class RunningAverage:
-    """Exponential moving average of a model's weights over its updates (Polyak and Juditsky 1992).
+    """Exponential moving average of a model's weights (Polyak and Juditsky 1992).
 
-    The first updates forget faster, so that the random initial weights do not linger: update n keeps
-    min(decay, n / (n + 9)) of the average.
+    Update n keeps min(decay, n / (n + 9)) of the average, so that the random initial weights lose their share quickly.
 
     Args:
-        model: whose weights it follows; it begins with them.
-        decay: what an update keeps of the average.
+        model: provides the initial weights.
+        decay: share of the average that an update keeps.
+
+    Example:
+        >>> average = RunningAverage(nn.Linear(2, 2), decay=0.999)
+        >>> average.update(nn.Linear(2, 2))
+        >>> average.updates
+        1
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -27,31 +33,31 @@ class RunningAverage:
         self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
 
     def update(self, model: nn.Module) -> None:
-        """Take in the weights after an update."""
+        """Add the weights of a step to the average."""
         self.updates += 1
         keep = min(self.decay, self.updates / (self.updates + 9))
         for name, value in model.state_dict().items():
             self.weights[name].lerp_(value, 1 - keep)
 
-    def state(self) -> dict[str, object]:
-        """What `restore` needs."""
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state to store in a checkpoint."""
         return {"weights": self.weights, "updates": self.updates}
 
-    def restore(self, state: Mapping[str, object]) -> None:
-        """The inverse of `state`."""
-        weights, self.updates = state["weights"], int(state["updates"])  # type: ignore[call-overload]
-        for name, value in weights.items():  # type: ignore[attr-defined]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
+        self.updates = state["updates"]
+        for name, value in state["weights"].items():
             self.weights[name].copy_(value)
 
 
-def best_epochs(dev_losses: Mapping[int, float], count: int) -> list[int]:
-    """The `count` epochs with the lowest loss, in order of time; of equals the later."""
+def select_best_epochs(dev_losses: Mapping[int, float], count: int) -> list[int]:
+    """Return the `count` epochs with the lowest dev loss, in order of time; of equal ones the later."""
     ranked = sorted(dev_losses, key=lambda epoch: (dev_losses[epoch], -epoch))
     return sorted(ranked[:count])
 
 
-def stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
-    """Whether the last `patience` epochs have brought nothing better than what was before them."""
+def has_stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
+    """Return whether the dev loss has not improved for `patience` epochs (early stopping)."""
     if patience is None or not dev_losses:
         return False
     first_best = min(dev_losses, key=lambda epoch: (dev_losses[epoch], epoch))
@@ -59,7 +65,7 @@ def stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
 
 
 def average_models(paths: Sequence[Path], output: Path) -> None:
-    """Write the model whose weights are the mean of the models in `paths`, summed in float64."""
+    """Write a model whose weights are the mean over model files, summed in float64."""
     models = [AcousticModel.load(path) for path in paths]
     states = [model.state_dict() for model in models]
     mean: dict[str, Tensor] = {

@@ -1,0 +1,49 @@
+"""Build a trainer from an experiment's folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from lhotse import CutSet
+
+from augmem.corpus import feature_statistics
+from augmem.lang import Lang
+from augmem.model import AcousticModel, ModelDescription, check_units
+from augmem.training.config import TrainingConfig
+from augmem.training.distributed import DistributedContext, check_distributed
+from augmem.training.objective import Objective
+from augmem.training.trainer import Trainer
+
+
+def build_trainer(
+    config: TrainingConfig,
+    description: ModelDescription,
+    lang_dir: Path,
+    graph_dir: Path,
+    train_cuts: CutSet,
+    dev_cuts: CutSet,
+    output: Path,
+    context: DistributedContext | None = None,
+) -> Trainer:
+    """Create model and objective, and the trainer of both.
+
+    Args:
+        config: options of training.
+        description: the model to train.
+        lang_dir: lang folder of the description.
+        graph_dir: contains the phone LM, P.safetensors.
+        train_cuts, dev_cuts: with features and one supervision each.
+        output: folder of the run.
+        context: rank, world size and device; read from torchrun's environment by default.
+
+    Raises:
+        UserError: the settings do not fit the device, the world size, the encoder or the lang folder.
+    """
+    context = context or DistributedContext.from_environment(config.device)
+    check_distributed(config, context)
+    check_units(description, lang_dir, output)
+    objective = Objective(Lang.load(lang_dir), graph_dir, description, config)
+    torch.manual_seed(config.seed)
+    model = AcousticModel(description, *feature_statistics(train_cuts))
+    return Trainer(config, model, objective, train_cuts, dev_cuts, output, context)

@@ -1,0 +1,27 @@
+"""Validation of the options of training."""
+
+from __future__ import annotations
+
+import pytest
+
+from augmem.errors import UserError
+from augmem.training import TrainingConfig
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "training.epochs is 0; it must be at least 1"),
+        ({"warmup_steps": -1}, "training.warmup_steps is -1; it must be not negative"),
+        ({"learning_rate": 0.0}, "training.learning_rate is 0.0; it must be positive"),
+        ({"ctc_floor": 1.5}, "training.ctc_floor is 1.5; it must be between 0 and 1"),
+        ({"max_steps": 0}, "training.max_steps is 0; it must be null or at least 1"),
+        (
+            {"checkpoint_averaging": "mean"},
+            "training.checkpoint_averaging is mean; it must be one of last, best, running",
+        ),
+    ],
+)
+def test_an_invalid_value_is_refused_with_its_option_path(changes: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TrainingConfig(**changes)  # type: ignore[arg-type]
