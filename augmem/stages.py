@@ -274,13 +274,13 @@ def description(experiment: Experiment) -> ModelDescription:
 
 
 def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
-    """N-best lists of every dev and test part, and scales tuned on dev."""
+    """Decode dev and test parts to lattices and n-best lists, and tune the scales of all systems on dev."""
     config, parts = experiment.recipe.decoding, experiment.parts
     if not experiment.model.is_file():
         raise FileNotFoundError(f"{experiment.model}: no model yet; run stage train, which writes one after each epoch")
     if not (experiment.training / DONE).exists():
         logger.warning("decode: training is not complete; decoding with its latest model")
-    parts_in_use = held_out(experiment)
+    parts_in_use = experiment.held_out
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
         "graphs": fingerprint(experiment.graphs),
@@ -307,43 +307,38 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
     run_stage("decode", experiment.decoding, inputs, action)
 
 
-def held_out(experiment: Experiment) -> tuple[str, ...]:
-    """Return dev and test parts, each once."""
-    return experiment.held_out
-
-
 def score(experiment: Experiment) -> None:
-    """Word error rates of all systems, and their words with times and confidences."""
-    decoded = experiment.decoding
-    systems = load_systems(decoded / TUNED_FILE)
-    inputs = {"decode": fingerprint(decoded)}
-
-    def action(output: Path) -> None:
-        cuts = dict(keyed_cuts(experiment.features, held_out(experiment)))
-        references = {key: reference_words(cut) for key, cut in cuts.items()}
-        transcripts = {
-            part: {name: transcribe_part(decoded, part, system) for name, system in systems.items()}
-            for part in held_out(experiment)
-        }
-        results = {
-            part: {name: [scoring_utterance(cuts[t.key], t.words) for t in found] for name, found in by_system.items()}
-            for part, by_system in transcripts.items()
-        }
-        score_all(results, output, {part: oracle_wer(decoded, part, references) for part in results})
-        rows = normalised_texts(experiment.manifests, held_out(experiment))
-        write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
-        for part, by_system in transcripts.items():
-            for name, found in by_system.items():
-                write_ctm(output / f"hyp-{part}-{name}.ctm", [word for each in found for word in timed_words(each)])
-
-    run_stage("score", experiment.scores, inputs, action)
+    """Compute word error rates of all systems; write their words with times and confidences."""
+    inputs = {"decode": fingerprint(experiment.decoding)}
+    run_stage("score", experiment.scores, inputs, partial(write_scores, experiment))
     logger.info("references: %s (%s)", NORMALISATION, experiment.scores / NORMALISED_FILE)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
 
 
+def write_scores(experiment: Experiment, output: Path) -> None:
+    """Write word error rates, CTM files and the normalised references of the dev and test parts."""
+    decoded, parts = experiment.decoding, experiment.held_out
+    systems = load_systems(decoded / TUNED_FILE)
+    cuts = dict(keyed_cuts(experiment.features, parts))
+    references = {key: reference_words(cut) for key, cut in cuts.items()}
+    transcripts = {
+        part: {name: transcribe_part(decoded, part, system) for name, system in systems.items()} for part in parts
+    }
+    results = {
+        part: {name: [scoring_utterance(cuts[t.key], t.words) for t in found] for name, found in by_system.items()}
+        for part, by_system in transcripts.items()
+    }
+    score_all(results, output, {part: oracle_wer(decoded, part, references) for part in parts})
+    rows = normalised_texts(experiment.manifests, parts)
+    write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
+    for part, by_system in transcripts.items():
+        for name, found in by_system.items():
+            write_ctm(output / f"hyp-{part}-{name}.ctm", [word for each in found for word in timed_words(each)])
+
+
 def tab_separated(rows: Iterable[Sequence[str]]) -> str:
-    """Rows of a table; white space inside a field becomes a blank."""
+    """Format rows as a table with tabs; other white space becomes single blanks."""
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
