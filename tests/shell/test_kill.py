@@ -1,4 +1,4 @@
-"""kill -9 in the middle of a stage, run it again: the result is that of an undisturbed run."""
+"""A stage that was killed and run again has the same results as one that was not."""
 
 from __future__ import annotations
 
@@ -31,54 +31,54 @@ SHORT = ["--training.epochs", "6", "--training.ctc_epochs", "3", "--training.che
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment that nothing has disturbed, decoded; its features are Lhotse Shar, those of test_run.py are not."""
-    folder = tmp_path_factory.mktemp("undisturbed")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run an experiment up to decoding; its features are Lhotse Shar, unlike those of test_run.py."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     result = run_here(*fixture_road(folder), *SHAR, *SHORT, "--stop-stage", "graphs")
     assert result.returncode == 0, result.stderr[-3000:]
-    for stage in ("train", "decode"):  # from a start as cold as that of those to be killed, whose end they foretell
+    for stage in ("train", "decode"):  # in new processes like those to be killed, for comparable durations
         subprocess.run(command(stage, folder), cwd=ROOT, check=True, capture_output=True, timeout=600)
     return folder
 
 
 def command(stage: str, folder: Path) -> list[str]:
-    """A stage of the experiment in `folder`, in one process."""
+    """Return the command of a stage of the experiment in `folder`."""
     return [AUGMEM, stage, "--exp", str(folder / "exp"), *(["--nj", "2"] if stage in PARALLEL else [])]
 
 
 @pytest.fixture
-def folder(undisturbed: Path) -> Iterator[Path]:
-    """The undisturbed run, to be redone in part; what it made is aside in `before`."""
-    aside = undisturbed / "before"
-    shutil.copytree(undisturbed / "exp", aside / "exp")
-    shutil.copytree(undisturbed / "data", aside / "data")
-    yield undisturbed
+def folder(uninterrupted: Path) -> Iterator[Path]:
+    """The uninterrupted experiment, to be rerun in part, with a copy in `before`."""
+    aside = uninterrupted / "before"
+    shutil.copytree(uninterrupted / "exp", aside / "exp")
+    shutil.copytree(uninterrupted / "data", aside / "data")
+    yield uninterrupted
     for name in ("exp", "data"):
-        shutil.rmtree(undisturbed / name)
-        shutil.move(aside / name, undisturbed / name)
+        shutil.rmtree(uninterrupted / name)
+        shutil.move(aside / name, uninterrupted / name)
 
 
 def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: int = 2) -> None:
-    """Remove a stage's result, kill its making at random moments, and let the last attempt come to its end.
+    """Remove the results of a stage, run it, kill it at random times, and finally run it to the end.
 
-    On a machine whose speed changes a kill may come after the end; then all of them are tried again, sooner.
+    If the machine is faster than before and a stage ends before it is killed, try again with earlier kills.
     """
     seconds = read_json(output / DONE)["seconds"]
-    chance = random.Random(seed)
-    for patience in (0.8, 0.4, 0.2, 0.1):
+    times = random.Random(seed)
+    for share in (0.8, 0.4, 0.2, 0.1):
         shutil.rmtree(output)
         for _ in range(kills):
-            kill_at_work(command(stage, folder), chance.uniform(0, patience * seconds / kills))
+            kill_at_work(command(stage, folder), times.uniform(0, share * seconds / kills))
             if (output / DONE).exists():
                 break
         else:
             assert augmem(*command(stage, folder)[1:]).returncode == 0
             return
-    raise AssertionError(f"{stage}: every kill came too late to prove anything")
+    raise AssertionError(f"{stage}: ended before every kill")
 
 
 def kill_at_work(command: list[str], delay: float) -> None:
-    """Start a stage, wait until it says that it begins, then so many seconds, and kill it."""
+    """Start a stage, wait for its first log line and `delay` seconds, and kill it."""
     process = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -89,15 +89,15 @@ def kill_at_work(command: list[str], delay: float) -> None:
 
 
 def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
-    """Until the stage says that it begins: kills before that would prove nothing."""
+    """Wait for the first log line of a stage."""
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith(stage.encode()) and b"; writes " in line:
             return
-    raise AssertionError(f"{stage} ended before it began")
+    raise AssertionError(f"{stage} ended without its first log line")
 
 
-def test_features(folder: Path) -> None:
+def test_killed_features_are_equal(folder: Path) -> None:
     redo_with_kills("features", folder, folder / FEATURES / PART, seed=1)
     before, after = (
         {cut.id: cut.load_features() for cut in load_cuts(root / FEATURES, [PART])}
@@ -108,7 +108,7 @@ def test_features(folder: Path) -> None:
         np.testing.assert_array_equal(matrix, after[name])
 
 
-def test_graphs(folder: Path) -> None:
+def test_killed_graphs_are_equal(folder: Path) -> None:
     redo_with_kills("graphs", folder, folder / "exp" / "graphs", seed=2)
     before, after = (load_file(root / "exp" / "graphs" / HLG_FILE) for root in (folder / "before", folder))
     assert before.keys() == after.keys()
@@ -116,7 +116,7 @@ def test_graphs(folder: Path) -> None:
         assert torch.equal(tensor, after[name]), name
 
 
-def test_training(folder: Path) -> None:
+def test_killed_training_is_equal(folder: Path) -> None:
     redo_with_kills("train", folder, folder / "exp" / "train", seed=3, kills=3)
     before, after = (torch.load(root / "exp" / "train" / "model.pt") for root in (folder / "before", folder))
     assert before["description"] == after["description"]
@@ -124,7 +124,7 @@ def test_training(folder: Path) -> None:
         assert torch.equal(value, after["weights"][name]), f"{name} differs after a resume"
 
 
-def test_decoding(folder: Path) -> None:
+def test_killed_decoding_is_equal(folder: Path) -> None:
     redo_with_kills("decode", folder, folder / "exp" / "decode", seed=4)
     lists = [root / "exp" / "decode" / PART / "nbest.jsonl.gz" for root in (folder / "before", folder)]
     before, after = (gzip.decompress(path.read_bytes()) for path in lists)

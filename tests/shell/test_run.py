@@ -1,4 +1,4 @@
-"""run.sh itself, on real speech: the 29 utterances of the fixture laid out as a LibriSpeech tree."""
+"""run.sh and the tools on the 29 utterances of the fixture, as a LibriSpeech tree."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ from benchmarks.kaldi_decoder import kaldi_best, lattice_of, load_items, openfst
 from tests.serving.processes import BROWSER, browsing, serving
 from tests.shell.roads import PART, SPEECH, Text, augmem, fixture_road, run, run_here
 
-Road = tuple[Path, list[str | Path]]
+Trained = tuple[Path, list[str | Path]]
 
 
 @pytest.fixture(scope="module")
-def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Folder and options of a small experiment on the fixture."""
-    folder = tmp_path_factory.mktemp("road")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Folder and options of an experiment on the fixture; the first test trains it."""
+    folder = tmp_path_factory.mktemp("trained")
     return folder, fixture_road(folder)
 
 
 @pytest.fixture(scope="module")
-def package(road: Road) -> Path:
-    """The model that the first test trains, packaged."""
-    folder, _ = road
+def package(trained: Trained) -> Path:
+    """Package the model of the first test."""
+    folder, _ = trained
     result = augmem("package", "--exp", folder / "exp", "--output", folder / "package")
     assert result.returncode == 0, result.stderr
     return folder / "package"
 
 
 def transcripts() -> dict[str, str]:
-    """What is said in each recording of the fixture."""
+    """Return the transcripts of the fixture by recording."""
     rows = (SPEECH / "manifest.tsv").read_text().splitlines()[1:]
     return {row.split("\t")[0]: row.split("\t")[-1] for row in rows}
 
 
 def fixture_words() -> int:
-    """Words of the fixture, counted by hand as it were."""
+    """Count the words of the fixture."""
     return sum(len(text.split()) for text in transcripts().values())
 
 
-def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
-    folder, options = road
+def test_all_stages_end_with_a_table_and_a_report(trained: Trained) -> None:
+    folder, options = trained
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     for stage in ("corpus", "features", "lang", "lm", "graphs", "train", "decode", "score", "report"):
@@ -72,7 +72,7 @@ def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
     scores = json.loads((folder / "exp" / "score" / "summary.json").read_text())
     for row in scores["scores"]:
         assert (row["part"], row["utterances"], row["words"]) == (PART, 29, fixture_words())
-        assert row["wer"] < 0.05, "29 utterances learnt by heart"
+        assert row["wer"] < 0.05, "overfitted on 29 utterances"
     page = (folder / "exp" / "report" / "report.html").read_text()
     assert PART in page and "What counts as a word" in page
     normalised = (folder / "exp" / "score" / "normalisation.tsv").read_text().splitlines()
@@ -80,8 +80,8 @@ def test_the_whole_road_ends_with_a_table_and_a_page(road: Road) -> None:
     assert len(list((folder / "exp" / "score").glob("recogs-*.txt"))) == 3, "first_pass, rescored, mbr"
 
 
-def test_a_second_run_does_nothing_again(road: Road) -> None:
-    folder, options = road
+def test_a_second_run_skips_all_stages(trained: Trained) -> None:
+    folder, options = trained
     if not (folder / "exp" / "score").exists():
         pytest.fail("the first run left no scores")
     before = {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
@@ -91,9 +91,9 @@ def test_a_second_run_does_nothing_again(road: Road) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
 
 
-def test_the_best_path_is_kaldis(road: Road) -> None:
-    """The trained model's scores on the real HLG: kaldi-decoder finds a path of the same cost and words."""
-    folder, _ = road
+def test_the_best_path_equals_that_of_kaldi_decoder(trained: Trained) -> None:
+    """Scores of the trained model on its HLG: kaldi-decoder finds a path with the same cost and words."""
+    folder, _ = trained
     experiment = Experiment.load(folder / "exp")
     graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
     fst = openfst(graph.fsa[0])
@@ -107,9 +107,9 @@ def test_the_best_path_is_kaldis(road: Road) -> None:
 
 
 @pytest.mark.parametrize("sharpness", [0.1, 0.5, 1.0, 2.0, 4.0, 10.0])
-def test_the_best_path_through_noise_is_kaldis(road: Road, sharpness: float) -> None:
-    """Random scores on the same HLG, from nearly flat to nearly certain; in both decoders nothing is pruned."""
-    folder, _ = road
+def test_the_best_path_of_random_scores_equals_that_of_kaldi_decoder(trained: Trained, sharpness: float) -> None:
+    """Random scores, from nearly uniform to nearly one-hot, on the same HLG, without pruning in both decoders."""
+    folder, _ = trained
     graph = DecodingGraph.load(folder / "exp" / "graphs" / HLG_FILE)
     fst, states = openfst(graph.fsa[0]), graph.fsa[0].shape[0]
     options = kaldi_decoder.FasterDecoderOptions(beam=1000, max_active=10 * states)
@@ -127,9 +127,9 @@ def test_the_best_path_through_noise_is_kaldis(road: Road, sharpness: float) -> 
 
 
 @pytest.mark.parametrize("topology", ["modified_ctc", "hmm", "chain"])
-def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: str) -> None:
-    """The same topology in numerator, denominator and decoding; a neural language model has the last word."""
-    _, options = road
+def test_all_stages_with_other_topologies(trained: Trained, tmp_path: Path, topology: str) -> None:
+    """The same topology in numerator, denominator and decoding; n-best lists rescored with a neural language model."""
+    _, options = trained
     options = [*options, "--exp", tmp_path / "exp", "--graph.topology", topology, "--neural_lm.epochs", "1"]
     result = run_here(*options, "--training.epochs", "3", "--training.ctc_epochs", "1", "--stop-stage", "score")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
@@ -137,9 +137,9 @@ def test_the_road_with_other_topologies(road: Road, tmp_path: Path, topology: st
     assert [row["system"] for row in scores] == ["first_pass", "rescored", "neural", "mbr"]
 
 
-def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
-    """A run whose time is up says so, and the next one goes on."""
-    folder, options = road
+def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Path) -> None:
+    """--max-minutes stops the first run with status 3."""
+    folder, options = trained
     for stage in ("lang", "lm", "graphs"):
         shutil.copytree(folder / "exp" / stage, tmp_path / "exp" / stage)
     options = [*options, "--exp", tmp_path / "exp", "--stage", "train", "--stop-stage", "train", "--processes", "2"]
@@ -151,13 +151,13 @@ def test_two_processes_train_one_model(road: Road, tmp_path: Path) -> None:
     assert result.stdout.count("2 processes") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
 
 
-def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
-    folder, _ = road
+def test_inspect_plots_attention(trained: Trained) -> None:
+    folder, _ = trained
     speech = SPEECH / "flac" / "jfk.flac"
     command = ["inspect", "--exp", folder / "exp", "--output", folder / "heads.png"]
     result = augmem(*command, "--audio", speech)
     assert result.returncode == 0, result.stderr
-    # 11 s in centres of 1.28 s: the ninth segment sees the slots of eight, its left context, and has nothing to come.
+    # 11 s in centres of 1.28 s: the ninth segment attends to eight slots and its left context; it has no right context.
     assert result.stdout.startswith("segment 9: memory 8, left 16, centre 19, right 0\nlayer 1: memory ")
     assert (folder / "heads.png").read_bytes().startswith(b"\x89PNG")
     result = augmem(*command, "--audio", speech, "--segment", "0")
@@ -166,9 +166,9 @@ def test_a_picture_of_what_the_model_attends_to(road: Road) -> None:
     assert result.returncode == 1 and "no utterance nobody in parts train-fixture" in result.stderr
 
 
-def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
-    """Streamed from the audio, the sentences learnt by heart come out as they do offline."""
-    folder, _ = road
+def test_streaming_results_equal_offline_results(trained: Trained, package: Path) -> None:
+    """Streaming recognition of the training utterances, from audio."""
+    folder, _ = trained
     result = augmem("stream", "--exp", folder / "exp", "--nj", "2")
     assert result.returncode == 0, result.stderr
     (row,) = json.loads((folder / "exp" / "streaming" / "summary.json").read_text())["scores"]
@@ -185,43 +185,43 @@ def test_live_recognition_of_the_same_speech(road: Road, package: Path) -> None:
     assert len(result.stdout.splitlines()) == len(speech)
 
 
-def test_cuts_within_unbroken_speech_lose_and_double_no_word(package: Path) -> None:
-    """Twelve sentences without a pause between them, cut every four seconds at most."""
+def test_segments_of_continuous_speech_lose_and_repeat_no_word(package: Path) -> None:
+    """Twelve sentences without pauses, in segments of at most four seconds."""
     whole = Recognizer.load(package, RecognizerOptions.one_segment())
-    said = dict(list(transcripts().items())[:12])
+    spoken = dict(list(transcripts().items())[:12])
     scores = []
-    for name in said:
+    for name in spoken:
         stream = whole.stream()
         search = stream.search
         stream.accept_waveform(*soundfile.read(SPEECH / "flac" / f"{name}.flac", dtype="float32"))
         whole.finish([stream])
         scores += search.log_probs
-    hasty = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=4.0))
-    stream = hasty.stream()
+    segmented = Recognizer.load(package, RecognizerOptions(rules=(), max_segment=4.0))
+    stream = segmented.stream()
     for chunk in torch.cat(scores).split(32):
         stream.add_scores(chunk, stream.encoder_state)
-        hasty.decoder.advance([stream])
-    hasty.decoder.finish([stream])
+        segmented.decoder.advance([stream])
+    segmented.decoder.finish([stream])
     finals = [event for event in stream.events() if event.kind == "final"]
     assert len(finals) >= 10
-    heard = " ".join(event.text for event in finals).split()
-    assert kaldialign.edit_distance(" ".join(said.values()).split(), heard)["total"] <= 1
+    recognised = " ".join(event.text for event in finals).split()
+    assert kaldialign.edit_distance(" ".join(spoken.values()).split(), recognised)["total"] <= 1
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium here: apt-get install chromium")
-def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None:
-    """In a real browser: what a fake microphone hears, a file that is dropped on the page, and a file chosen.
+@pytest.mark.skipif(BROWSER is None, reason="chromium not found: apt-get install chromium")
+def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> None:
+    """In a browser with a simulated microphone, a file dropped on the page and a file chosen.
 
-    A model that knows 29 recordings by heart knows them as its frames of 40 ms cut them, and nobody knows when the
-    microphone begins; so it says its sentence again and again, each time 10 ms further on.
+    The model has overfitted the recordings at one alignment with its frames of 40 ms. The start time of the microphone
+    is random, so its sentence is repeated with a shift of 10 ms each time.
     """
-    said = {name: text.lower() for name, text in transcripts().items()}
+    spoken = {name: text.lower() for name, text in transcripts().items()}
     samples, rate = soundfile.read(SPEECH / "flac" / "goforward.flac")
-    again = np.zeros(round(4.01 * rate))
-    again[rate // 2 : rate // 2 + len(samples)] = samples
-    soundfile.write(tmp_path / "microphone.wav", again, rate)
+    repeated = np.zeros(round(4.01 * rate))
+    repeated[rate // 2 : rate // 2 + len(samples)] = samples
+    soundfile.write(tmp_path / "microphone.wav", repeated, rate)
     finals = "[...document.querySelectorAll('#results span:not(.partial)')]"
-    pictures = Path(os.environ.get("AUGMEM_PICTURES", tmp_path))  # to be looked at
+    pictures = Path(os.environ.get("AUGMEM_PICTURES", tmp_path))  # set it to keep the screenshots
 
     async def visit(address: str) -> None:
         async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
@@ -229,7 +229,7 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
             await tab.until("document.querySelectorAll('#results .partial').length > 0")
             assert float((await tab.text("delay")).split()[0]) >= 0 and await tab.text("state") == "Listening"
             await tab.photograph(pictures / "listening.png")
-            await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{said['goforward']}')")
+            await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{spoken['goforward']}')")
             await tab.run("document.getElementById('record').click()")
             await tab.until("document.getElementById('state').textContent === 'Done'")
             assert float((await tab.text("final")).split()[0]) > 0
@@ -238,7 +238,7 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
             await tab.photograph(pictures / "microphone.png")
             for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
                 await give(SPEECH / "flac" / f"{name}.flac")
-                await tab.until(f"document.getElementById('results').textContent.trim() === '{said[name]}'")
+                await tab.until(f"document.getElementById('results').textContent.trim() === '{spoken[name]}'")
                 await tab.until("document.getElementById('state').textContent === 'Done'")
                 await tab.photograph(pictures / f"{name}.png")
             assert await tab.text("error") == ""
@@ -247,8 +247,8 @@ def test_speech_becomes_words_on_the_page(package: Path, tmp_path: Path) -> None
         asyncio.run(asyncio.wait_for(visit(address), 200))
 
 
-def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
-    """Digital silence and faint noise, sent as fast as the server takes them, beside a speaker who is heard as ever."""
+def test_memory_is_constant_during_silence(package: Path) -> None:
+    """Digital silence and faint noise, sent as fast as the server accepts them, while a third stream is recognised."""
     rate, seconds = 16000, 30
     noise = 1e-4 * np.random.default_rng(0).normal(size=seconds * rate)
     silences = [np.zeros(seconds * rate, np.float32), noise.astype(np.float32)]
@@ -258,53 +258,53 @@ def test_silence_for_ever_costs_nothing_that_grows(package: Path) -> None:
         sizes: list[int] = []
 
         async def words(samples: np.ndarray, watch: bool = False) -> list[str]:
-            """Texts of all events; memory of all processes is read from a third of the way on."""
-            told = []
+            """Return the texts of all events; record the memory of all processes after a third of the time."""
+            texts = []
             async for event in recognize(address, np.split(samples, range(1600, len(samples), 1600)), rate):
-                told.append(event["text"])
+                texts.append(event["text"])
                 if watch and event["end"] > seconds / 3:
                     sizes.append(sum(one.memory_info().rss for one in [server, *server.children(recursive=True)]))
-            return told
+            return texts
 
         silent = [asyncio.create_task(words(samples, watch=True)) for samples in silences]
         assert (await words(speech))[-1] == transcripts()["goforward"]
-        for told in await asyncio.gather(*silent):
-            assert seconds / 5 - 1 <= len(told) <= seconds / 5 + 3, "every 5 s of silence end a segment"
-            assert not any(told[1:])
+        for texts in await asyncio.gather(*silent):
+            assert seconds / 5 - 1 <= len(texts) <= seconds / 5 + 3, "every 5 s of silence end a segment"
+            assert not any(texts[1:])
         before, after = sizes[: len(sizes) // 2], sizes[len(sizes) // 2 :]
-        assert min(after) - min(before) < 8 << 20, "what is used for a moment is given back"
+        assert min(after) - min(before) < 8 << 20, "no growth"
 
     with serving(package, "--search-beam", "10") as (process, address):
         asyncio.run(asyncio.wait_for(visit(psutil.Process(process.pid), address.replace("http", "ws")), 300))
 
 
-def test_alignments_agree_with_another_aligner(road: Road, tmp_path: Path) -> None:
-    """Against PocketSphinx, which shares nothing with this project but the pronunciations."""
-    folder, _ = road
+def test_alignments_agree_with_pocketsphinx(trained: Trained, tmp_path: Path) -> None:
+    """PocketSphinx shares only the pronunciations with this project."""
+    folder, _ = trained
     result = augmem("align", "--exp", folder / "exp", "--part", PART, "--output", tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"aligned 29 utterances, {fixture_words()} words" in result.stdout
-    mine: dict[str, list[TimedWord]] = {}
+    aligned: dict[str, list[TimedWord]] = {}
     for word in read_ctm(tmp_path / "words.ctm"):
-        mine.setdefault(word.recording, []).append(word)
+        aligned.setdefault(word.recording, []).append(word)
     decoded = read_ctm(folder / "exp" / "score" / f"hyp-{PART}-first_pass.ctm")
-    starts = {(word.recording, word.word, round(word.start, 2)) for words in mine.values() for word in words}
+    starts = {(word.recording, word.word, round(word.start, 2)) for words in aligned.values() for word in words}
     agreeing = [(word.recording, word.word, round(word.start, 2)) in starts for word in decoded]
-    assert sum(agreeing) > 0.97 * fixture_words()  # though the graph emits every third word later than it begins
+    assert sum(agreeing) > 0.97 * fixture_words()  # the graph emits every third word after its start
     sphinx, gaps = Sphinx(Lang.load(folder / "exp" / "lang")), []
     experiment = Experiment.load(folder / "exp")
     for cut in load_cuts(experiment.features, [PART], in_memory=False):
-        words = mine[cut.id]
-        theirs = sphinx.align(cut.resample(16000).load_audio()[0], " ".join(word.word for word in words))
-        if len(theirs) == len(words):
-            gaps += [abs(word.start - begin) for word, (begin, _) in zip(words, theirs, strict=True)]
+        words = aligned[cut.id]
+        expected = sphinx.align(cut.resample(16000).load_audio()[0], " ".join(word.word for word in words))
+        if len(expected) == len(words):
+            gaps += [abs(word.start - begin) for word, (begin, _) in zip(words, expected, strict=True)]
         grid = openTextgrid(str(tmp_path / f"{cut.id}.TextGrid"), includeEmptyIntervals=False)
         assert [entry.label for entry in grid.getTier("words").entries] == [word.word for word in words]
     assert len(gaps) > fixture_words() / 2
     assert median(gaps) < 0.1
 
 
-def test_a_file_is_aligned_with_the_text_beside_it(package: Path, tmp_path: Path) -> None:
+def test_a_file_is_aligned_with_its_transcript(package: Path, tmp_path: Path) -> None:
     speech = tmp_path / "jfk.flac"
     shutil.copy(SPEECH / "flac" / "jfk.flac", speech)
     command = ["align", "--package", package, "--output", tmp_path / "out", speech]
@@ -322,8 +322,8 @@ def test_a_file_is_aligned_with_the_text_beside_it(package: Path, tmp_path: Path
     assert "500 words do not fit into" in (tmp_path / "out" / "skipped.tsv").read_text()
 
 
-def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
-    _, options = road
+def test_another_recipe_does_not_overwrite_a_training(trained: Trained) -> None:
+    _, options = trained
     result = run_here(*options, "--training.epochs", "3", "--stop-stage", "train")
     assert result.returncode != 0
     assert "started with other inputs (changed: training)" in result.stderr
@@ -331,7 +331,7 @@ def test_another_recipe_never_overwrites_a_training(road: Road) -> None:
 
 
 @pytest.mark.parametrize(("config", "run"), [("librispeech_100", run), ("librispeech_960", run_here)])
-def test_the_large_recipes_pass_a_dry_run(config: str, run: Callable[..., Text], tmp_path: Path) -> None:
+def test_a_dry_run_of_the_large_recipes(config: str, run: Callable[..., Text], tmp_path: Path) -> None:
     options = fixture_road(tmp_path)
     options[options.index("conf/fixture.yaml")] = f"conf/{config}.yaml"
     result = run(*options, "--dry-run")
@@ -345,7 +345,7 @@ def test_the_large_recipes_pass_a_dry_run(config: str, run: Callable[..., Text],
     assert max(line["step"] for line in steps) == 1
 
 
-def test_help_explains_every_option_with_its_default() -> None:
+def test_help_lists_options() -> None:
     result = run("--help")
     assert result.returncode == 0
     for option in ("--stage N", "--config FILE", "--corpus-dir", "--train PARTS", "--max-minutes", "--dry-run"):
@@ -363,7 +363,7 @@ def test_help_explains_every_option_with_its_default() -> None:
         (["--nj"], "--nj needs a value"),
     ],
 )
-def test_a_wrong_option_is_named(options: list[str], message: str) -> None:
+def test_a_wrong_option_is_reported(options: list[str], message: str) -> None:
     result = run(*options)
     assert result.returncode == 2
     assert message in result.stderr
@@ -376,7 +376,7 @@ def test_a_wrong_option_is_named(options: list[str], message: str) -> None:
         (["--processes", "2"], "training.accumulate is 1, which 2 processes cannot share evenly"),
     ],
 )
-def test_a_wrong_recipe_value_is_named(option: list[str], message: str, tmp_path: Path) -> None:
+def test_a_wrong_recipe_value_is_reported(option: list[str], message: str, tmp_path: Path) -> None:
     result = run("--stage", "corpus", "--stop-stage", "corpus", "--exp", tmp_path / "exp", *option)
     assert result.returncode != 0
     assert message in result.stderr
