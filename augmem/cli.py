@@ -29,6 +29,7 @@ PARALLEL = ("features", "decode")
 
 TOOLS = {
     "align": "align transcripts with audio: word and phone times as CTM and TextGrid",
+    "compact": "make a compact copy of LibriSpeech parts, as in corpora/",
     "compare": "compare the word error rates of two experiments with paired significance tests",
     "doctor": "check versions and libraries, and print how to fix problems",
     "export": "export the streaming step as TorchScript or ONNX",

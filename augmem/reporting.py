@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from augmem.attention_plots import attention_plots
-from augmem.corpus import SKIPPED, normalised_texts
+from augmem.corpus import normalised_texts
 from augmem.decoding import FIRST_PASS, SUMMARY_FILE, TUNED_FILE
 from augmem.experiment import Experiment
 from augmem.files import read_json
@@ -20,8 +19,8 @@ from augmem.scoring import (
     compare,
     provenance,
     read_recogs,
-    read_skipped,
 )
+from augmem.skipped import SKIPPED_FILE, read_skipped
 from augmem.stage_runner import DONE
 
 EXAMPLES = 12  # of normalised texts
@@ -99,9 +98,9 @@ def streaming_comparison(experiment: Experiment, part: str) -> Comparison:
 def skipped_utterances(experiment: Experiment) -> list[Skipped]:
     """List the utterances skipped by the stages corpus, features and train, with reasons."""
     lists = [
-        (part, folder / part / SKIPPED)
+        (part, folder / part / SKIPPED_FILE)
         for folder in (experiment.manifests, experiment.features)
         for part in experiment.parts.all()
     ]
-    lists.append(("training", experiment.training / SKIPPED))
-    return [item for name, path in lists if Path(path).exists() for item in read_skipped(path, name)]
+    lists.append(("training", experiment.training / SKIPPED_FILE))
+    return [Skipped(name, *item) for name, path in lists if path.exists() for item in read_skipped(path)]

@@ -35,7 +35,9 @@ def trained(tmp_path: Path) -> Experiment:
         )
     (tmp_path / "lexicon.txt").write_text(LEXICON)
     recipe = Recipe(
-        corpus=CorpusConfig("folder", str(tmp_path / "mine"), train=("train",), dev=("dev",), test=("dev",)),
+        corpus=CorpusConfig(
+            "folder", str(tmp_path / "mine"), train=("train",), dev=("dev",), test=("dev",), allow_overlap=True
+        ),
         lang=LangConfig(lexicon=str(tmp_path / "lexicon.txt"), g2p="none"),
         encoder=ENCODER,
         data=str(tmp_path / "data"),

@@ -134,19 +134,18 @@ def align_all(
     aligner: Aligner, tasks: Iterator[AlignmentTask], output: Path, labels: dict[str, list[int]] | None = None
 ) -> int:
     """Align all tasks, write all files, and add frame labels to `labels`."""
-    from augmem.corpus import SkipList
-    from augmem.corpus.skips import SKIPPED
     from augmem.scoring import write_ctm, write_textgrid
+    from augmem.skipped import SKIPPED_FILE, SkipLog
 
     words: list[TimedWord] = []
     units: list[TimedWord] = []
-    skips, done = SkipList(), 0
+    skipped, done = SkipLog(), 0
     output.mkdir(parents=True, exist_ok=True)
     for task in tasks:
         try:
             found = aligner.align(task.scores, task.text)
         except UserError as error:
-            skips.add(task.name, "transcript does not fit", str(error))
+            skipped.add(task.name, "transcript does not fit", str(error))
             continue
         words += ctm_rows(task.name, found.words)
         units += ctm_rows(task.name, found.units)
@@ -156,8 +155,8 @@ def align_all(
             labels[task.name] = found.outputs
     write_ctm(output / "words.ctm", words)
     write_ctm(output / "units.ctm", units)
-    skips.write(output / SKIPPED)
-    skips.report("align", done, output / SKIPPED)
+    skipped.write(output / SKIPPED_FILE)
+    skipped.log("align", done, output / SKIPPED_FILE)
     print(f"aligned {done} utterances, {len(words)} words: {output}")
     return 0 if done else 1
 

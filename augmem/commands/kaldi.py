@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for manifests and output."""
-    parser.add_argument("manifests", type=Path, metavar="DIR", help="data/CORPUS/manifests")
+    """Add the options."""
+    parser.add_argument("manifests", type=Path, metavar="DIR", help="written by stage corpus: data/CORPUS/manifests")
     parser.add_argument("--output", type=Path, required=True, help="folder for one data directory per part")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Export all parts."""
+    """Write every part."""
     from augmem.corpus import read_parts, write_kaldi
 
     for part in read_parts(arguments.manifests).all():

@@ -1,6 +1,6 @@
-"""Check a corpus and print all problems with file, line and remedy.
+"""Check a corpus and print all problems: file, line, problem and remedy.
 
-The corpus stage runs the same checks, but stops at errors and skips unusable utterances.
+Stage corpus makes the same checks, but stops at the first error, and skips utterances that it cannot use.
 """
 
 from __future__ import annotations
@@ -9,30 +9,31 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+FORMATS = ["folder", "kaldi", "librispeech", "manifests", "shar"]
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add options for the corpus and the limits of its utterances."""
+    """Add the options."""
     parser.add_argument("source", type=Path, metavar="DIR", help="the corpus, as for run.sh --corpus-dir")
-    kinds = ["folder", "kaldi", "librispeech", "manifests", "shar"]
-    text = "type of corpus; audio of shar is copied to a temporary folder (in $TMPDIR)"
-    parser.add_argument("--corpus", choices=kinds, required=True, help=text)
-    parser.add_argument("--part", action="append", default=[], help="part to check; can be repeated (all)")
+    text = "format of the corpus; the audio of shar is copied to a temporary folder (in $TMPDIR)"
+    parser.add_argument("--corpus", choices=FORMATS, required=True, help=text)
+    parser.add_argument("--part", action="append", default=[], help="check this part only; may be repeated")
     parser.add_argument("--shortest", type=float, default=0.0, help="minimum duration of an utterance, in seconds")
     parser.add_argument("--longest", type=float, help="maximum duration of an utterance, in seconds")
     parser.add_argument("--most-characters", type=float, help="maximum number of characters per second")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print all problems; return 1 if there are any."""
+    """Print the problems; return 1 if there are any."""
     from augmem.corpus import CorpusConfig, Limits, validate_corpus
 
     limits = Limits(arguments.shortest, arguments.longest, arguments.most_characters)
     config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits)
     count = 0
     with TemporaryDirectory(prefix="augmem-validate-") as folder:
-        for part, faults in validate_corpus(config, Path(folder), arguments.part):
-            for fault in faults:
-                print(fault.replace(f"{folder}/audio/", f"{arguments.source}/"))  # the origin of audio in shards
-            print(f"part {part}: {len(faults) or 'no'} faults")
-            count += len(faults)
+        for part, problems in validate_corpus(config, Path(folder), arguments.part):
+            for problem in problems:
+                print(problem.replace(f"{folder}/audio/", f"{arguments.source}/"))  # where the audio of a shard is from
+            print(f"part {part}: {len(problems)} problems" if problems else f"part {part}: no problems found")
+            count += len(problems)
     return 1 if count else 0

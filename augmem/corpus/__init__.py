@@ -1,8 +1,7 @@
-"""Speech as data: corpora become Lhotse manifests, manifests become features, features become batches.
+"""Speech data: Lhotse manifests of corpora, features, batches for training and evaluation.
 
-Whatever is wrong with what a user brings is said with file, line and remedy; what must be left out is
-counted, and listed in a skipped.tsv. Batches are a pure function of their configuration, so that training can
-resume exactly.
+Errors in a corpus are reported with file, line and remedy. Unusable utterances are skipped, counted and listed in
+skipped.tsv. Batches are a pure function of cuts and configuration, so that training resumes exactly.
 """
 
 from augmem.corpus.augmentation import NoiseConfig, ReverbConfig
@@ -14,7 +13,8 @@ from augmem.corpus.batches import (
     num_batches,
     training_batches,
 )
-from augmem.corpus.features import (
+from augmem.corpus.compact import compact_corpus
+from augmem.corpus.feature_store import (
     compute_features,
     extractor,
     feature_statistics,
@@ -25,17 +25,16 @@ from augmem.corpus.features import (
     transcripts,
 )
 from augmem.corpus.kaldi import write_kaldi
+from augmem.corpus.librispeech import warn_of_openslr_11
 from augmem.corpus.limits import Limits
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
+from augmem.corpus.reader import Parts
 from augmem.corpus.sessions import session_of, sessions
-from augmem.corpus.skips import SKIPPED, Skip, SkipList
-from augmem.corpus.source import Parts
-from augmem.corpus.storage import StorageConfig
+from augmem.corpus.storage import StorageConfig, write_features
 from augmem.corpus.texts import find_texts
 from augmem.corpus.validation import validate_corpus
 
 __all__ = [
-    "SKIPPED",
     "Batch",
     "BatchConfig",
     "CorpusConfig",
@@ -43,10 +42,9 @@ __all__ = [
     "NoiseConfig",
     "Parts",
     "ReverbConfig",
-    "Skip",
-    "SkipList",
     "SpecAugmentConfig",
     "StorageConfig",
+    "compact_corpus",
     "compute_features",
     "evaluation_batches",
     "extractor",
@@ -64,5 +62,7 @@ __all__ = [
     "training_batches",
     "transcripts",
     "validate_corpus",
+    "warn_of_openslr_11",
+    "write_features",
     "write_kaldi",
 ]

@@ -1,6 +1,6 @@
-"""Speech as it would sound elsewhere: in another room, and with noise around it.
+"""Data augmentation by reverberation and additive noise.
 
-Both work on samples, in the process that loads a batch, so that an utterance never sounds the same twice.
+Both change samples, in the process that loads a batch, so that an utterance is different in every epoch.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from lhotse import Recording
 from lhotse.audio.mixer import AudioMixer
 from lhotse.augmentation import ReverbWithImpulseResponse
 
-from augmem.corpus.manifests import describe_audio
+from augmem.corpus.audio import describe_audio
+from augmem.errors import UserError
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff"})
-_DECAY = 6.9  # natural logarithm of 60 dB in amplitude
+_DECAY = 6.9  # natural logarithm of a ratio of 60 dB in amplitude
 
 
 @dataclass(frozen=True)
 class NoiseConfig:
-    """Noise to be mixed in.
+    """Additive noise.
 
     Args:
-        source: a folder of noise: MUSAN, its subfolder `noise`, or any other; every audio file in it and below it is
-            used. null: no noise.
-        snr: lowest and highest ratio of speech to noise, in decibels, over a whole utterance.
-        probability: that an utterance is mixed with noise at all.
+        source: folder of noise, such as MUSAN (OpenSLR 17); all audio files below it are used. null: no noise.
+        snr: range of the signal-to-noise ratio of an utterance, in decibels.
+        probability: probability that noise is added to an utterance.
     """
 
     source: str | None = None
@@ -38,19 +38,19 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         if self.snr[0] > self.snr[1]:
-            raise ValueError(f"noise.snr={self.snr}: the lowest ratio comes first")
+            raise UserError(f"training.batches.noise.snr={self.snr}: the lower limit must come first")
         _check_probability("noise", self.probability)
 
 
 @dataclass(frozen=True)
 class ReverbConfig:
-    """Rooms to speak in.
+    """Reverberation.
 
     Args:
-        probability: that an utterance is put into a room at all; 0: no reverberation.
-        source: a folder of recorded impulse responses, such as OpenSLR 28's; null: rooms are made up.
-        reverberation_time: shortest and longest time in which the sound of a made-up room falls by 60 dB, in seconds.
-        distance: shortest and longest way from mouth to microphone in a made-up room, in metres.
+        probability: probability that reverberation is added to an utterance.
+        source: folder of recorded impulse responses, such as OpenSLR 28; null: simulated rooms.
+        reverberation_time: range of the reverberation time T60 of simulated rooms, in seconds.
+        distance: range of the distance between speaker and microphone in simulated rooms, in metres.
     """
 
     probability: float = 0.0
@@ -62,45 +62,47 @@ class ReverbConfig:
         for name in ("reverberation_time", "distance"):
             low, high = getattr(self, name)
             if not 0 < low <= high:
-                raise ValueError(f"reverb.{name}={(low, high)}: must be two positive numbers, the lower first")
+                raise UserError(
+                    f"training.batches.reverb.{name}={(low, high)}: must be two positive numbers, the lower first"
+                )
         _check_probability("reverb", self.probability)
 
 
 def _check_probability(section: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ValueError(f"{section}.probability={value}: must lie between 0 and 1")
+        raise UserError(f"training.batches.{section}.probability={value}: must be between 0 and 1")
 
 
-def with_noise(samples: np.ndarray, rate: int, config: NoiseConfig) -> np.ndarray:
-    """Mix a random stretch of a random noise in; a noise that is too short is repeated.
+def add_noise(samples: np.ndarray, rate: int, config: NoiseConfig) -> np.ndarray:
+    """Add a random section of a random noise recording; repeat recordings that are too short.
 
     Args:
         samples: (1, samples).
-        rate: Hz.
-        config: which noise, how loud; its source must be named.
+        rate: sampling rate in Hz.
+        config: noise; its source must be set.
 
     Returns:
-        of the same shape; drawn from Python's global random state.
+        (1, samples); drawn from Python's global random state.
     """
     noise = random.choice(recordings_in(str(config.source))).resample(rate)
     seconds = min(samples.shape[1] / rate, noise.duration)
     start = random.uniform(0, noise.duration - seconds)
-    stretch = noise.load_audio(channels=0, offset=start, duration=seconds)
+    section = noise.load_audio(channels=0, offset=start, duration=seconds)
     mixer = AudioMixer(samples, rate)
-    mixer.add_to_mix(np.resize(stretch, samples.shape), snr=random.uniform(*config.snr))
+    mixer.add_to_mix(np.resize(section, samples.shape), snr=random.uniform(*config.snr))
     return mixer.mixed_audio
 
 
-def with_reverberation(samples: np.ndarray, rate: int, config: ReverbConfig) -> np.ndarray:
-    """Put speech into a random room; its loudness and length stay (Ko et al., ICASSP 2017).
+def add_reverberation(samples: np.ndarray, rate: int, config: ReverbConfig) -> np.ndarray:
+    """Convolve speech with a random impulse response; keep loudness and length (Ko et al., ICASSP 2017).
 
     Args:
         samples: (1, samples).
-        rate: Hz.
-        config: which rooms.
+        rate: sampling rate in Hz.
+        config: impulse responses.
 
     Returns:
-        of the same shape; drawn from Python's and NumPy's global random states.
+        (1, samples) float32; drawn from Python's and NumPy's global random states.
     """
     if config.source is None:
         time, distance = random.uniform(*config.reverberation_time), random.uniform(*config.distance)
@@ -111,18 +113,18 @@ def with_reverberation(samples: np.ndarray, rate: int, config: ReverbConfig) -> 
 
 
 def impulse_response(reverberation_time: float, distance: float, rate: int) -> np.ndarray:
-    """A made-up room: the direct sound, then noise that decays exponentially (Polack's model).
+    """Simulate a room impulse response: direct sound, then noise that decays exponentially (Polack's model).
 
-    Lhotse can make up rooms too (arXiv 2208.04101), but needs torchaudio for it.
+    Lhotse also simulates rooms (arXiv 2208.04101), but requires torchaudio.
 
     Args:
-        reverberation_time: seconds until the sound has fallen by 60 dB.
-        distance: from mouth to microphone, in metres; the reverberation equals the direct sound in energy at the
-            critical distance, here of a room of 50 cubic metres, and grows with the square of the distance.
-        rate: Hz.
+        reverberation_time: T60, in seconds.
+        distance: between speaker and microphone, in metres. The energy of reverberation equals that of the direct sound
+            at the critical distance of a room of 50 cubic metres, and increases with the square of the distance.
+        rate: sampling rate in Hz.
 
     Returns:
-        (1, samples); the tail is drawn from NumPy's global random state.
+        (1, samples) float32; the tail is drawn from NumPy's global random state.
     """
     times = np.arange(1, max(2, round(reverberation_time * rate))) / rate
     tail = np.random.standard_normal(len(times)) * np.exp(-_DECAY * times / reverberation_time)
@@ -133,15 +135,15 @@ def impulse_response(reverberation_time: float, distance: float, rate: int) -> n
 
 @lru_cache(maxsize=8)
 def recordings_in(folder: str) -> tuple[Recording, ...]:
-    """Every audio file in a folder and below it, by name.
+    """Return recordings of all audio files below a folder, sorted by name.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: one is no audio.
+        FileNotFoundError: there are none.
+        UserError: a file cannot be decoded.
     """
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
         raise FileNotFoundError(
-            f"{folder}: no audio in this folder; it should hold {', '.join(sorted(AUDIO_SUFFIXES))}"
+            f"{folder}: no audio in this folder; there should be files {', '.join(sorted(AUDIO_SUFFIXES))}"
         )
     return tuple(describe_audio(path, str(path)) for path in paths)

@@ -1,4 +1,4 @@
-"""Getting and opening a Debian package without root, and without dpkg."""
+"""Download and read Debian packages, without root and without dpkg."""
 
 from __future__ import annotations
 
@@ -13,91 +13,99 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
+import arpy
+
+from augmem.errors import UserError
+
 logger = logging.getLogger(__name__)
 
 _AR_MAGIC = b"!<arch>\n"
-_AR_HEADER = 60  # bytes: name 16, time 12, owner 6, group 6, mode 8, size 10, end mark 2
 
 
-def fetch_package(name: str, folder: Path, otherwise: str) -> Path:
-    """Have apt download a package into `folder`; return the .deb.
-
-    A download that is interrupted leaves nothing that could be taken for a whole file, and apt itself checks
-    the package against the signed index.
+def fetch_package(name: str, folder: Path, alternative: str) -> Path:
+    """Download a package by apt, unless it is there already; apt checks it against the signed index.
 
     Args:
         name: of the package.
-        folder: where it goes, and where one is looked for first.
-        otherwise: the end of the message of a failure: what else a user can do than put the file there by hand.
+        folder: folder for the package.
+        alternative: end of the error message: what the user can do instead.
+
+    Returns:
+        path of the .deb; an interrupted download leaves no such file.
 
     Raises:
-        FileNotFoundError: there is no apt-get here, or it cannot get the package; says what to do instead.
+        FileNotFoundError: there is no apt-get, or it cannot download the package.
     """
     present = sorted(folder.glob(f"{name}_*.deb"))
     if present:
         return present[-1]
     if shutil.which("apt-get") is None:
-        raise FileNotFoundError(f"this system has no apt-get. {_by_hand(name, folder)}; {otherwise}")
+        raise FileNotFoundError(f"there is no apt-get on this system. {_by_hand(name, folder)}; {alternative}")
     folder.mkdir(parents=True, exist_ok=True)
-    for left_by_a_killed_run in folder.glob(".apt-*"):
-        shutil.rmtree(left_by_a_killed_run)
+    for leftover in folder.glob(".apt-*"):  # of a killed run
+        shutil.rmtree(leftover)
     with TemporaryDirectory(prefix=".apt-", dir=folder.absolute()) as temporary:
-        _run_apt(name, Path(temporary), f"{_by_hand(name, folder)}; {otherwise}")
+        _run_apt(name, Path(temporary), f"{_by_hand(name, folder)}; {alternative}")
         package = next(Path(temporary).glob("*.deb"))
         return package.rename(folder.absolute() / package.name)
 
 
 def _run_apt(name: str, work: Path, remedy: str) -> None:
-    """Download into `work`; where the system's package lists are missing or stale, with lists of our own."""
+    """Download into `work`; if the system's package lists are missing or outdated, with new lists in `work`."""
     if _apt(work, "download", name) is None:
         return
-    logger.info("apt-get does not know %s yet: reading the package lists (into a folder of our own)", name)
+    logger.info("apt-get does not find %s: downloading package lists to a temporary folder", name)
     for state in ("state/lists/partial", "cache/archives/partial"):
         (work / state).mkdir(parents=True)
     own = (f"Dir::State={work}/state", "Dir::State::status=/dev/null", f"Dir::Cache={work}/cache")
     _apt(work, "update", options=own)
-    said = _apt(work, "download", name, options=own)
-    if said is not None:
+    error = _apt(work, "download", name, options=own)
+    if error is not None:
         raise FileNotFoundError(
-            f"`apt-get download {name}` failed and said: {said}\n"
+            f"`apt-get download {name}` failed: {error}\n"
             f"Check the network, and that apt's sources are those of Debian or Ubuntu. {remedy}"
         )
 
 
 def _apt(work: Path, *command: str, options: tuple[str, ...] = ()) -> str | None:
-    """Run apt-get in `work`; return None if it succeeded, else the last line that it said."""
+    """Run apt-get in `work`; return None if it succeeded, otherwise the last line of its output."""
     set_options = [word for option in options for word in ("-o", option)]
     result = subprocess.run(
         ["apt-get", "-q", *set_options, *command], cwd=work, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
-    return (result.stdout.strip().splitlines() or ["nothing"])[-1] if result.returncode else None
+    return (result.stdout.strip().splitlines() or ["no output"])[-1] if result.returncode else None
 
 
 def _by_hand(name: str, folder: Path) -> str:
     letter = name[0]
     return (
-        f"Otherwise fetch the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from "
-        f"pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run this again"
+        f"Or download the file {name}_*_all.deb from https://packages.debian.org/stable/{name} (or from "
+        f"pool/main/{letter}/{name}/ of any Debian mirror), put it into {folder}, and run again"
     )
 
 
 def read_package(package: Path, member: str) -> bytes:
-    """The content of one file in a .deb.
+    """Read one file of a .deb.
 
     Args:
-        package: the .deb: an ar archive that holds data.tar, compressed.
-        member: path inside, without a leading slash.
+        package: the .deb: an ar archive with a compressed data.tar.
+        member: path in the package, without a leading slash.
 
     Raises:
         FileNotFoundError: there is no such package, or no such file in it.
-        ValueError: the package is damaged.
+        UserError: the package is damaged.
     """
     return _read(package, lambda name: name == member, member)[member]
 
 
 def read_folder(package: Path, folder: str) -> dict[str, bytes]:
-    """The regular files that lie directly in one folder of a .deb, by name; errors as in `read_package`."""
+    """Read the regular files directly in one folder of a .deb; return {name: content}.
+
+    Raises:
+        FileNotFoundError: there is no such package, or no file in the folder.
+        UserError: the package is damaged.
+    """
     files = _read(package, lambda name: str(PurePosixPath(name).parent) == folder, folder)
     return {PurePosixPath(name).name: content for name, content in files.items()}
 
@@ -108,39 +116,35 @@ def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, 
             members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
             streams = {name: archive.extractfile(member) for name, member in members.items() if wanted(name)}
             files = {name: stream.read() for name, stream in streams.items() if stream is not None}
-    except (EOFError, OSError, lzma.LZMAError, tarfile.TarError, ValueError) as error:
+    except (EOFError, OSError, arpy.ArchiveFormatError, lzma.LZMAError, tarfile.TarError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{package}: damaged or incomplete package ({error}); delete it and run this again") from error
+        raise UserError(f"{package}: damaged or incomplete package ({error}); delete it and run again") from error
     if not files:
-        raise FileNotFoundError(f"{package}: holds no {what}; is it the right package?")
+        raise FileNotFoundError(f"{package}: has no {what}; is it the right package?")
     return files
 
 
 def _open_data(package: Path) -> tarfile.TarFile:
-    name, data = _data_archive(package.read_bytes())
+    name, data = _data_archive(package)
     return tarfile.open(fileobj=io.BytesIO(_decompress(name, data)))
 
 
-def _data_archive(content: bytes) -> tuple[str, bytes]:
-    """Find data.tar.* among the members of an ar archive."""
-    if not content.startswith(_AR_MAGIC):
-        raise ValueError("it does not begin as a .deb does")
-    position = len(_AR_MAGIC)
-    while position + _AR_HEADER <= len(content):
-        header = content[position : position + _AR_HEADER]
-        name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
-        position += _AR_HEADER
-        if name.startswith("data.tar"):
-            if position + size > len(content):
-                raise ValueError(f"{position + size - len(content)} bytes are missing at its end")
-            return name, content[position : position + size]
-        position += size + size % 2  # members begin at even offsets
+def _data_archive(package: Path) -> tuple[str, bytes]:
+    """Return name and content of data.tar.* among the members of an ar archive."""
+    content = package.read_bytes()
+    if not content.startswith(_AR_MAGIC):  # arpy would also follow a "thin" archive's paths to other files
+        raise ValueError("not an ar archive")
+    with arpy.Archive(fileobj=io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            name = str(member.name, "ascii")
+            if name.startswith("data.tar"):
+                return name, archive.open(member).read()
     raise ValueError("no data.tar in it")
 
 
 def _decompress(name: str, data: bytes) -> bytes:
-    """tarfile knows gzip and xz by itself; zstd (Ubuntu's choice) needs the zstd program."""
+    """Decompress xz and zstd (used by Ubuntu; needs the program zstd); tarfile decompresses gzip itself."""
     if not name.endswith(".zst"):
         return lzma.decompress(data) if name.endswith(".xz") else data
     if shutil.which("zstd") is None:

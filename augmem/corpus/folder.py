@@ -1,7 +1,7 @@
-"""A folder of audio with one table per part: the plainest way to bring one's own speech.
+"""A folder of audio files with one table per part.
 
-<root>/train.tsv      first line: audio<TAB>text, and if wanted speaker, id, start, end (seconds)
-<root>/a/b/c.wav      named `a/b/c.wav` in the table
+<root>/train.tsv      first line: audio<TAB>text, and optionally speaker, id, start, end (seconds)
+<root>/a/b/c.wav      `a/b/c.wav` in the table
 """
 
 from __future__ import annotations
@@ -9,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from augmem.corpus.manifests import Utterance
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Parts, parts_by_name
-from augmem.corpus.tables import read_table
+from augmem.corpus.manifests import CorpusUtterance
+from augmem.corpus.reader import CorpusReader
+from augmem.errors import UserError
+from augmem.skipped import SkipLog
+from augmem.tables import read_table
 
 
-class Folder:
-    """Every <part>.tsv in `root` is a part."""
+class Folder(CorpusReader):
+    """Reads <root>/<part>.tsv."""
 
     def __init__(self, root: Path) -> None:
-        """Look at the folder.
+        """List the tables.
 
         Raises:
-            FileNotFoundError: there is no table in it.
+            FileNotFoundError: there is none.
         """
         self.tables = {path.stem: path for path in sorted(root.glob("*.tsv"))}
         if not self.tables:
@@ -33,42 +34,42 @@ class Folder:
     def names(self) -> tuple[str, ...]:
         return tuple(self.tables)
 
-    def defaults(self) -> Parts:
-        return parts_by_name(self.names())
-
-    def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
+    def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:
         table = self.tables[part]
-        for number, row in read_table(table, ("audio", "text"), skips.fault):
-            origin = f"{table}:{number}"
+        for number, row in read_table(table, ("audio", "text"), skipped.error):
             try:
-                start, end = _seconds(row.get("start")) or 0.0, _seconds(row.get("end"))
-            except ValueError as error:
-                skips.fault(f"{origin}: {error}")
-                continue
-            if not Path(row["audio"]).name:
-                skips.fault(f"{origin}: no file in column audio; name one, or remove the line")
-                continue
-            audio = Path(row["audio"]).with_suffix("")
-            name = _joined("-".join(audio.relative_to(audio.anchor).parts))
-            yield Utterance(
-                id=_joined(row.get("id", "")) or name,
-                audio=table.parent / row["audio"],
-                text=row["text"],
-                speaker=_joined(row.get("speaker", "")) or name,
-                origin=origin,
-                start=start,
-                end=end,
-                recording=name if start or end is not None else "",
-            )
+                yield _utterance(table, number, row)
+            except UserError as error:
+                skipped.error(str(error))
 
 
-def _joined(name: str) -> str:
-    """Without white space, which would end a name in CTM and in Kaldi's files."""
+def _utterance(table: Path, number: int, row: dict[str, str]) -> CorpusUtterance:
+    origin = f"{table}:{number}"
+    start, end = _seconds(row, "start", origin), _seconds(row, "end", origin)
+    if not Path(row["audio"]).name:
+        raise UserError(f"{origin}: no file in column audio; name one, or remove the line")
+    audio = Path(row["audio"]).with_suffix("")
+    name = _without_spaces("-".join(audio.relative_to(audio.anchor).parts))
+    return CorpusUtterance(
+        id=_without_spaces(row.get("id", "")) or name,
+        audio=table.parent / row["audio"],
+        text=row["text"],
+        speaker=_without_spaces(row.get("speaker", "")) or name,
+        origin=origin,
+        start=start or 0.0,
+        end=end,
+        recording=name if start or end is not None else "",
+    )
+
+
+def _without_spaces(name: str) -> str:
+    """Replace white space, which separates fields in CTM and in Kaldi's files."""
     return "_".join(name.split())
 
 
-def _seconds(cell: str | None) -> float | None:
+def _seconds(row: dict[str, str], column: str, origin: str) -> float | None:
+    cell = row.get(column)
     try:
         return float(cell) if cell else None
     except ValueError as error:
-        raise ValueError(f"{cell!r} is not a time in seconds") from error
+        raise UserError(f"{origin}: {cell!r} is not a time in seconds") from error

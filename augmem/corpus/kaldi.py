@@ -1,4 +1,4 @@
-"""Kaldi data directories: wav.scp, text, utt2spk and, if recordings are cut up, segments."""
+"""Kaldi data directories: wav.scp, text, utt2spk and, if utterances are intervals of recordings, segments."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ from functools import partial
 from pathlib import Path
 
 from lhotse import Recording
+from lhotse.cut import Cut
 from lhotse.kaldi import make_wavscp_channel_string_map
 
-from augmem.corpus.manifests import SUPERVISIONS, Utterance, is_file, read_cuts
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Parts, parts_by_name
-from augmem.corpus.tables import Fault, read_lines
+from augmem.corpus.manifests import SUPERVISIONS, CorpusUtterance, is_file, read_cuts
+from augmem.corpus.reader import CorpusReader
+from augmem.errors import UserError
 from augmem.files import write_text
+from augmem.skipped import SkipLog
+from augmem.tables import OnError, read_lines
 
 _FLAC = re.compile(r"flac(?: -[cds]+)+ (\S+\.flac|'[^']+\.flac') \|")
 
 
-class KaldiData:
-    """One data directory, or a folder of several; each is a part, called like its folder."""
+class KaldiData(CorpusReader):
+    """Reads one data directory, or a folder of several; each is a part, named like its folder."""
 
     def __init__(self, root: Path) -> None:
-        """Look at the folder.
+        """List the data directories.
 
         Raises:
-            FileNotFoundError: there is no data directory.
+            FileNotFoundError: there is none.
         """
         folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
         self.folders = {folder.absolute().name: folder for folder in folders if (folder / "wav.scp").is_file()}
@@ -38,75 +40,75 @@ class KaldiData:
     def names(self) -> tuple[str, ...]:
         return tuple(self.folders)
 
-    def defaults(self) -> Parts:
-        return parts_by_name(self.names())
-
-    def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
+    def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:
         folder = self.folders[part]
-        read = partial(_read, fault=skips.fault)
-        audio = _audio(folder, read(folder / "wav.scp"), skips.fault)
-        cut_up = (folder / "segments").is_file()
-        segments = _segments(folder, read(folder / "segments"), skips.fault) if cut_up else {}
+        read = partial(_read, on_error=skipped.error)
+        audio = _audio(folder, read(folder / "wav.scp"), skipped.error)
+        segmented = (folder / "segments").is_file()
+        segments = _segments(folder, read(folder / "segments"), skipped.error) if segmented else {}
         speakers = read(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         texts = read(folder / "text")
         for id, (line, text) in texts.items():
             recording, start, end = segments.get(id, (id, 0.0, None))
-            if (cut_up and id not in segments) or recording not in audio:
-                place = "segments, or its recording none in wav.scp" if cut_up else "wav.scp"
-                skips.add(id, "transcript without audio", f"{folder}/text:{line}: {id} has no line in {place}; add it")
+            if (segmented and id not in segments) or recording not in audio:
+                place = "segments, or its recording none in wav.scp" if segmented else "wav.scp"
+                skipped.add(
+                    id, "transcript without audio", f"{folder}/text:{line}: {id} has no line in {place}; add it"
+                )
                 continue
             speaker = speakers[id][1].strip() if id in speakers else id
-            yield Utterance(
+            yield CorpusUtterance(
                 id, audio[recording], text, speaker, f"{folder}/text:{line}", start, end, recording=recording
             )
-        for id in sorted((segments if cut_up else audio).keys() - texts.keys()):
-            skips.add(id, "audio without transcript", f"{folder}/text: no line for {id}; add one")
+        for id in sorted((segments if segmented else audio).keys() - texts.keys()):
+            skipped.add(id, "audio without transcript", f"{folder}/text: no line for {id}; add one")
 
 
-def _read(path: Path, fault: Fault) -> dict[str, tuple[int, str]]:
-    """Lines of `<id> <rest>`: {id: (line number, rest)}.
+def _read(path: Path, on_error: OnError) -> dict[str, tuple[int, str]]:
+    """Read lines of `<id> <rest>`; return {id: (line number, rest)}.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: an id stands in it twice.
+        UserError: an id occurs twice.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; a Kaldi data directory needs wav.scp and text")
     found: dict[str, tuple[int, str]] = {}
-    for number, line in read_lines(path, fault):
+    for number, line in read_lines(path, on_error):
         id, *rest = line.split(maxsplit=1)
         if id in found:
-            fault(f"{path}:{number}: {id} stands already in line {found[id][0]}; remove one")
+            on_error(f"{path}:{number}: {id} is already in line {found[id][0]}; remove one")
         else:
             found[id] = (number, rest[0] if rest else "")
     return found
 
 
-def _audio(folder: Path, entries: dict[str, tuple[int, str]], fault: Fault) -> dict[str, Path]:
-    """{recording: file}, from wav.scp; of commands only those that do nothing but read one FLAC file can be used."""
+def _audio(folder: Path, entries: dict[str, tuple[int, str]], on_error: OnError) -> dict[str, Path]:
+    """Return {recording: file} of wav.scp; the only commands accepted are those that decode one FLAC file."""
     found = {}
     for id, (line, entry) in entries.items():
         entry = entry.strip()
         if flac := _FLAC.fullmatch(entry):
             entry = flac[1].strip("'")
         if entry.endswith("|"):
-            fault(f"{folder}/wav.scp:{line}: {entry!r} is a command; run it into a WAV or FLAC file and name that file")
+            place = f"{folder}/wav.scp:{line}"
+            on_error(f"{place}: {entry!r} is a command; write its output to a WAV or FLAC file and name that file")
         else:
             found[id] = _audio_path(folder, entry)
     return found
 
 
 def _audio_path(folder: Path, entry: str) -> Path:
-    """A path relative to where Kaldi would be run, or else to the data directory."""
+    """Return a path relative to the current folder, as in Kaldi; if there is no such file, to the data directory."""
     path = Path(entry)
     beside = folder / path
     return beside if not path.is_absolute() and not is_file(path) and is_file(beside) else path
 
 
 def _segments(
-    folder: Path, entries: dict[str, tuple[int, str]], fault: Fault
+    folder: Path, entries: dict[str, tuple[int, str]], on_error: OnError
 ) -> dict[str, tuple[str, float, float | None]]:
-    """{utterance: (recording, start, end)}, in seconds."""
+    """Return {utterance: (recording, start, end)}, in seconds."""
     found: dict[str, tuple[str, float, float | None]] = {}
     for id, (number, rest) in entries.items():
         try:
@@ -114,39 +116,32 @@ def _segments(
             found[id] = (recording, float(start), None if float(end) < 0 else float(end))
         except ValueError:
             place = f"{folder}/segments:{number}"
-            fault(f"{place}: {rest.strip()!r} after {id}; it should be <recording> <start s> <end s>")
+            on_error(f"{place}: {rest.strip()!r} after {id}; it should be <recording> <start s> <end s>")
     return found
 
 
 def write_kaldi(manifests: Path, output: Path) -> int:
-    """Write a part as a Kaldi data directory: wav.scp, text, utt2spk, spk2utt, segments; return its utterances.
+    """Write a part as a Kaldi data directory: wav.scp, text, utt2spk, spk2utt, segments.
 
-    Lhotse's own export neither sorts as Kaldi wants it nor writes spk2utt. Whatever is not WAV is piped through flac
-    or ffmpeg, since Kaldi reads WAV alone.
+    Lhotse's export neither sorts the files as Kaldi requires nor writes spk2utt. Since Kaldi reads WAV only, other
+    formats are piped through flac or ffmpeg.
 
     Args:
-        manifests: a folder that `write_part` filled.
+        manifests: folder written by `write_part`.
         output: folder to write to.
+
+    Returns:
+        the number of utterances.
 
     Raises:
         FileNotFoundError: the part has not been prepared.
-        ValueError: sorted by utterance the speakers are not in order, which Kaldi's programs rely on; or a name has
-            white space in it.
+        UserError: utterances and speakers sort differently, or a name contains white space.
     """
     cuts = sorted(read_cuts(manifests), key=lambda cut: cut.id)
     speakers: dict[str, list[str]] = defaultdict(list)
     for cut in cuts:
         speakers[cut.supervisions[0].speaker].append(cut.id)
-    for name in (name for cut in cuts for name in (cut.id, cut.recording_id, cut.supervisions[0].speaker)):
-        if len(name.split()) != 1:
-            raise ValueError(
-                f"{manifests / SUPERVISIONS}: {name!r} is no name for Kaldi; write _ in the place of blanks"
-            )
-    if list(speakers) != sorted(speakers):
-        raise ValueError(
-            f"{manifests / SUPERVISIONS}: utterances and their speakers sort differently, which Kaldi does not allow; "
-            "begin every utterance's id with its speaker's"
-        )
+    _check_names(manifests / SUPERVISIONS, cuts, list(speakers))
     sources = {cut.recording_id: _wav_scp_entry(cut.recording) for cut in cuts}
     files = {
         "wav.scp": sorted(sources.items()),
@@ -158,6 +153,17 @@ def write_kaldi(manifests: Path, output: Path) -> int:
     for name, rows in files.items():
         write_text(output / name, "".join(f"{id} {rest}\n" for id, rest in rows))
     return len(cuts)
+
+
+def _check_names(manifest: Path, cuts: list[Cut], speakers: list[str]) -> None:
+    for name in (name for cut in cuts for name in (cut.id, cut.recording_id, cut.supervisions[0].speaker)):
+        if len(name.split()) != 1:
+            raise UserError(f"{manifest}: {name!r} is not a name in Kaldi; replace white space by _")
+    if speakers != sorted(speakers):
+        raise UserError(
+            f"{manifest}: utterances and speakers sort differently, which Kaldi does not allow; begin the id of every "
+            "utterance with its speaker's"
+        )
 
 
 def _wav_scp_entry(recording: Recording) -> str:

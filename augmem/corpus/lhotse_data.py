@@ -1,7 +1,7 @@
-"""Lhotse manifests that a user brings: recordings and supervisions, or cuts; JSON lines, compressed or not.
+"""Lhotse manifests of the user: recordings and supervisions, or cuts; JSON lines, plain or gzip.
 
-<root>/<part>/recordings.jsonl.gz, supervisions.jsonl.gz   or cuts.jsonl.gz; as the stage corpus writes them
-<root>/<corpus>_recordings_<part>.jsonl.gz and so on       or <corpus>_cuts_<part>.jsonl.gz; as Lhotse's recipes do
+<root>/<part>/recordings.jsonl.gz, supervisions.jsonl.gz   or cuts.jsonl.gz; as written by stage corpus
+<root>/<corpus>_recordings_<part>.jsonl.gz and so on       or <corpus>_cuts_<part>.jsonl.gz; by Lhotse's recipes
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ from typing import Any
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.serialization import deserialize_item
 
-from augmem.corpus.manifests import Utterance
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Parts, parts_by_name
+from augmem.corpus.manifests import CorpusUtterance
+from augmem.corpus.reader import CorpusReader
+from augmem.corpus.sessions import SESSION
+from augmem.errors import UserError
+from augmem.skipped import SkipLog
 
 _KINDS = ("recordings", "supervisions", "cuts")
 
 
-class LhotseData:
-    """Each part is a pair of recordings and supervisions, or a file of cuts."""
+class LhotseData(CorpusReader):
+    """Reads parts that are a pair of recordings and supervisions, or a file of cuts."""
 
     def __init__(self, root: Path) -> None:
-        """Look at the folder.
+        """List the manifests.
 
         Raises:
-            FileNotFoundError: there is no such pair, and no cuts.
-            ValueError: a part has two manifests of one kind.
+            FileNotFoundError: there are none.
+            UserError: a part has two manifests of one kind.
         """
         self.parts: dict[str, dict[str, Path]] = {}
         for path in sorted(root.rglob("*.jsonl*")):
@@ -40,7 +42,7 @@ class LhotseData:
                 kind, part = place
                 other = self.parts.setdefault(part, {}).setdefault(kind, path)
                 if other != path:
-                    raise ValueError(f"{path}: part {part} has {kind} already, {other}; rename or remove one")
+                    raise UserError(f"{path}: part {part} already has {kind}: {other}; rename or remove one")
         self.parts = {part: files for part, files in self.parts.items() if "cuts" in files or len(files) == 2}
         if not self.parts:
             raise FileNotFoundError(
@@ -51,26 +53,24 @@ class LhotseData:
     def names(self) -> tuple[str, ...]:
         return tuple(self.parts)
 
-    def defaults(self) -> Parts:
-        return parts_by_name(self.names())
-
-    def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
+    def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:
         files = self.parts[part]
         if "supervisions" in files and "recordings" in files:
             recordings = {
-                recording.id: recording for _, recording in manifest_items(files["recordings"], Recording, skips)
+                recording.id: recording for _, recording in read_manifest(files["recordings"], Recording, skipped)
             }
-            for origin, supervision in manifest_items(files["supervisions"], SupervisionSegment, skips):
-                found = recordings.get(supervision.recording_id)
-                yield from utterance_of(supervision, found, supervision.start, origin, skips)
+            for origin, supervision in read_manifest(files["supervisions"], SupervisionSegment, skipped):
+                recording = recordings.get(supervision.recording_id)
+                yield from make_utterance(supervision, recording, supervision.start, origin, skipped)
         else:
-            for origin, cut in manifest_items(files["cuts"], MonoCut, skips):
+            for origin, cut in read_manifest(files["cuts"], MonoCut, skipped):
                 for supervision in cut.supervisions:
-                    yield from utterance_of(supervision, cut.recording, cut.start + supervision.start, origin, skips)
+                    start = cut.start + supervision.start
+                    yield from make_utterance(supervision, cut.recording, start, origin, skipped)
 
 
 def _kind_and_part(path: Path) -> tuple[str, str] | None:
-    """What a manifest is called; None: it is none of these kinds."""
+    """Return kind and part that a manifest's name states; None if it states no known kind."""
     words = path.name.split(".jsonl")[0].split("_")
     for position, word in enumerate(words):
         if word in _KINDS:
@@ -78,21 +78,29 @@ def _kind_and_part(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def utterance_of(
-    supervision: SupervisionSegment, recording: Recording | None, start: float, origin: str, skips: SkipList
-) -> Iterator[Utterance]:
-    """The utterance, unless something about its audio is not as this project needs it."""
+def make_utterance(
+    supervision: SupervisionSegment, recording: Recording | None, start: float, origin: str, skipped: SkipLog
+) -> Iterator[CorpusUtterance]:
+    """Yield the utterance of a supervision; skip it unless its audio is the first channel of a file.
+
+    Args:
+        supervision: its transcript and duration.
+        recording: its recording; None: not found.
+        start: begin in the recording, in seconds.
+        origin: `file:line`, for messages.
+        skipped: receives the utterance if it cannot be used.
+    """
     if recording is None:
         detail = f"{origin}: {supervision.id} has no recording {supervision.recording_id}; add it to the recordings"
-        skips.add(supervision.id, "transcript without audio", detail)
+        skipped.add(supervision.id, "transcript without audio", detail)
     elif len(recording.sources) != 1 or recording.sources[0].type != "file" or recording.transforms:
-        detail = f"{origin}: recording {recording.id} is not one file as it stands; save its audio, and describe that"
-        skips.add(supervision.id, "audio not in a file", detail)
+        detail = f"{origin}: recording {recording.id} is not a plain file; save its audio, and describe that file"
+        skipped.add(supervision.id, "audio not in a file", detail)
     elif supervision.channel not in (0, [0]):
-        detail = f"{origin}: channel {supervision.channel} of {recording.id}; make a file of it, channel 0 is heard"
-        skips.add(supervision.id, "not the first channel", detail)
+        detail = f"{origin}: channel {supervision.channel} of {recording.id}; only channel 0 is used: save it as a file"
+        skipped.add(supervision.id, "not the first channel", detail)
     else:
-        yield Utterance(
+        yield CorpusUtterance(
             id=supervision.id,
             audio=Path(recording.sources[0].source),
             text=supervision.text or "",
@@ -102,11 +110,16 @@ def utterance_of(
             end=start + supervision.duration,
             seconds=recording.duration,
             recording=recording.id,
+            session=str((supervision.custom or {}).get(SESSION) or ""),
         )
 
 
-def manifest_items(path: Path, kind: type, skips: SkipList) -> Iterator[tuple[str, Any]]:
-    """(file:line, item) of every line."""
+def read_manifest(path: Path, kind: type, skipped: SkipLog) -> Iterator[tuple[str, Any]]:
+    """Yield (file:line, item) of every line of a manifest.
+
+    Raises:
+        UserError: a line is not an item of this kind, or the file cannot be read.
+    """
     number = 0
     try:
         with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
@@ -114,15 +127,15 @@ def manifest_items(path: Path, kind: type, skips: SkipList) -> Iterator[tuple[st
                 try:
                     item = _item(line, kind)
                 except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
-                    skips.fault(f"{path}:{number}: not a {kind.__name__} of Lhotse ({error!r}); write it anew")
+                    skipped.error(f"{path}:{number}: not a {kind.__name__} of Lhotse ({error!r}); write it again")
                     continue
                 yield f"{path}:{number}", item
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        skips.fault(f"{path}:{number + 1}: it can't be read ({error}); fetch it again, or write it anew")
+        skipped.error(f"{path}:{number + 1}: cannot be read ({error}); fetch it again, or write it again")
 
 
 def _item(line: str, kind: type) -> Any:
-    """One line of a manifest; Lhotse itself checks no types."""
+    """Parse a line of a manifest; check the types of its fields, which Lhotse does not."""
     item = deserialize_item(json.loads(line))
     if not isinstance(item, kind):
         raise TypeError(f"it is a {type(item).__name__}")

@@ -1,4 +1,4 @@
-"""Which utterances are fit to learn from."""
+"""Limits on the utterances of training parts."""
 
 from __future__ import annotations
 
@@ -6,45 +6,54 @@ from dataclasses import dataclass
 
 from lhotse import SupervisionSegment
 
-from augmem.corpus.skips import Skip
+from augmem.errors import UserError
+from augmem.skipped import SkippedUtterance
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Utterances outside these limits are left out of the training parts, counted and listed.
+    """Limits on the utterances of training parts; others are skipped.
 
-    Dev and test parts stay whole, since an error rate over what is left would flatter.
+    Dev and test parts are not limited, since an error rate over the rest would be too low.
 
     Args:
-        shortest: seconds.
-        longest: seconds; null: any length.
-        most_characters: characters of the transcript a second of audio, spaces included; more cannot be spoken, so
-            that the transcript must be another's. English is read at about 15. null: any number.
-        fewest_characters: characters a second; less means that most of the transcript is missing.
+        shortest: lower limit of the duration, in seconds.
+        longest: upper limit of the duration, in seconds; null: none.
+        most_characters: upper limit of transcript characters (with spaces) per second; a higher rate cannot be spoken,
+            so the transcript belongs to other audio. Read English has about 15. null: none.
+        fewest_characters: lower limit of characters per second; with less, most of the transcript is missing.
+        exclude_speakers: speakers to leave out of training, such as those of a dev or test part.
     """
 
     shortest: float = 0.0
     longest: float | None = None
     most_characters: float | None = None
     fewest_characters: float = 0.0
+    exclude_speakers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for low, high in (("shortest", "longest"), ("fewest_characters", "most_characters")):
             least, most = getattr(self, low), getattr(self, high)
             if least < 0 or (most is not None and most <= least):
-                raise ValueError(f"limits.{low}={least} and limits.{high}={most}: must be positive, in this order")
+                raise UserError(
+                    f"corpus.limits.{low}={least} and corpus.limits.{high}={most}: must be positive, in this order"
+                )
 
-    def fault(self, utterance: SupervisionSegment, origin: str) -> Skip | None:
-        """Why an utterance is left out; None: it is not."""
+    def check(self, utterance: SupervisionSegment, origin: str) -> SkippedUtterance | None:
+        """Return why an utterance is skipped; None if it is within the limits."""
+        if utterance.speaker in self.exclude_speakers:
+            return SkippedUtterance(utterance.id, "excluded speaker", f"{origin}: speaker {utterance.speaker}")
         seconds = utterance.duration
-        pace = len(utterance.text) / seconds
-        for value, low, high, unit, short, long in (
+        rate = len(utterance.text) / seconds
+        for value, low, high, unit, below, above in (
             (seconds, "shortest", "longest", "s", "too short", "too long"),
-            (pace, "fewest_characters", "most_characters", "characters a second", "too little text", "too much text"),
+            (rate, "fewest_characters", "most_characters", "characters/s", "too little text", "too much text"),
         ):
             least, most = getattr(self, low), getattr(self, high)
             if value < least:
-                return Skip(utterance.id, short, f"{origin}: {value:.2f} {unit}, less than limits.{low}={least}")
+                detail = f"{origin}: {value:.2f} {unit}, less than corpus.limits.{low}={least}"
+                return SkippedUtterance(utterance.id, below, detail)
             if most is not None and value > most:
-                return Skip(utterance.id, long, f"{origin}: {value:.2f} {unit}, more than limits.{high}={most}")
+                detail = f"{origin}: {value:.2f} {unit}, more than corpus.limits.{high}={most}"
+                return SkippedUtterance(utterance.id, above, detail)
         return None

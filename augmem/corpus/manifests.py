@@ -1,4 +1,4 @@
-"""From utterances, whatever their corpus, to validated Lhotse manifests."""
+"""Lhotse manifests of a part, made from its utterances and checked."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import soundfile
 from lhotse import (
     CutSet,
     Recording,
@@ -18,38 +17,41 @@ from lhotse import (
     SupervisionSet,
     validate_recordings_and_supervisions,
 )
-from lhotse.audio import AudioSource
-from tqdm import tqdm
 
+from augmem.corpus.audio import describe_audio
 from augmem.corpus.limits import Limits
 from augmem.corpus.sessions import SESSION
-from augmem.corpus.skips import SKIPPED, Skip, SkipList
+from augmem.errors import UserError
 from augmem.lang import normalise_text
+from augmem.progress import track
+from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
 
 logger = logging.getLogger(__name__)
 
 RECORDINGS = "recordings.jsonl.gz"
 SUPERVISIONS = "supervisions.jsonl.gz"
-LOWEST_RATE = 8000  # Hz: telephone speech; below it too little of the consonants is left
-_DURATION_TOLERANCE = 0.1  # s; what a corpus says of a file against what the file has
+LOWEST_RATE = 8000  # Hz, telephone speech
+_DURATION_TOLERANCE = 0.1  # s, between the duration that a corpus states and the file's
+
+Described = tuple[Recording, SupervisionSegment]
 
 
 @dataclass(frozen=True)
-class Utterance:
-    """One transcribed stretch of audio, as a corpus describes it.
+class CorpusUtterance:
+    """An utterance as a corpus describes it, before its audio is looked at.
 
     Args:
         id: unique in its part.
-        audio: its file.
-        text: its transcript, not normalised.
-        speaker: who speaks; parts are kept apart by it.
-        origin: where the transcript stands, `file:line`, for messages.
-        start: seconds into the file.
-        end: seconds into the file; None: to its end.
-        seconds: duration that the corpus claims for the whole file, if it does.
-        recording: what the corpus calls the file, unique in it; empty: the utterance's id, or for a file that is cut up
-            its own name.
-        session: name of the chapter or conversation that the utterance belongs to; empty: its recording's.
+        audio: audio file.
+        text: transcript as written.
+        speaker: name of the speaker.
+        origin: place of the transcript, `file:line`, for messages.
+        start: begin in the file, in seconds.
+        end: end in the file, in seconds; None: the end of the file.
+        seconds: duration of the file as stated by the corpus; None: not stated.
+        recording: name of the file, unique in the corpus; empty: the utterance's id, or the file's name if the
+            utterance is an interval of it.
+        session: name of the chapter or conversation; empty: the recording's.
     """
 
     id: str
@@ -63,50 +65,62 @@ class Utterance:
     recording: str = ""
     session: str = ""
 
+    @property
+    def recording_id(self) -> str:
+        """Name of the recording."""
+        if self.recording:
+            return self.recording
+        return self.id if self.end is None and self.start == 0 else self.audio.stem
+
 
 def write_part(
-    name: str, utterances: Iterable[Utterance], output: Path, skips: SkipList, limits: Limits | None = None
+    name: str,
+    utterances: Iterable[CorpusUtterance],
+    output: Path,
+    skipped: SkipLog,
+    limits: Limits | None = None,
 ) -> None:
-    """Write the manifests of one part to `output`: recordings, supervisions and what was skipped.
+    """Write the manifests of a part: recordings, supervisions and skipped.tsv.
 
     Args:
-        name: of the part, for messages.
-        utterances: all of the part; the faulty are skipped, counted and listed.
+        name: of the part.
+        utterances: all utterances of the part; unusable ones are skipped.
         output: folder to write to.
-        skips: what has been skipped already while the utterances were collected.
-        limits: what else is to be left out; None: nothing.
+        skipped: receives the skipped utterances; `utterances` may add to it as well.
+        limits: limits on duration and text; None: none.
 
     Raises:
-        ValueError: two utterances have one id, or none is usable.
+        UserError: two utterances have the same id, or none is usable.
     """
-    pairs = describe_part(name, utterances, skips, limits or Limits())
+    pairs = describe_part(name, utterances, skipped, limits or Limits())
     if not pairs:
-        skips.report(name, 0, output / SKIPPED)
-        raise ValueError(f"part {name}: no usable utterance, {len(skips)} skipped: {skips.counts()}")
+        skipped.log(name, 0, output / SKIPPED_FILE)
+        raise UserError(f"part {name}: no usable utterance, {len(skipped)} skipped: {skipped.counts()}")
     recordings = RecordingSet.from_recordings({pair[0].id: pair[0] for pair in pairs}.values())
     supervisions = SupervisionSet.from_segments(pair[1] for pair in pairs)
     validate_recordings_and_supervisions(recordings, supervisions)
     output.mkdir(parents=True, exist_ok=True)
     recordings.to_file(output / RECORDINGS)
     supervisions.to_file(output / SUPERVISIONS)
-    skips.write(output / SKIPPED)
-    _report(name, supervisions, skips, output)
+    skipped.write(output / SKIPPED_FILE)
+    _log_sizes(name, supervisions)
+    skipped.log(f"part {name}", len(supervisions), output / SKIPPED_FILE)
 
 
 def describe_part(
-    name: str, utterances: Iterable[Utterance], skips: SkipList, limits: Limits
-) -> list[tuple[Recording, SupervisionSegment]]:
-    """Every usable utterance of a part; the others go to `skips`."""
-    described = list(_describe_all(name, _unique(utterances, skips), limits))
-    skips.extend([item for item in described if isinstance(item, Skip)])
-    return [item for item in described if not isinstance(item, Skip)]
+    name: str, utterances: Iterable[CorpusUtterance], skipped: SkipLog, limits: Limits
+) -> list[Described]:
+    """Return recording and supervision of every usable utterance; add the others to `skipped`."""
+    described = list(_describe_all(name, _check_ids(utterances, skipped), limits))
+    skipped.extend([item for item in described if isinstance(item, SkippedUtterance)])
+    return [item for item in described if not isinstance(item, SkippedUtterance)]
 
 
 def read_cuts(part: Path) -> CutSet:
-    """One cut per supervision, with the supervision's id.
+    """Return one cut per supervision, with the supervision's id.
 
     Args:
-        part: a folder that `write_part` filled.
+        part: folder written by `write_part`.
 
     Raises:
         FileNotFoundError: the part has not been prepared.
@@ -114,22 +128,23 @@ def read_cuts(part: Path) -> CutSet:
     for file in (RECORDINGS, SUPERVISIONS):
         if not (part / file).is_file():
             raise FileNotFoundError(f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)")
-    return cuts_of(RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS))
+    return make_cuts(RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS))
 
 
-def cuts_of(recordings: RecordingSet, supervisions: SupervisionSet) -> CutSet:
-    """One cut per supervision, with the supervision's id."""
+def make_cuts(recordings: RecordingSet, supervisions: SupervisionSet) -> CutSet:
+    """Return one cut per supervision, with the supervision's id."""
     whole = CutSet.from_manifests(recordings, supervisions)
     cuts = whole.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
     return CutSet.from_cuts(cut.with_id(cut.supervisions[0].id) for cut in cuts)
 
 
-def _unique(utterances: Iterable[Utterance], skips: SkipList) -> Iterator[Utterance]:
+def _check_ids(utterances: Iterable[CorpusUtterance], skipped: SkipLog) -> Iterator[CorpusUtterance]:
+    """Yield the utterances; report those whose id occurred before."""
     origins: dict[str, str] = {}
     for utterance in utterances:
         if utterance.id in origins:
-            skips.fault(
-                f"{utterance.origin}: utterance {utterance.id} stands already at {origins[utterance.id]}; "
+            skipped.error(
+                f"{utterance.origin}: utterance {utterance.id} is already at {origins[utterance.id]}; "
                 "ids must be unique, rename or remove one"
             )
             continue
@@ -138,85 +153,57 @@ def _unique(utterances: Iterable[Utterance], skips: SkipList) -> Iterator[Uttera
 
 
 def _describe_all(
-    name: str, utterances: Iterable[Utterance], limits: Limits
-) -> Iterator[tuple[Recording, SupervisionSegment] | Skip]:
-    """Look at every file; in threads, because the time goes into waiting for the disk."""
+    name: str, utterances: Iterable[CorpusUtterance], limits: Limits
+) -> Iterator[Described | SkippedUtterance]:
+    """Read the headers of all audio files, in threads, since most of the time is spent waiting for the disk."""
+    utterances = list(utterances)
     with ThreadPoolExecutor() as pool:
-        yield from tqdm(
-            pool.map(partial(_describe, limits=limits), utterances),
-            desc=f"manifests of {name}",
-            unit=" utt",
-            leave=False,
-        )
+        described = pool.map(partial(_describe, limits=limits), utterances)
+        yield from track(described, f"manifests of {name}", total=len(utterances), unit="utterances")
 
 
-def _describe(utterance: Utterance, limits: Limits) -> tuple[Recording, SupervisionSegment] | Skip:
+def _describe(utterance: CorpusUtterance, limits: Limits) -> Described | SkippedUtterance:
     text = normalise_text(utterance.text)
     if not text:
-        return Skip(
-            utterance.id, "empty transcript", f"{utterance.origin}: nothing is spoken in {utterance.text!r}; mend it"
-        )
+        detail = f"{utterance.origin}: no words in {utterance.text!r}; correct the transcript"
+        return SkippedUtterance(utterance.id, "empty transcript", detail)
     if not is_file(utterance.audio):
         detail = f"{utterance.audio}: no such file, named by {utterance.origin}; supply it or remove the line"
-        return Skip(utterance.id, "missing audio", detail)
+        return SkippedUtterance(utterance.id, "missing audio", detail)
     try:
-        recording = describe_audio(utterance.audio, _recording_id(utterance))
-    except ValueError as error:
-        return Skip(utterance.id, "unreadable audio", str(error))
-    if fault := _fault(utterance, recording):
-        return fault
+        recording = describe_audio(utterance.audio, utterance.recording_id)
+    except UserError as error:
+        return SkippedUtterance(utterance.id, "unreadable audio", str(error))
+    if problem := _check_recording(utterance, recording):
+        return problem
     supervision = _supervision(utterance, recording, text)
-    return limits.fault(supervision, utterance.origin) or (recording, supervision)
+    return limits.check(supervision, utterance.origin) or (recording, supervision)
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is such a file; nonsense is none."""
+    """Return whether a file exists; False for names that the system does not accept."""
     try:
         return path.is_file()
-    except OSError:  # a name too long for the system
+    except (OSError, ValueError):  # too long, or with a zero byte
         return False
 
 
-def describe_audio(path: Path, id: str) -> Recording:
-    """A Lhotse recording of an audio file, from its header.
-
-    Raises:
-        ValueError: it is no audio file that libsndfile can read, or it is empty.
-    """
-    try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(error).split(": ")[-1].strip()
-        raise ValueError(f"{path}: {reason} Fetch it again, or convert it to FLAC or WAV") from error
-    if info.frames <= 0:
-        raise ValueError(f"{path}: no sound in it. Fetch it again")
-    source = AudioSource(type="file", channels=list(range(info.channels)), source=str(path.absolute()))
-    return Recording(id, [source], info.samplerate, info.frames, info.frames / info.samplerate)
-
-
-def _recording_id(utterance: Utterance) -> str:
-    if utterance.recording:
-        return utterance.recording
-    return utterance.id if utterance.end is None and utterance.start == 0 else utterance.audio.stem
-
-
-def _fault(utterance: Utterance, recording: Recording) -> Skip | None:
+def _check_recording(utterance: CorpusUtterance, recording: Recording) -> SkippedUtterance | None:
     path, length = utterance.audio, recording.duration
     if recording.sampling_rate < LOWEST_RATE:
         detail = f"{path}: {recording.sampling_rate} Hz; at least {LOWEST_RATE} Hz are needed: record it again"
-        return Skip(utterance.id, "sampling rate too low", detail)
+        return SkippedUtterance(utterance.id, "sampling rate too low", detail)
     if utterance.seconds is not None and abs(length - utterance.seconds) > _DURATION_TOLERANCE:
-        said = f"{utterance.origin} says {utterance.seconds:.2f} s"
-        detail = f"{path}: {length:.2f} s, but {said}: truncated? Fetch it again"
-        return Skip(utterance.id, "wrong duration", detail)
+        detail = f"{path}: {length:.2f} s, but {utterance.origin} states {utterance.seconds:.2f} s: truncated? "
+        return SkippedUtterance(utterance.id, "wrong duration", f"{detail}Fetch it again")
     end = length if utterance.end is None else utterance.end
     if not 0 <= utterance.start < min(end, length) or not end <= length + _DURATION_TOLERANCE:
         detail = f"{utterance.origin}: {utterance.start} s to {end} s is not inside {path} (0 to {length:.2f} s)"
-        return Skip(utterance.id, "segment outside its audio", detail)
+        return SkippedUtterance(utterance.id, "segment outside its audio", detail)
     return None
 
 
-def _supervision(utterance: Utterance, recording: Recording, text: str) -> SupervisionSegment:
+def _supervision(utterance: CorpusUtterance, recording: Recording, text: str) -> SupervisionSegment:
     end = recording.duration if utterance.end is None else min(utterance.end, recording.duration)
     return SupervisionSegment(
         id=utterance.id,
@@ -231,10 +218,10 @@ def _supervision(utterance: Utterance, recording: Recording, text: str) -> Super
     )
 
 
-def _report(name: str, supervisions: SupervisionSet, skips: SkipList, output: Path) -> None:
+def _log_sizes(name: str, supervisions: SupervisionSet) -> None:
     words = sum(len(supervision.text.split()) for supervision in supervisions)
     speakers = len({supervision.speaker for supervision in supervisions})
     minutes = sum(supervision.duration for supervision in supervisions) / 60
-    kept = len(supervisions)
-    logger.info("part %s: %d utterances, %d speakers, %.1f min, %d words", name, kept, speakers, minutes, words)
-    skips.report(f"part {name}", kept, output / SKIPPED)
+    logger.info(
+        "part %s: %d utterances, %d speakers, %.1f min, %d words", name, len(supervisions), speakers, minutes, words
+    )

@@ -1,10 +1,10 @@
-"""Stage corpus: a corpus as it comes, to one folder of Lhotse manifests per part."""
+"""Stage corpus: Lhotse manifests of all parts in use, from a corpus of any supported format."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,115 +14,120 @@ from augmem.corpus.amazon_queen import AmazonQueen
 from augmem.corpus.folder import Folder
 from augmem.corpus.kaldi import KaldiData
 from augmem.corpus.lhotse_data import LhotseData
-from augmem.corpus.librispeech import LibriSpeech, download
+from augmem.corpus.librispeech import LibriSpeech
 from augmem.corpus.limits import Limits
-from augmem.corpus.manifests import Utterance, write_part
+from augmem.corpus.manifests import CorpusUtterance, write_part
+from augmem.corpus.overlap import check_utterances, warn_of_shared_speakers
+from augmem.corpus.reader import CorpusReader, Parts
 from augmem.corpus.shar_data import SharData
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Parts, Source
+from augmem.errors import UserError
 from augmem.files import read_json, write_json
+from augmem.skipped import SkipLog
 
 logger = logging.getLogger(__name__)
 
 PARTS_FILE = "parts.json"
 DEV_SPLIT = "dev-split"
-_DEV_SHARE = 0.05  # of the training utterances, in whole speakers
-_MINI = ("train-clean-5", "dev-clean-2")
+_DEV_SHARE = 0.05  # of the training utterances
 
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """Which speech, and which of its parts serve as train, dev and test.
+    """Speech, and its division into train, dev and test parts.
 
     Args:
-        recipe: kind of corpus: amazon_queen (a Debian package), librispeech (any tree laid out like it), kaldi
-            (data directories), folder (audio files with one table per part), manifests (Lhotse's), shar (Lhotse
-            Shar with audio).
-        source: where it lies: the .deb, or the root folder; none: fetch it, as far as the recipe can.
-        train: parts to train on; none: the recipe's own choice.
-        dev: parts to tune on; none: the recipe's own choice, else whole speakers split off train.
-        test: parts to report on; none: the recipe's own choice.
-        limits: which utterances of the training parts are left out.
+        recipe: format of the corpus: librispeech (the carried parts, or a tree with LibriSpeech's layout), amazon_queen
+            (a Debian package), kaldi (data directories), folder (audio files and one table per part), manifests
+            (Lhotse manifests), shar (Lhotse Shar with audio).
+        source: path of the corpus: its root folder, or the .deb; null: the carried parts, or a download.
+        train: parts to train on; empty: the default of the corpus.
+        dev: parts to tune on; empty: the default of the corpus, or speakers taken out of the training parts.
+        test: parts to report on; empty: the default of the corpus.
+        limits: limits on the utterances of training parts.
+        allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
     """
 
-    recipe: Literal["amazon_queen", "librispeech", "kaldi", "folder", "manifests", "shar"] = "amazon_queen"
+    recipe: Literal["librispeech", "amazon_queen", "kaldi", "folder", "manifests", "shar"] = "librispeech"
     source: str | None = None
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        if self.recipe not in _SOURCES:
-            raise ValueError(f"corpus.recipe={self.recipe!r}: must be one of {', '.join(_SOURCES)}")
+        if self.recipe not in _READERS:
+            raise UserError(f"corpus.recipe={self.recipe!r}: must be one of {', '.join(_READERS)}")
 
 
 def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
     """Write `output`/<part>/{recordings,supervisions}.jsonl.gz and skipped.tsv for every part in use.
 
-    `output`/parts.json says which parts serve for what, all defaults resolved; later stages read it there.
+    `output`/parts.json lists the parts of each role, for the later stages.
 
     Args:
         config: the corpus and its parts.
-        download: lasting folder for what is fetched and extracted.
+        download: lasting folder for unpacked and downloaded audio.
         output: folder to fill.
 
     Raises:
-        FileNotFoundError: the corpus is not there and can't be fetched; says how to get it.
-        ValueError: a file, a line or a choice of parts is wrong; says which and what to do.
+        FileNotFoundError: the corpus is missing and cannot be downloaded.
+        UserError: a file, a line or the choice of parts is wrong, or train, dev and test share utterances.
     """
-    source = open_source(config, download)
-    parts = _choose(config, source)
+    reader = open_corpus(config, download)
+    parts = _choose_parts(config, reader)
     if parts.dev:
         for part in parts.all():
-            skips = SkipList()
-            limits = config.limits if part not in (*parts.dev, *parts.test) else None
-            write_part(part, source.utterances(part, skips), output / part, skips, limits)
+            limits = None if part in (*parts.dev, *parts.test) else config.limits
+            _write(reader, part, output, limits)
     else:
-        parts = _write_with_dev_split(source, parts, output, config.limits)
+        parts = _write_with_dev_split(reader, parts, output, config.limits)
+    if not config.allow_overlap:
+        check_utterances(output, parts)
+    warn_of_shared_speakers(output, parts)
     write_json(output / PARTS_FILE, asdict(parts))
 
 
-def open_source(config: CorpusConfig, download: Path) -> Source:
-    """A corpus, before anything is looked at but its outline."""
-    return _SOURCES[config.recipe](config, download)
+def open_corpus(config: CorpusConfig, download: Path) -> CorpusReader:
+    """Return a reader of the corpus.
+
+    Raises:
+        FileNotFoundError: the corpus is missing.
+        UserError: the folder has no parts.
+    """
+    return _READERS[config.recipe](config, download)
 
 
 def read_parts(manifests: Path) -> Parts:
-    """Which parts serve for what, as `prepare_corpus` settled it.
+    """Read the parts of each role, as written by `prepare_corpus`.
 
     Raises:
-        FileNotFoundError: it has not filled that folder.
+        FileNotFoundError: the corpus has not been prepared.
     """
     path = manifests / PARTS_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; the stage corpus makes it: data/CORPUS/manifests is its folder")
+        raise FileNotFoundError(f"{path}: no such file; run stage corpus, which writes it to data/CORPUS/manifests")
     return Parts(**{role: tuple(names) for role, names in read_json(path).items()})
 
 
-def _amazon_queen(config: CorpusConfig, folder: Path) -> Source:
+def _amazon_queen(config: CorpusConfig, folder: Path) -> CorpusReader:
     return AmazonQueen.from_package(Path(config.source) if config.source else None, folder)
 
 
-def _librispeech(config: CorpusConfig, folder: Path) -> Source:
-    if config.source:
-        return LibriSpeech(Path(config.source))
-    wanted = tuple(dict.fromkeys(config.train + config.dev + config.test))
-    return LibriSpeech(download(folder, wanted or _MINI))
+def _librispeech(config: CorpusConfig, folder: Path) -> CorpusReader:
+    return LibriSpeech(Path(config.source) if config.source else None, folder)
 
 
 def _root(config: CorpusConfig) -> Path:
-    """The user's own folder, which nobody could fetch."""
+    """Return the folder of a corpus that cannot be downloaded."""
     if not config.source or not Path(config.source).is_dir():
-        raise FileNotFoundError(
-            f"{config.source}: no such folder; the recipe {config.recipe} needs --corpus-dir FOLDER"
-        )
+        raise FileNotFoundError(f"{config.source}: no such folder; --corpus {config.recipe} needs --corpus-dir FOLDER")
     return Path(config.source)
 
 
-_SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
-    "amazon_queen": _amazon_queen,
+_READERS: dict[str, Callable[[CorpusConfig, Path], CorpusReader]] = {
     "librispeech": _librispeech,
+    "amazon_queen": _amazon_queen,
     "kaldi": lambda config, _: KaldiData(_root(config)),
     "folder": lambda config, _: Folder(_root(config)),
     "manifests": lambda config, _: LhotseData(_root(config)),
@@ -130,46 +135,63 @@ _SOURCES: dict[str, Callable[[CorpusConfig, Path], Source]] = {
 }
 
 
-def _choose(config: CorpusConfig, source: Source) -> Parts:
-    """The user's parts, or the source's own where the user named none."""
-    own = source.defaults()
-    parts = Parts(tuple(config.train) or own.train, tuple(config.dev) or own.dev, tuple(config.test) or own.test)
-    unknown = [part for part in parts.all() if part not in source.names()]
-    if unknown:
-        raise ValueError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(source.names())}")
+def _choose_parts(config: CorpusConfig, reader: CorpusReader) -> Parts:
+    """Return the user's parts; for roles without any, the defaults."""
+    default = reader.defaults(config.train)
+    parts = Parts(
+        tuple(config.train) or default.train, tuple(config.dev) or default.dev, tuple(config.test) or default.test
+    )
+    check_names(parts.all(), reader)
     if not parts.train:
-        raise ValueError(f"which part to train on? Name it with --train; there are: {', '.join(source.names())}")
+        raise UserError(f"no training part; choose one with --train: {', '.join(reader.names())}")
     return parts
 
 
-def _write_with_dev_split(source: Source, parts: Parts, output: Path, limits: Limits) -> Parts:
-    """Split whole speakers off the training parts, since nothing else is there to tune on."""
-    skips = {part: SkipList() for part in parts.all()}
-    collected = {part: list(source.utterances(part, skips[part])) for part in parts.train}
-    away = choose_dev_speakers([utterance for part in parts.train for utterance in collected[part]])
-    logger.warning("no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(away), DEV_SPLIT)
-    for part, utterances in collected.items():
-        write_part(part, (u for u in utterances if u.speaker not in away), output / part, skips[part], limits)
-    everything = (u for utterances in collected.values() for u in utterances)
-    write_part(DEV_SPLIT, (u for u in everything if u.speaker in away), output / DEV_SPLIT, SkipList())
+def check_names(parts: tuple[str, ...], reader: CorpusReader) -> None:
+    """Check that the corpus has the parts.
+
+    Raises:
+        UserError: it lacks one.
+    """
+    more = reader.more_names()
+    if unknown := [part for part in parts if part not in (*reader.names(), *more)]:
+        available = f"; also available: {', '.join(more)}" if more else ""
+        raise UserError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(reader.names())}{available}")
+
+
+def _write(reader: CorpusReader, part: str, output: Path, limits: Limits | None = None) -> None:
+    skipped = SkipLog()
+    write_part(part, reader.utterances(part, skipped), output / part, skipped, limits)
+
+
+def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, limits: Limits) -> Parts:
+    """Write the parts of a corpus without a dev part; take all utterances of some speakers out of training for it."""
+    skipped = {part: SkipLog() for part in parts.train}
+    utterances = {part: list(reader.utterances(part, skipped[part])) for part in parts.train}
+    speakers = choose_dev_speakers([utterance for part in parts.train for utterance in utterances[part]])
+    logger.warning(
+        "no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(speakers), DEV_SPLIT
+    )
+    for part, found in utterances.items():
+        kept = (utterance for utterance in found if utterance.speaker not in speakers)
+        write_part(part, kept, output / part, skipped[part], limits)
+    taken = (u for found in utterances.values() for u in found if u.speaker in speakers)
+    write_part(DEV_SPLIT, taken, output / DEV_SPLIT, SkipLog())
     for part in parts.test:
-        write_part(part, source.utterances(part, skips[part]), output / part, skips[part])
+        _write(reader, part, output)
     return Parts(parts.train, (DEV_SPLIT,), parts.test)
 
 
-def choose_dev_speakers(utterances: list[Utterance], seed: int = 0) -> tuple[str, ...]:
-    """Speakers, drawn at random, who together have about a twentieth of the utterances; at least one.
+def choose_dev_speakers(utterances: list[CorpusUtterance], seed: int = 0) -> tuple[str, ...]:
+    """Draw speakers with about a twentieth of the utterances, at least one.
 
     Raises:
-        ValueError: there is only one speaker.
+        UserError: there is only one speaker.
     """
-    counts: dict[str, int] = defaultdict(int)
-    for utterance in utterances:
-        counts[utterance.speaker] += 1
+    counts = Counter(utterance.speaker for utterance in utterances)
     if len(counts) < 2:
-        raise ValueError(
-            "no dev part, and with a single speaker none can be split off that training does not hear; "
-            "name a part with --dev"
+        raise UserError(
+            "no dev part, and with a single speaker none can be taken out of training; choose a part with --dev"
         )
     speakers = sorted(counts)
     random.Random(seed).shuffle(speakers)

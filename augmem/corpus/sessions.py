@@ -1,7 +1,10 @@
-"""Utterances in the order in which they were said, for training whose memory goes on from one to the next.
+"""Batches of consecutive utterances, for training that keeps the memory bank from one utterance to the next.
 
-A session is a run of consecutive utterances; several run side by side in lanes, so that batch n holds the n-th
-utterance of every lane. When a session ends another begins in its lane.
+A session is a sequence of consecutive utterances. Sessions are distributed to lanes; batch n holds the n-th utterance
+of every lane. After the end of a session, another starts in its lane.
+
+    lane 0   a1 a2 a3 | c1 c2
+    lane 1   b1 b2 | d1 d2 d3        sessions a to d; batch 0 is (a1, b1), batch 2 is (a3, d1)
 """
 
 from __future__ import annotations
@@ -16,25 +19,24 @@ from lhotse import SupervisionSegment
 from lhotse.cut import Cut
 
 SESSION = "session"  # custom field of a supervision
-_SPEED = re.compile(r"_sp[\d.]+$")  # what Lhotse appends to the names of recordings at another speed
+_SPEED = re.compile(r"_sp[\d.]+$")  # appended by Lhotse to the names of recordings at another speed
 
 
 def session_of(supervision: SupervisionSegment) -> str:
-    """Return the name of the session an utterance belongs to: its chapter, or its recording.
+    """Return the session of an utterance: its chapter, or its recording.
 
-    Utterances of one session have one speaker or one conversation in common, so that their errors are correlated:
-    intervals by session resample sessions, not utterances.
+    Errors within a session are correlated, so confidence intervals by session resample sessions.
     """
     return str((supervision.custom or {}).get(SESSION) or supervision.recording_id)
 
 
-class Turn(NamedTuple):
-    """A cut whose turn it is in a lane.
+class LaneCut(NamedTuple):
+    """A cut in a lane.
 
     Args:
         cut: the utterance.
-        lane: its lane's number.
-        begins: whether a session begins with it.
+        lane: number of the lane.
+        begins: whether it is the first of a session.
     """
 
     cut: Cut
@@ -42,28 +44,31 @@ class Turn(NamedTuple):
     begins: bool
 
 
-def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int) -> list[list[Turn]]:
-    """All batches of an epoch, in order; every cut once.
+def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int) -> list[list[LaneCut]]:
+    """Return all batches of an epoch in order; every cut occurs once.
 
     Args:
         cuts: at least one.
-        most: cuts of a session.
-        max_duration: seconds in a batch on average, which settles the number of lanes.
-        seed: of the order of the sessions.
+        most: upper limit of the cuts in a session.
+        max_duration: mean duration of a batch in seconds, which determines the number of lanes.
+        seed: for the order of sessions.
     """
     found = sessions(cuts, most)
     random.Random(seed).shuffle(found)
     mean = sum(cut.duration for cut in cuts) / len(cuts)
-    lanes: list[list[Turn]] = [[] for _ in range(max(1, min(len(found), int(max_duration / mean))))]
+    lanes: list[list[LaneCut]] = [[] for _ in range(max(1, min(len(found), int(max_duration / mean))))]
     for session in found:
         number = min(range(len(lanes)), key=lambda lane: len(lanes[lane]))
-        lanes[number] += [Turn(cut, number, cut is session[0]) for cut in session]
-    return [[lane[turn] for lane in lanes if turn < len(lane)] for turn in range(max(map(len, lanes)))]
+        lanes[number] += [LaneCut(cut, number, cut is session[0]) for cut in session]
+    return [[lane[batch] for lane in lanes if batch < len(lane)] for batch in range(max(map(len, lanes)))]
 
 
 def sessions(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
-    """Runs of at most `most` consecutive cuts: of one recording, or where a recording is a single cut, of one speaker
-    in the order of names. Speeds are kept apart."""
+    """Return sequences of at most `most` consecutive cuts.
+
+    Consecutive are the cuts of a recording in time, or where each recording is a single cut, the cuts of a speaker in
+    the order of their names. Cuts of different speeds are in different sessions.
+    """
     shared = Counter(cut.supervisions[0].recording_id for cut in cuts)
     groups: dict[tuple[str, ...], list[Cut]] = defaultdict(list)
     for cut in cuts:

@@ -1,6 +1,6 @@
-"""Lhotse Shar that somebody brings, with audio in it: tar shards beside the manifests of their cuts.
+"""Lhotse Shar of the user, with audio: tar shards and the manifests of their cuts.
 
-<root>/<part>/cuts.000000.jsonl.gz, recording.000000.tar   and so on; whatever else lies beside them is not looked at
+<root>/<part>/cuts.000000.jsonl.gz, recording.000000.tar   and so on; other files are ignored
 """
 
 from __future__ import annotations
@@ -15,29 +15,34 @@ from lhotse.audio import AudioSource
 from lhotse.shar.readers import TarIterator
 from lhotse.utils import fastcopy
 
-from augmem.corpus.lhotse_data import manifest_items, utterance_of
-from augmem.corpus.manifests import Utterance
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Parts, parts_by_name
+from augmem.corpus.lhotse_data import make_utterance, read_manifest
+from augmem.corpus.manifests import CorpusUtterance
+from augmem.corpus.reader import CorpusReader
+from augmem.errors import UserError
+from augmem.skipped import SkipLog
 
 
-class SharData:
-    """Every folder with cuts.*.jsonl.gz in it is a part; its audio is copied out, one file a cut."""
+class SharData(CorpusReader):
+    """Reads folders with cuts.*.jsonl.gz; copies their audio to one file per cut."""
 
     def __init__(self, root: Path, audio: Path) -> None:
-        """Look at the folder; what is copied out of shards goes to `audio`.
+        """List the parts.
+
+        Args:
+            root: folder of the parts.
+            audio: lasting folder for the audio files.
 
         Raises:
             FileNotFoundError: there are no shards.
-            ValueError: two parts have one name.
+            UserError: two parts have the same name.
         """
         self.audio = audio
         self.parts: dict[str, Path] = {}
         for folder in sorted({path.parent for path in root.rglob("cuts.*.jsonl*")}):
             other = self.parts.setdefault(folder.absolute().name, folder)
             if other != folder:
-                raise ValueError(
-                    f"{folder}: another part of this name is {other}; rename one, or name one's own folder"
+                raise UserError(
+                    f"{folder}: another part of this name is {other}; rename one, or give the folder of one"
                 )
         if not self.parts:
             raise FileNotFoundError(
@@ -47,47 +52,44 @@ class SharData:
     def names(self) -> tuple[str, ...]:
         return tuple(self.parts)
 
-    def defaults(self) -> Parts:
-        return parts_by_name(self.names())
-
-    def utterances(self, part: str, skips: SkipList) -> Iterator[Utterance]:
+    def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:
         for cuts in sorted(self.parts[part].glob("cuts.*.jsonl*")):
             number = cuts.name.split(".")[1]
             shard = cuts.with_name(f"recording.{number}.tar")
             if not shard.is_file():
-                skips.fault(f"{shard}: no such file, but {cuts} is there; fetch it too, or remove the other")
+                skipped.error(f"{shard}: no such file, but {cuts} is there; fetch it too, or remove the other")
                 continue
-            folder = self.audio / part / shard.stem  # named like the shard, since messages name the copies
+            folder = self.audio / part / shard.stem  # named like the shard, because messages name the copies
             folder.mkdir(parents=True, exist_ok=True)
-            for position, (origin, cut, recording) in enumerate(_pairs(cuts, shard, skips)):
-                copied = recording and _copied(recording, cut.id, folder / f"{position:06d}")
+            for position, (origin, cut, recording) in enumerate(_pairs(cuts, shard, skipped)):
+                copy = recording and _copy(recording, cut.id, folder / f"{position:06d}")
                 for supervision in cut.supervisions:
-                    yield from utterance_of(supervision, copied, cut.start + supervision.start, origin, skips)
+                    yield from make_utterance(supervision, copy, cut.start + supervision.start, origin, skipped)
 
 
-def _pairs(cuts: Path, shard: Path, skips: SkipList) -> Iterator[tuple[str, MonoCut, Recording | None]]:
-    """Every cut of a manifest with its line and its audio, none if it has none."""
-    for item, member in zip_longest(manifest_items(cuts, MonoCut, skips), _members(shard, skips)):
+def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, MonoCut, Recording | None]]:
+    """Yield `file:line`, cut and audio of every line of a manifest; None for a cut without audio."""
+    for item, member in zip_longest(read_manifest(cuts, MonoCut, skipped), _members(shard, skipped)):
         if item is None or member is None or item[1].id != member[0]:
-            skips.fault(
-                f"{shard}: {member[0] if member else 'its end'} where {cuts} has {item[1].id if item else 'its end'}: "
-                "cut short, or not of one writing; fetch both again"
+            found, expected = member[0] if member else "its end", item[1].id if item else "its end"
+            skipped.error(
+                f"{shard}: {found} where {cuts} has {expected}: cut short, or not written together; fetch both again"
             )
             return
         yield *item, member[1]
 
 
-def _members(shard: Path, skips: SkipList) -> Iterator[tuple[str, Recording | None]]:
-    """The name of every member of a shard, and what it holds."""
+def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | None]]:
+    """Yield name and content of every member of a shard."""
     try:
         for recording, name in TarIterator(shard):
             yield str(name.with_suffix("")), recording
     except (tarfile.TarError, RuntimeError, EOFError) as error:
-        skips.fault(f"{shard}: it can't be read ({error}): cut short; fetch it again")
+        skipped.error(f"{shard}: cannot be read ({error}): cut short; fetch it again")
 
 
-def _copied(recording: Recording, id: str, path: Path) -> Recording:
-    """The recording, its audio in a file, by its cut's name: several cuts may be of one recording."""
+def _copy(recording: Recording, id: str, path: Path) -> Recording:
+    """Write the audio to a file; name the recording after its cut, since several cuts may share a recording."""
     (source,) = recording.sources
     path.write_bytes(source.source)
     return fastcopy(recording, id=id, sources=[AudioSource("file", source.channels, str(path))])

@@ -1,13 +1,12 @@
-"""How features lie on disk: in Lhotse's archives, or as Lhotse Shar, tar files beside the manifests of their cuts.
+"""File formats of features: Lhotse's archives, or Lhotse Shar, which is tar files with the manifests of their cuts.
 
-Either way a part's own manifest names, for each cut, a file and the bytes of it that hold its features: a tar file is
-not compressed, so a member of one is such a stretch too. Training therefore plans the same batches from both and reads
-them at random, and what holds of the one (resumption, processes, sessions) holds of the other. Shar is for passing
-features on: it is complete in itself, and read in sequence by whoever has Lhotse: `CutSet.from_shar(in_dir=...)`.
+With both, the manifest of a part gives for each cut a file and a byte range in it (tar members are not compressed).
+Training therefore reads both at random, in the same batches. Shar is for sharing features: it is complete in itself and
+read by `CutSet.from_shar(in_dir=...)`.
 
-Lilcom rounds each frame in steps of 1/32 from where it expects it. An archive begins anew every 500 frames, Shar with
-every cut: longer cuts may differ by a step between the two, and both lie within half a step of what was computed;
-shorter ones are equal.
+Lilcom predicts each frame from the one before and rounds the difference in steps of 1/32. An archive starts a new
+prediction every 500 frames, Shar with every cut: longer cuts may differ by a step between the two formats, both within
+half a step of the computed features.
 """
 
 from __future__ import annotations
@@ -25,17 +24,19 @@ from lhotse.cut import Cut, MonoCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
+from augmem.errors import UserError
+
 SHAR = "shar"
-_COMPRESSED = ".llc"  # what Shar calls a lilcom-compressed matrix
+_COMPRESSED = ".llc"  # Shar's suffix of a lilcom-compressed matrix
 
 
 @dataclass(frozen=True)
 class StorageConfig:
-    """How features lie on disk.
+    """File format of features.
 
     Args:
-        form: archive, Lhotse's own; or shar, Lhotse Shar, which can be copied and read by others.
-        file_cuts: cuts in a file: more are fewer files, but a file is the least that a process computes.
+        form: archive (Lhotse's own format) or shar (Lhotse Shar, to share features with others).
+        file_cuts: cuts per file; also the unit of work of a process.
     """
 
     form: Literal["archive", "shar"] = "archive"
@@ -43,27 +44,27 @@ class StorageConfig:
 
     def __post_init__(self) -> None:
         if self.form not in _WRITERS:
-            raise ValueError(f"storage.form={self.form!r}: must be one of {', '.join(_WRITERS)}")
+            raise UserError(f"storage.form={self.form!r}: must be one of {', '.join(_WRITERS)}")
         if self.file_cuts < 1:
-            raise ValueError(f"storage.file_cuts={self.file_cuts}: must be at least 1")
+            raise UserError(f"storage.file_cuts={self.file_cuts}: must be at least 1")
 
     @property
     def suffix(self) -> str:
-        """What the name of a folder of such features ends in; the two forms may lie side by side."""
+        """End of the folder's name, so that both formats can exist side by side."""
         return "" if self.form == "archive" else f"-{self.form}"
 
 
 def write_features(config: StorageConfig, cuts: Iterable[MonoCut], folder: Path, number: int) -> list[MonoCut]:
-    """Write file `number` of a part.
+    """Write one file of a part.
 
     Args:
-        config: in what form.
-        cuts: with features in memory; taken one by one.
-        folder: of the part; it must exist.
+        config: file format.
+        cuts: cuts with features in memory, read one by one.
+        folder: existing folder of the part.
         number: of the file, from 0.
 
     Returns:
-        the cuts, with features in that file, by a path relative to `folder`.
+        the cuts with features in the file, whose path is relative to `folder`.
     """
     return _WRITERS[config.form](cuts, folder, number)
 
@@ -71,20 +72,20 @@ def write_features(config: StorageConfig, cuts: Iterable[MonoCut], folder: Path,
 def _write_archive(cuts: Iterable[MonoCut], folder: Path, number: int) -> list[MonoCut]:
     path = folder / f"feats-{number:05d}.lca"
     with LilcomChunkyWriter(path) as writer:
-        return [_placed(cut, path.name, writer.write(cut.id, cut.features.load())) for cut in cuts]
+        return [_with_location(cut, path.name, writer.write(cut.id, cut.features.load())) for cut in cuts]
 
 
 def _write_shar(cuts: Iterable[MonoCut], folder: Path, number: int) -> list[MonoCut]:
-    """A shard; its cuts have no recordings, since Shar has every cut begin at 0, where its audio does not."""
+    """Write a shard. Its cuts have no recordings, because in Shar every cut starts at 0, where its audio may not."""
     (folder / SHAR).mkdir(exist_ok=True)
     path = folder / SHAR / f"features.{number:06d}.tar"
     with SharWriter(folder / SHAR, {"features": "lilcom"}, shard_size=None, shard_suffix=f".{number:06d}") as writer:
         written = []
         for cut in cuts:
             writer.write(cut.drop_recording())
-            written.append(_placed(cut, f"{SHAR}/{path.name}", ""))
-    places = _places(path) if written else {}
-    return [_placed(cut, cut.features.storage_path, places[cut.id]) for cut in written]
+            written.append(_with_location(cut, f"{SHAR}/{path.name}", ""))
+    ranges = _byte_ranges(path) if written else {}
+    return [_with_location(cut, cut.features.storage_path, ranges[cut.id]) for cut in written]
 
 
 _WRITERS: dict[str, Callable[[Iterable[MonoCut], Path, int], list[MonoCut]]] = {
@@ -93,17 +94,21 @@ _WRITERS: dict[str, Callable[[Iterable[MonoCut], Path, int], list[MonoCut]]] = {
 }
 
 
-def _placed(cut: MonoCut, path: str, key: str) -> MonoCut:
-    """The cut with its features in a stretch of a file; `key` says where it begins and how long its chunks are.
+def _with_location(cut: MonoCut, path: str, key: str) -> MonoCut:
+    """Return the cut with the location of its features.
 
-    A matrix of Shar's is one chunk, whatever its length: it can be read whole, or from one of its first 500 frames on.
+    Args:
+        cut: cut with features.
+        path: file.
+        key: offset in the file and length of each chunk, in bytes, separated by commas. A matrix in Shar is one chunk
+            of any length: Lhotse can read it as a whole, or starting from one of its first 500 frames.
     """
     features = fastcopy(cut.features, storage_type=LilcomChunkyWriter.name, storage_path=path, storage_key=key)
     return fastcopy(cut, features=features)
 
 
-def _places(path: Path) -> dict[str, str]:
-    """Where in a shard each cut's matrix begins, and how long it is."""
+def _byte_ranges(path: Path) -> dict[str, str]:
+    """Return `offset,length` of each cut's matrix in a shard."""
     with tarfile.open(path) as shard:
         return {
             member.name.removesuffix(_COMPRESSED): f"{member.offset_data},{member.size}"
@@ -113,11 +118,11 @@ def _places(path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def naming_damage(cut: Cut) -> Iterator[None]:
-    """For reading a cut's features: damage inside a file, whose length betrays nothing, is said with its name.
+def explain_damage(cut: Cut) -> Iterator[None]:
+    """Name the file in errors that occur while reading a cut's features.
 
     Raises:
-        ValueError: lilcom cannot make anything of them.
+        UserError: lilcom cannot decompress them.
     """
     try:
         yield
@@ -125,19 +130,19 @@ def naming_damage(cut: Cut) -> Iterator[None]:
         path = Path(cut.features.storage_path)
         folder = path.parent.parent if path.parent.name == SHAR else path.parent
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: damaged where it holds {cut.id} ({reason}); {_remedy(folder)}") from error
+        raise UserError(f"{path}: features of {cut.id} are damaged ({reason}); {_remedy(folder)}") from error
 
 
 def _remedy(folder: Path) -> str:
-    return f"copy it here again, or remove {folder} and compute the part's features anew (stage features)"
+    return f"copy the file again, or remove {folder} and compute the features of the part again (stage features)"
 
 
 def check_files(cuts: Iterable[MonoCut], folder: Path) -> None:
-    """See that every file of a part is there, and as long as its cuts need it.
+    """Check that every file of a part exists and is long enough for its cuts.
 
     Raises:
-        FileNotFoundError: one is missing.
-        ValueError: one has been cut short.
+        FileNotFoundError: a file is missing.
+        UserError: a file is truncated.
     """
     lengths: dict[Path, int] = defaultdict(int)
     for cut in cuts:
@@ -146,6 +151,6 @@ def check_files(cuts: Iterable[MonoCut], folder: Path) -> None:
     remedy = _remedy(folder)
     for path, length in lengths.items():
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file, but part {folder.name} has features in it; {remedy}")
+            raise FileNotFoundError(f"{path}: no such file, but part {folder.name} needs it; {remedy}")
         if path.stat().st_size < length:
-            raise ValueError(f"{path}: {path.stat().st_size} bytes, {length} are needed: truncated; {remedy}")
+            raise UserError(f"{path}: {path.stat().st_size} bytes, {length} are needed: truncated; {remedy}")

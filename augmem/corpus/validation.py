@@ -1,4 +1,4 @@
-"""All that is wrong with a corpus, at once: the recipes' own checks, which here collect what elsewhere they raise."""
+"""All problems of a corpus at once, found by the checks of stage corpus and by decoding all audio."""
 
 from __future__ import annotations
 
@@ -7,81 +7,83 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lhotse import Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse import RecordingSet, SupervisionSet
 from lhotse.cut import MonoCut
-from tqdm import tqdm
 
-from augmem.corpus.features import read_samples
+from augmem.corpus.audio import read_samples
 from augmem.corpus.limits import Limits
-from augmem.corpus.manifests import cuts_of, describe_part
-from augmem.corpus.prepare import CorpusConfig, open_source
-from augmem.corpus.skips import SkipList
-from augmem.corpus.source import Source
+from augmem.corpus.manifests import Described, describe_part, make_cuts
+from augmem.corpus.prepare import CorpusConfig, check_names, open_corpus
+from augmem.corpus.reader import CorpusReader
+from augmem.errors import UserError
+from augmem.progress import track
+from augmem.skipped import SkipLog
 
 
 @dataclass
-class Findings(SkipList):
-    """A list of skips that also keeps what would stop the corpus stage.
+class Problems(SkipLog):
+    """A log that collects errors too, instead of raising them.
 
     Args:
-        messages: each names file, line, fault and remedy.
+        messages: errors, with file, line and remedy.
     """
 
     messages: list[str] = field(default_factory=list)
 
-    def fault(self, message: str) -> None:
+    def error(self, message: str) -> None:
         self.messages.append(message)
 
     def all(self) -> list[str]:
-        """First what stops the corpus stage, then what is left out by it."""
-        return self.messages + [f"{skip.detail} ({skip.reason}: {skip.id})" for skip in self]
+        """Return the errors, which stop stage corpus, then the reasons for which it skips utterances."""
+        return self.messages + [f"{item.detail} ({item.reason}: {item.id})" for item in self]
 
 
 def validate_corpus(config: CorpusConfig, download: Path, parts: Sequence[str] = ()) -> Iterator[tuple[str, list[str]]]:
-    """Every part with all its faults; every audio file is decoded to its end.
+    """Yield every part with all its problems.
 
     Args:
-        config: recipe, source and limits.
-        download: where fetched corpora lie.
-        parts: which parts; none: all.
+        config: format, path and limits.
+        download: folder for unpacked audio.
+        parts: parts to check; empty: all.
 
     Raises:
-        FileNotFoundError: there is no corpus.
-        ValueError: it has no such part.
+        FileNotFoundError: the corpus is missing.
+        UserError: the corpus has no such part.
     """
-    source = open_source(config, download)
-    if unknown := sorted({*parts} - {*source.names()}):
-        raise ValueError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(source.names())}")
-    for part in parts or source.names():
-        yield part, validate_part(source, part, config.limits)
+    reader = open_corpus(config, download)
+    check_names(tuple(parts), reader)
+    for part in parts or reader.names():
+        yield part, validate_part(reader, part, config.limits)
 
 
-def validate_part(source: Source, part: str, limits: Limits) -> list[str]:
-    """All faults of one part."""
-    findings = Findings()
-    pairs: list[tuple[Recording, SupervisionSegment]] = []
+def validate_part(reader: CorpusReader, part: str, limits: Limits) -> list[str]:
+    """Return all problems of a part."""
+    problems = Problems()
+    pairs: list[Described] = []
     try:
-        pairs = describe_part(part, source.utterances(part, findings), findings, limits)
-    except (ValueError, OSError) as error:  # a whole file is missing
-        findings.fault(str(error))
-    if not pairs and not findings.all():
-        findings.fault(f"part {part}: there is no utterance in it; add some, or take it away")
+        pairs = describe_part(part, reader.utterances(part, problems), problems, limits)
+    except (UserError, OSError) as error:  # a whole file is missing
+        problems.error(str(error))
+    if not pairs and not problems.all():
+        problems.error(f"part {part}: it has no utterances; add some, or remove it")
     if pairs:
         recordings = RecordingSet.from_recordings({recording.id: recording for recording, _ in pairs}.values())
-        cuts = cuts_of(recordings, SupervisionSet.from_segments(supervision for _, supervision in pairs))
-        with ThreadPoolExecutor() as pool:
-            found = pool.map(_audio_fault, cuts)
-            for cut, fault in zip(
-                cuts, tqdm(found, desc=f"audio of {part}", total=len(cuts), leave=False), strict=True
-            ):
-                if fault:
-                    findings.add(cut.id, "unreadable audio", fault)
-    return findings.all()
+        cuts = make_cuts(recordings, SupervisionSet.from_segments(supervision for _, supervision in pairs))
+        _decode_all(part, list(cuts), problems)
+    return problems.all()
 
 
-def _audio_fault(cut: MonoCut) -> str:
+def _decode_all(part: str, cuts: list[MonoCut], problems: Problems) -> None:
+    with ThreadPoolExecutor() as pool:
+        messages = track(pool.map(_audio_problem, cuts), f"audio of {part}", total=len(cuts), unit="utterances")
+        for cut, message in zip(cuts, messages, strict=True):
+            if message:
+                problems.add(cut.id, "unreadable audio", message)
+
+
+def _audio_problem(cut: MonoCut) -> str:
     try:
         read_samples(cut)
-    except ValueError as error:
+    except UserError as error:
         return str(error)
     return ""

@@ -12,7 +12,7 @@ from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.provenance import provenance
-from augmem.scoring.report import Picture, ReportInputs, Skipped, read_skipped, write_report
+from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
 from augmem.scoring.score import Score, score, score_all, wer_table
 from augmem.scoring.textgrid import write_textgrid
 
@@ -36,7 +36,6 @@ __all__ = [
     "provenance",
     "read_ctm",
     "read_recogs",
-    "read_skipped",
     "readable",
     "score",
     "score_all",

@@ -59,21 +59,6 @@ class Skipped:
     detail: str = ""
 
 
-def read_skipped(path: Path, part: str) -> list[Skipped]:
-    """Read a skipped.tsv: a head line, then id, reason and detail, tab separated.
-
-    Raises:
-        ValueError: a line without three fields, with file and line number.
-    """
-    found = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
-        fields = line.split("\t")
-        if len(fields) != 3:
-            raise ValueError(f"{path}, line {number}: expected id, reason and detail between tabs, found {line!r}")
-        found.append(Skipped(part, *fields))
-    return found
-
-
 @dataclass(frozen=True)
 class ReportInputs:
     """What the page is made from; only the first two are needed, and a section without data is left out.

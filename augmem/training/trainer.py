@@ -13,11 +13,11 @@ import torch
 from lhotse import CutSet
 from torch import Tensor, nn
 
-from augmem.corpus import Batch, SkipList, num_batches, training_batches
-from augmem.corpus.skips import SKIPPED, Skip
+from augmem.corpus import Batch, num_batches, training_batches
 from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
+from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
 from augmem.tensors import save_tensors
 from augmem.training.averaging import RunningAverage, average_models, has_stalled, select_best_epochs
 from augmem.training.checkpoint import load_newest_checkpoint, save_checkpoint
@@ -77,7 +77,7 @@ class Trainer:
         self.network = context.wrap(self.model)
         self.position = Position()
         self.dev_losses: dict[int, float] = {}
-        self.skips = SkipList()
+        self.skips = SkipLog()
         self.nonfinite_steps = 0
 
     def run(self, max_minutes: float | None = None) -> bool:
@@ -97,7 +97,7 @@ class Trainer:
             if not self.is_finished:
                 log.log_time_limit(self.position)
         self._write_model()
-        self.skips.report("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED)
+        self.skips.log("training", len(self.train_cuts) - len(self.skips), self.output / SKIPPED_FILE)
         return self.is_finished
 
     def _train(self, deadline: float, log: TrainingLog | None) -> None:
@@ -269,11 +269,11 @@ class Trainer:
     def save_checkpoint(self) -> None:
         """Write a checkpoint on rank zero, with the skipped utterances of all ranks."""
         skips = {skip.id: skip for listed in self.context.all_gather(list(self.skips)) for skip in listed}
-        self.skips = SkipList(list(skips.values()))
+        self.skips = SkipLog(list(skips.values()))
         if not self.context.is_rank_zero:
             return
         if skips:
-            self.skips.write(self.output / SKIPPED)
+            self.skips.write(self.output / SKIPPED_FILE)
         save_checkpoint(self.output, self.position.step, self.state_dict(), self.config.keep_checkpoints)
 
     def state_dict(self) -> dict[str, Any]:
@@ -300,7 +300,7 @@ class Trainer:
         if self.session_memory:
             self.session_memory.memory = Memory(*(part.to(self.context.device) for part in state["lanes"]))
         self.position, self.dev_losses = Position(**state["position"]), state["dev_losses"]
-        self.skips = SkipList([Skip(*fields) for fields in state["skipped"]])
+        self.skips = SkipLog([SkippedUtterance(*fields) for fields in state["skipped"]])
 
     def resume(self) -> None:
         """Load the newest undamaged checkpoint, if there is one.

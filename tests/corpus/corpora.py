@@ -1,19 +1,78 @@
-"""Small corpora for the tests, some of them broken on purpose."""
+"""Small corpora for the tests, some of them malformed."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import struct
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
-from augmem.corpus import CorpusConfig, prepare_corpus
+from augmem.corpus import CorpusConfig, compact_corpus, prepare_corpus
+from augmem.tables import read_table
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "speech"
+PART = "train-fixture"
+MINI_SPEAKERS = {"train-clean-5": ("1", "2", "3", "4"), "dev-held": ("5", "6"), "test-held": ("7", "8")}
+_CHAPTER = "1"
+
+
+def build_librispeech_tree(fixture: Path, target: Path, part: str = PART) -> Path:
+    """Lay the utterances out as `target`/`part`/<speaker>/1/<speaker>-1-<number>.flac; return `target`.
+
+    Speakers are numbered in the order of their names, since LibriSpeech's are numbers.
+
+    Args:
+        fixture: folder with manifest.tsv (columns id, speaker, text) and flac/<id>.flac.
+        target: root of the tree to make.
+        part: name of its only part.
+    """
+    by_speaker = defaultdict(list)
+    for _, row in read_table(fixture / "manifest.tsv", ("id", "speaker", "text")):
+        by_speaker[row["speaker"]].append(row)
+    for number, (_, rows) in enumerate(sorted(by_speaker.items()), start=1):
+        folder = target / part / str(number) / _CHAPTER
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = []
+        for index, row in enumerate(rows):
+            id = f"{number}-{_CHAPTER}-{index:04d}"
+            shutil.copyfile(fixture / "flac" / f"{row['id']}.flac", folder / f"{id}.flac")
+            lines.append(f"{id} {row['text']}\n")
+        (folder / f"{number}-{_CHAPTER}.trans.txt").write_text("".join(lines), encoding="utf-8")
+    return target
+
+
+def build_mini_librispeech(target: Path) -> Path:
+    """Write the fixture as the three parts of the carried corpus, with its tables; return `target`."""
+    build_librispeech_tree(FIXTURE, target)
+    for part, speakers in MINI_SPEAKERS.items():
+        (target / part).mkdir()
+        for speaker in speakers:
+            (target / PART / speaker).rename(target / part / speaker)
+    (target / PART).rmdir()
+    numbers = range(1, 12)
+    (target / "SPEAKERS.TXT").write_text("; readers\n" + "".join(f"{n:<4} | F | x | 1.0 | A\n" for n in numbers))
+    (target / "CHAPTERS.TXT").write_text("; chapters\n" + "".join(f"{n:<4} | {n} | 1.0 | x\n" for n in numbers))
+    (target / "LICENSE.TXT").write_text("CC-BY-4.0\n")
+    return target
+
+
+def encode_with_libsndfile(samples: np.ndarray, rate: int) -> bytes:
+    """Encode Opus where opusenc may not be installed."""
+    content = io.BytesIO()
+    soundfile.write(content, samples, rate, format="OGG", subtype="OPUS")
+    return content.getvalue()
+
+
+def build_carried_corpus(tree: Path, target: Path) -> Path:
+    """Write the carried corpus of a tree that `build_mini_librispeech` made; return `target`."""
+    compact_corpus(tree, target, 12, encode=encode_with_libsndfile)
+    return target
 
 
 def write_tone(path: Path, seconds: float = 1.0, rate: int = 16000, channels: int = 1) -> Path:
@@ -36,12 +95,14 @@ def write_chapter(root: Path, lines: dict[str, str], part: str = "train-tiny", s
     return transcript
 
 
-def prepare_stretches(root: Path) -> Path:
-    """Two stretches of one recording of real speech; return the manifests of their part."""
+def prepare_intervals(root: Path) -> Path:
+    """Two intervals of one recording of real speech; return the manifests of their part."""
     rows = ["AND SO\ta\t0.5\t2.0", "ASK NOT\tb\t3.0\t5.5"]
     lines = ["audio\ttext\tid\tstart\tend", *(f"{FIXTURE}/flac/jfk.flac\t{row}" for row in rows)]
     (root / "train.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    prepare_corpus(CorpusConfig("folder", str(root), dev=("train",)), root / "download", root / "manifests")
+    prepare_corpus(
+        CorpusConfig("folder", str(root), dev=("train",), allow_overlap=True), root / "download", root / "manifests"
+    )
     return root / "manifests" / "train"
 
 

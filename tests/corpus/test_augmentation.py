@@ -1,4 +1,4 @@
-"""Noise and rooms: loud as told, exact on resume, and features of untouched audio are the stored ones."""
+"""Noise and reverberation: levels, exact resumption, stored features for audio without them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from lhotse import CutSet
 from lhotse.utils import fastcopy
 
 from augmem.corpus import BatchConfig, NoiseConfig, ReverbConfig, SpecAugmentConfig, load_cuts, training_batches
-from augmem.corpus.augmentation import impulse_response, recordings_in, with_noise, with_reverberation
+from augmem.corpus.augmentation import add_noise, add_reverberation, impulse_response, recordings_in
 from augmem.corpus.batches import random_state
-from augmem.corpus.fixture import PART
-from tests.corpus.corpora import write_tone
+from tests.corpus.corpora import PART, write_tone
 from tests.corpus.test_batches import assert_equal, disturb_random_states
 
 PLAIN = BatchConfig(max_duration=20, workers=0, spec_augment=SpecAugmentConfig(enabled=False))
@@ -32,7 +31,7 @@ def cuts(features: Path) -> CutSet:
 
 @pytest.fixture(scope="module")
 def musan(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder in MUSAN's layout: two noises, one of another rate and of two channels, and a file that is no audio."""
+    """A folder in MUSAN's layout: two noises, one of another rate and of two channels, and a file that is not audio."""
     root = tmp_path_factory.mktemp("musan")
     write_tone(root / "noise" / "free-sound" / "noise-free-sound-0000.wav", seconds=0.7)
     write_tone(root / "music" / "fma" / "music-fma-0000.flac", seconds=9.0, rate=44100, channels=2)
@@ -42,12 +41,12 @@ def musan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def loud(musan: str) -> BatchConfig:
-    """Everything at once."""
+    """Noise and reverberation."""
     noise = NoiseConfig(musan, snr=(0.0, 10.0), probability=0.7)
     return BatchConfig(max_duration=20, workers=0, noise=noise, reverb=ReverbConfig(probability=0.5))
 
 
-def test_features_computed_from_audio_are_the_stored_ones(cuts: CutSet) -> None:
+def test_features_computed_from_audio_equal_the_stored_ones(cuts: CutSet) -> None:
     computed = list(training_batches(cuts, replace(PLAIN, from_audio=True), 0))
     stored = list(training_batches(cuts, PLAIN, 0))
     assert [batch.ids for batch in computed] == [batch.ids for batch in stored]
@@ -58,13 +57,13 @@ def test_features_computed_from_audio_are_the_stored_ones(cuts: CutSet) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_resuming_hears_the_same_noise_bit_for_bit(cuts: CutSet, loud: BatchConfig, workers: int) -> None:
+def test_resumed_epoch_has_the_same_noise_bit_for_bit(cuts: CutSet, loud: BatchConfig, workers: int) -> None:
     whole = list(training_batches(cuts, loud, 4))
     disturb_random_states()
     assert_equal(list(training_batches(cuts, replace(loud, workers=workers), 4, [3, 1])), [whole[3], whole[1]])
 
 
-def test_every_epoch_sounds_different(cuts: CutSet, loud: BatchConfig) -> None:
+def test_epochs_differ_in_noise(cuts: CutSet, loud: BatchConfig) -> None:
     config = replace(loud, max_duration=1000, num_buckets=1, spec_augment=SpecAugmentConfig(enabled=False))
     (first,), (second,) = (training_batches(cuts, config, epoch) for epoch in (0, 1))
     (plain,) = training_batches(cuts, replace(PLAIN, max_duration=1000, num_buckets=1), 0)
@@ -77,8 +76,8 @@ def test_every_epoch_sounds_different(cuts: CutSet, loud: BatchConfig) -> None:
     assert sum(not np.array_equal(one, other) for _, one, other in same) > len(same) / 2
 
 
-def test_spec_augment_hides_the_same_bands_in_a_room(cuts: CutSet) -> None:
-    """Neither noise nor rooms may shift the draws of the masks."""
+def test_reverberation_does_not_change_spec_augment_masks(cuts: CutSet) -> None:
+    """Masks have random states of their own."""
     spec_augment = SpecAugmentConfig(time_warp=0.0, time_masks=0, probability=1.0)
     masked = replace(PLAIN, spec_augment=spec_augment)
     dry = training_batches(cuts, masked, 0)
@@ -91,29 +90,31 @@ def test_spec_augment_hides_the_same_bands_in_a_room(cuts: CutSet) -> None:
 
 
 @given(seed=st.integers(0, 99), snr=st.floats(-10, 40), seconds=st.floats(0.2, 12.0))
-def test_noise_is_as_loud_as_told_and_fills_the_utterance(musan: str, seed: int, snr: float, seconds: float) -> None:
+def test_noise_has_the_requested_level_over_the_whole_utterance(
+    musan: str, seed: int, snr: float, seconds: float
+) -> None:
     speech = np.random.default_rng(seed).normal(size=(1, round(16000 * seconds))).astype(np.float32)
     with random_state(seed):
-        noise = with_noise(speech, 16000, NoiseConfig(musan, snr=(snr, snr))) - speech
+        noise = add_noise(speech, 16000, NoiseConfig(musan, snr=(snr, snr))) - speech
     assert noise.shape == speech.shape
     assert 10 * np.log10(np.mean(speech**2) / np.mean(noise**2)) == pytest.approx(snr, abs=0.05)
     windows = noise[0, : noise.size // 800 * 800].reshape(-1, 800)
     assert (np.abs(windows).max(axis=1) > 0).all()  # a short noise is repeated
 
 
-def test_a_recorded_room_convolves(tmp_path: Path) -> None:
+def test_recorded_impulse_response_is_convolved(tmp_path: Path) -> None:
     room = np.zeros(800, dtype=np.float32)
     room[[100, 300, 700]] = [0.9, 0.5, -0.25]
     soundfile.write(tmp_path / "rir.wav", room, 16000, subtype="FLOAT")
     speech = np.random.default_rng(0).normal(scale=0.1, size=(1, 8000)).astype(np.float32)
-    heard = with_reverberation(speech, 16000, ReverbConfig(1.0, str(tmp_path)))
+    heard = add_reverberation(speech, 16000, ReverbConfig(1.0, str(tmp_path)))
     expected = scipy.signal.convolve(speech[0], room)[100:8100]  # the direct sound stays where it was
     expected *= np.sqrt(np.mean(speech**2) / np.mean(expected**2))
     np.testing.assert_allclose(heard[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("time", [0.2, 0.5])
-def test_a_made_up_room_dies_away_in_its_reverberation_time(time: float) -> None:
+def test_simulated_room_decays_in_its_reverberation_time(time: float) -> None:
     """Schroeder's backward integration, from -5 to -25 dB, as reverberation times are measured (ISO 3382)."""
     with random_state(1):
         room = impulse_response(time, distance=50.0, rate=16000)[0]
@@ -122,38 +123,38 @@ def test_a_made_up_room_dies_away_in_its_reverberation_time(time: float) -> None
     assert 3 * (last - first) / 16000 == pytest.approx(time, rel=0.15)
 
 
-def test_the_farther_the_speaker_the_more_of_the_room(tmp_path: Path) -> None:
+def test_reverberation_increases_with_distance(tmp_path: Path) -> None:
     with random_state(1):
         near, far = (impulse_response(0.5, distance, 16000)[0] for distance in (1.0, 2.0))
     ratio = np.sum(far[1:] ** 2) / np.sum(near[1:] ** 2)
     assert ratio == pytest.approx(4.0, rel=1e-3)
 
 
-def test_folders_without_noise(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no audio in this folder; it should hold"):
+def test_folder_without_audio_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no audio in this folder; there should be files"):
         recordings_in(str(tmp_path))
     (tmp_path / "a.wav").write_bytes(b"not a sound")
     with pytest.raises(ValueError, match=r"a\.wav: .*convert it to FLAC or WAV"):
         recordings_in(str(tmp_path))
 
 
-def test_training_audio_that_went_away_is_named(cuts: CutSet) -> None:
+def test_missing_audio_is_named_in_training(cuts: CutSet) -> None:
     cut = next(iter(cuts))
     source = fastcopy(cut.recording.sources[0], source="/nowhere/gone.flac")
     cut = fastcopy(cut, recording=fastcopy(cut.recording, sources=[source]))
-    with pytest.raises(ValueError, match=r"/nowhere/.*: it can't be decoded"):
+    with pytest.raises(ValueError, match=r"/nowhere/.*: cannot be decoded"):
         list(training_batches(CutSet.from_cuts([cut]), replace(PLAIN, from_audio=True), 0))
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: NoiseConfig(snr=(20, 5)), "the lowest ratio comes first"),
+        (lambda: NoiseConfig(snr=(20, 5)), "the lower limit must come first"),
         (lambda: NoiseConfig(probability=2), "noise.probability=2"),
         (lambda: ReverbConfig(probability=-1), "reverb.probability=-1"),
         (lambda: ReverbConfig(distance=(0, 1)), r"reverb.distance=\(0, 1\)"),
     ],
 )
-def test_config_faults(wrong: Callable[[], object], message: str) -> None:
+def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()

@@ -1,4 +1,4 @@
-"""Batches: a pure function of cuts, configuration and epoch, whatever the process has done before."""
+"""Batches: a pure function of cuts, configuration and epoch, independent of the state of the process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from augmem.corpus import (
     training_batches,
 )
 from augmem.corpus.batches import augment, random_state
-from augmem.corpus.fixture import PART
+from tests.corpus.corpora import PART
 
 PLAIN = SpecAugmentConfig(enabled=False)
 
@@ -70,7 +70,7 @@ configs = st.builds(
 
 @settings(max_examples=40)
 @given(config=configs, epoch=st.integers(0, 1000), data=st.data())
-def test_resuming_gives_the_rest_of_the_epoch_bit_for_bit(
+def test_resumed_epoch_equals_the_rest_of_the_epoch_bit_for_bit(
     cuts: CutSet, config: BatchConfig, epoch: int, data: st.DataObject
 ) -> None:
     whole = list(training_batches(cuts, config, epoch))
@@ -82,7 +82,7 @@ def test_resuming_gives_the_rest_of_the_epoch_bit_for_bit(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_workers_change_nothing(cuts: CutSet, workers: int) -> None:
+def test_number_of_workers_changes_nothing(cuts: CutSet, workers: int) -> None:
     config = BatchConfig(max_duration=15, num_buckets=3, workers=0)
     numbers = [3, 0, 2]
     alone = list(training_batches(cuts, config, epoch=3, numbers=numbers))
@@ -90,14 +90,14 @@ def test_workers_change_nothing(cuts: CutSet, workers: int) -> None:
     assert_equal(alone, helped)
 
 
-def test_the_place_of_the_features_changes_nothing(cuts: CutSet, features: Path) -> None:
+def test_features_in_memory_and_on_disk_give_equal_batches(cuts: CutSet, features: Path) -> None:
     config = BatchConfig(workers=0)
     on_disk = load_cuts(features, [PART], in_memory=False)
     assert_equal(list(training_batches(cuts, config, 0)), list(training_batches(on_disk, config, 0)))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_random_states_of_the_training_are_left_alone(cuts: CutSet, workers: int) -> None:
+def test_random_states_of_training_are_unchanged(cuts: CutSet, workers: int) -> None:
     def draws() -> tuple[float, float, float]:
         return random.random(), float(np.random.rand()), float(torch.rand(()))
 
@@ -119,8 +119,8 @@ def test_epochs_and_seeds_differ(cuts: CutSet) -> None:
     assert len(orders) == 4
 
 
-def test_seed_and_epoch_are_not_mixed_up(cuts: CutSet) -> None:
-    """Epoch 1 of seed 0 must not be epoch 0 of seed 1, else averaging over seeds averages over the same runs."""
+def test_seed_and_epoch_are_not_interchangeable(cuts: CutSet) -> None:
+    """Epoch 1 of seed 0 must not be epoch 0 of seed 1, or runs with several seeds would be the same runs."""
     base = BatchConfig(max_duration=20, num_buckets=3, workers=0, spec_augment=PLAIN)
     one, other = (
         [batch.ids for batch in training_batches(cuts, replace(base, seed=seed), epoch)]
@@ -149,7 +149,7 @@ def test_buckets_save_padding_and_durations_are_kept(cuts: CutSet) -> None:
     assert all(len(batch.ids) == 1 or batch.lengths.sum() <= 1250 for batch in batches)
 
 
-def test_evaluation_takes_every_cut_once_as_it_is(cuts: CutSet) -> None:
+def test_evaluation_has_every_cut_once_without_augmentation(cuts: CutSet) -> None:
     batches = list(evaluation_batches(cuts, max_duration=20))
     assert sorted(id for batch in batches for id in batch.ids) == sorted(cut.id for cut in cuts)
     lengths = [int(length) for batch in batches for length in batch.lengths]
@@ -165,7 +165,7 @@ def test_evaluation_takes_every_cut_once_as_it_is(cuts: CutSet) -> None:
     seed=st.integers(0, 99),
     config=configs.map(lambda config: config.spec_augment),
 )
-def test_spec_augment_keeps_shape_and_hides_no_more_than_allowed(
+def test_spec_augment_keeps_shape_and_limits_of_masks(
     frames: int, bins: int, seed: int, config: SpecAugmentConfig
 ) -> None:
     config = replace(config, time_warp=0.0, probability=1.0)
@@ -183,7 +183,7 @@ def test_spec_augment_keeps_shape_and_hides_no_more_than_allowed(
         assert not whole_frames.any()
 
 
-def test_augmentation_does_happen(cuts: CutSet) -> None:
+def test_spec_augment_masks_features(cuts: CutSet) -> None:
     config = BatchConfig(workers=0, max_duration=1000, num_buckets=1)
     (masked,) = training_batches(cuts, config, 0)
     (plain,) = training_batches(cuts, replace(config, spec_augment=PLAIN), 0)
@@ -203,6 +203,6 @@ def test_augmentation_does_happen(cuts: CutSet) -> None:
         (lambda: SpecAugmentConfig(time_mask=0.0), "spec_augment.time_mask=0.0"),
     ],
 )
-def test_config_faults(wrong: Callable[[], object], message: str) -> None:
+def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()

@@ -1,4 +1,4 @@
-"""Debian packages: opened without dpkg, fetched by an apt-get that may fail in every way."""
+"""Debian packages: read without dpkg, downloaded by an apt-get that may fail."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from augmem.corpus.debian import fetch_package, read_package
 from tests.corpus.corpora import debian_package
 
 NAME = "some-game"
-OTHERWISE = "or name the file with --corpus-dir FILE."
+ALTERNATIVE = "or name the file with --corpus-dir FILE."
 Apt = Callable[[str], None]
 
 
 @pytest.fixture
 def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
-    """A function that puts a shell script in apt-get's place."""
+    """Return a function that replaces apt-get by a shell script."""
 
     def install(script: str) -> None:
         program = tmp_path / "bin" / "apt-get"
@@ -37,12 +37,12 @@ def apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Apt:
 
 
 @pytest.mark.parametrize("compression", ["xz", "gz", ""])
-def test_a_file_of_a_package(tmp_path: Path, compression: str) -> None:
+def test_file_of_a_package_is_read(tmp_path: Path, compression: str) -> None:
     package = debian_package(tmp_path / "a.deb", {"usr/share/a": b"other", "usr/share/game": b"odd"}, compression)
     assert read_package(package, "usr/share/game") == b"odd"
 
 
-def test_what_dpkg_builds_can_be_read(tmp_path: Path) -> None:
+def test_package_built_by_dpkg_is_read(tmp_path: Path) -> None:
     control = tmp_path / "tree" / "DEBIAN" / "control"
     control.parent.mkdir(parents=True)
     control.write_text("Package: a\nVersion: 1\nArchitecture: all\nMaintainer: me <me@here>\nDescription: a\n")
@@ -55,14 +55,14 @@ def test_what_dpkg_builds_can_be_read(tmp_path: Path) -> None:
     assert read_package(tmp_path / "a.deb", "data") == bytes(range(256))
 
 
-def test_no_such_file_in_the_package(tmp_path: Path) -> None:
+def test_missing_file_in_a_package_is_named(tmp_path: Path) -> None:
     package = debian_package(tmp_path / "a.deb", {"usr/share/a": b"other"})
-    with pytest.raises(FileNotFoundError, match=r"a\.deb: holds no usr/share/b; is it the right package\?"):
+    with pytest.raises(FileNotFoundError, match=r"a\.deb: has no usr/share/b; is it the right package\?"):
         read_package(package, "usr/share/b")
 
 
 @given(st.data())
-def test_a_truncated_package_is_noticed(tmp_path: Path, data: st.DataObject) -> None:
+def test_truncated_package_is_an_error(tmp_path: Path, data: st.DataObject) -> None:
     package = debian_package(tmp_path / "a.deb", {"usr/share/a": bytes(range(256)) * 9})
     content = package.read_bytes()
     package.write_bytes(content[: data.draw(st.integers(0, len(content) - 2))])
@@ -70,52 +70,54 @@ def test_a_truncated_package_is_noticed(tmp_path: Path, data: st.DataObject) -> 
         read_package(package, "usr/share/a")
 
 
-def test_fetch(tmp_path: Path, apt: Apt) -> None:
+def test_package_is_downloaded(tmp_path: Path, apt: Apt) -> None:
     apt("echo package > some-game_1.0_all.deb")
-    package = fetch_package(NAME, tmp_path / "download", OTHERWISE)
+    package = fetch_package(NAME, tmp_path / "download", ALTERNATIVE)
     assert package == tmp_path / "download" / "some-game_1.0_all.deb"
     assert package.read_text() == "package\n"
     assert list(package.parent.iterdir()) == [package]
 
 
-def test_what_is_there_is_not_fetched_again(tmp_path: Path, apt: Apt) -> None:
+def test_existing_package_is_not_downloaded_again(tmp_path: Path, apt: Apt) -> None:
     apt("echo called; exit 1")
     present = tmp_path / "some-game_1.0_all.deb"
     present.touch()
-    assert fetch_package(NAME, tmp_path, OTHERWISE) == present
+    assert fetch_package(NAME, tmp_path, ALTERNATIVE) == present
 
 
 @pytest.mark.parametrize(
     "script", ["echo 'E: Unable to locate package'; exit 100", "echo half > some-game_1.0_all.deb; exit 100"]
 )
-def test_apt_fails(tmp_path: Path, apt: Apt, script: str) -> None:
+def test_failure_of_apt_is_explained(tmp_path: Path, apt: Apt, script: str) -> None:
     apt(script)
-    with pytest.raises(FileNotFoundError, match=r"(?s)said: .*Check the network.*packages\.debian\.org.*--corpus-dir"):
-        fetch_package(NAME, tmp_path / "download", OTHERWISE)
+    with pytest.raises(
+        FileNotFoundError, match=r"(?s)failed: .*Check the network.*packages\.debian\.org.*--corpus-dir"
+    ):
+        fetch_package(NAME, tmp_path / "download", ALTERNATIVE)
     assert not list((tmp_path / "download").iterdir())
 
 
-def test_stale_package_lists(tmp_path: Path, apt: Apt) -> None:
+def test_outdated_package_lists_are_updated(tmp_path: Path, apt: Apt) -> None:
     """apt-get knows the package only after an update, into folders that a user may write to."""
     apt(
         'case "$*" in *update) touch state/updated;; *) [ -e state/updated ] && echo new > some-game_1.0_all.deb;; esac'
     )
-    assert fetch_package(NAME, tmp_path / "download", OTHERWISE).read_text() == "new\n"
+    assert fetch_package(NAME, tmp_path / "download", ALTERNATIVE).read_text() == "new\n"
 
 
-def test_no_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_apt_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no apt-get.*packages\.debian\.org.*--corpus-dir"):
-        fetch_package(NAME, tmp_path, OTHERWISE)
+        fetch_package(NAME, tmp_path, ALTERNATIVE)
 
 
-def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
-    """kill -9 in mid-download: the half file is never taken for the package, and the next run cleans up."""
+def test_killed_download_leaves_no_package(tmp_path: Path, apt: Apt) -> None:
+    """kill -9 in mid-download: the partial file is not used, and the next run removes it."""
     apt("echo half > some-game_1.0_all.deb; touch started; exec sleep 60")
     download = tmp_path / "download"
     code = (
         "from pathlib import Path; from augmem.corpus.debian import fetch_package; "
-        f"fetch_package({NAME!r}, Path({str(download)!r}), {OTHERWISE!r})"
+        f"fetch_package({NAME!r}, Path({str(download)!r}), {ALTERNATIVE!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env=dict(os.environ))
     while not list(download.glob(".apt-*/started")):
@@ -125,5 +127,5 @@ def test_killed_while_downloading(tmp_path: Path, apt: Apt) -> None:
     process.wait()
     assert not list(download.glob("*.deb"))
     (tmp_path / "bin" / "apt-get").write_text("#!/bin/sh\necho whole > some-game_1.0_all.deb\n")
-    assert fetch_package(NAME, download, OTHERWISE).read_text() == "whole\n"
+    assert fetch_package(NAME, download, ALTERNATIVE).read_text() == "whole\n"
     assert [path.name for path in download.iterdir()] == ["some-game_1.0_all.deb"]

@@ -1,13 +1,8 @@
-"""LibriSpeech trees: against Lhotse's own recipe, the choice of parts, and everything that can be wrong with them."""
+"""LibriSpeech trees: equal to Lhotse's recipe, choice of parts, malformed trees."""
 
 from __future__ import annotations
 
-import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
-from urllib.error import URLError
 
 import pytest
 import soundfile
@@ -15,21 +10,20 @@ from lhotse import RecordingSet, SupervisionSet
 from lhotse.recipes.librispeech import prepare_librispeech
 
 from augmem.corpus import CorpusConfig, Parts, prepare_corpus, read_parts, session_of, transcripts
-from augmem.corpus.fixture import PART
-from augmem.corpus.librispeech import LibriSpeech, download
-from augmem.corpus.manifests import Utterance
+from augmem.corpus.librispeech import LibriSpeech, warn_of_openslr_11
+from augmem.corpus.manifests import CorpusUtterance
 from augmem.corpus.prepare import DEV_SPLIT, choose_dev_speakers
-from augmem.corpus.skips import SkipList
-from tests.corpus.corpora import write_chapter, write_tone
+from augmem.errors import UserError
+from augmem.skipped import SkipLog, read_skipped
+from tests.corpus.corpora import MINI_SPEAKERS, PART, write_chapter, write_tone
 
-MINI = "train-clean-5"
 LINES = {"7-1-0000": "GOOD MORNING", "7-1-0001": "GOOD NIGHT"}
 
 
 def prepare(root: Path, output: Path, part: str = "train-tiny") -> dict[str, tuple[str, str]]:
     """Prepare a tree of one part that serves as train and dev; return id -> (reason, detail) of what was skipped."""
-    prepare_corpus(CorpusConfig("librispeech", str(root), dev=(part,)), output / "download", output)
-    return {skip.id: (skip.reason, skip.detail) for skip in SkipList.read(output / part / "skipped.tsv")}
+    prepare_corpus(CorpusConfig("librispeech", str(root), dev=(part,), allow_overlap=True), output / "download", output)
+    return {skip.id: (skip.reason, skip.detail) for skip in read_skipped(output / part / "skipped.tsv")}
 
 
 def test_manifests_equal_those_of_lhotse(tree: Path, manifests: Path) -> None:
@@ -62,47 +56,99 @@ def test_session_of_an_utterance_is_its_chapter(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("present", "expected"),
     [
-        (("train-clean-5", "dev-clean-2"), Parts(("train-clean-5",), ("dev-clean-2",), ())),
+        (("train-clean-5", "dev-clean-2"), Parts(("train-clean-5",), ("dev-held",), ("dev-clean-2",))),
+        (("train-clean-5",), Parts(("train-clean-5",), ("dev-held",), ("test-held",))),
+        (("train-clean-5", "dev-held", "test-held"), Parts(("train-clean-5",), ("dev-held",), ("test-held",))),
         (
             ("train-clean-100", "dev-clean", "dev-other", "test-clean", "test-other"),
             Parts(("train-clean-100",), ("dev-clean", "dev-other"), ("test-clean", "test-other")),
         ),
+        (("train-clean-100",), Parts(("train-clean-100",), (), ())),
         (("train-mine", "test-mine"), Parts(("train-mine",), (), ("test-mine",))),
     ],
 )
-def test_default_parts(tmp_path: Path, present: tuple[str, ...], expected: Parts) -> None:
+def test_default_parts_of_a_tree(tmp_path: Path, present: tuple[str, ...], expected: Parts) -> None:
     for part in present:
         write_chapter(tmp_path, LINES, part)
-    assert LibriSpeech(tmp_path).defaults() == expected
+    assert LibriSpeech(tmp_path, tmp_path).defaults() == expected
+
+
+@pytest.mark.parametrize(
+    ("train", "expected"),
+    [
+        ((), Parts(("train-clean-5",), ("dev-held",), ("test-held",))),
+        (
+            ("train-clean-100",),
+            Parts(("train-clean-100",), ("dev-clean", "dev-other"), ("test-clean", "test-other")),
+        ),
+    ],
+)
+def test_default_parts_without_a_tree(tmp_path: Path, train: tuple[str, ...], expected: Parts) -> None:
+    assert LibriSpeech(None, tmp_path).defaults(train) == expected
+
+
+def test_parts_come_from_the_tree_then_from_the_carried_corpus(carried: Path, tmp_path: Path) -> None:
+    write_chapter(tmp_path / "tree", LINES, "train-clean-5")
+    corpus = LibriSpeech(tmp_path / "tree", tmp_path / "download", carried)
+    skips = SkipLog()
+    assert [u.id for u in corpus.utterances("train-clean-5", skips)] == list(LINES)
+    unpacked = list(corpus.utterances("dev-held", skips))
+    assert {u.speaker for u in unpacked} == {"5", "6"}
+    assert {u.audio.suffix for u in unpacked} == {".opus"}
+    assert all(u.audio.is_file() for u in unpacked)
+    assert not skips.items
+
+
+def test_carried_corpus_is_the_default(carried: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augmem.corpus.librispeech.CARRIED", carried)
+    prepare_corpus(CorpusConfig(), tmp_path / "download", tmp_path / "out")
+    parts = read_parts(tmp_path / "out")
+    assert parts == Parts(("train-clean-5",), ("dev-held",), ("test-held",))
+    found = {part: {id.split("-")[0] for id, _ in transcripts(tmp_path / "out", [part])} for part in parts.all()}
+    assert found == {part: {*speakers} for part, speakers in MINI_SPEAKERS.items()}
+
+
+@pytest.mark.parametrize("name", ["3-gram.pruned.1e-7.arpa.gz", "4-gram.arpa.gz", "librispeech-lexicon.txt"])
+def test_warning_of_openslr_11_for_held_out_parts(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_openslr_11(Parts(("train-clean-5",), ("dev-held",), ("dev-clean-2",)), [None, f"lm/{name}"])
+    assert f"lm/{name}: looks like OpenSLR 11" in caplog.text
+    assert "read in dev-held;" in caplog.text
+
+
+def test_no_warning_of_openslr_11_for_official_parts_and_carried_models(caplog: pytest.LogCaptureFixture) -> None:
+    warn_of_openslr_11(Parts(("train-clean-100",), ("dev-clean",), ("test-clean",)), ["4-gram.arpa.gz"])
+    warn_of_openslr_11(Parts(("train-clean-5",), ("dev-held",), ("test-held",)), ["3gram-small.arpa.gz", None])
+    assert not caplog.text
 
 
 def test_dev_split_has_its_own_speakers(tree: Path, tmp_path: Path) -> None:
     prepare_corpus(CorpusConfig("librispeech", str(tree)), tmp_path / "download", tmp_path)
     assert read_parts(tmp_path) == Parts((PART,), (DEV_SPLIT,), ())
-    heard = [{id.split("-")[0] for id, _ in transcripts(tmp_path, [part])} for part in (PART, DEV_SPLIT)]
-    assert not heard[0] & heard[1]
+    speakers = [{id.split("-")[0] for id, _ in transcripts(tmp_path, [part])} for part in (PART, DEV_SPLIT)]
+    assert not speakers[0] & speakers[1]
     assert len(transcripts(tmp_path, [PART, DEV_SPLIT])) == 29
 
 
-def test_dev_split_wants_two_speakers() -> None:
-    lines = [Utterance(str(i), Path("a.flac"), "HI", "me", "a:1") for i in range(9)]
+def test_dev_split_needs_two_speakers() -> None:
+    lines = [CorpusUtterance(str(i), Path("a.flac"), "HI", "me", "a:1") for i in range(9)]
     with pytest.raises(ValueError, match="single speaker"):
         choose_dev_speakers(lines)
 
 
-def test_unknown_part(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"no part nothing in this corpus; it has: {PART}"):
+def test_unknown_part_is_an_error(tree: Path, tmp_path: Path) -> None:
+    message = f"no part nothing in this corpus; it has: {PART}; also available: train-clean-5, dev-held, test-held, "
+    with pytest.raises(UserError, match=message):
         prepare_corpus(CorpusConfig("librispeech", str(tree), test=("nothing",)), tmp_path, tmp_path)
 
 
-def test_no_tree(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder; --corpus-dir"):
-        LibriSpeech(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"no part in it; there should be files .*\.trans\.txt"):
-        LibriSpeech(tmp_path)
+def test_missing_and_empty_trees_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder; --corpus-dir"):
+        LibriSpeech(tmp_path / "nowhere", tmp_path)
+    with pytest.raises(UserError, match=r"no part in it; there should be files .*\.trans\.txt"):
+        LibriSpeech(tmp_path, tmp_path)
 
 
-def test_missing_audio_and_missing_transcript(tmp_path: Path) -> None:
+def test_missing_audio_and_missing_transcript_are_listed(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     (transcript.parent / "7-1-0000.flac").rename(transcript.parent / "7-1-0009.flac")
     skipped = prepare(tmp_path / "tree", tmp_path / "out")
@@ -116,15 +162,15 @@ def test_missing_audio_and_missing_transcript(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "<sigh>", "..."])
-def test_empty_transcript(tmp_path: Path, text: str) -> None:
+def test_empty_transcript_is_listed(tmp_path: Path, text: str) -> None:
     transcript = write_chapter(tmp_path / "tree", {**LINES, "7-1-0002": text})
     reason, detail = prepare(tmp_path / "tree", tmp_path / "out")["7-1-0002"]
     assert reason == "empty transcript"
     assert f"{transcript}:3" in detail
 
 
-@pytest.mark.parametrize("content", [b"", b"this is no sound", b"fLaC\0\0"])
-def test_unreadable_audio(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"this is not audio", b"fLaC\0\0"])
+def test_unreadable_audio_is_listed(tmp_path: Path, content: bytes) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     (transcript.parent / "7-1-0001.flac").write_bytes(content)
     reason, detail = prepare(tmp_path / "tree", tmp_path / "out")["7-1-0001"]
@@ -133,7 +179,7 @@ def test_unreadable_audio(tmp_path: Path, content: bytes) -> None:
     assert "Fetch it again" in detail
 
 
-def test_sampling_rate_too_low(tmp_path: Path) -> None:
+def test_low_sampling_rate_is_listed(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     (transcript.parent / "7-1-0001.flac").unlink()
     write_tone(transcript.parent / "7-1-0001.wav", rate=4000)
@@ -142,21 +188,21 @@ def test_sampling_rate_too_low(tmp_path: Path) -> None:
     assert "4000 Hz" in detail
 
 
-def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     transcript.write_bytes(b"7-1-0000 GOOD\n7-1-0001 CAF\xc9\n")
     with pytest.raises(ValueError, match=r"7-1\.trans\.txt:2: byte 0xc9 at column 13 is not UTF-8.*iconv"):
         prepare(tmp_path / "tree", tmp_path / "out")
 
 
-def test_one_id_twice(tmp_path: Path) -> None:
+def test_duplicate_id_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     transcript.write_text("7-1-0000 GOOD\n7-1-0000 BAD\n")
-    with pytest.raises(ValueError, match=r"7-1\.trans\.txt:2: utterance 7-1-0000 stands already at .*:1"):
+    with pytest.raises(ValueError, match=r"7-1\.trans\.txt:2: utterance 7-1-0000 is already at .*:1"):
         prepare(tmp_path / "tree", tmp_path / "out")
 
 
-def test_nothing_usable(tmp_path: Path) -> None:
+def test_part_without_usable_utterances_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     for audio in transcript.parent.glob("*.flac"):
         audio.unlink()
@@ -164,7 +210,7 @@ def test_nothing_usable(tmp_path: Path) -> None:
         prepare(tmp_path / "tree", tmp_path / "out")
 
 
-def test_the_log_counts_and_names_what_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_counts_skipped_utterances(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     (transcript.parent / "7-1-0000.flac").unlink()
     with caplog.at_level("INFO"):
@@ -177,67 +223,3 @@ def test_stereo_is_accepted(tmp_path: Path) -> None:
     write_tone(transcript.parent / "7-1-0001.flac", channels=2)
     assert soundfile.info(transcript.parent / "7-1-0001.flac").channels == 2
     assert prepare(tmp_path / "tree", tmp_path / "out") == {}
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "message"),
-    [
-        (URLError("no network"), FileNotFoundError, r"could not download .*no network.*openslr\.org/12.*--corpus-dir"),
-        (
-            tarfile.ReadError("cut short"),
-            ValueError,
-            r"or damaged \(cut short\); run again to .* delete its \.tar\.gz and run",
-        ),
-    ],
-)
-def test_download_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, kind: type[Exception], message: str
-) -> None:
-    def fail(folder: Path, dataset_parts: list[str], base_url: str) -> None:
-        assert dataset_parts == ["train-clean-5", "dev-clean-2"]
-        raise fault
-
-    monkeypatch.setattr("augmem.corpus.librispeech.download_librispeech", fail)
-    with pytest.raises(kind, match=message):
-        prepare_corpus(CorpusConfig("librispeech"), tmp_path, tmp_path / "out")
-
-
-class Library(BaseHTTPRequestHandler):
-    """A server of archives that breaks off in the middle of the first answer, and goes on where it is asked to."""
-
-    archives: ClassVar[dict[str, bytes]]
-    asked: ClassVar[list[str]]
-
-    def do_GET(self) -> None:
-        content = self.archives[self.path]
-        start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
-        self.asked.append(f"{self.path} from {start}")
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.end_headers()
-        self.wfile.write(content[start : len(content) // 2 if len(self.asked) == 1 else None])
-
-    def log_message(self, *arguments: object) -> None:
-        """Silence."""
-
-
-def test_an_interrupted_download_goes_on_where_it_was(tree: Path, tmp_path: Path) -> None:
-    archive = tmp_path / "part.tar.gz"
-    with tarfile.open(archive, "w:gz") as tar:
-        tar.add(tree / PART, f"LibriSpeech/{MINI}")
-    Library.archives, Library.asked = {f"/31/{MINI}.tar.gz": archive.read_bytes()}, []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Library)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(ValueError, match=r"cut short or damaged .* run again to fetch the rest"):
-            download(tmp_path / "down", (MINI,), address)
-        root = download(tmp_path / "down", (MINI,), address)
-    finally:
-        server.shutdown()
-    half = archive.stat().st_size // 2
-    assert Library.asked == [f"/31/{MINI}.tar.gz from 0", f"/31/{MINI}.tar.gz from {half}"]
-    assert LibriSpeech(root).names() == (MINI,)
-    flacs = {path.name: path.read_bytes() for path in (root / MINI).rglob("*.flac")}
-    assert flacs == {path.name: path.read_bytes() for path in (tree / PART).rglob("*.flac")}

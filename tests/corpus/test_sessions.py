@@ -1,4 +1,4 @@
-"""Sessions: every cut once, in order, each lane one session after another."""
+"""Sessions: every cut once, in order, lanes with one session after another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cut(recording: str, start: float, speaker: str) -> MonoCut:
 
 
 def cuts(shape: list[int]) -> list[MonoCut]:
-    """Recordings of so many cuts; those of a single cut share speakers, three by three."""
+    """Recordings with these numbers of cuts; every three recordings have the same speaker."""
     return [cut(f"r{n:02d}", 2.0 * i, f"s{n // 3}") for n, count in enumerate(shape) for i in range(count)]
 
 
@@ -26,7 +26,7 @@ SHAPES = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 
 
 @given(shape=SHAPES, most=st.integers(2, 4), seconds=st.floats(2, 20), seed=st.integers(0, 99))
-def test_every_cut_has_its_turn_in_order(shape: list[int], most: int, seconds: float, seed: int) -> None:
+def test_every_cut_occurs_once_in_order(shape: list[int], most: int, seconds: float, seed: int) -> None:
     everything = cuts(shape)
     plan = plan_sessions(everything, most, seconds, seed)
     turns = [turn for batch in plan for turn in batch]
@@ -43,13 +43,13 @@ def test_every_cut_has_its_turn_in_order(shape: list[int], most: int, seconds: f
 
 
 @given(shape=SHAPES, most=st.integers(2, 4))
-def test_sessions_keep_to_one_recording_or_one_speaker(shape: list[int], most: int) -> None:
+def test_sessions_have_one_recording_or_one_speaker(shape: list[int], most: int) -> None:
     for session in sessions(cuts(shape), most):
         assert 1 <= len(session) <= most and session == sorted(session, key=lambda c: (c.start, c.id))
         recordings = {c.supervisions[0].recording_id for c in session}
         assert len(recordings) == 1 or len({c.supervisions[0].speaker for c in session}) == 1
 
 
-def test_speeds_are_kept_apart() -> None:
+def test_speeds_are_in_different_sessions() -> None:
     everything = [cut("a", 0, "s"), cut("b_sp0.9", 0, "s"), cut("c_sp0.9", 0, "s"), cut("d_sp1.1", 0, "s")]
     assert [len(session) for session in sessions(everything, 5)] == [1, 2, 1]

@@ -1,4 +1,4 @@
-"""Features as Lhotse Shar: Lhotse reads them, batches are those of the archive, and a damaged shard is named."""
+"""Features as Lhotse Shar: read by Lhotse, same batches as from archives, damaged shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from lhotse import CutSet
 
 from augmem.corpus import (
     BatchConfig,
-    SkipList,
     StorageConfig,
     compute_features,
     evaluation_batches,
@@ -20,12 +19,12 @@ from augmem.corpus import (
     load_cuts,
     training_batches,
 )
-from augmem.corpus.features import read_samples
-from augmem.corpus.fixture import PART
+from augmem.corpus.audio import read_samples
 from augmem.features import FeatureConfig
-from tests.corpus.corpora import prepare_stretches
+from augmem.skipped import read_skipped
+from tests.corpus.corpora import PART, prepare_intervals
 from tests.corpus.test_batches import assert_equal, disturb_random_states
-from tests.corpus.test_features import TINY, prepare_tiny
+from tests.corpus.test_feature_store import TINY, prepare_tiny
 
 CHUNK = 500  # frames that an archive compresses together
 
@@ -42,7 +41,7 @@ def shards(folder: Path) -> list[str]:
     return sorted(path.name for path in (folder / "shar").iterdir())
 
 
-def test_lhotse_reads_what_is_written(shar: Path) -> None:
+def test_shar_is_read_by_lhotse(shar: Path) -> None:
     assert shards(shar / PART) == [
         *(f"cuts.00000{n}.jsonl.gz" for n in range(3)),
         *(f"features.00000{n}.tar" for n in range(3)),
@@ -55,8 +54,8 @@ def test_lhotse_reads_what_is_written(shar: Path) -> None:
         assert our.supervisions == their.supervisions
 
 
-def test_features_are_those_of_the_archive(features: Path, shar: Path) -> None:
-    """And where the archive begins a second chunk, both round what the extractor says by half a step at most."""
+def test_features_equal_those_of_archives(features: Path, shar: Path) -> None:
+    """Where an archive starts a second chunk, both are within half a step of the computed features."""
     one, other = (load_cuts(root, [PART], in_memory=False) for root in (features, shar))
     assert [cut.id for cut in one] == [cut.id for cut in other]
     lengths = [cut.num_frames for cut in one]
@@ -71,8 +70,8 @@ def test_features_are_those_of_the_archive(features: Path, shar: Path) -> None:
 
 
 @pytest.mark.parametrize("session_cuts", [1, 3])
-def test_batches_are_those_of_the_archive(features: Path, shar: Path, session_cuts: int) -> None:
-    """Order, masks and all; also for a run that resumes, whatever it did before, with a worker."""
+def test_batches_equal_those_of_archives(features: Path, shar: Path, session_cuts: int) -> None:
+    """Order and masks are equal, also in a resumed run with a worker."""
     config = BatchConfig(max_duration=15, num_buckets=3, workers=0, session_cuts=session_cuts)
     archived, sharded = (
         load_cuts(root, [PART], in_memory=False).filter(lambda cut: cut.num_frames <= CHUNK).to_eager()
@@ -87,46 +86,46 @@ def test_batches_are_those_of_the_archive(features: Path, shar: Path, session_cu
     assert_equal(list(evaluation_batches(archived, 20)), list(evaluation_batches(sharded, 20)))
 
 
-def test_a_stretch_of_a_recording_keeps_its_audio(tmp_path: Path) -> None:
-    """Shar has every cut begin at 0: its cuts come without audio, and those of training know better."""
-    compute_features(FeatureConfig(), prepare_stretches(tmp_path), tmp_path / "train", storage=StorageConfig("shar"))
+def test_interval_of_a_recording_keeps_its_audio(tmp_path: Path) -> None:
+    """Cuts in Shar start at 0 and have no audio; the cuts for training keep their start."""
+    compute_features(FeatureConfig(), prepare_intervals(tmp_path), tmp_path / "train", storage=StorageConfig("shar"))
     ours = load_cuts(tmp_path, ["train"], in_memory=False)
     theirs = CutSet.from_shar(in_dir=tmp_path / "train" / "shar")
     for our, their in zip(ours, theirs, strict=True):
-        heard = extractor(FeatureConfig()).extract(read_samples(our), 16000)
-        np.testing.assert_allclose(our.load_features(), heard, atol=1 / 64 + 1e-5)
+        expected = extractor(FeatureConfig()).extract(read_samples(our), 16000)
+        np.testing.assert_allclose(our.load_features(), expected, atol=1 / 64 + 1e-5)
         np.testing.assert_array_equal(our.load_features(), their.load_features())
         assert not their.has_recording
 
 
-def test_a_shard_without_usable_audio_is_left_out(tmp_path: Path) -> None:
+def test_shard_without_usable_audio_is_omitted(tmp_path: Path) -> None:
     manifests = prepare_tiny(tmp_path, {"7-1-0001": b"not a sound"})
     compute_features(FeatureConfig(), manifests, tmp_path / TINY, storage=StorageConfig("shar", file_cuts=1))
-    assert len(SkipList.read(tmp_path / TINY / "skipped.tsv").items) == 1
+    assert len(read_skipped(tmp_path / TINY / "skipped.tsv")) == 1
     kept = ["7-1-0000", "7-1-0002"]
     assert [cut.id for cut in load_cuts(tmp_path, [TINY])] == kept
     assert [cut.id for cut in CutSet.from_shar(in_dir=tmp_path / TINY / "shar")] == kept
 
 
 @pytest.mark.parametrize("form", ["archive", "shar"])
-def test_files_that_are_missing_or_cut_short(tmp_path: Path, form: str) -> None:
+def test_missing_and_truncated_files_are_named(tmp_path: Path, form: str) -> None:
     compute_features(FeatureConfig(), prepare_tiny(tmp_path, {}), tmp_path / TINY, storage=StorageConfig(form))
     name = {"archive": "feats-00000.lca", "shar": "shar/features.000000.tar"}[form]
     file = tmp_path / TINY / name
     whole = file.read_bytes()
-    remedy = rf"copy it here again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
+    remedy = rf"copy the file again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=rf"{name}: {len(whole) // 2} bytes, \d+ are needed: truncated; {remedy}"):
         load_cuts(tmp_path, [TINY])
     file.unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name}: no such file, but part {TINY} has features in it; {remedy}"):
+    with pytest.raises(FileNotFoundError, match=rf"{name}: no such file, but part {TINY} needs it; {remedy}"):
         load_cuts(tmp_path, [TINY])
 
 
 @pytest.mark.parametrize("form", ["archive", "shar"])
 @pytest.mark.parametrize("use", ["memory", "statistics", "batches"])
 def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> None:
-    """Whoever reads it first; the file's length betrays nothing."""
+    """The file has the right length; every reader names it."""
     compute_features(FeatureConfig(), prepare_tiny(tmp_path, {}), tmp_path / TINY, storage=StorageConfig(form))
     second = list(load_cuts(tmp_path, [TINY], in_memory=False))[1]
     begin, length = map(int, second.features.storage_key.split(","))
@@ -134,8 +133,8 @@ def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> N
     content = bytearray(file.read_bytes())
     content[begin : begin + length] = bytes(length)
     file.write_bytes(content)
-    remedy = rf"copy it here again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
-    with pytest.raises(ValueError, match=rf"^{file}: damaged where it holds {second.id} \(lilcom.*\); {remedy}"):
+    remedy = rf"copy the file again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
+    with pytest.raises(ValueError, match=rf"^{file}: features of {second.id} are damaged \(lilcom.*\); {remedy}"):
         cuts = load_cuts(tmp_path, [TINY], in_memory=use == "memory")
         if use == "statistics":
             feature_statistics(cuts)
@@ -150,6 +149,6 @@ def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> N
         ({"file_cuts": 0}, "storage.file_cuts=0: must be at least 1"),
     ],
 )
-def test_config_faults(changes: dict, message: str) -> None:
+def test_wrong_options_are_named(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StorageConfig(**changes)

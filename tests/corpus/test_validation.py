@@ -1,4 +1,4 @@
-"""What users bring, mended and broken: all faults at once, limits, Lhotse manifests in, Kaldi directories out."""
+"""Validation: all problems at once, limits, Lhotse manifests, Kaldi export, malformed input."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from lhotse import RecordingSet, SupervisionSet
 
 from augmem.cli import parse_and_run
-from augmem.corpus import CorpusConfig, Limits, SkipList, compute_features, prepare_corpus, validate_corpus, write_kaldi
-from augmem.corpus.fixture import PART
+from augmem.corpus import CorpusConfig, Limits, compute_features, prepare_corpus, validate_corpus, write_kaldi
 from augmem.corpus.manifests import read_cuts
 from augmem.features import FeatureConfig
-from tests.corpus.corpora import write_tone
+from augmem.skipped import read_skipped
+from tests.corpus.corpora import PART, write_tone
 
 BAD_FILES = Path(__file__).parent / "bad"
 
@@ -45,7 +45,7 @@ def folder_of_audio(root: Path) -> Path:
 
 
 def manifests_of(root: Path) -> Path:
-    """The Kaldi directory as Lhotse manifests that are not compressed."""
+    """The Kaldi directory as uncompressed Lhotse manifests."""
     kaldi_directory(root / "kaldi")
     prepare(root / "kaldi", "kaldi", root / "made")
     (root / "lhotse").mkdir()
@@ -56,35 +56,35 @@ def manifests_of(root: Path) -> Path:
 
 
 def prepare(root: Path, recipe: str, output: Path, limits: Limits | None = None, dev: str = "train") -> None:
-    config = CorpusConfig(recipe, str(root), ("train",), (dev,), limits=limits or Limits())  # type: ignore[arg-type]
+    config = CorpusConfig(recipe, str(root), ("train",), (dev,), (), limits or Limits(), allow_overlap=True)  # type: ignore[arg-type]
     prepare_corpus(config, output / "download", output)
 
 
-def faults(recipe: str, root: Path) -> list[str]:
+def problems(recipe: str, root: Path) -> list[str]:
     ((_, found),) = validate_corpus(CorpusConfig(recipe, str(root)), root)  # type: ignore[arg-type]
     return found
 
 
-def test_all_faults_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
     folder = kaldi_directory(tmp_path)
     (folder / "wav.scp").write_text(f"rec-a {folder}/a.wav\nrec-b sox b.wav -t wav - |\nrec-c {folder}/c.wav\n")
     with (folder / "text").open("ab") as text:
         text.write(b"you-2 caf\xe9\nme-1 AGAIN\nme-3 \nme-9 WHO\nme-4 LATE\n")
     with (folder / "segments").open("a") as segments:
         segments.write("me-3 rec-a 0 1\nme-4 rec-a 2 9\nme-5 rec-a now\n")
-    found = faults("kaldi", folder)
+    found = problems("kaldi", folder)
     expected = [
-        f"{folder}/wav.scp:2: 'sox b.wav -t wav - |' is a command; run it into a WAV or FLAC file",
+        f"{folder}/wav.scp:2: 'sox b.wav -t wav - |' is a command; write its output to a WAV or FLAC file",
         f"{folder}/segments:6: 'rec-a now' after me-5; it should be <recording> <start s> <end s>",
         f"{folder}/text:4: byte 0xe9 at column 10 is not UTF-8; convert the file",
-        f"{folder}/text:5: me-1 stands already in line 1; remove one",
+        f"{folder}/text:5: me-1 is already in line 1; remove one",
         f"{folder}/text:3: you-1 has no line in segments, or its recording none in wav.scp; add it",
-        f"{folder}/text:6: nothing is spoken in ''",
+        f"{folder}/text:6: no words in ''",
         f"{folder}/text:7: me-9 has no line in segments",
         f"{folder}/text:8: 2.0 s to 9.0 s is not inside {folder}/a.wav",
     ]
     for beginning in expected:
-        assert any(fault.startswith(beginning) for fault in found), (beginning, found)
+        assert any(problem.startswith(beginning) for problem in found), (beginning, found)
     assert len(found) == len(expected)
 
 
@@ -94,9 +94,9 @@ def test_audio_is_decoded_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "b.flac").write_bytes(whole[: len(whole) // 2])
     table = root / "train.tsv"
     table.write_text(table.read_text().replace("b.wav", "b.flac"))
-    (fault,) = faults("folder", root)
-    assert fault.startswith(f"{root}/b.flac: it can't be decoded")
-    assert fault.endswith("(unreadable audio: b)")
+    (problem,) = problems("folder", root)
+    assert problem.startswith(f"{root}/b.flac: cannot be decoded")
+    assert problem.endswith("(unreadable audio: b)")
 
 
 @pytest.mark.parametrize(("recipe", "make"), [("kaldi", kaldi_directory), ("folder", folder_of_audio)])
@@ -106,15 +106,15 @@ def test_command_line(
     root = make(tmp_path)
     arguments = ["validate", str(root), "--corpus", recipe]
     assert parse_and_run(arguments) == 0
-    assert capsys.readouterr().out == "part train: no faults\n"
+    assert capsys.readouterr().out == "part train: no problems found\n"
     assert parse_and_run([*arguments, "--longest", "2.5", "--shortest", "1.6"]) == 1
-    faults, last = capsys.readouterr().out.rsplit("part train: ", maxsplit=1)
+    problems, last = capsys.readouterr().out.rsplit("part train: ", maxsplit=1)
     reasons = {"kaldi": ["too short: me-1", "too long: you-1"], "folder": ["too short: a"]}[recipe]
-    assert [line.rsplit("(")[-1][:-1] for line in faults.splitlines()] == reasons
-    assert last == f"{len(reasons)} faults\n"
+    assert [line.rsplit("(")[-1][:-1] for line in problems.splitlines()] == reasons
+    assert last == f"{len(reasons)} problems\n"
 
 
-def test_limits_hold_for_training_alone(tmp_path: Path) -> None:
+def test_limits_apply_to_training_parts_only(tmp_path: Path) -> None:
     root = folder_of_audio(tmp_path / "mine")
     for name, text in {"c": "a" * 80, "d": "x"}.items():
         write_tone(root / f"{name}.wav", 2.0)
@@ -123,19 +123,19 @@ def test_limits_hold_for_training_alone(tmp_path: Path) -> None:
     (root / "dev.tsv").write_text((root / "train.tsv").read_text())
     limits = Limits(shortest=1.5, most_characters=30, fewest_characters=1)
     prepare(root, "folder", tmp_path / "out", limits, dev="dev")
-    skips = SkipList.read(tmp_path / "out" / "train" / "skipped.tsv")
+    skips = read_skipped(tmp_path / "out" / "train" / "skipped.tsv")
     assert {skip.id: skip.reason for skip in skips} == {"a": "too short", "c": "too much text", "d": "too little text"}
     assert all(skip.detail.startswith(f"{root}/train.tsv:") for skip in skips)
-    assert not SkipList.read(tmp_path / "out" / "dev" / "skipped.tsv")
+    assert not read_skipped(tmp_path / "out" / "dev" / "skipped.tsv")
 
 
 @pytest.mark.parametrize("options", [{"shortest": -1}, {"shortest": 2, "longest": 1}, {"most_characters": 0}])
-def test_limits_that_make_no_sense(options: dict[str, float]) -> None:
+def test_contradictory_limits_are_an_error(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"limits\.\w+=-?\d"):
         Limits(**options)
 
 
-def test_two_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
+def test_files_of_the_same_name_are_different_recordings(tmp_path: Path) -> None:
     for place, seconds in (("x", 2.0), ("y", 5.0)):
         write_tone(tmp_path / "mine" / place / "a.wav", seconds)
     rows = "id\taudio\ttext\tspeaker\tstart\tend\n1\tx/a.wav\tHi\tme\t0\t1\n2\ty/a.wav\tHo\tme\t3\t4\n"
@@ -146,7 +146,7 @@ def test_two_files_of_one_name_are_two_recordings(tmp_path: Path) -> None:
     assert sources == {id: str(tmp_path / "mine" / place / "a.wav") for id, place in (("1", "x"), ("2", "y"))}
 
 
-def test_manifests_come_back_as_they_went(tmp_path: Path) -> None:
+def test_manifests_round_trip(tmp_path: Path) -> None:
     prepare(manifests_of(tmp_path), "manifests", tmp_path / "again")
     for name, kind in (("recordings", RecordingSet), ("supervisions", SupervisionSet)):
         made, again = (kind.from_file(tmp_path / out / "train" / f"{name}.jsonl.gz") for out in ("made", "again"))
@@ -154,7 +154,7 @@ def test_manifests_come_back_as_they_went(tmp_path: Path) -> None:
         assert same[0] == same[1]
 
 
-def test_cuts_serve_as_manifests(tmp_path: Path) -> None:
+def test_cuts_are_accepted_as_manifests(tmp_path: Path) -> None:
     kaldi_directory(tmp_path / "kaldi")
     prepare(tmp_path / "kaldi", "kaldi", tmp_path / "made")
     cuts = read_cuts(tmp_path / "made" / "train")
@@ -167,26 +167,26 @@ def test_cuts_serve_as_manifests(tmp_path: Path) -> None:
     ]
 
 
-def test_manifest_faults(tmp_path: Path) -> None:
+def test_manifest_problems(tmp_path: Path) -> None:
     root = manifests_of(tmp_path)
     supervisions = root / "my_supervisions_train.jsonl"
     lines = supervisions.read_text().splitlines()
     broken = [lines[0].replace("rec-a", "rec-z"), lines[1][:40], lines[2].replace('"channel": 0', '"channel": 1')]
     supervisions.write_text("\n".join(broken))
-    found = faults("manifests", root)
+    found = problems("manifests", root)
     assert found[0].startswith(f"{supervisions}:2: not a SupervisionSegment of Lhotse (")
     assert found[1].startswith(f"{supervisions}:1: me-1 has no recording rec-z; add it")
-    assert found[2].startswith(f"{supervisions}:3: channel 1 of rec-b; make a file of it")
+    assert found[2].startswith(f"{supervisions}:3: channel 1 of rec-b; only channel 0 is used")
     assert len(found) == 3
     with pytest.raises(FileNotFoundError, match="no Lhotse manifests; there should be"):
-        faults("manifests", tmp_path / "kaldi")
+        problems("manifests", tmp_path / "kaldi")
 
 
-def test_manifests_of_one_name_are_not_chosen_from(tmp_path: Path) -> None:
+def test_two_manifests_of_one_kind_are_an_error(tmp_path: Path) -> None:
     root = manifests_of(tmp_path)
     (root / "your_recordings_train.jsonl").write_text("")
-    with pytest.raises(ValueError, match=r"your_recordings_train\.jsonl: part train has recordings already, .*/my_rec"):
-        faults("manifests", root)
+    with pytest.raises(ValueError, match=r"your_recordings_train\.jsonl: part train already has recordings: .*/my_rec"):
+        problems("manifests", root)
 
 
 def test_kaldi_round_trip(tmp_path: Path) -> None:
@@ -196,10 +196,10 @@ def test_kaldi_round_trip(tmp_path: Path) -> None:
     for name in ("wav.scp", "segments", "text", "utt2spk"):
         assert (tmp_path / "out" / "train" / name).read_text() == (folder / name).read_text()
     assert (tmp_path / "out" / "train" / "spk2utt").read_text() == "me me-1 me-2\nyou you-1\n"
-    assert faults("kaldi", tmp_path / "out") == []
+    assert problems("kaldi", tmp_path / "out") == []
 
 
-def test_flac_goes_through_a_pipe_that_is_understood(manifests: Path, tmp_path: Path) -> None:
+def test_exported_flac_pipe_is_read_again(manifests: Path, tmp_path: Path) -> None:
     write_kaldi(manifests / PART, tmp_path / "train")
     assert (tmp_path / "train" / "wav.scp").read_text().splitlines()[0].endswith(".flac |")
     prepare(tmp_path, "kaldi", tmp_path / "again")
@@ -207,7 +207,7 @@ def test_flac_goes_through_a_pipe_that_is_understood(manifests: Path, tmp_path: 
     assert texts == {cut.id: cut.supervisions[0].text for cut in read_cuts(manifests / PART)}
 
 
-def test_kaldi_is_told_of_paths_with_blanks_by_quotes_and_of_names_with_blanks_not_at_all(tmp_path: Path) -> None:
+def test_spaces_in_paths_are_quoted_and_in_names_are_an_error(tmp_path: Path) -> None:
     for name in ("my a.flac", "my b.ogg", "my c.wav"):
         write_tone(tmp_path / "mine" / name, 1.0)
     rows = "audio\ttext\tspeaker\nmy a.flac\tHi\tann e\nmy b.ogg\tHo\tbo b\nmy c.wav\tHu\tca l\n"
@@ -222,21 +222,21 @@ def test_kaldi_is_told_of_paths_with_blanks_by_quotes_and_of_names_with_blanks_n
     mine = tmp_path / "mine"
     assert shlex.split(flac) == ["my_a", "flac", "-c", "-d", "-s", f"{mine}/my a.flac", "|"]
     assert shlex.split(ogg)[:6] == ["my_b", "ffmpeg", "-threads", "1", "-i", f"{mine}/my b.ogg"]
-    assert wav == f"my_c {mine}/my c.wav", "Kaldi takes a file's name to the end of the line"
-    for fault in faults("kaldi", tmp_path / "out"):
-        assert "my_b" in fault or "my b.ogg" in fault, "only ffmpeg's pipe is not understood"
+    assert wav == f"my_c {mine}/my c.wav", "Kaldi reads a file name to the end of the line"
+    for problem in problems("kaldi", tmp_path / "out"):
+        assert "my_b" in problem or "my b.ogg" in problem, "only the ffmpeg pipe is not accepted"
     supervisions = tmp_path / "made" / "train" / "supervisions.jsonl.gz"
     text = gzip.decompress(supervisions.read_bytes()).decode().replace("ann_e", "ann e")
     supervisions.write_bytes(gzip.compress(text.encode()))
-    with pytest.raises(ValueError, match=r"supervisions\.jsonl\.gz: 'ann e' is no name for Kaldi; write _"):
+    with pytest.raises(ValueError, match=r"supervisions\.jsonl\.gz: 'ann e' is not a name in Kaldi; replace"):
         write_kaldi(tmp_path / "made" / "train", tmp_path / "again")
 
 
-def test_speakers_that_kaldi_could_not_sort(tmp_path: Path) -> None:
+def test_speakers_in_another_order_than_utterances_are_an_error(tmp_path: Path) -> None:
     folder = kaldi_directory(tmp_path / "kaldi")
     (folder / "utt2spk").write_text("me-1 me\nme-2 anna\nyou-1 you\n")
     prepare(folder, "kaldi", tmp_path / "made")
-    with pytest.raises(ValueError, match="begin every utterance's id with its speaker's"):
+    with pytest.raises(ValueError, match="begin the id of every utterance with its speaker's"):
         write_kaldi(tmp_path / "made" / "train", tmp_path / "out")
 
 
@@ -257,7 +257,7 @@ ODD += [b"9" * 400, b"nan", b"-1", b"1e999"]
 
 
 def broken(content: bytes, kind: str, seed: int) -> bytes:
-    """A file's content with one thing wrong."""
+    """Return a file's content with one change."""
     draw = random.Random(seed)
     at, to = sorted(draw.randrange(len(content) + 1) for _ in range(2))
     lines = content.splitlines(keepends=True)
@@ -282,7 +282,7 @@ def broken(content: bytes, kind: str, seed: int) -> bytes:
     seed=st.integers(0, 2**32),
     data=st.data(),
 )
-def test_broken_input_is_named_or_harmless(
+def test_malformed_input_is_named_or_harmless(
     whole: dict[str, Path],
     tmp_path: Path,
     recipe: str,
@@ -290,31 +290,31 @@ def test_broken_input_is_named_or_harmless(
     seed: int,
     data: st.DataObject,
 ) -> None:
-    """Whatever is broken: it works, or the message names a file of the corpus; and the validator gets to the end."""
+    """Preparation succeeds, or the message names a file of the corpus; validation always completes."""
     root = whole[recipe]
     path = root / data.draw(st.sampled_from(CORPORA[recipe][1]))
     content = path.read_bytes()
     path.write_bytes(broken(content, kind, seed))
     try:
-        found = faults(recipe, root)
+        found = problems(recipe, root)
         try:
             prepare(root, recipe, tmp_path)
         except (ValueError, FileNotFoundError) as error:
             assert str(root) in str(error) or "part train: no usable utterance" in str(error)
             assert found
         else:
-            listed = SkipList.read(tmp_path / "train" / "skipped.tsv")
+            listed = read_skipped(tmp_path / "train" / "skipped.tsv")
             assert len(found) >= len(listed)
     finally:
         path.write_bytes(content)
 
 
 @pytest.mark.parametrize("folder", sorted(path.name for path in BAD_FILES.iterdir()))
-def test_the_collection_of_bad_corpora(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each holds a corpus and, in `faults`, the beginnings of all messages about it."""
+def test_collection_of_malformed_corpora(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder has a corpus and, in `problems`, the beginnings of all messages."""
     monkeypatch.chdir(BAD_FILES / folder)
-    expected = Path("faults").read_text().splitlines()
-    found = faults(folder.split("-")[0], Path())
+    expected = Path("problems").read_text().splitlines()
+    found = problems(folder.split("-")[0], Path())
     for beginning in expected:
-        assert any(fault.startswith(beginning) for fault in found), (beginning, found)
+        assert any(problem.startswith(beginning) for problem in found), (beginning, found)
     assert len(found) == len(expected)

@@ -13,7 +13,6 @@ from augmem.scoring import (
     Skipped,
     Utterance,
     compare,
-    read_skipped,
     score_all,
     write_report,
 )
@@ -178,18 +177,6 @@ def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> N
     with pytest.raises(ValueError, match=r"log\.jsonl, line 1"):
         write_report(tmp_path / "r", ReportInputs("t", summary, training_log=tmp_path / "log.jsonl"))
     assert not (tmp_path / "r").exists()
-
-
-def test_skipped_tables_are_read(tmp_path: Path) -> None:
-    path = tmp_path / "skipped.tsv"
-    path.write_text("id\treason\tdetail\nu1\tno audio\t\nu2\ttoo short\t3 frames\n")
-    assert read_skipped(path, "dev") == [
-        Skipped("dev", "u1", "no audio"),
-        Skipped("dev", "u2", "too short", "3 frames"),
-    ]
-    path.write_text("id\treason\tdetail\nu1 no audio\n")
-    with pytest.raises(ValueError, match=r"skipped\.tsv, line 2"):
-        read_skipped(path, "dev")
 
 
 def test_long_lists_of_skipped_utterances_are_cut_and_say_so(tmp_path: Path, summary: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from augmem import cli
-from augmem.corpus.fixture import build_librispeech_tree
+from tests.corpus.corpora import build_librispeech_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = ROOT / "tests" / "fixtures" / "speech"
@@ -70,4 +70,15 @@ def fixture_road(folder: Path) -> list[str | Path]:
     tree = build_librispeech_tree(SPEECH, folder / "LibriSpeech", part=PART)
     parts = ["--train", PART, "--dev", PART, "--test", PART]
     place = ["--data", folder / "data", "--exp", folder / "exp", "--nj", "2"]
-    return ["--corpus", "librispeech", "--corpus-dir", tree, "--config", "conf/fixture.yaml", *parts, *place]
+    return [
+        "--corpus",
+        "librispeech",
+        "--corpus-dir",
+        tree,
+        "--config",
+        "conf/fixture.yaml",
+        "--corpus.allow_overlap",
+        "true",
+        *parts,
+        *place,
+    ]

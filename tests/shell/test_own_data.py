@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from augmem.scoring import read_skipped
+from augmem.skipped import read_skipped
 from tests.shell.roads import PART, SPEECH, Text, fixture_road, run, run_here
 
 
@@ -77,7 +77,7 @@ def test_a_corpus_with_something_wrong_in_it(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     folders = [tmp_path / "data" / "manifests" / PART, *(tmp_path / "data" / "features").glob(f"*/{PART}")]
     lists = [*folders, tmp_path / "exp" / "train"]
-    skipped = {item.id: item for folder in lists for item in read_skipped(folder / "skipped.tsv", PART)}
+    skipped = {item.id: item for folder in lists for item in read_skipped(folder / "skipped.tsv")}
     assert set(skipped) == {missing, truncated, untold, silent, hurried}
     page = (tmp_path / "exp" / "report" / "report.html").read_text()
     for name, item in skipped.items():

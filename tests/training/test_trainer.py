@@ -16,8 +16,7 @@ import torch
 from lhotse import CutSet, Features, MonoCut, SupervisionSegment
 from lhotse.features.io import MemoryRawWriter
 
-from augmem.corpus import Batch, BatchConfig, SpecAugmentConfig, StorageConfig
-from augmem.corpus.storage import write_features
+from augmem.corpus import Batch, BatchConfig, SpecAugmentConfig, StorageConfig, write_features
 from augmem.decoding import Aligner
 from augmem.encoder import EncoderConfig
 from augmem.errors import UserError

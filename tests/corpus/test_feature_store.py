@@ -1,4 +1,4 @@
-"""Features: against kaldi-native-fbank, over any number of processes, with speed perturbation, on broken audio."""
+"""Features: equal to kaldi-native-fbank, with any number of processes, speed perturbation, damaged audio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from augmem.corpus import (
     CorpusConfig,
-    SkipList,
     StorageConfig,
     compute_features,
     extractor,
@@ -23,11 +22,11 @@ from augmem.corpus import (
     load_cuts,
     prepare_corpus,
 )
-from augmem.corpus.features import read_samples
-from augmem.corpus.fixture import PART
+from augmem.corpus.audio import read_samples
 from augmem.features import FeatureConfig
 from augmem.files import explain_full_disk, read_json
-from tests.corpus.corpora import FIXTURE, prepare_stretches, write_chapter, write_tone
+from augmem.skipped import read_skipped
+from tests.corpus.corpora import FIXTURE, PART, prepare_intervals, write_chapter, write_tone
 
 TINY = "train-tiny"
 
@@ -51,9 +50,9 @@ def online(config: FeatureConfig, samples: np.ndarray, chunk: int) -> np.ndarray
 
 
 def prepare_tiny(root: Path, spoil: dict[str, bytes | None]) -> Path:
-    """A chapter of three lines whose audio is spoilt AFTER the manifests were made; return the part's manifests."""
+    """A chapter of three lines whose audio is changed after the manifests were made; return the part's manifests."""
     transcript = write_chapter(root / "tree", {f"7-1-000{n}": "GOOD MORNING" for n in range(3)})
-    config = CorpusConfig("librispeech", str(root / "tree"), dev=(TINY,))
+    config = CorpusConfig("librispeech", str(root / "tree"), dev=(TINY,), allow_overlap=True)
     prepare_corpus(config, root / "download", root / "manifests")
     for id, content in spoil.items():
         audio = transcript.parent / f"{id}.flac"
@@ -84,7 +83,7 @@ def test_equal_to_the_online_extractor_on_noise(samples: int, chunk: int, rate: 
     np.testing.assert_allclose(offline, by_chunk, atol=5e-3)
 
 
-def test_stored_features_are_those_of_the_audio(features: Path) -> None:
+def test_stored_features_equal_those_of_the_audio(features: Path) -> None:
     config = FeatureConfig()
     cuts = load_cuts(features, [PART])
     assert len(cuts) == 29
@@ -95,21 +94,21 @@ def test_stored_features_are_those_of_the_audio(features: Path) -> None:
         np.testing.assert_allclose(stored, online(config, samples, 16000), atol=0.05)  # lilcom is lossy
 
 
-def test_the_config_lies_beside_the_features(features: Path) -> None:
+def test_config_is_stored_with_the_features(features: Path) -> None:
     assert FeatureConfig(**read_json(features / PART / "feature_config.json")) == FeatureConfig()
 
 
-def test_features_may_be_moved(manifests: Path, tmp_path: Path) -> None:
+def test_features_can_be_moved(manifests: Path, tmp_path: Path) -> None:
     compute_features(FeatureConfig(), manifests / PART, tmp_path / "here" / PART)
     (tmp_path / "here").rename(tmp_path / "there")
     assert all(np.isfinite(cut.load_features()).all() for cut in load_cuts(tmp_path / "there", [PART], in_memory=False))
 
 
 @pytest.mark.parametrize(("far", "form"), [(False, "archive"), (True, "shar")])
-def test_neither_the_number_of_processes_nor_their_place_changes_anything(
+def test_number_and_place_of_processes_change_nothing(
     manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, far: bool, form: str
 ) -> None:
-    monkeypatch.setattr("augmem.corpus.features._CUTS_WORTH_PROCESSES", 1)
+    monkeypatch.setattr("augmem.corpus.feature_store._MIN_CUTS_FOR_PROCESSES", 1)
     storage = StorageConfig(form, file_cuts=4)
     for jobs in (1, 2):
         address = scheduler if far and jobs == 2 else None
@@ -124,7 +123,7 @@ def test_neither_the_number_of_processes_nor_their_place_changes_anything(
 
 
 def content(path: Path) -> bytes:
-    """What is in a file, compressed or not: gzip writes the time into its header."""
+    """Return the content of a file, decompressed, since gzip writes the time into its header."""
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 
@@ -142,11 +141,11 @@ def test_speed_perturbation(manifests: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 1), (44100, 2), (48000, 1)])
 def test_any_rate_is_resampled(tmp_path: Path, rate: int, channels: int) -> None:
-    """A tone of 440 Hz puts its energy into the same mel bin whatever rate it was recorded at."""
+    """A tone of 440 Hz has its energy in the same mel bin at any sampling rate."""
     transcript = write_chapter(tmp_path / "tree", {"7-1-0000": "A", "7-1-0001": "A"})
     (transcript.parent / "7-1-0001.flac").unlink()
     write_tone(transcript.parent / "7-1-0001.wav", rate=rate, channels=channels)
-    config = CorpusConfig("librispeech", str(tmp_path / "tree"), dev=(TINY,))
+    config = CorpusConfig("librispeech", str(tmp_path / "tree"), dev=(TINY,), allow_overlap=True)
     prepare_corpus(config, tmp_path, tmp_path / "manifests")
     compute_features(FeatureConfig(), tmp_path / "manifests" / TINY, tmp_path / TINY)
     native, resampled = (cut.load_features() for cut in load_cuts(tmp_path, [TINY]))
@@ -164,69 +163,73 @@ def test_audio_that_cannot_be_decoded_is_skipped_and_named(tmp_path: Path, conte
     if content is not None:
         audio.write_bytes(spoilt[content] if isinstance(content, str) else content)
     compute_features(FeatureConfig(), manifests, tmp_path / TINY)
-    (skip,) = SkipList.read(tmp_path / TINY / "skipped.tsv")
+    (skip,) = read_skipped(tmp_path / TINY / "skipped.tsv")
     assert (skip.id, skip.reason) == ("7-1-0001", "unreadable audio")
     assert str(audio) in skip.detail
     assert "fetch it again" in skip.detail
     assert [cut.id for cut in load_cuts(tmp_path, [TINY])] == ["7-1-0000", "7-1-0002"]
 
 
-def test_sounds_shorter_than_a_frame_are_skipped_and_named(tmp_path: Path) -> None:
+def test_audio_shorter_than_a_frame_is_skipped_and_named(tmp_path: Path) -> None:
     """Half an analysis window is enough, at any speed; one sample is not."""
     root = tmp_path / "mine"
     lengths = {"click": 1, "tick": 139, "edge": 199, "enough": 200, "frame": 400}
     for name, samples in lengths.items():
         write_tone(root / f"{name}.wav", samples / 16000)
     (root / "train.tsv").write_text("audio\ttext\n" + "".join(f"{name}.wav\tHi\n" for name in lengths))
-    prepare_corpus(CorpusConfig("folder", str(root), dev=("train",)), tmp_path / "download", tmp_path / "manifests")
+    prepare_corpus(
+        CorpusConfig("folder", str(root), dev=("train",), allow_overlap=True),
+        tmp_path / "download",
+        tmp_path / "manifests",
+    )
     compute_features(FeatureConfig(), tmp_path / "manifests" / "train", tmp_path / "train", perturb=True)
     kept = {cut.id: cut.load_features() for cut in load_cuts(tmp_path, ["train"])}
     assert kept.keys() == {"enough", "enough_sp0.9", "frame", "frame_sp0.9", "frame_sp1.1", "edge_sp0.9"}
     assert all(len(matrix) >= 1 and np.isfinite(matrix).all() for matrix in kept.values())
-    skips = SkipList.read(tmp_path / "train" / "skipped.tsv")
+    skips = read_skipped(tmp_path / "train" / "skipped.tsv")
     assert {skip.reason for skip in skips} == {"too short"}
-    assert f"{root}/click.wav: 0.0001 s of it are no frame" in skips.items[0].detail
+    assert f"{root}/click.wav: 0.0001 s are shorter than a frame" in skips[0].detail
 
 
-def test_samples_that_are_no_numbers(tmp_path: Path) -> None:
+def test_samples_that_are_not_finite_are_skipped(tmp_path: Path) -> None:
     manifests = prepare_tiny(tmp_path, {})
     audio = tmp_path / "tree" / TINY / "7" / "1" / "7-1-0001.flac"
     soundfile.write(audio, np.full(16000, np.nan), 16000, format="WAV", subtype="FLOAT")
     compute_features(FeatureConfig(), manifests, tmp_path / TINY)
-    (skip,) = SkipList.read(tmp_path / TINY / "skipped.tsv")
+    (skip,) = read_skipped(tmp_path / TINY / "skipped.tsv")
     assert "not all finite" in skip.detail
 
 
-def test_no_usable_audio_at_all(tmp_path: Path) -> None:
+def test_part_without_usable_audio_is_an_error(tmp_path: Path) -> None:
     manifests = prepare_tiny(tmp_path, {f"7-1-000{n}": b"" for n in range(3)})
     with pytest.raises(ValueError, match=r"part train-tiny: no usable audio; \{'unreadable audio': 3\}, e\.g\. /"):
         compute_features(FeatureConfig(), manifests, tmp_path / TINY)
 
 
-def test_parts_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_parts_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"prepare part nowhere first \(stage corpus\)"):
         compute_features(FeatureConfig(), tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(FileNotFoundError, match=r"part nowhere has no features yet.*\(stage features\)"):
         load_cuts(tmp_path, ["nowhere"])
 
 
-def test_full_disk(manifests: Path, tmp_path: Path) -> None:
+def test_full_disk_is_explained(manifests: Path, tmp_path: Path) -> None:
     """/dev/full is a disk on which every write fails for lack of space."""
     (tmp_path / PART).mkdir()
     (tmp_path / PART / "feats-00000.lca").symlink_to("/dev/full")
-    full = pytest.raises(OSError, match=r"the disk that holds .* is full; nothing is lost: free some space")
+    full = pytest.raises(OSError, match=r"the disk of .* is full; finished results are safe: free some space")
     with full, explain_full_disk(tmp_path):
         compute_features(FeatureConfig(), manifests / PART, tmp_path / PART)
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_a_stretch_of_a_recording_keeps_its_audio(tmp_path: Path, in_memory: bool) -> None:
-    """Else noise would be mixed into other words, and sessions be out of order."""
-    compute_features(FeatureConfig(), prepare_stretches(tmp_path), tmp_path / "train")
+def test_interval_of_a_recording_keeps_its_audio(tmp_path: Path, in_memory: bool) -> None:
+    """Noise is added to the audio of the cut, and sessions are sorted by its start."""
+    compute_features(FeatureConfig(), prepare_intervals(tmp_path), tmp_path / "train")
     for cut, start in zip(load_cuts(tmp_path, ["train"], in_memory), (0.5, 3.0), strict=True):
         assert cut.start == start
-        heard = extractor(FeatureConfig()).extract(read_samples(cut), 16000)
-        np.testing.assert_allclose(cut.load_features(), heard, atol=0.05)  # lilcom is lossy
+        expected = extractor(FeatureConfig()).extract(read_samples(cut), 16000)
+        np.testing.assert_allclose(cut.load_features(), expected, atol=0.05)  # lilcom is lossy
 
 
 def test_statistics_are_those_of_all_frames(features: Path) -> None:
@@ -247,6 +250,6 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
         ({"low_freq": 7900.0}, r"\(that is 7600.0 Hz\)"),
     ],
 )
-def test_config_faults(changes: dict, message: str) -> None:
+def test_wrong_options_are_named(changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FeatureConfig(**changes)
