@@ -172,7 +172,7 @@ class AugmentedMemoryAttention(nn.Module):
         block = self.project(queries, rows, index)
         if memory.slots.size(-1) == 0:
             return self.attend(block, index, None, index.bias), rows.new_zeros(0, 2 * rows.size(1))
-        slots = self._all_slots(block, self._mean(queries, index), index, memory, older)
+        slots = self._all_slots(block, queries, index, memory, older)
         if older is not None:
             slots = torch.cat([slots, older.permute(1, 3, 0, 2, 4).reshape(-1, slots.size(1))])
         keys_values = gather(slots.view(-1, self.head_dim), memory.slots)
@@ -206,7 +206,8 @@ class AugmentedMemoryAttention(nn.Module):
         q = gather(self.query(queries).view(-1, self.head_dim), index.queries)
         kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values)
         # W_q is linear: the mean of the centre's queries is the query of the centre's mean.
-        return Block(q, kv[0], kv[1], torch.matmul(index.pooling[:, None], q))
+        keys, values = kv.unbind()  # one gradient for both; that of kv[0] would be padded with zeros, and added
+        return Block(q, keys, values, torch.matmul(index.pooling[:, None], q))
 
     def attend(self, block: Block, index: BlockIndex, bank: Tensor | None, bias: Tensor) -> Tensor:
         """Outputs (R, D) of the packed query rows.
@@ -233,12 +234,9 @@ class AugmentedMemoryAttention(nn.Module):
         """What queries (S, H, Q, d) read from memory and block: (S, H, Q, d); arguments as in `attend`."""
         keys, values = block.keys, block.values
         if bank is not None:
-            keys, values = torch.cat([bank[0], keys], 2), torch.cat([bank[1], values], 2)
+            old_keys, old_values = bank.unbind()
+            keys, values = torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2)
         return torch.matmul(self.weights(self._scores(queries, keys, bias)), values)
-
-    def local_scores(self, block: Block, index: BlockIndex) -> Tensor:
-        """Scores of the summary queries on their own blocks: (S, H, 1, W)."""
-        return self._scores(block.summary, block.keys, index.bias)
 
     def remember(self, slot: Tensor) -> Tensor:
         """Keys and values of memory slots (A, D): (2, A, H, 1, d)."""
@@ -247,80 +245,81 @@ class AugmentedMemoryAttention(nn.Module):
 
     def slots(self, block: Block, queries: Tensor, index: BlockIndex) -> Tensor:
         """Contents (S, D) of the slots of blocks whose summary queries see their own blocks only."""
-        return self._slot(block, self.local_scores(block, index), None, self._mean(queries, index))
-
-    def _all_slots(
-        self, block: Block, mean: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
-    ) -> Tensor:
-        """Keys and values (slots, 2 * D) of every slot that somebody reads, in the order of the segments."""
-        local = self.local_scores(block, index)
-        if self.summary_sees_memory and not self.slot_is_mean:
-            return torch.cat([slot.flatten(1) for slot in self._scan(block, local, mean, memory, older)])
-        slot = self._slot(block, local, None, mean)
-        written, begin = [], 0
-        for here, readers in zip(memory.alive, memory.written, strict=False):
-            written.append(slot[begin : begin + readers])
-            begin += here
-        return self.key_value(torch.cat(written))
-
-    def _scan(
-        self, block: Block, local: Tensor, mean: Tensor, memory: MemoryIndex, older: Tensor | None
-    ) -> list[Tensor]:
-        """Write slots segment after segment: for each a (readers, 2, H, d) tensor of keys and values."""
-        slots: list[Tensor] = []
-        begin = 0
-        for here, readers in zip(memory.alive, memory.written, strict=False):
-            end = begin + readers
-            part = Block(block.queries, block.keys, block.values[begin:end], block.summary[begin:end])
-            bank = self._bank(slots, part.summary, memory, older)
-            slot = self._slot(part, local[begin:end], bank, mean[begin:end])
-            slots.append(self.remember(slot).squeeze(3).transpose(0, 1))
-            begin += here
-        return slots
-
-    def _bank(
-        self, slots: list[Tensor], summary: Tensor, memory: MemoryIndex, older: Tensor | None
-    ) -> tuple[Tensor, Tensor] | None:
-        """What the summary queries (A, H, 1, d) of one segment see of memory: keys and values (2, A, H, J, d), and
-        the scores (A, H, 1, J) on them; none if there is nothing yet."""
-        bound = max(self.memory_slots, 0)  # zero takes all: [-0:]
-        recent = [slot[: summary.size(0)] for slot in slots[-bound:]]
-        parts = [torch.stack(recent, 3).transpose(0, 1)] if recent else []
-        if older is not None:
-            parts.insert(0, older[:, : summary.size(0)])
-        if not parts:
-            return None
-        bank = torch.cat(parts, 3) if len(parts) > 1 else parts[0]
-        scores = torch.matmul(summary, bank[0].transpose(-1, -2)) * self.scale
-        if older is not None:
-            scores = scores + torch.nn.functional.pad(memory.older_bias[: summary.size(0)], (0, len(recent)))
-        return bank[..., -bound:, :], scores[..., -bound:]
-
-    def _slot(self, block: Block, local: Tensor, older: tuple[Tensor, Tensor] | None, mean: Tensor) -> Tensor:
-        """Contents (A, D) of the slots that blocks write.
-
-        Args:
-            local: (A, H, 1, W) scores of the summary queries on their blocks.
-            older: the older slots' keys and values (2, A, H, J, d) and the scores (A, H, 1, J) on them.
-            mean: (A, D) means of the centres, for slots that hold them; otherwise unused.
-        """
         if self.slot_is_mean:
-            slot = mean
-        else:
-            scores, values = local, block.values
-            if older is not None:
-                scores = torch.cat([older[1], local], -1)
-                values = torch.cat([older[0][1], values], 2)
-            slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
+            mean = torch.matmul(index.pooling, gather(queries, index.query_rows)).squeeze(1)
+            return mean.tanh() if self.squash else mean
+        return self._slot(self._scores(block.summary, block.keys, index.bias), block.values)
+
+    def _slot(self, scores: Tensor, values: Tensor) -> Tensor:
+        """Contents (A, D) of slots: what summary queries with `scores` (A, H, 1, J) read from `values` (A, H, J, d)."""
+        slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
         return slot.tanh() if self.squash else slot
 
-    def _mean(self, queries: Tensor, index: BlockIndex) -> Tensor:
-        """Means (S, D) of the centres, where slots hold them; else empty rows."""
-        if not self.slot_is_mean:
-            return queries.new_zeros(index.pooling.size(0), 0)
-        return torch.matmul(index.pooling, gather(queries, index.query_rows)).squeeze(1)
+    def _all_slots(
+        self, block: Block, queries: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
+    ) -> Tensor:
+        """Keys and values (slots, 2 * D) of every slot that is read, in the order of the segments."""
+        if self.summary_sees_memory and not self.slot_is_mean:
+            return self._scan(block, self._scores(block.summary, block.keys, index.bias), memory, older)
+        pieces = self.slots(block, queries, index).split(memory.alive)
+        written = [piece[:readers] for piece, readers in zip(pieces, memory.written, strict=False)]
+        return self.key_value(torch.cat(written))
+
+    def _scan(self, block: Block, scores: Tensor, memory: MemoryIndex, older: Tensor | None) -> Tensor:
+        """Write slots segment after segment; arguments and result as in `_all_slots`.
+
+        Args:
+            scores: (S, H, 1, W) of the summary queries on their own blocks.
+        """
+        values = block.values
+        if self.summary_weights.suppression is None:
+            scores, values = condense(scores, values)
+        written: list[Tensor] = []
+        # Split at once: the gradient of a slice is as large as the whole.
+        pieces = (part.split(memory.alive) for part in (block.summary, scores, values))
+        for readers, *piece in zip(memory.written, *pieces, strict=False):
+            query, own_scores, own_values = (part[:readers] for part in piece)
+            past_scores, past_values = self._past(written, query, memory, older)
+            slot = self._slot(torch.cat([past_scores, own_scores], -1), torch.cat([past_values, own_values], 2))
+            written.append(self.key_value(slot))
+        return torch.cat(written)
+
+    def _past(
+        self, written: list[Tensor], query: Tensor, memory: MemoryIndex, older: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Scores (A, H, 1, J) of one segment's summary queries (A, H, 1, d) on the bank, and the bank's values (A, H,
+        J, d).
+
+        Args:
+            written: for each earlier segment, keys and values (readers, 2 * D) of its slots.
+        """
+        count = query.size(0)
+        bound = max(self.memory_slots, 0)  # zero takes all: [-0:]
+        recent = [slot[:count] for slot in written[-bound:]]
+        bank = torch.stack(recent, 1) if recent else query.new_empty(count, 0, 2 * self.heads * self.head_dim)
+        bank = bank.view(count, -1, 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        if older is not None:
+            bank = torch.cat([older[:, :count], bank], 3)
+        keys, values = bank.unbind()
+        scores = torch.matmul(query, keys.transpose(-1, -2)) * self.scale
+        if older is not None:
+            scores = scores + torch.nn.functional.pad(memory.older_bias[:count], (0, len(recent)))
+        return scores[..., -bound:], values[..., -bound:, :]
 
     def _scores(self, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
         """Scaled, masked scores (S, H, Q, columns) of queries (S, H, Q, d) on keys (S, H, columns, d)."""
         scores = torch.matmul(queries, keys.transpose(-1, -2))
         return torch.add(bias[:, None], scores, alpha=self.scale)
+
+
+def condense(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """One column for all: a softmax over it and further columns gives what one over all columns and those gives.
+
+    Args:
+        scores: (S, H, 1, W).
+        values: (S, H, W, d).
+
+    Returns:
+        logarithm of the sum of the exponentials (S, H, 1, 1), and the weighted mean of the values (S, H, 1, d).
+    """
+    return scores.logsumexp(-1, keepdim=True), torch.matmul(scores.softmax(-1), values)

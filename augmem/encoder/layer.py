@@ -91,14 +91,13 @@ class FeedForward(nn.Module):
 
 
 class BlockConvolution(nn.Module):
-    """Depthwise convolution along time inside each block, gated, with zeros beyond the block's ends.
+    """Gated depthwise convolution along time inside each block, with zeros beyond the block's ends.
 
-    A block is a unit in training and in streaming alike, so this is exact in both and adds no look-ahead.
+    A block is a unit in training and in streaming alike, so both give the same outputs, and no look-ahead is added.
     """
 
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
-        self.kernel = kernel
         self.gate = nn.Linear(dim, 2 * dim)
         self.taps = nn.Parameter(torch.empty(kernel, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
@@ -106,18 +105,54 @@ class BlockConvolution(nn.Module):
         nn.init.uniform_(self.taps, -(kernel**-0.5), kernel**-0.5)
 
     def forward(self, x: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
-        """`x` (P, D) packed block rows -> (P, D)."""
-        gated = F.glu(self.gate(x), -1)
-        line = gather(F.pad(gated, (0, 0, 0, 1)), spaced)
-        # (1, D, places): one convolution over all blocks, the gaps keep them apart.
-        mixed = F.conv1d(
-            line.t().unsqueeze(0),
-            self.taps.t().unsqueeze(1),
-            self.bias,
-            padding=self.kernel // 2,
-            groups=x.size(1),
-        )
-        return self.output(F.silu(gather(mixed.squeeze(0).t(), places)))
+        """Convolve packed block rows `x` (P, D): (P, D)."""
+        gated = F.glu(self.gate(x), -1).to(self.taps.dtype)
+        return self.output(F.silu(depthwise(gated, self.taps, spaced, places) + self.bias))
+
+
+def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+    """Convolve each column of packed block rows `x` (P, D) with its column of `taps` (K, D), block by block: (P, D).
+
+    Args:
+        spaced, places: see `LayerIndex`.
+    """
+    if torch.is_grad_enabled():
+        return _Depthwise.apply(x, taps, spaced, places)
+    return _correlate(_spread(x, spaced), taps, places)
+
+
+class _Depthwise(torch.autograd.Function):
+    """`depthwise` with a gradient that moves no rows one by one: rows and places are a permutation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+        line = _spread(x, spaced)
+        ctx.save_for_backward(line, taps, spaced, places)
+        return _correlate(line, taps, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        line, taps, spaced, places = ctx.saved_tensors
+        outer = _spread(gradient, spaced)
+        inner = outer[taps.size(0) // 2 :][: outer.size(0) - taps.size(0) + 1]
+        for_taps = [(line[k : k + inner.size(0)] * inner).sum(0) for k in range(taps.size(0))]
+        return _correlate(outer, taps.flip(0), places), torch.stack(for_taps), None, None
+
+
+def _spread(x: Tensor, spaced: Tensor) -> Tensor:
+    """Packed rows (P, D) in a line with zero rows between blocks."""
+    return gather(F.pad(x, (0, 0, 0, 1)), spaced)
+
+
+def _correlate(line: Tensor, taps: Tensor, places: Tensor) -> Tensor:
+    """Sum of taps[k] * line[place + k - K // 2] over k, for each place: shifted products, faster than a convolution
+    of one channel a group, which moves every row to another layout and back."""
+    kernel = taps.size(0)
+    inner = line.size(0) - kernel + 1
+    total = line[:inner] * taps[0]
+    for k in range(1, kernel):
+        total.addcmul_(line[k : k + inner], taps[k])
+    return gather(total, places - kernel // 2)
 
 
 class AugmentedMemoryLayer(nn.Module):
