@@ -1,8 +1,8 @@
-"""Does memory help beyond an utterance? `python -m benchmarks.longform --exp SHORT --other LONG`, on held-out parts.
+"""Effect of memory beyond an utterance on held-out parts: `python -m benchmarks.longform --exp SHORT --other LONG`
 
-Every utterance is scored alone, and as part of a long recording: up to --most consecutive utterances of its speaker
-(or recording) encoded as one, as live recognition does that goes on from one utterance to the next. The second
-experiment is one that was trained in sessions (training.batches.session_cuts), where memory was handed on.
+Every utterance is scored alone, and as part of a long recording: up to --most consecutive utterances of its session are
+encoded as one, as in live recognition without resets. The second experiment was trained on sessions
+(training.batches.session_cuts), with memory passed from utterance to utterance.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from augmem.scoring import Utterance, compare
 
 
 class ComputedScores:
-    """Log-probabilities computed beforehand, by utterance id."""
+    """Acoustic scores computed before decoding, by utterance id."""
 
     origin = None
 
@@ -52,17 +52,21 @@ class ComputedScores:
 
 
 def main() -> None:
-    """Four systems a part, tested pair by pair."""
+    """Print a table of four systems per part, with paired tests."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp", type=Path, required=True, nargs="+", help="trained on utterances; one a seed")
-    parser.add_argument("--other", type=Path, required=True, nargs="+", help="trained in sessions; one a seed")
-    parser.add_argument("--most", type=int, default=20, help="utterances of a recording (%(default)s)")
+    parser.add_argument(
+        "--exp", type=Path, required=True, nargs="+", help="experiments trained on utterances, one per seed"
+    )
+    parser.add_argument(
+        "--other", type=Path, required=True, nargs="+", help="experiments trained on sessions, one per seed"
+    )
+    parser.add_argument("--most", type=int, default=20, help="utterances per recording (%(default)s)")
     args = parser.parse_args()
     print("| part | trained on | scored | WER % by seed | against alone | p |")
     print("|---|---|---|---|---|---|")
     for part in Experiment.load(args.exp[0]).parts.test:
         for name, exps in (("utterances", args.exp), ("sessions", args.other)):
-            runs = [heard(Experiment.load(exp), part, args.most) for exp in exps]
+            runs = [decode_both(Experiment.load(exp), part, args.most) for exp in exps]
             alone, joined = (pooled([run[place] for run in runs]) for place in (0, 1))
             test = compare(joined, alone, "joined", "alone")
             difference = f"{100 * (test.wer_a - test.wer_b):+.2f}"
@@ -71,27 +75,29 @@ def main() -> None:
                   f"| {test.bootstrap.p_value:.3f} |", flush=True)  # fmt: skip
 
 
-def heard(experiment: Experiment, part: str, most: int) -> tuple[list[Utterance], list[Utterance]]:
-    """What is made of each utterance alone, and within its recording."""
+def decode_both(experiment: Experiment, part: str, most: int) -> tuple[list[Utterance], list[Utterance]]:
+    """Decode each utterance alone, and as part of its recording."""
     model = AcousticModel.load(experiment.model, experiment.lang)
     cuts = list(load_cuts(experiment.features, [part]))
     with torch.no_grad():
-        alone = dict(pair for cut in cuts for pair in scored(model, [cut]))
-        joined = dict(pair for session in sessions(cuts, most) for pair in scored(model, session))
-    return decoded(experiment, part, alone), decoded(experiment, part, joined)
+        alone = dict(pair for cut in cuts for pair in score(model, [cut]))
+        joined = dict(pair for session in sessions(cuts, most) for pair in score(model, session))
+    return first_pass(experiment, part, alone), first_pass(experiment, part, joined)
 
 
-def scored(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Tensor]]:
-    """Log-probabilities (T', V) of each cut, all encoded as one recording."""
+def score(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Tensor]]:
+    """Yield the log-probabilities (T', V) of each cut, all encoded as one recording."""
     group = model.encoder.subsampling
     features = [torch.from_numpy(stored_features(cut)) for cut in cuts]
-    whole = [torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features]  # no frame of two utterances
+    whole = [
+        torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features
+    ]  # no encoder frame spans two utterances
     scores, _ = model(torch.cat(whole)[None], torch.tensor([sum(map(len, whole))]))
     parts = scores[0].split([len(x) // group for x in whole])
     yield from ((cut.id, part) for cut, part in zip(cuts, parts, strict=True))
 
 
-def decoded(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> list[Utterance]:
+def first_pass(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> list[Utterance]:
     """Decode with the first-pass scales of the experiment."""
     cuts = dict(keyed_cuts(experiment.features, [part]))
     files = DecodingFiles(experiment.lang, experiment.graphs)
@@ -105,12 +111,12 @@ def decoded(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> lis
 
 
 def pooled(runs: Sequence[Sequence[Utterance]]) -> list[Utterance]:
-    """The runs of all seeds, each utterance under a name of its own."""
+    """Join the runs of all seeds; utterance ids get the number of the seed."""
     return [Utterance(f"{n}-{u.id}", u.speaker, u.ref, u.hyp) for n, run in enumerate(runs) for u in run]
 
 
 def rates(runs: Sequence[Sequence[Utterance]]) -> str:
-    """WER of each run."""
+    """Format the WER of each run."""
     return ", ".join(f"{100 * compare(run, run, 'a', 'b').wer_a:.2f}" for run in runs)
 
 

@@ -1,6 +1,6 @@
-"""Encoders of one size, trained alike: `python -m benchmarks.rivals --train full` trains them all and prints a table.
+"""Compare encoders of one size and recipe: `python -m benchmarks.baselines --train full` trains them, prints a table.
 
-What has been trained is not trained again, so it may be stopped and started; `--only` names some of them.
+Finished experiments are not trained again, so the benchmark can be interrupted; `--only` selects encoders.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from augmem.scoring import Utterance, compare, read_recogs
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEM = "first_pass"
-RIVALS = {
+ENCODERS = {
     "augmented_memory": [],
     "lc_blstm": ["--encoder.type", "lc_blstm"],
     "left_context_only": ["--encoder.type", "transformer_xl"],
@@ -39,9 +39,9 @@ RIVALS = {
 
 
 def main() -> None:
-    """Train what is missing, then print the table of what is there."""
+    """Train missing experiments, then print the table."""
     args = options()
-    names = args.only or list(RIVALS)
+    names = args.only or list(ENCODERS)
     for seed in args.seeds:
         for name in names:
             train(name, seed, args)
@@ -49,37 +49,42 @@ def main() -> None:
 
 
 def options() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="+", choices=RIVALS, metavar="NAME", help=", ".join(RIVALS))
-    parser.add_argument("--folder", type=Path, default=ROOT / "exp" / "rivals")
+    parser.add_argument("--only", nargs="+", choices=ENCODERS, metavar="NAME", help=", ".join(ENCODERS))
+    parser.add_argument("--folder", type=Path, default=ROOT / "exp" / "baselines")
     parser.add_argument(
-        "--baseline", default="lc_blstm", choices=RIVALS, metavar="NAME", help="what they are tested against"
+        "--baseline",
+        default="lc_blstm",
+        choices=ENCODERS,
+        metavar="NAME",
+        help="encoder that the others are compared with",
     )
-    parser.add_argument("--config", default="conf/rivals.yaml")
+    parser.add_argument("--config", default="conf/baselines.yaml")
     parser.add_argument("--train", default="full", help="training part")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--threads", type=int, default=2, help="torch threads")
     return parser.parse_args()
 
 
 def train(name: str, seed: int, args: argparse.Namespace) -> None:
-    """One experiment, from corpus to scores, by run.sh."""
+    """Run one experiment from corpus to scores with run.sh."""
     exp = experiment(args.folder, name, seed)
     place = ["--config", args.config, "--train", args.train, "--exp", str(exp), "--nj", "2"]
     stages = ["--stage", "corpus", "--stop-stage", "score"]
     subprocess.run(
-        [str(ROOT / "run.sh"), *place, *stages, "--training.seed", str(seed), *RIVALS[name]],
+        [str(ROOT / "run.sh"), *place, *stages, "--training.seed", str(seed), *ENCODERS[name]],
         check=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
     )  # fmt: skip
 
 
 def experiment(folder: Path, name: str, seed: int) -> Path:
+    """Return the experiment folder of an encoder and a seed."""
     return folder / f"{name}-{seed}"
 
 
 def print_table(names: Sequence[str], seeds: Sequence[int], folder: Path, baseline: str) -> None:
-    """WER of each seed, the test against the baseline over all seeds, and what the encoder costs."""
+    """Print WER by seed, the paired test against the baseline over all seeds, delay, size and CPU time."""
     parts = [score["part"] for score in scores(experiment(folder, names[0], seeds[0]))]
     for part in dict.fromkeys(parts):
         print(f"\n### {part}\n")
@@ -90,12 +95,12 @@ def print_table(names: Sequence[str], seeds: Sequence[int], folder: Path, baseli
 
 
 def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str) -> str:
-    """One encoder's line: utterances of all seeds together are tested against the baseline's."""
+    """Format the line of one encoder; the test is paired over the utterances of all seeds."""
     exps = [experiment(folder, name, seed) for seed in seeds]
     found = [next(s for s in scores(exp) if s["part"] == part and s["system"] == SYSTEM) for exp in exps]
     rates = ", ".join(f"{100 * s['wer']:.2f}" for s in found)
-    mine, theirs = pooled(exps, part), pooled([experiment(folder, baseline, seed) for seed in seeds], part)
-    test = compare(mine, theirs, name, baseline)
+    own, reference = pooled(exps, part), pooled([experiment(folder, baseline, seed) for seed in seeds], part)
+    test = compare(own, reference, name, baseline)
     model = AcousticModel.load(exps[0] / "train" / "model.pt")
     size = sum(parameter.numel() for parameter in model.parameters())
     cpu = sum(read_json(exp / "train" / ".done")["cpu_seconds"] for exp in exps) / len(exps) / 60
@@ -108,7 +113,7 @@ def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str)
 
 
 def pooled(exps: Sequence[Path], part: str) -> list[Utterance]:
-    """What all seeds heard, each utterance under a name of its own per seed."""
+    """Read the results of all seeds; utterance ids get the number of the seed."""
     return [
         Utterance(f"{number}-{item.id}", item.speaker, item.ref, item.hyp)
         for number, exp in enumerate(exps)
@@ -117,6 +122,7 @@ def pooled(exps: Sequence[Path], part: str) -> list[Utterance]:
 
 
 def scores(exp: Path) -> list[dict[str, Any]]:
+    """Read the scores of an experiment."""
     return list(read_json(exp / "score" / "summary.json")["scores"])
 
 
