@@ -1,7 +1,9 @@
-"""The acoustic model's streaming step as one file, for programs without this package: TorchScript or ONNX.
+"""Export the streaming step of an acoustic model as TorchScript or ONNX, for programs without this package.
 
-Beside the file lies <file>.json: what to feed, how often, and what the state is. A step takes features, the number of
-real frames among them and the state; it gives log-probabilities, how many of their frames count, and the new state.
+<file>.json beside the file describes inputs, outputs and state. A step takes features, the number of valid frames among
+them and the state; it returns log-probabilities, the number of their valid frames, and the new state.
+
+Legend: B streams, F feature bins, C frames of a centre, V units.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from augmem.encoder import StaticStep
+from augmem.errors import UserError
 from augmem.files import atomic_path, write_json
 from augmem.model import AcousticModel
 
@@ -22,38 +25,47 @@ _OPSET = 17
 
 
 class ModelStep(nn.Module):
-    """Normalisation -> one static step of the encoder -> log-probabilities of units.
+    """Normalisation, one static step of the encoder, log-probabilities of units.
 
     Args:
-        model: with an augmented-memory encoder.
+        model: model with an augmented-memory encoder.
         batch: streams per step, B.
-        slots: bound of the memory bank; see `StaticStep`.
+        bank_size: size of the memory bank; see `StaticStep`.
     """
 
-    def __init__(self, model: AcousticModel, batch: int = 1, slots: int | None = None) -> None:
+    def __init__(self, model: AcousticModel, batch: int = 1, bank_size: int | None = None) -> None:
         super().__init__()
         self.model = model
-        self.step = StaticStep(model.encoder, batch, slots)
+        self.step = StaticStep(model.encoder, batch, bank_size)
 
-    def forward(self, features: Tensor, real: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """(B, chunk_frames, F) and (B,) -> log-probabilities (B, C, V), how many are real (B,), and the new state."""
-        hidden, count, *new = self.step(self.model.normalise(features), real, *state)
+    def forward(self, features: Tensor, valid: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        """Run one step.
+
+        Args:
+            features: (B, chunk_frames, F).
+            valid: (B,) valid frames among them.
+            state: values in the order of `StaticStep.init_state`.
+
+        Returns:
+            log-probabilities (B, C, V), how many of their frames are valid (B,), and the values of the new state.
+        """
+        hidden, count, *new = self.step(self.model.normalise(features), valid, *state)
         return self.model.score(hidden), count, *new
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs of a first step."""
+        """Return the inputs of a first step."""
         size = (self.step.batch, self.step.chunk_frames, self.model.description.feature_dim)
-        real = torch.full((self.step.batch,), self.step.chunk_frames)
-        return torch.zeros(size), real, *self.step.init_state().values()
+        valid = torch.full((self.step.batch,), self.step.chunk_frames)
+        return torch.zeros(size), valid, *self.step.init_state().values()
 
     def facts(self) -> dict[str, Any]:
-        """What a program must know that runs the file."""
+        """Describe inputs, outputs, state and features for programs that run the file."""
         described = self.model.description
         state = {
             name: {"shape": list(v.shape), "dtype": str(v.dtype)[6:]} for name, v in self.step.init_state().items()
         }
         return {
-            "inputs": ["features", "real", *state],
+            "inputs": ["features", "valid", *state],
             "outputs": ["log_probs", "count", *(f"new_{name}" for name in state)],
             "state": state,
             "chunk_frames": self.step.chunk_frames,
@@ -68,26 +80,35 @@ class ModelStep(nn.Module):
 
 
 def facts_file(output: Path) -> Path:
-    """step.onnx -> step.onnx.json."""
+    """Return the path of the description: step.onnx -> step.onnx.json."""
     return output.with_name(f"{output.name}.json")
 
 
-def export_step(model: AcousticModel, output: Path, batch: int = 1, slots: int | None = None) -> dict[str, Any]:
-    """Write the streaming step to `output` (.pt or .onnx) and its facts to a .json beside it; return the facts.
+def export_step(model: AcousticModel, output: Path, batch: int = 1, bank_size: int | None = None) -> dict[str, Any]:
+    """Write the streaming step to `output` and its description to `output`.json.
+
+    Args:
+        model: model with an augmented-memory encoder.
+        output: file that ends in .pt (TorchScript) or .onnx (ONNX).
+        batch: streams per step.
+        bank_size: size of the memory bank; see `StaticStep`.
+
+    Returns:
+        the description.
 
     Raises:
-        ValueError: another ending, sizes that make no sense, or a model without such a step.
+        UserError: another ending, sizes out of range, or a model without such a step.
     """
     if output.suffix not in FORMATS:
-        raise ValueError(f"{output}: must end in {' or '.join(FORMATS)}, for {' or '.join(FORMATS.values())}")
-    if batch < 1 or (slots or 0) < 0:
-        raise ValueError(
-            f"{batch} streams with {slots} memory slots each: want one stream at least, and no fewer slots than 0"
-        )
-    step = ModelStep(model, batch, slots).eval()
+        raise UserError(f"--output {output}: must end in {' or '.join(FORMATS)}, for {' or '.join(FORMATS.values())}")
+    if batch < 1:
+        raise UserError(f"--batch {batch}: must be at least 1")
+    if bank_size is not None and bank_size < 0:
+        raise UserError(f"--bank-size {bank_size}: must be at least 0")
+    step = ModelStep(model, batch, bank_size).eval()
     facts = {"format": FORMATS[output.suffix]} | step.facts()
     with atomic_path(output) as temporary, torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracers name every table of fixed shapes a constant: so it is meant
+        warnings.simplefilter("ignore")  # the tracer warns about constants; all shapes are constant here
         if output.suffix == ".pt":
             torch.jit.trace(step, step.example()).save(str(temporary))
         else:

@@ -1,23 +1,32 @@
-"""What the model hears: one description, shared by the offline and the online extractor."""
+"""Options of feature extraction, shared by the offline and the online extractor."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from augmem.errors import UserError
+
 
 @dataclass(frozen=True)
 class FeatureConfig:
-    """What the model hears: Kaldi's log-mel filter banks.
+    """Options of Kaldi's log-mel filter banks.
 
     Args:
-        sampling_rate: Hz; audio of any other rate is resampled.
-        num_mel_bins: bins of the mel filter bank.
-        frame_length: seconds under one window.
-        frame_shift: seconds from one window to the next.
+        sampling_rate: Hz; audio with another rate is resampled.
+        num_mel_bins: mel filters F.
+        frame_length: window length in seconds.
+        frame_shift: seconds between windows.
         low_freq: Hz, lower edge of the lowest filter.
-        high_freq: Hz, upper edge of the highest; zero or less: that far below half the sampling rate.
-        dither: standard deviation of the noise added to the samples, which lie in [-1, 1]; 0: reproducible.
+        high_freq: Hz, upper edge of the highest filter; zero or negative: relative to half the sampling rate.
+        dither: standard deviation of noise added to the samples, which are in [-1, 1]; 0 for reproducible features.
         speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
+
+    Raises:
+        UserError: a value is out of range.
+
+    Example:
+        >>> FeatureConfig(speed_perturb=True).name
+        'fbank80-16000-sp'
     """
 
     sampling_rate: int = 16000
@@ -32,18 +41,18 @@ class FeatureConfig:
     def __post_init__(self) -> None:
         for name in ("sampling_rate", "num_mel_bins", "frame_length", "frame_shift"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"features.{name}={getattr(self, name)}: must be positive")
+                raise UserError(f"features.{name}={getattr(self, name)}: must be positive")
         if self.dither < 0:
-            raise ValueError(f"features.dither={self.dither}: must not be negative")
+            raise UserError(f"features.dither={self.dither}: must not be negative")
         nyquist = self.sampling_rate / 2
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         if not 0 <= self.low_freq < high <= nyquist:
-            raise ValueError(
-                f"features: low_freq={self.low_freq} and high_freq={self.high_freq} (that is {high} Hz) must "
-                f"lie in this order between 0 and {nyquist} Hz, half the sampling rate"
+            raise UserError(
+                f"features.low_freq={self.low_freq} and features.high_freq={self.high_freq} ({high} Hz) must be in "
+                f"this order between 0 and {nyquist} Hz, half the sampling rate"
             )
 
     @property
     def name(self) -> str:
-        """What a folder of such features is called: fbank80-16000, or fbank80-16000-sp with speed perturbation."""
+        """Name of the feature folder: fbank80-16000, or fbank80-16000-sp with speed perturbation."""
         return f"fbank{self.num_mel_bins}-{self.sampling_rate}" + ("-sp" if self.speed_perturb else "")

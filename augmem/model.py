@@ -1,9 +1,9 @@
-"""The acoustic model: feature normalisation, an encoder, and an output layer that scores the units of a lang folder.
+"""Acoustic model: feature normalisation, encoder, and output layer over the units of a lang folder.
 
-A model file says by itself what its weights belong to (encoder, features, units, topology), so no later stage has
-to be told again, and it refuses to speak about a lang folder other than the one it was trained with.
+A model file describes its encoder, features, units and topology, so that later stages read them from there, and a lang
+folder with other units is refused.
 
-Shapes: B batch, T feature frames, F feature bins, T' output frames, V units (blank = 0 included).
+Legend: B batch, T feature frames, F feature bins, T' output frames, D model width, V units (blank = 0 included).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, build_encoder
+from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, StreamState, build_encoder
 from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.graph import Origin, context_hash
@@ -26,25 +26,25 @@ from augmem.lang import content_hash, read_symbols, units_hash
 from augmem.tensors import save_tensors
 
 FILE_FORMAT = "augmem acoustic model 1"
-SMALLEST_STD = 1e-3  # of a log-mel bin: a bin that never varies (band-limited audio) must not be blown up
+MIN_STD = 1e-3  # of a log-mel bin: a constant bin (band-limited audio) must not be amplified
 
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """What the weights belong to; stored in the model file as JSON.
+    """Description of an acoustic model, stored in the model file as JSON.
 
     Args:
-        encoder: shape of the encoder.
-        feature_dim: bins of one feature frame (F).
+        encoder: config of the encoder.
+        feature_dim: feature bins F.
         frame_shift: seconds between feature frames.
-        num_units: size of the output layer (V), blank included.
+        num_units: size V of the output layer, blank included.
         units_hash: hash of the units that the outputs score (`Lang.units_hash`); words and lexicon may change.
-        topology: name of the H topology the model was trained with; decoding must use the same.
-        features: the feature extractor's settings, so that audio can be treated as in training.
-        biphones: the (left unit, unit) pairs that have outputs of their own, in the order of their outputs; see
+        topology: name of the H topology used in training; decoding must use the same.
+        features: options of the feature extractor.
+        training: origin of the weights (epoch, step, ...); informative only.
+        biphones: (left unit, unit) pairs with outputs of their own, in the order of their outputs; see
             `augmem.graph.context`.
-        training: where the weights come from (epoch, step, ...); informative only.
-        lang_hash: only in models of earlier releases, which had no units_hash: content hash of the whole lang folder.
+        lang_hash: in models of earlier releases, which had no units_hash: content hash of the whole lang folder.
     """
 
     encoder: EncoderConfig
@@ -64,26 +64,32 @@ class ModelDescription:
         return Origin(self.units_hash, self.topology, context_hash(self.biphones))
 
     def to_json(self) -> str:
-        """One line of JSON; floats keep their exact value."""
+        """Return one line of JSON; floats keep their exact value."""
         return json.dumps(dataclasses.asdict(self))
 
     @staticmethod
     def from_json(text: str) -> ModelDescription:
-        """The inverse of `to_json`. JSON has no tuples, so lists in the encoder's settings become tuples again."""
+        """Parse the output of `to_json`."""
         values = json.loads(text)
-        encoder: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.pop("encoder").items()
-        }
+        encoder = EncoderConfig.from_stored(values.pop("encoder"))
         pairs = tuple((left, unit) for left, unit in values.pop("biphones", ()))
-        return ModelDescription(encoder=EncoderConfig(**encoder), biphones=pairs, **{"units_hash": ""} | values)
+        return ModelDescription(encoder=encoder, biphones=pairs, **{"units_hash": ""} | values)
 
 
 class AcousticModel(nn.Module):
-    """Normalisation -> encoder -> linear layer -> log softmax over units.
+    """Normalisation, encoder, linear layer, log softmax over units.
 
     Args:
-        description: shapes and origin; fixes everything but the weights.
-        mean, std: (F,) global feature statistics of the training data; zeros and ones if not given.
+        description: sizes and origin: everything except the weights.
+        mean, std: (F,) global feature statistics of the training data; default zeros and ones.
+
+    Example:
+        >>> encoder = EncoderConfig(dim=32, heads=2, layers=2, feedforward_dim=64)
+        >>> description = ModelDescription(encoder, feature_dim=80, frame_shift=0.01, num_units=41, units_hash="")
+        >>> model = AcousticModel(description).eval()
+        >>> log_probs, lengths = model(torch.randn(1, 200, 80), torch.tensor([200]))
+        >>> log_probs.shape, lengths.tolist()
+        (torch.Size([1, 50, 41]), [50])
     """
 
     mean: Tensor
@@ -94,13 +100,13 @@ class AcousticModel(nn.Module):
         bins = description.feature_dim
         self.description = description
         self.register_buffer("mean", torch.zeros(bins) if mean is None else mean.float().clone())
-        self.register_buffer("std", torch.ones(bins) if std is None else std.float().clamp(min=SMALLEST_STD))
+        self.register_buffer("std", torch.ones(bins) if std is None else std.float().clamp(min=MIN_STD))
         if self.mean.shape != (bins,) or self.std.shape != (bins,):
             shapes = f"{tuple(self.mean.shape)} and {tuple(self.std.shape)}"
             raise ValueError(f"mean and std must have shape ({bins},) = (feature_dim,), got {shapes}")
         self.encoder = build_encoder(description.encoder, bins, description.frame_shift)
         self.output = nn.Linear(self.encoder.output_dim, description.num_units)
-        # Outputs of the iterated-loss layers, lowest first; only training reads them.
+        # Outputs of the iterated-loss layers, lowest first; used in training only.
         self.auxiliary = nn.ModuleList(
             [
                 nn.Linear(self.encoder.output_dim, description.num_units)
@@ -114,9 +120,10 @@ class AcousticModel(nn.Module):
         return self.description.frame_shift * self.encoder.subsampling
 
     def time_of(self, frame: int) -> float:
-        """Seconds at which what output frame `frame` tells of begins: earlier than the frame, by the front end's delay.
+        """Return the begin time in seconds of the audio that output frame `frame` describes.
 
-        The first frames have no such past; they share the time there is, so that time never stands still.
+        It lies before the frame by the delay of the front end. The first frames are spread over the time that exists,
+        so that times strictly increase.
         """
         shift, delay = self.frame_shift, self.encoder.frontend_delay
         return round(max(frame * shift - delay, frame * shift / 4), 3)
@@ -127,6 +134,7 @@ class AcousticModel(nn.Module):
         Args:
             features: (B, T, F), zero padded.
             lengths: (B,) valid frames.
+
         Returns:
             log-probabilities (B, T', V) in float32, and valid output frames (B,).
         """
@@ -137,43 +145,58 @@ class AcousticModel(nn.Module):
     def forward_levels(
         self, features: Tensor, lengths: Tensor, memory: Memory | None = None
     ) -> tuple[list[Tensor], Tensor, Memory | None]:
-        """As `forward`, with the log-probabilities of the iterated-loss layers behind the model's own.
+        """As `forward`, with the log-probabilities of the iterated-loss layers.
 
         Args:
-            memory: of what each utterance follows, if it is handed on; what they hand on in turn is returned.
+            features: (B, T, F), zero padded.
+            lengths: (B,) valid frames.
+            memory: memory of the previous utterance of each session, if memory is passed on.
+
+        Returns:
+            log-probabilities (B, T', V) of the model and then of the iterated-loss layers, lowest first; valid output
+            frames (B,); memory for the next utterances.
         """
         self._check(features)
         if memory is None:
             encoded = self.encoder.encode(self.normalise(features), lengths)
         else:
             assert isinstance(self.encoder, AugmentedMemoryEncoder)
-            encoded, memory = self.encoder.encode_after(self.normalise(features), lengths, memory)
+            encoded, memory = self.encoder.encode_with_memory(self.normalise(features), lengths, memory)
         return self._levels(encoded), encoded.lengths, memory
 
     def _levels(self, encoded: Encoded) -> list[Tensor]:
         lower = zip(self.auxiliary, encoded.taps, strict=True)
         return [self.score(encoded.hidden), *(output(tap).float().log_softmax(dim=-1) for output, tap in lower)]
 
-    def init_state(self, batch: int) -> Any:
-        """The state before the first chunk of `batch` streams (see the encoder)."""
+    def init_state(self, batch: int) -> StreamState:
+        """Return the state of `batch` new streams; see `Encoder.init_state`."""
         return self.encoder.init_state(batch)
 
-    def step(self, chunk: Tensor, state: Any, final: bool) -> tuple[Tensor, Any]:
-        """Score the next chunk (B, S, F) of running streams: log-probabilities (B, T'', V) and the new state."""
+    def step(self, chunk: Tensor, state: StreamState, final: bool) -> tuple[Tensor, StreamState]:
+        """Score the next feature frames of streams; see `Encoder.step`.
+
+        Args:
+            chunk: (B, T, F).
+            state: from `init_state` or the last step.
+            final: whether the streams end with this chunk.
+
+        Returns:
+            log-probabilities (B, T', V), and the new state.
+        """
         self._check(chunk)
         hidden, state = self.encoder.step(self.normalise(chunk), state, final)
         return self.score(hidden), state
 
     def normalise(self, features: Tensor) -> Tensor:
-        """Zero mean and unit variance per bin, by the training data's statistics."""
+        """Normalise features (B, T, F) by the mean and standard deviation of each bin in the training data."""
         return (features - self.mean) / self.std
 
     def score(self, hidden: Tensor) -> Tensor:
-        """Hidden vectors (B, T', D) to log-probabilities (B, T', V); float32 whatever the autocast."""
+        """Map hidden vectors (B, T', D) to log-probabilities (B, T', V); float32 also under autocast."""
         return self.output(hidden).float().log_softmax(dim=-1)
 
     def save(self, path: Path, **training: Any) -> None:
-        """Write weights and description atomically; `training` notes are added to the description's."""
+        """Write weights and description atomically; `training` is added to that of the description."""
         notes = {**self.description.training, **training}
         description = dataclasses.replace(self.description, training=notes)
         weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
@@ -182,14 +205,15 @@ class AcousticModel(nn.Module):
 
     @staticmethod
     def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:
-        """Read a model file, on the CPU and in evaluation mode.
+        """Load a model file to the CPU, in evaluation mode.
 
         Args:
             path: file written by `save`.
-            lang_dir: if given, the lang folder the outputs will be read with; must be the one of training.
+            lang_dir: lang folder to check against that of training, if given.
+
         Raises:
             FileNotFoundError: no such file.
-            ValueError: not a model file, or the lang folder is another one.
+            UserError: not a model file, or another lang folder.
         """
         description, weights = _read(path)
         if lang_dir is not None:
@@ -234,16 +258,16 @@ def read_units_hash(lang_dir: Path) -> str:
 
 
 def _read(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
-    """A model file's content. Loading runs no code from the file: tensors and strings only."""
+    """Read a model file: tensors and strings only; no code of the file is run."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file; train one, or name another")
+        raise FileNotFoundError(f"{path}: no such model file; run the train stage or check the path")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["format"] != FILE_FORMAT:
             raise ValueError(f"format is {content['format']!r}, wanted {FILE_FORMAT!r}")
         return ModelDescription.from_json(content["description"]), content["weights"]
     except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(
-            f"{path} is not a model file of this project, or it is damaged ({error}); "
-            "copy it again, or run the training stage to write it anew"
+        raise UserError(
+            f"{path} is not a model file of this project, or it is damaged ({error}); copy it again "
+            "or run the train stage"
         ) from error

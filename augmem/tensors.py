@@ -1,4 +1,4 @@
-"""Files of tensors."""
+"""Save tensors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ import torch
 
 
 def save_tensors(value: Any, path: Path) -> None:
-    """Like torch.save, but a full disk ends in an OSError; torch's own writer ends the whole process."""
+    """Save like `torch.save`, but raise OSError when the disk is full; the writer of torch 1.13 aborts the process.
+
+    Args:
+        value: anything that `torch.save` accepts.
+        path: file to write.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     buffer = io.BytesIO()
     torch.save(value, buffer)
     path.write_bytes(buffer.getbuffer())

@@ -1,9 +1,8 @@
-"""Speed and memory of the encoders, as ratios measured in one run: `python -m benchmarks.encoder` (a few
-minutes).
+"""Speed and memory of the encoders, as ratios within one run: `python -m benchmarks.encoder` (a few minutes).
 
-Everything is one size (`--dim`, `--layers`), median and spread (quartiles) over `--repeats` interleaved
-repetitions, so that a machine that slows down slows both sides of a ratio. With `--threads 1` the clock is the
-process' own, so that what else the machine does counts for little.
+All encoders have one size (`--dim`, `--layers`). Results are medians and quartiles over `--repeats` interleaved
+repetitions, so that a change of the machine's speed affects both sides of a ratio. With `--threads 1`, CPU time of the
+process is measured instead of wall time.
 """
 
 from __future__ import annotations
@@ -35,25 +34,25 @@ def main() -> None:
     print(f"{config}\n{args.threads} thread(s), {args.repeats} repetitions, torch {torch.__version__}\n")
     parallel_against_segmental(config, args.repeats)
     per_computed_frame(config, args.repeats)
-    step_against_share(config, args.repeats)
+    streaming_against_parallel(config, args.repeats)
     cost_along_a_stream(config, args.minutes)
     memory_against_length(config)
     share_of_products(config)
 
 
 def options() -> argparse.Namespace:
-    """Command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--minutes", type=int, default=60, help="length of the stream whose cost is followed")
+    parser.add_argument("--minutes", type=int, default=60, help="length of the stream in cost_along_a_stream")
     return parser.parse_args()
 
 
 def parallel_against_segmental(config: EncoderConfig, repeats: int) -> None:
-    """A training step of all segments at once against a loop over segments: same weights, same gradients."""
+    """Compare a training step of the parallel form with a loop over segments: time and gradients."""
     encoder = build_encoder(config, BINS, SHIFT)
     print("training step, segment-by-segment loop / parallel form (batch of 2)")
     for seconds in (10, 20, 35):
@@ -65,17 +64,17 @@ def parallel_against_segmental(config: EncoderConfig, repeats: int) -> None:
 
 
 def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
-    """Training cost against full context and against a cached left context, 15 s utterances."""
+    """Compare training cost with full context and cached left context, 15 s utterances."""
     features = torch.randn(4, 1500, BINS)
     kinds = {
         "paper": config,
         "full": replace(config, type="full_context"),
         "cached": replace(config, type="emformer"),
-        "bare": replace(config, left_context=0.0, right_context=0.0),
+        "no_context": replace(config, left_context=0.0, right_context=0.0),
     }
     encoders = {name: build_encoder(kind, BINS, SHIFT) for name, kind in kinds.items()}
     steps = [train(encoder, partial(whole, encoder, features)) for encoder in encoders.values()]
-    paper, full, cached, bare = interleave(steps, repeats)
+    paper, full, cached, no_context = interleave(steps, repeats)
     segments = -(-375 // encoders["paper"].centre)
     centre = encoders["paper"].centre
     rows = sum(
@@ -85,12 +84,12 @@ def per_computed_frame(config: EncoderConfig, repeats: int) -> None:
     print(f"\ntraining step of 15 s utterances; {rows} rows computed for 375 frames ({rows / 375:.2f}x)")
     show("  paper / full context", paper, full)
     show("  paper / full context, per computed frame", [t * 375 / rows for t in paper], full)
-    show("  paper / the same without L and R: what recomputing them costs", paper, bare)
-    show("  cached left context (Emformer, another model) / paper: what that leaves of it", cached, paper)
+    show("  paper / the same without L and R", paper, no_context)
+    show("  cached left context (Emformer) / paper", cached, paper)
 
 
-def step_against_share(config: EncoderConfig, repeats: int) -> None:
-    """Streaming at batch 1 against the parallel forward over the same 20 s."""
+def streaming_against_parallel(config: EncoderConfig, repeats: int) -> None:
+    """Compare streaming at batch 1 with the parallel forward of the same 20 s."""
     encoder = build_encoder(config, BINS, SHIFT).eval()
     features = torch.randn(1, 2000, BINS)
     with torch.no_grad():
@@ -98,11 +97,11 @@ def step_against_share(config: EncoderConfig, repeats: int) -> None:
         products = interleave([partial(linears, encoder, n) for n in (True, False)], 2 * repeats)
     print("\nforward at batch 1, streaming steps / parallel")
     show("  20 s", *times)
-    show("  the layers' linear maps alone, block after block / all rows at once", *products)
+    show("  linear layers only, block by block / all rows at once", *products)
 
 
 def linears(encoder: Encoder, apart: bool) -> None:
-    """The products with weights that 16 full blocks take in all layers, a block at a time or all together."""
+    """Compute the linear layers of 16 full blocks, block by block (`apart`) or all at once."""
     rows = torch.zeros(16 * (encoder.left + encoder.centre + encoder.right), encoder.output_dim)
     maps = [part for layer in encoder.layers for part in layer.modules() if isinstance(part, nn.Linear)]
     for block in rows.chunk(16 if apart else 1):
@@ -111,7 +110,7 @@ def linears(encoder: Encoder, apart: bool) -> None:
 
 
 def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
-    """Seconds of computing per second of audio, bounded bank, as the stream grows old."""
+    """Measure the real-time factor along a stream with a limited bank."""
     encoder = build_encoder(replace(config, memory_slots=16), BINS, SHIFT).eval()
     state = encoder.init_state(1)
     chunk = torch.randn(1, encoder.chunk_frames, BINS)
@@ -122,8 +121,8 @@ def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
             begin = clock()
             _, state = encoder.step(chunk, state)
             costs.append((clock() - begin) / audio)
-    size = sum(value.numel() * value.element_size() for value in state.values())
-    print("\nstreaming, 16 slots: seconds of computing per second of audio")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.tensors())
+    print("\nstreaming, 16 slots: real-time factor")
     print(f"  state {size / 1024:.0f} KiB throughout")
     for minute in sorted({1, min(10, minutes), minutes}):
         end = int(minute * 60 / audio)
@@ -131,7 +130,7 @@ def cost_along_a_stream(config: EncoderConfig, minutes: int) -> None:
 
 
 def memory_against_length(config: EncoderConfig) -> None:
-    """Peak memory of a training step in a process of its own, above what an idle encoder takes."""
+    """Measure the peak memory of a training step in a process of its own, above that of an idle encoder."""
     print("\npeak memory of a training step, MiB above the start (batch 1)")
     for name, kind in (
         ("paper, 16 slots", replace(config, memory_slots=16)),
@@ -145,7 +144,7 @@ def memory_against_length(config: EncoderConfig) -> None:
 
 
 def share_of_products(config: EncoderConfig) -> None:
-    """Share of a training step's time that is matrix products (and, apart, convolution)."""
+    """Measure the shares of matrix products and convolution in a training step."""
     encoder = build_encoder(replace(config, dropout=0.1), BINS, SHIFT)
     features = torch.randn(40, 250, BINS)
     step = train(encoder, lambda: whole(encoder, features))
@@ -161,7 +160,7 @@ def share_of_products(config: EncoderConfig) -> None:
 
 
 def peak(config: EncoderConfig, seconds: int) -> float:
-    """Runs in a process of its own: MiB by which one training step raises the resident peak."""
+    """Return the MiB by which one training step raises the resident peak; runs in a process of its own."""
     torch.set_num_threads(1)
     encoder = build_encoder(config, BINS, SHIFT)
     features = torch.randn(1, seconds * 100, BINS)
@@ -171,19 +170,19 @@ def peak(config: EncoderConfig, seconds: int) -> float:
 
 
 def resident_peak() -> float:
-    """MiB. Not getrusage's: that one starts from the parent's peak."""
+    """Return the peak resident memory in MiB. The value of getrusage would start from the peak of the parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def whole(encoder: Encoder, features: Tensor) -> Tensor:
-    """Outputs of utterances of equal length by the parallel form."""
+    """Encode utterances of equal length by the parallel form."""
     hidden, _ = encoder(features, torch.full((features.size(0),), features.size(1)))
     return hidden
 
 
 def segmental(encoder: Encoder, features: Tensor) -> Tensor:
-    """The same, segment after segment."""
+    """Encode utterances of equal length segment by segment."""
     state, outputs = encoder.init_state(features.size(0)), []
     for chunk in features.split(encoder.chunk_frames, 1):
         hidden, state = encoder.step(chunk, state)
@@ -193,7 +192,7 @@ def segmental(encoder: Encoder, features: Tensor) -> Tensor:
 
 
 def train(encoder: Encoder, form: Callable[[], Tensor]) -> Callable[[], None]:
-    """A forward and backward pass."""
+    """Return a function that runs a forward and backward pass."""
 
     def step() -> None:
         encoder.zero_grad(set_to_none=True)
@@ -203,23 +202,23 @@ def train(encoder: Encoder, form: Callable[[], Tensor]) -> Callable[[], None]:
 
 
 def gradient(encoder: Encoder, form: Callable[[], Tensor]) -> Tensor:
-    """All gradients of one step in one vector."""
+    """Return all gradients of one step in one vector."""
     train(encoder, form)()
     return torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """Largest difference, in units of the largest value."""
+    """Return the largest difference, relative to the largest value."""
     return float((a - b).abs().max() / b.abs().max())
 
 
 def clock() -> float:
-    """Seconds: of this process if it has one thread, else of the wall."""
+    """Return seconds: CPU time of this process with one thread, else wall time."""
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def interleave(runs: Sequence[Callable[[], object]], repeats: int) -> list[list[float]]:
-    """Seconds of each run, taking turns, after one warm-up each."""
+    """Return the seconds of each run, interleaved, after one warm-up each."""
     for run in runs:
         run()
     times: list[list[float]] = [[] for _ in runs]

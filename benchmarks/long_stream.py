@@ -68,7 +68,7 @@ def packets(paths: Sequence[Path]) -> Iterator[tuple[np.ndarray, int]]:
 
 def stream_size(stream: Stream) -> int:
     """Return the size of a stream's tensors in KiB: encoder state, frames, and scores of the current segment."""
-    tensors = [*stream.encoder_state.values(), stream.frames, stream.scores, *stream.search.log_probs]
+    tensors = [*stream.encoder_state.tensors(), stream.frames, stream.scores, *stream.search.log_probs]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // 1024
 
 

@@ -1,4 +1,4 @@
-"""An exported step, run without this package's code, gives the model's own scores."""
+"""An exported step, run without the code of this package, gives the scores of the model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from augmem.encoder import EncoderConfig
+from augmem.errors import UserError
 from augmem.export import export_step, facts_file
 from augmem.model import AcousticModel, ModelDescription
 
@@ -30,7 +31,7 @@ def model() -> AcousticModel:
 
 
 class OnnxStep:
-    """onnxruntime behind the TorchScript module's interface."""
+    """onnxruntime with the interface of a TorchScript module."""
 
     def __init__(self, path: Path) -> None:
         self.session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -43,7 +44,7 @@ class OnnxStep:
 
 
 @pytest.mark.parametrize("name", ["step.pt", "step.onnx"])
-def test_the_file_alone_scores_streams_as_the_model_does(name: str, model: AcousticModel, tmp_path: Path) -> None:
+def test_exported_steps_equal_the_parallel_form(name: str, model: AcousticModel, tmp_path: Path) -> None:
     path = tmp_path / name
     export_step(model, path, batch=len(LENGTHS))
     step = torch.jit.load(str(path)) if name.endswith(".pt") else OnnxStep(path)
@@ -64,12 +65,13 @@ def test_the_file_alone_scores_streams_as_the_model_does(name: str, model: Acous
         torch.testing.assert_close(torch.cat(mine), row[:size], rtol=0, atol=1e-5)
 
 
-def test_another_ending_is_refused(model: AcousticModel, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"step\.bin: must end in \.pt or \.onnx"):
+def test_another_file_ending_is_refused(model: AcousticModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"step\.bin: must end in \.pt or \.onnx"):
         export_step(model, tmp_path / "step.bin")
 
 
-@pytest.mark.parametrize("sizes", [(0, 3), (1, -1)])
-def test_sizes_that_make_no_sense_are_refused(model: AcousticModel, tmp_path: Path, sizes: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"{sizes[0]} streams with {sizes[1]} memory slots"):
-        export_step(model, tmp_path / "step.pt", *sizes)
+def test_sizes_out_of_range_are_refused(model: AcousticModel, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--batch 0: must be at least 1"):
+        export_step(model, tmp_path / "step.pt", batch=0)
+    with pytest.raises(UserError, match="--bank-size -1: must be at least 0"):
+        export_step(model, tmp_path / "step.pt", bank_size=-1)

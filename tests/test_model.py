@@ -1,4 +1,4 @@
-"""A model file says what it belongs to, and refuses what it does not."""
+"""Model files: description, weights, lang folder; scores in both forms."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def model() -> AcousticModel:
     return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
 
 
-def test_a_file_gives_the_same_model_back(tmp_path: Path, model: AcousticModel) -> None:
+def test_a_model_survives_saving_and_loading(tmp_path: Path, model: AcousticModel) -> None:
     model.save(tmp_path / "model.pt", epoch=4)
     again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "-abcdef"))
     assert again.description.encoder == ENCODER and again.description.training == {"epoch": 4}
@@ -57,7 +57,7 @@ def test_scores_are_log_probabilities_of_normalised_features(model: AcousticMode
     torch.testing.assert_close(scores, model.output(hidden).log_softmax(-1))
 
 
-def test_streaming_scores_equal_whole_ones(model: AcousticModel) -> None:
+def test_streaming_scores_equal_those_of_the_whole_utterance(model: AcousticModel) -> None:
     features = torch.randn(1, 300, 20)
     whole, _ = model(features, torch.tensor([300]))
     state, pieces = model.init_state(1), []
@@ -87,11 +87,11 @@ def test_models_of_earlier_releases_need_an_unchanged_lang_folder(tmp_path: Path
         AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
 
 
-def test_damage_is_named(tmp_path: Path, model: AcousticModel) -> None:
+def test_damaged_and_missing_files_are_reported(tmp_path: Path, model: AcousticModel) -> None:
     path = tmp_path / "model.pt"
     model.save(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"model\.pt is not a model file of this project, or it is damaged"):
+    with pytest.raises(UserError, match=r"model\.pt is not a model file of this project, or it is damaged"):
         AcousticModel.load(path)
     with pytest.raises(FileNotFoundError, match="no such model file"):
         AcousticModel.load(tmp_path / "none.pt")

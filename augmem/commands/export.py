@@ -15,7 +15,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
     parser.add_argument("--output", type=Path, required=True, help="FILE.pt for TorchScript, FILE.onnx for ONNX")
     parser.add_argument("--batch", type=int, default=1, help="streams per step (%(default)s)")
-    parser.add_argument("--memory-slots", type=int, help="memory slots per stream (the limit of the model)")
+    # --memory-slots is the name of earlier releases.
+    bank_help = "memory slots per stream (encoder.memory_slots of the model)"
+    parser.add_argument("--bank-size", "--memory-slots", type=int, metavar="SLOTS", help=bank_help)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     experiment = Experiment.load(arguments.exp)
     model = AcousticModel.load(experiment.model, experiment.lang)
-    facts = export_step(model, arguments.output, arguments.batch, arguments.memory_slots)
+    facts = export_step(model, arguments.output, arguments.batch, arguments.bank_size)
     print(f"{facts['format']}: {facts['chunk_frames']} feature frames per step; state: {', '.join(facts['state'])}")
     print(f"wrote {arguments.output} and {facts_file(arguments.output)}")
     return 0

@@ -1,29 +1,28 @@
-"""Acoustic encoders: the augmented-memory transformer of arXiv 2005.08042 and its rivals behind one interface.
+"""Acoustic encoders: the augmented-memory transformer of arXiv 2005.08042 and its baselines behind one interface.
 
-Whole utterances: `encoder(features, lengths)`. Streams: `init_state`, then `step` on pieces of any size; the outputs
-are the same. Pure torch: knows nothing of files, graphs or corpora.
+Whole utterances: `encoder(features, lengths)`. Streams: `encoder.init_state(batch)`, then `encoder.step` with chunks of
+any size; both give the same outputs. The package uses torch only: no files, graphs or corpora.
 """
 
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory, forget_if_full
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
 from augmem.encoder.base import Encoded, Encoder
-from augmem.encoder.build import build_encoder
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.maps import AttentionMap, attention_maps
+from augmem.encoder.registry import ENCODERS, EncoderSpec, build_encoder
+from augmem.encoder.state import StreamState
 from augmem.encoder.static import StaticStep
-from augmem.encoder.streaming import reset_streams, select_streams, stack_states
 
 __all__ = [
+    "ENCODERS",
     "AttentionMap",
     "AugmentedMemoryEncoder",
     "Encoded",
     "Encoder",
     "EncoderConfig",
+    "EncoderSpec",
     "Memory",
     "StaticStep",
+    "StreamState",
     "attention_maps",
     "build_encoder",
-    "forget_if_full",
-    "reset_streams",
-    "select_streams",
-    "stack_states",
 ]

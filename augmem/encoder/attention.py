@@ -1,19 +1,18 @@
-"""Augmented-memory self-attention (arXiv 2005.08042, section 3): one core, a parallel form and a streaming
-form.
+"""Augmented-memory self-attention in a parallel form (training) and a streaming form that share one core.
 
-For block n of an utterance, with h = LN(x) and the layer's own memory bank m:
+Source: Wu et al., arXiv 2005.08042, section 3. For segment n with h = LN(x) and the memory bank m of the layer::
 
-    s_n      = mean of h over the centre
+    s_n      = mean of h over the centre                    summary query
     Q        = W_q [h_L, h_C, h_R, s_n]
     K, V     = W_k, W_v [m_1 .. m_{n-1}, h_L, h_C, h_R]
     [Z, o_n] = W_o softmax(Q K^T / sqrt(d)) V
-    m_n      = o_n
+    m_n      = o_n                                          memory slot of segment n
 
-The parallel form computes all Z at once. Only the summary rows depend on one another, when they see the bank,
-so they alone are scanned, one row per segment, all utterances together.
+The parallel form computes Z of all segments at once. Only the summary queries are recurrent, and only if they attend
+to the bank: they are scanned segment by segment, for all utterances together.
 
-Legend: S blocks, W cells of a block, Q cells of a query block, H heads, d head width, D = H * d, P packed
-rows, J memory columns (the newest last), A utterances alive at a segment.
+Legend: S blocks, P packed block rows, R query rows, W cells of a block, Q query cells of a block, H heads, d head
+width, D = H * d, J memory columns (newest last), A utterances that have the segment at hand.
 """
 
 from __future__ import annotations
@@ -22,82 +21,23 @@ import math
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.rows import additive, cell_heads, gather, head_rows
-from augmem.encoder.segments import Blocks, Cells, Plan
+from augmem.encoder.index import LayerIndex
+from augmem.encoder.rows import additive, gather, head_rows
+from augmem.encoder.segments import Plan
 
 
-class BlockIndex(NamedTuple):
-    """Index tables of attention inside blocks, built once per call and shared by the layers.
+class Projections(NamedTuple):
+    """Projected blocks.
 
-    queries: (S, H, Q) query vectors in a (rows * H, d) view.
-    keys_values: (2, S, H, W) key and value vectors in a (P * 2 * H, d) view.
-    outputs: (rows, H) where each query row's heads stand in the (S * H * Q, d) result.
-    bias: (S, 1, W) 0 for cells that hold a row, -inf for empty ones.
-    pooling: (S, 1, Q) weights that average the centre's query rows.
-    query_rows: (S, Q) row of the query table in each cell.
+    Args:
+        queries: (S, H, Q, d).
+        keys, values: (S, H, W, d).
+        summary: (S, H, 1, d) summary queries.
     """
-
-    queries: Tensor
-    keys_values: Tensor
-    outputs: Tensor
-    bias: Tensor
-    pooling: Tensor
-    query_rows: Tensor
-
-    def preceded(self, cells: Cells, heads: int) -> BlockIndex:
-        """The same queries, attending first to the rows in `cells`."""
-        keys_values = torch.cat([head_rows(cells.rows, heads, 2), self.keys_values], -1)
-        bias = torch.cat([additive(cells.filled[:, None], self.bias), self.bias], -1)
-        return self._replace(keys_values=keys_values, bias=bias)
-
-
-def index_blocks(blocks: Blocks, queries: Cells, pooling: Tensor, heads: int, like: Tensor) -> BlockIndex:
-    """Tables for blocks whose queries are the rows of `queries`: all rows, or the centre's in the last
-    layer."""
-    return BlockIndex(
-        head_rows(queries.rows, heads, 1)[0],
-        head_rows(blocks.all.rows, heads, 2),
-        cell_heads(queries.cells, queries.rows.size(1), heads),
-        additive(blocks.all.filled[:, None], like),
-        pooling.to(like.dtype),
-        queries.rows,
-    )
-
-
-class MemoryIndex(NamedTuple):
-    """Index tables of the memory bank in the parallel form.
-
-    alive: utterances alive at each segment.
-    written: utterances whose slot of each segment is read by somebody.
-    slots: (2, S, H, J) key and value vectors in a (slots * 2 * H, d) view.
-    bias: (S, 1, J) 0 for columns that hold a slot, -inf for others.
-    older_bias: (A, 1, 1, J0) the same for slots handed down, utterances as ranked; no columns if there are none.
-    """
-
-    alive: list[int]
-    written: list[int]
-    slots: Tensor
-    bias: Tensor
-    older_bias: Tensor
-
-
-def index_memory(plan: Plan, heads: int, like: Tensor, handed_down: Tensor | None = None) -> MemoryIndex:
-    """Tables for the memory of a plan of segments, and of slots handed down to utterances (B, J0), if any."""
-    older = torch.zeros_like(plan.order, dtype=torch.bool)[:, None][:, :0] if handed_down is None else handed_down
-    return MemoryIndex(
-        plan.alive,
-        plan.written,
-        head_rows(plan.slots, heads, 2),
-        additive(plan.seen[:, None], like),
-        additive(older[plan.order][:, None, None], like),
-    )
-
-
-class Block(NamedTuple):
-    """Projected blocks: queries (S, H, Q, d), keys and values (S, H, W, d), summary queries (S, H, 1, d)."""
 
     queries: Tensor
     keys: Tensor
@@ -106,13 +46,20 @@ class Block(NamedTuple):
 
 
 class AttentionWeights(nn.Module):
-    """Softmax over masked scores (..., columns); optionally without the weak weights (arXiv 2005.09137):
+    """Softmax over masked scores, with optional weak-attention suppression (arXiv 2005.09137)::
 
         w      = softmax(scores)
-        weak   = w < mean(w) - gamma * deviation(w)     over the columns that are there, deviation with n - 1
+        weak   = w < mean(w) - gamma * std(w)     over unmasked columns, std with n - 1
         result = softmax of the scores that are not weak
 
-    A module of its own so that a forward hook can watch what is attended to.
+    It is a module so that a forward hook can record the weights.
+
+    Args:
+        suppression: gamma; None switches suppression off.
+
+    Example:
+        >>> AttentionWeights(0.5)(torch.tensor([[2.0, 2.0, -1.0]]))
+        tensor([[0.5000, 0.5000, 0.0000]])
     """
 
     def __init__(self, suppression: float | None) -> None:
@@ -120,6 +67,7 @@ class AttentionWeights(nn.Module):
         self.suppression = suppression
 
     def forward(self, scores: Tensor) -> Tensor:
+        """Return weights of the shape of `scores` (..., columns)."""
         weights = scores.softmax(-1)
         if self.suppression is None:
             return weights
@@ -127,15 +75,19 @@ class AttentionWeights(nn.Module):
         count = present.sum(-1, keepdim=True).to(weights.dtype)
         mean = 1 / count
         variance = ((weights - mean).square() * present).sum(-1, keepdim=True) / (count - 1).clamp(min=1)
-        # A comparison has no gradient: the surviving weights alone carry it.
+        # A comparison has no gradient: gradients flow through the remaining weights.
         weak = weights < mean - self.suppression * variance.sqrt()
-        # Where all are equal, rounding may put them all below their mean; the strongest is never weak.
+        # Rounding can put equal weights below their mean; the largest weight is never weak.
         weak = weak & (weights < weights.amax(-1, keepdim=True))
         return scores.masked_fill(weak, float("-inf")).softmax(-1)
 
 
 class AugmentedMemoryAttention(nn.Module):
-    """Multi-head attention of blocks over [memory | L | C | R] and the writing of memory slots."""
+    """Multi-head attention of blocks over [memory | L | C | R] that writes a memory slot per block.
+
+    Args:
+        config: sizes and memory options.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -143,9 +95,10 @@ class AugmentedMemoryAttention(nn.Module):
         self.heads = config.heads
         self.head_dim = dim // config.heads
         self.scale = 1 / math.sqrt(self.head_dim)
-        self.memory_slots = -1 if config.memory_slots is None else config.memory_slots
-        self.summary_sees_memory = config.summary_sees_memory
+        self.has_memory = config.memory_slots != 0
+        self.bank_size = config.memory_slots or 0  # 0 selects all columns: [-0:]
         self.slot_is_mean = config.slot_content == "mean"
+        self.is_recurrent = self.has_memory and config.summary_sees_memory and not self.slot_is_mean
         self.squash = config.slot_squash == "tanh"
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
@@ -153,120 +106,126 @@ class AugmentedMemoryAttention(nn.Module):
         self.weights = AttentionWeights(config.weak_attention_suppression)
         self.summary_weights = AttentionWeights(config.weak_attention_suppression)
 
-    def forward(self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex) -> Tensor:
-        """Parallel form: query rows (R, D) attend within their blocks of `rows` (P, D) and to memory: (R,
-        D)."""
-        return self.hand_on(queries, rows, index, memory, None)[0]
-
-    def hand_on(
-        self, queries: Tensor, rows: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
+    def forward(
+        self, queries: Tensor, rows: Tensor, index: LayerIndex, plan: Plan | None = None, older: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As `forward`, after other utterances.
+        """Compute the parallel form.
 
         Args:
-            older: (2, A, H, J0, d) keys and values handed down, utterances as ranked, newest last.
+            queries: (R, D) query rows.
+            rows: (P, D) block rows.
+            plan: memory columns of each block; None without memory.
+            older: (2, B, H, J0, d) keys and values of slots of earlier utterances by rank, newest last.
 
         Returns:
-            outputs (R, D), and all slots (slots, 2 * D) as the plan numbers them.
+            outputs (R, D), and keys and values of all slots (slots, 2 * D), numbered as in the plan.
         """
         block = self.project(queries, rows, index)
-        if memory.slots.size(-1) == 0:
+        if plan is None or plan.slots.size(1) == 0:
             return self.attend(block, index, None, index.bias), rows.new_zeros(0, 2 * rows.size(1))
-        slots = self._all_slots(block, queries, index, memory, older)
+        slots = self._all_slots(block, queries, index, plan, older)
         if older is not None:
             slots = torch.cat([slots, older.permute(1, 3, 0, 2, 4).reshape(-1, slots.size(1))])
-        keys_values = gather(slots.view(-1, self.head_dim), memory.slots)
-        return self.attend(block, index, keys_values, torch.cat([memory.bias, index.bias], -1)), slots
+        bank = gather(slots.view(-1, self.head_dim), head_rows(plan.slots, self.heads, 2))
+        bias = torch.cat([additive(plan.seen[:, None], index.bias), index.bias], -1)
+        return self.attend(block, index, bank, bias), slots
 
     def step(
-        self, queries: Tensor, rows: Tensor, index: BlockIndex, bank: Tensor, seen: Tensor
+        self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Streaming form: one block of each of S streams.
+        """Compute the streaming form: one block of each of S streams.
 
         Args:
-            bank: (2, S, H, J, d) keys and values of the slots, newest last.
-            seen: (S, 1, J) 0 where a column holds a slot, else -inf.
+            queries: (R, D) query rows.
+            rows: (P, D) block rows.
+            bank: (2, S, H, J, d) keys and values of memory slots, newest last.
+            seen: (S, 1, J) additive mask of the bank.
 
         Returns:
-            outputs (R, D) of the query rows, and the new slot's key and value (2, S, H, 1, d).
+            outputs (R, D), and the new slot's key and value (2, S, H, 1, d).
         """
         block = self.project(queries, rows, index)
         bias = torch.cat([seen, index.bias], -1)
-        if self.memory_slots == 0:
+        if not self.has_memory:
             return self.attend(block, index, bank, bias), bank[:, :, :, :0]
-        if self.summary_sees_memory and not self.slot_is_mean:
+        if self.is_recurrent:
             output, slot = self._attend_with_summary(block, index, bank, bias)
         else:
             output = self.attend(block, index, bank, bias)
             slot = self.slots(block, queries, index)
-        return output, self.remember(slot)
+        return output, self.slot_key_value(slot)
 
-    def project(self, queries: Tensor, rows: Tensor, index: BlockIndex) -> Block:
-        """Queries, keys and values of packed rows, laid out per block and head."""
+    def project(self, queries: Tensor, rows: Tensor, index: LayerIndex) -> Projections:
+        """Project packed rows and lay them out by block and head."""
         q = gather(self.query(queries).view(-1, self.head_dim), index.queries)
         kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values)
-        # W_q is linear: the mean of the centre's queries is the query of the centre's mean.
-        keys, values = kv.unbind()  # one gradient for both; that of kv[0] would be padded with zeros, and added
-        return Block(q, keys, values, torch.matmul(index.pooling[:, None], q))
+        keys, values = kv.unbind()  # one gradient for both; indexing would pad each with zeros and add them
+        # W_q is linear: the mean of the centre's queries equals the query of the centre's mean.
+        return Projections(q, keys, values, torch.matmul(index.pooling[:, None], q))
 
-    def attend(self, block: Block, index: BlockIndex, bank: Tensor | None, bias: Tensor) -> Tensor:
-        """Outputs (R, D) of the packed query rows.
+    def attend(self, block: Projections, index: LayerIndex, bank: Tensor | None, bias: Tensor) -> Tensor:
+        """Compute the outputs (R, D) of the query rows.
 
         Args:
-            bank: (2, S, H, J, d) keys and values of the memory in front of the block, if there is any.
-            bias: (S, 1, J + W).
+            bank: (2, S, H, J, d) keys and values in front of those of the block; None for none.
+            bias: (S, 1, J + W) additive mask.
         """
-        z = self._read(block.queries, block, bank, bias)
+        z = self._attend(block.queries, block, bank, bias)
         heads = gather(z.view(-1, self.head_dim), index.outputs)
         return self.output(heads.flatten(1))
 
+    def slots(self, block: Projections, queries: Tensor, index: LayerIndex) -> Tensor:
+        """Compute the slots (S, D) of blocks whose summary queries do not attend to the bank."""
+        if self.slot_is_mean:
+            mean = torch.matmul(index.pooling, gather(queries, index.query_cells)).squeeze(1)
+            return mean.tanh() if self.squash else mean
+        return self._slot(self._scores(block.summary, block.keys, index.bias), block.values)
+
+    def slot_key_value(self, slot: Tensor) -> Tensor:
+        """Project memory slots (A, D) to keys and values (2, A, H, 1, d)."""
+        kv = self.key_value(slot).view(-1, 2, self.heads, self.head_dim)
+        return kv.transpose(0, 1).unsqueeze(3)
+
     def _attend_with_summary(
-        self, block: Block, index: BlockIndex, bank: Tensor, bias: Tensor
+        self, block: Projections, index: LayerIndex, bank: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `attend`, and the slots (S, D): a summary query that sees what the others see is one more of them."""
-        z = self._read(torch.cat([block.queries, block.summary], 2), block, bank, bias)
+        """As `attend`, with the slots (S, D): the summary query is one more query under the same mask."""
+        z = self._attend(torch.cat([block.queries, block.summary], 2), block, bank, bias)
         frames, summary = z[:, :, :-1].reshape(-1, self.head_dim), z[:, :, -1].flatten(1)
         heads = gather(frames, index.outputs).flatten(1)
         output, slot = self.output(torch.cat([heads, summary])).split([heads.size(0), summary.size(0)])
         return output, slot.tanh() if self.squash else slot
 
-    def _read(self, queries: Tensor, block: Block, bank: Tensor | None, bias: Tensor) -> Tensor:
-        """What queries (S, H, Q, d) read from memory and block: (S, H, Q, d); arguments as in `attend`."""
+    def _attend(self, queries: Tensor, block: Projections, bank: Tensor | None, bias: Tensor) -> Tensor:
+        """Return softmax(queries keys^T) values (S, H, Q, d) over bank and block; arguments as in `attend`."""
         keys, values = block.keys, block.values
         if bank is not None:
-            old_keys, old_values = bank.unbind()
-            keys, values = torch.cat([old_keys, keys], 2), torch.cat([old_values, values], 2)
+            bank_keys, bank_values = bank.unbind()
+            keys, values = torch.cat([bank_keys, keys], 2), torch.cat([bank_values, values], 2)
         return torch.matmul(self.weights(self._scores(queries, keys, bias)), values)
 
-    def remember(self, slot: Tensor) -> Tensor:
-        """Keys and values of memory slots (A, D): (2, A, H, 1, d)."""
-        kv = self.key_value(slot).view(-1, 2, self.heads, self.head_dim)
-        return kv.transpose(0, 1).unsqueeze(3)
-
-    def slots(self, block: Block, queries: Tensor, index: BlockIndex) -> Tensor:
-        """Contents (S, D) of the slots of blocks whose summary queries see their own blocks only."""
-        if self.slot_is_mean:
-            mean = torch.matmul(index.pooling, gather(queries, index.query_rows)).squeeze(1)
-            return mean.tanh() if self.squash else mean
-        return self._slot(self._scores(block.summary, block.keys, index.bias), block.values)
+    def _scores(self, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
+        """Return scaled, masked scores (S, H, Q, columns) of queries (S, H, Q, d) and keys (S, H, columns, d)."""
+        scores = torch.matmul(queries, keys.transpose(-1, -2))
+        return torch.add(bias[:, None], scores, alpha=self.scale)
 
     def _slot(self, scores: Tensor, values: Tensor) -> Tensor:
-        """Contents (A, D) of slots: what summary queries with `scores` (A, H, 1, J) read from `values` (A, H, J, d)."""
+        """Compute slots (A, D) from scores (A, H, 1, J) of summary queries and values (A, H, J, d)."""
         slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
         return slot.tanh() if self.squash else slot
 
     def _all_slots(
-        self, block: Block, queries: Tensor, index: BlockIndex, memory: MemoryIndex, older: Tensor | None
+        self, block: Projections, queries: Tensor, index: LayerIndex, plan: Plan, older: Tensor | None
     ) -> Tensor:
-        """Keys and values (slots, 2 * D) of every slot that is read, in the order of the segments."""
-        if self.summary_sees_memory and not self.slot_is_mean:
-            return self._scan(block, self._scores(block.summary, block.keys, index.bias), memory, older)
-        pieces = self.slots(block, queries, index).split(memory.alive)
-        written = [piece[:readers] for piece, readers in zip(pieces, memory.written, strict=False)]
+        """Compute keys and values (slots, 2 * D) of all slots that are read, in the order of the segments."""
+        if self.is_recurrent:
+            return self._scan(block, self._scores(block.summary, block.keys, index.bias), plan, older)
+        pieces = self.slots(block, queries, index).split(plan.alive)
+        written = [piece[:readers] for piece, readers in zip(pieces, plan.written, strict=False)]
         return self.key_value(torch.cat(written))
 
-    def _scan(self, block: Block, scores: Tensor, memory: MemoryIndex, older: Tensor | None) -> Tensor:
-        """Write slots segment after segment; arguments and result as in `_all_slots`.
+    def _scan(self, block: Projections, scores: Tensor, plan: Plan, older: Tensor | None) -> Tensor:
+        """Write slots segment by segment; arguments and result as in `_all_slots`.
 
         Args:
             scores: (S, H, 1, W) of the summary queries on their own blocks.
@@ -275,51 +234,44 @@ class AugmentedMemoryAttention(nn.Module):
         if self.summary_weights.suppression is None:
             scores, values = condense(scores, values)
         written: list[Tensor] = []
-        # Split at once: the gradient of a slice is as large as the whole.
-        pieces = (part.split(memory.alive) for part in (block.summary, scores, values))
-        for readers, *piece in zip(memory.written, *pieces, strict=False):
+        # Split once: the gradient of a slice has the size of the whole tensor.
+        pieces = (part.split(plan.alive) for part in (block.summary, scores, values))
+        for readers, *piece in zip(plan.written, *pieces, strict=False):
             query, own_scores, own_values = (part[:readers] for part in piece)
-            past_scores, past_values = self._past(written, query, memory, older)
+            past_scores, past_values = self._past(written, query, plan, older)
             slot = self._slot(torch.cat([past_scores, own_scores], -1), torch.cat([past_values, own_values], 2))
             written.append(self.key_value(slot))
         return torch.cat(written)
 
-    def _past(
-        self, written: list[Tensor], query: Tensor, memory: MemoryIndex, older: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Scores (A, H, 1, J) of one segment's summary queries (A, H, 1, d) on the bank, and the bank's values (A, H,
-        J, d).
+    def _past(self, written: list[Tensor], query: Tensor, plan: Plan, older: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return scores (A, H, 1, J) of the summary queries (A, H, 1, d) of one segment on the bank, and the values
+        (A, H, J, d) of the bank.
 
         Args:
             written: for each earlier segment, keys and values (readers, 2 * D) of its slots.
         """
         count = query.size(0)
-        bound = max(self.memory_slots, 0)  # zero takes all: [-0:]
-        recent = [slot[:count] for slot in written[-bound:]]
+        recent = [slot[:count] for slot in written[-self.bank_size :]]
         bank = torch.stack(recent, 1) if recent else query.new_empty(count, 0, 2 * self.heads * self.head_dim)
-        bank = bank.view(count, -1, 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        bank = bank.view(count, len(recent), 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         if older is not None:
             bank = torch.cat([older[:, :count], bank], 3)
         keys, values = bank.unbind()
         scores = torch.matmul(query, keys.transpose(-1, -2)) * self.scale
         if older is not None:
-            scores = scores + torch.nn.functional.pad(memory.older_bias[:count], (0, len(recent)))
-        return scores[..., -bound:], values[..., -bound:, :]
-
-    def _scores(self, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
-        """Scaled, masked scores (S, H, Q, columns) of queries (S, H, Q, d) on keys (S, H, columns, d)."""
-        scores = torch.matmul(queries, keys.transpose(-1, -2))
-        return torch.add(bias[:, None], scores, alpha=self.scale)
+            mask = additive(plan.older[:count, None, None], scores)
+            scores = scores + F.pad(mask, (0, len(recent)))
+        return scores[..., -self.bank_size :], values[..., -self.bank_size :, :]
 
 
 def condense(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """One column for all: a softmax over it and further columns gives what one over all columns and those gives.
+    """Reduce columns to one that has the same effect in a softmax with further columns.
 
     Args:
         scores: (S, H, 1, W).
         values: (S, H, W, d).
 
     Returns:
-        logarithm of the sum of the exponentials (S, H, 1, 1), and the weighted mean of the values (S, H, 1, d).
+        log-sum-exp of the scores (S, H, 1, 1), and the weighted mean of the values (S, H, 1, d).
     """
     return scores.logsumexp(-1, keepdim=True), torch.matmul(scores.softmax(-1), values)

@@ -1,11 +1,10 @@
-"""The paper's encoder: all segments of a layer at once in training, segment after segment in a stream.
+"""Augmented-memory transformer: all segments of a layer at once in training, segment by segment in a stream.
 
-Source: Wu, Wang, Shi, Yeh, Zhang, "Streaming Transformer-based Acoustic Models Using Self-attention with
-Augmented Memory", Interspeech 2020, arXiv 2005.08042. How the first and the last segment are cut: see
-`segments`.
+Source: Wu, Wang, Shi, Yeh, Zhang, "Streaming Transformer-based Acoustic Models Using Self-attention with Augmented
+Memory", Interspeech 2020, arXiv 2005.08042. See `augmem.encoder.segments` for the segments at the ends of utterances.
 
-Legend: S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width, J memory
-columns.
+Legend: B utterances, S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width,
+J memory columns.
 """
 
 from __future__ import annotations
@@ -16,20 +15,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.attention import index_memory
-from augmem.encoder.base import Encoded, initialise, unpack
+from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex, index_layers, recomputed
-from augmem.encoder.rows import additive, gather, head_rows
+from augmem.encoder.index import LayerIndex, index_layers
+from augmem.encoder.layer import AugmentedMemoryLayer, recomputed
+from augmem.encoder.rows import gather, head_rows, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
-from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
+from augmem.encoder.state import Bank
+from augmem.encoder.streaming import SegmentEncoder
 
 
 class Memory(NamedTuple):
-    """What B utterances hand on to those that follow them.
+    """Memory that B utterances pass to the next utterances of their sessions.
 
-    slots: (B, layers, 2, H, J, d) keys and values of each layer's slots, newest last.
-    filled: (B, J) which of them hold something.
+    Args:
+        slots: (B, layers, 2, H, J, d) keys and values of the slots of each layer, newest last.
+        filled: (B, J) bool, which slots exist.
     """
 
     slots: Tensor
@@ -39,9 +40,25 @@ class Memory(NamedTuple):
 class AugmentedMemoryEncoder(SegmentEncoder):
     """Augmented-memory transformer over [L|C|R] segments.
 
-    Beside what `SegmentEncoder` keeps, a stream's state holds `memory` (B, layers, 2, H, J, d): keys and
-    values of the memory slots, newest last. With `memory_slots` set its size never changes; else it grows by
-    one column per segment.
+    In a stream, the bank has a constant size if `memory_slots` is set; otherwise it grows by one slot per segment.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+
+    Example (whole utterances and streaming give the same outputs):
+        >>> config = EncoderConfig(dim=32, heads=2, layers=2, feedforward_dim=64)
+        >>> encoder = AugmentedMemoryEncoder(config, feature_dim=80, frame_shift=0.01).eval()
+        >>> features = torch.randn(1, 500, 80)
+        >>> hidden, _ = encoder(features, torch.tensor([500]))
+        >>> state, outputs = encoder.init_state(1), []
+        >>> for chunk in features.split(encoder.chunk_frames, 1):
+        ...     output, state = encoder.step(chunk, state)
+        ...     outputs.append(output)
+        >>> outputs.append(encoder.step(features[:, :0], state, final=True)[0])
+        >>> torch.allclose(torch.cat(outputs, 1), hidden, atol=1e-5)
+        True
     """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
@@ -49,63 +66,68 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         self.layers = nn.ModuleList([AugmentedMemoryLayer(config) for _ in range(config.layers)])
         initialise(self, config.layers)
 
-    def _plan(self, lengths: Tensor, handed_down: Tensor | None = None) -> Plan:
-        slots = self.config.memory_slots
-        return plan_segments(lengths, self.left, self.centre, self.right, slots, handed_down)
-
-    def no_memory(self, batch: int) -> Memory:
-        """What is handed down to the first of `batch` successions of utterances."""
+    def empty_memory(self, batch: int) -> Memory:
+        """Return the memory that the first utterances of `batch` sessions receive."""
         like = self.norm.weight
         filled = torch.zeros(batch, 0, dtype=torch.bool, device=like.device)
-        return Memory(like.new_zeros(batch, *memory_shape(self.config, 0)), filled)
+        return Memory(like.new_zeros(batch, *bank_shape(self.config, 0)), filled)
 
-    def encode_after(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Encoded, Memory]:
-        """As `encode`, with the memory of what each utterance follows: consecutive utterances of a recording.
+    def encode_with_memory(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Encoded, Memory]:
+        """As `encode`, for utterances that continue sessions.
 
-        Gradients end where memory was handed down, so that training looks back on any length at the cost of one
-        utterance: back-propagation truncated at utterances (the idea of UIO-LLMs, arXiv 2406.18173, for banks of
-        attended memory).
+        No gradient flows into `memory`, so that training uses a past of any length at the cost of one utterance:
+        truncated back-propagation (compare UIO-LLMs, arXiv 2406.18173).
+
+        Args:
+            features: (B, T, F).
+            lengths: (B,) feature frames.
+            memory: memory of the previous utterance of each session.
+
+        Returns:
+            the outputs, and the memory for the next utterances.
 
         Raises:
-            ValueError: the configuration drops layers, which would leave holes in the memory.
+            ValueError: the configuration drops layers, which would leave gaps in the memory.
         """
         if self.config.layer_drop:
-            raise ValueError("encoder.layer_drop must be 0 where memory is handed from utterance to utterance")
+            raise ValueError("encoder.layer_drop must be 0 where memory is passed from utterance to utterance")
         frames, out_lengths = self._frames(features, lengths)
-        hidden, taps, memory = self._encode_after(frames, out_lengths, memory)
+        hidden, taps, memory = self._encode_segments(frames, out_lengths, memory)
         return Encoded(hidden, out_lengths, taps), memory
 
-    def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        return self._encode_after(frames, lengths, None)[:2]
+    def _plan(self, lengths: Tensor, older: Tensor | None = None) -> Plan:
+        return plan_segments(lengths, self.left, self.centre, self.right, self.config.memory_slots, older)
 
-    def _encode_after(
+    def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
+        return self._encode_segments(frames, lengths, None)[:2]
+
+    def _encode_segments(
         self, frames: Tensor, lengths: Tensor, memory: Memory | None
     ) -> tuple[Tensor, list[Tensor], Memory]:
         plan = self._plan(lengths, memory.filled if memory else None)
         lower, last = index_layers(plan.blocks, self.config, frames)
-        bank = index_memory(plan, self.config.heads, frames, memory.filled if memory else None)
         x = gather(frames, plan.blocks.source)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
         taps: list[Tensor] = []
         slots: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
-            top = number == len(self.layers)
+            index = last if number == len(self.layers) else lower
             if not self._dropped():
                 older = memory.slots[plan.order, number - 1].transpose(0, 1) if memory else None
-                inputs = (x, last if top else lower, bank, older)
-                x, written = recomputed(layer.hand_on, *inputs) if recompute else layer.hand_on(*inputs)
+                inputs = (x, index, plan, older)
+                x, written = recomputed(layer, *inputs) if recompute else layer(*inputs)
                 slots.append(written)
-            elif top:
-                x = gather(x, last.query_rows)
+            elif index.query_rows is not None:
+                x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
-                centre = x if top else gather(x, plan.blocks.centre_rows)
+                centre = x if index is last else gather(x, plan.blocks.centre_rows)
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
         return unpack(self.norm(x), plan.frame_of_output), taps, self._left_over(plan, slots)
 
     def _left_over(self, plan: Plan, slots: Sequence[Tensor]) -> Memory:
-        """The newest slots of each layer, without their history of gradients; nothing if nothing is handed on."""
+        """Return the newest slots of each layer, detached; empty if memory is not passed on."""
         if plan.left_over is None:
-            return self.no_memory(0)
+            return self.empty_memory(0)
         place, filled = plan.left_over
         width = self.config.dim // self.config.heads
         rows = head_rows(place, self.config.heads, 2)
@@ -113,59 +135,31 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         back = torch.argsort(plan.order)
         return Memory(kept.permute(2, 0, 1, 3, 4, 5)[back], filled[back])
 
-    def _init_recurrent(self, batch: int) -> Recurrent:
-        config = self.config
-        slots = config.memory_slots or 0
-        memory = self.norm.weight.new_zeros(batch, *memory_shape(config, slots))
-        return {"memory": memory, "remembered": torch.zeros(batch, dtype=torch.int64, device=memory.device)}
+    def _init_recurrent(self, batch: int) -> Bank:
+        return empty_bank(self.config, batch, self.norm.weight)
 
     def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
         return index_layers(blocks, self.config, like)
 
-    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
-        lower, last = cut.tables
-        memory, remembered = state["memory"], state["remembered"]
-        seen = newest(remembered, memory.size(4), memory)
+    def _run_segment(
+        self, x: Tensor, blocks: Blocks, tables: tuple[LayerIndex, LayerIndex], state: Bank
+    ) -> tuple[Tensor, Bank]:
+        lower, last = tables
+        mask = state.mask()
         slots: list[Tensor] = []
-        for number, layer in enumerate(self.layers, 1):
-            x, slot = layer.step(
-                x, last if number == len(self.layers) else lower, memory[:, number - 1].transpose(0, 1), seen
-            )
+        for n, layer in enumerate(self.layers):
+            index = last if n == len(self.layers) - 1 else lower
+            x, slot = layer.step(x, index, state.slots[:, n].transpose(0, 1), mask)
             slots.append(slot.transpose(0, 1))
-        memory = append_slot(memory, torch.stack(slots, 1), self.config.memory_slots)
-        return self.norm(x), {"memory": memory, "remembered": remembered + 1}
+        return self.norm(x), state.append(torch.stack(slots, 1), self.config.memory_slots)
 
 
-def forget_if_full(state: dict[str, Tensor], limit: int) -> dict[str, Tensor]:
-    """The state of one stream, its memory empty if it holds `limit` slots; other encoders' newest slots are kept.
-
-    A slot whose summary query has seen the bank is made of older slots, these of still older ones: what training on
-    utterances of seconds leaves untried may grow without end. In a model trained on lines of 2.5 s slots grew tenfold
-    in half an hour, and to infinity in the next ten minutes. An empty memory is what every utterance begins with.
-    """
-    if "memory" not in state:
-        return state
-    memory = state["memory"]
-    if "remembered" not in state:
-        return state | {"memory": memory[:, :, :, :, -limit:]}
-    remembered = state["remembered"] % limit
-    kept = min(int(remembered), memory.size(4))
-    return state | {"memory": memory[:, :, :, :, memory.size(4) - kept :], "remembered": remembered}
-
-
-def memory_shape(config: EncoderConfig, slots: int) -> tuple[int, ...]:
-    """Shape of one stream's keys and values of `slots` slots in every layer: (layers, 2, H, slots, d)."""
+def bank_shape(config: EncoderConfig, slots: int) -> tuple[int, ...]:
+    """Return the shape of the bank of one stream with `slots` slots per layer: (layers, 2, H, slots, d)."""
     return (config.layers, 2, config.heads, slots, config.dim // config.heads)
 
 
-def newest(count: Tensor, columns: int, like: Tensor) -> Tensor:
-    """Additive mask (S, 1, columns) of which only the right-most `count` (S,) columns are filled."""
-    from_right = torch.arange(columns, 0, -1, device=count.device)
-    return additive((from_right <= count[:, None])[:, None], like)
-
-
-def append_slot(memory: Tensor, slot: Tensor, bound: int | None) -> Tensor:
-    """Put a slot at the right end of banks (S, layers, 2, H, J, d); a full one drops its oldest."""
-    if bound == 0:
-        return memory
-    return torch.cat([memory, slot], 4)[:, :, :, :, -(bound or 0) :]
+def empty_bank(config: EncoderConfig, batch: int, like: Tensor) -> Bank:
+    """Return the bank of `batch` new streams, with as many columns as `memory_slots` limits it to."""
+    slots = like.new_zeros(batch, *bank_shape(config, config.memory_slots or 0))
+    return Bank(slots, torch.zeros(batch, dtype=torch.int64, device=like.device))

@@ -1,5 +1,7 @@
-"""What every acoustic encoder offers: whole utterances, pieces of a stream, and an honest account of its
-delay."""
+"""Interface of all encoders: whole utterances, streaming, latency.
+
+Legend: B utterances or streams, T feature frames, F feature bins, T' encoder frames, D model width.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,17 @@ from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.frontend import Frontend
 from augmem.encoder.norm import LayerNorm
-from augmem.encoder.rows import gather
+from augmem.encoder.state import StreamState
 
 
 class Encoded(NamedTuple):
-    """Encoder outputs (B, T', D), their lengths (B,), and the outputs of the iterated-loss layers, lowest
-    first."""
+    """Outputs of an encoder.
+
+    Args:
+        hidden: (B, T', D), zero beyond the end of each utterance.
+        lengths: (B,) output frames of each utterance.
+        taps: outputs (B, T', D) of the iterated-loss layers, lowest first.
+    """
 
     hidden: Tensor
     lengths: Tensor
@@ -25,7 +32,15 @@ class Encoded(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """Front end and interface of all encoders; subclasses provide `_encode` and, if they stream, `step`."""
+    """Base class of all encoders. Subclasses provide `_encode` and, if they can stream, `init_state` and `step`.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+
+    Example: see `build_encoder`.
+    """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__()
@@ -47,78 +62,88 @@ class Encoder(nn.Module):
 
     @property
     def look_ahead(self) -> float:
-        """Seconds of future that an output frame waits for, beyond its own segment."""
+        """Look-ahead of an output frame beyond its own segment, in seconds."""
         return self.right * self.frame_seconds
 
     @property
     def average_latency(self) -> float:
-        """Seconds a frame waits on average before its output can be computed: half a segment and the
-        look-ahead."""
+        """Average latency induced by the encoder in seconds: half a centre plus the look-ahead."""
         return self.centre * self.frame_seconds / 2 + self.look_ahead
 
     @property
     def frontend_delay(self) -> float:
-        """Seconds by which the middle of what the front end sees for an output frame lies before the frame's own."""
+        """Delay of the front end in seconds; see `Frontend.delay`."""
         return self.frontend.delay * self.frame_seconds / self.subsampling
 
     @property
     def chunk_frames(self) -> int:
-        """Feature frames of one segment's centre: the natural size of the chunks given to `step`."""
+        """Feature frames of the centre of a segment: the natural chunk size of `step`."""
         return self.centre * self.subsampling
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Encode whole utterances.
 
         Args:
-            features: (B, T, F); what stands behind an utterance's end is never looked at.
+            features: (B, T, F); values beyond the end of an utterance are ignored.
             lengths: (B,) int64, feature frames of each utterance, 1 to T.
 
         Returns:
-            hidden (B, T', D), zero behind an utterance's end, and T' = ceil(length / subsampling) (B,).
+            hidden (B, T', D), zero beyond the end of an utterance, and T' = ceil(length / subsampling) (B,).
+
+        Raises:
+            ValueError: shapes or lengths do not match.
         """
         encoded = self.encode(features, lengths)
         return encoded.hidden, encoded.lengths
 
     def encode(self, features: Tensor, lengths: Tensor) -> Encoded:
-        """As `forward`, with the outputs of the iterated-loss layers as well."""
+        """As `forward`, with the outputs of the iterated-loss layers."""
         frames, out_lengths = self._frames(features, lengths)
         hidden, taps = self._encode(frames, out_lengths)
         return Encoded(hidden, out_lengths, taps)
 
     def _frames(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Packed encoder frames (sum of T', D) of a batch, and their lengths (B,)."""
+        """Return the packed encoder frames (sum of T', D) of a batch, and their lengths (B,)."""
         check_batch(features, lengths, self.frontend.feature_dim)
         return self.dropout(self.frontend(features, lengths)), self.frontend.output_lengths(lengths)
 
-    def init_state(self, batch: int) -> dict[str, Tensor]:
-        """State of `batch` new streams: a flat dict of tensors, batch first, all zero."""
+    def init_state(self, batch: int) -> StreamState:
+        """Return the state of `batch` new streams.
+
+        Raises:
+            NotImplementedError: the encoder needs whole utterances.
+        """
         raise NotImplementedError(f"encoder.type {self.config.type} needs the whole utterance: it cannot stream")
 
-    def step(self, chunk: Tensor, state: dict[str, Tensor], final: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
-        """Feed the next feature frames (B, T, F), T >= 0, of B streams.
+    def step(self, chunk: Tensor, state: StreamState, final: bool = False) -> tuple[Tensor, StreamState]:
+        """Process the next feature frames of B streams.
 
         Args:
-            state: as `init_state` or the last step returned it; not changed.
-            final: whether these are the streams' last frames.
+            chunk: (B, T, F), T >= 0.
+            state: from `init_state` or the last step; not modified.
+            final: whether the streams end with this chunk.
 
         Returns:
-            the outputs that have become computable (B, T', D), and the new state, whose `emitted` (B,) tells
-            how many of them belong to each stream (they differ only between streams that were started apart).
+            the outputs that can now be computed (B, T', D), and the new state. `state.emitted` (B,) counts the outputs
+            of each stream, which differ only between streams that started at different times.
+
+        Raises:
+            NotImplementedError: the encoder needs whole utterances.
         """
         raise NotImplementedError(f"encoder.type {self.config.type} needs the whole utterance: it cannot stream")
 
     def _dropped(self) -> bool:
-        """Whether training skips the coming layer this time."""
+        """Draw whether training skips the next layer for this batch."""
         rate = self.config.layer_drop
         return self.training and rate > 0 and bool(torch.rand(()) < rate)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Packed frames (sum of T', D) of `lengths` (B,) -> hidden (B, T', D) and taps."""
+        """Encode packed frames (sum of T', D) of `lengths` (B,): hidden (B, T', D) and taps."""
         raise NotImplementedError
 
 
 def check_batch(features: Tensor, lengths: Tensor, feature_dim: int) -> None:
-    """Refuse shapes and lengths that do not fit together."""
+    """Raise ValueError if shapes and lengths of a batch do not match."""
     if features.dim() != 3 or features.size(2) != feature_dim:
         raise ValueError(f"features: shape {tuple(features.shape)} must be (B, T, {feature_dim})")
     if lengths.shape != features.shape[:1]:
@@ -127,24 +152,20 @@ def check_batch(features: Tensor, lengths: Tensor, feature_dim: int) -> None:
         raise ValueError(f"lengths: {lengths.tolist()} must be from 1 to the batch's {features.size(1)} frames")
 
 
-def unpack(rows: Tensor, index: Tensor) -> Tensor:
-    """Rows (K, D) at `index` (B, T), where K stands for a zero row: (B, T, D)."""
-    return gather(torch.nn.functional.pad(rows, (0, 0, 0, 1)), index)
-
-
 def initialise(module: nn.Module, layers: int) -> None:
-    """Xavier weights and zero biases; what is added to the residual stream starts small, so depth is stable."""
+    """Initialise linear layers: Xavier weights, zero biases; layers that write to the residual stream start small,
+    which keeps deep encoders stable."""
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight, gain=(2 * layers) ** -0.5 if name.endswith("output") else 1.0)
             nn.init.zeros_(part.bias)
-            part.weight.data = column_by_column(part.weight.data)
+            part.weight.data = column_major(part.weight.data)
 
 
-def column_by_column(weight: Tensor) -> Tensor:
-    """The same matrix, the numbers of a column side by side in memory.
+def column_major(weight: Tensor) -> Tensor:
+    """Return the matrix in column-major layout.
 
-    MKL multiplies the few rows of one segment by it in four fifths of the time, and many rows in the same. The shape
-    stays, and so does the layout when weights are trained or loaded: both write into the matrix that is there.
+    MKL multiplies the few rows of one segment by it in four fifths of the time, and many rows in the same time.
+    Training and loading write into the existing tensor and keep the layout.
     """
     return weight.t().contiguous().t()

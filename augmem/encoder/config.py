@@ -1,48 +1,52 @@
-"""What a user may choose about an encoder, in seconds and plain types, and what is refused."""
+"""Options of the encoders and their checks."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
 
-EncoderType = Literal["augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"]
+from augmem.encoder.registry import ENCODERS, EncoderType
+from augmem.errors import UserError
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Shape and context of an acoustic encoder (defaults: the contexts of arXiv 2005.08042, a small model).
+    """Sizes, contexts and options of an encoder (defaults: the contexts of arXiv 2005.08042, a small model).
 
     Args:
-        type: which encoder; all share front end, sizes and interface. `augmented_memory` is the paper's.
-        dim: width D of the residual stream and of the output.
+        type: encoder; all have the same front end, sizes and interface. `augmented_memory` is that of the paper.
+        dim: model width D, the width of the output.
         heads: attention heads; must divide dim.
         feedforward_dim: inner width of the feed-forward blocks.
-        layers: how many layers.
-        dropout: rate of dropout on the input and on each residual branch, rounded to 1/256.
-        layer_drop: chance that training skips a layer for one batch (stochastic depth).
-        activation: of the feed-forward blocks.
-        subsampling: feature frames per encoder frame, done by the two blocks of the front end: 2, 3 or 4.
-        frontend_channels: channels of the front end's two VGG blocks.
-        left_context: seconds of left context L of a segment; a multiple of the encoder frame, like the next two.
-        centre: seconds of centre C of a segment; a segment's outputs are those of its centre.
-        right_context: seconds of right context R of a segment: the whole look-ahead, whatever the depth.
-        memory_slots: memory slots a segment sees: null = all of the past, a number = the newest so many, 0 = none.
-        summary_sees_memory: whether the summary query attends to older slots (the paper) or to its block alone.
-        slot_content: what a slot holds: the summary query's attention output, or the plain mean of the centre.
-        slot_squash: tanh keeps the slots within (-1, 1). Without it, and with a summary that sees the bank, slots may
-            grow over many minutes: live recognition therefore begins a full memory anew (`forget_if_full`).
+        layers: number of layers.
+        dropout: dropout rate at the input and in each residual branch, rounded to 1/256.
+        layer_drop: probability of skipping a layer for one batch in training (stochastic depth).
+        activation: activation of the feed-forward blocks.
+        subsampling: feature frames per encoder frame, done by the two blocks of the front end.
+        frontend_channels: channels of the two VGG blocks of the front end.
+        left_context: left context L of a segment in seconds; a multiple of the encoder frame, like the next two.
+        centre: centre C of a segment in seconds; the outputs of a segment are those of its centre.
+        right_context: right context R of a segment in seconds: the whole look-ahead, independent of depth.
+        memory_slots: size of the memory bank: the newest slots that a segment attends to; null = all, 0 = no memory.
+        summary_sees_memory: whether the summary query attends to the bank (as in the paper) or to its block only.
+        slot_content: content of a slot: attention output of the summary query, or mean of the centre.
+        slot_squash: tanh limits slots to (-1, 1). Without it, and with a summary query that attends to the bank, slots
+            may grow over many minutes; streaming recognition therefore resets the bank (`StreamState.limit_memory`).
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
-            (arXiv 2005.09137); null = off, 0.5 is that paper's gamma.
-        convolution_kernel: odd width in encoder frames of a depthwise convolution in front of each layer's
-            attention, within the block; 0 = none, as in the paper.
-        third_layer_norm: normalise each layer's output as well.
-        iterated_loss_layers: layers (1 = lowest) after which training may attach an auxiliary output.
-        recompute_layers: keep only each layer's input in training and compute the rest again for the gradient: less
-            memory for about a third more time, the same numbers. For augmented_memory and full_context.
-        feedforward_slices: pieces in which feed-forward blocks are computed in training, each recomputed for the
-            gradient, so that only one piece's inner values are held at a time (arXiv 2407.15892); 1 = all at once.
-        lstm_dim: cells per direction of `lc_blstm`; null = as many as match a transformer's parameter count.
+            (arXiv 2005.09137); null = off, 0.5 is the value of that paper.
+        convolution_kernel: odd kernel width in encoder frames of a depthwise convolution before the attention of each
+            layer, within the block; 0 = none, as in the paper.
+        third_layer_norm: also normalise the output of each layer.
+        iterated_loss_layers: layers (1 = lowest) with an auxiliary output for training.
+        recompute_layers: store only the input of each layer in training and recompute the rest for the gradient:
+            less memory for about a third more time, equal results.
+        feedforward_slices: slices in which feed-forward blocks are computed in training, each recomputed for the
+            gradient, to store the inner values of one slice at a time (arXiv 2407.15892); 1 = all at once.
+        lstm_dim: cells per direction of `lc_blstm`; null = as many as match the parameters of a transformer.
+
+    Raises:
+        UserError: a value is out of range, or the encoder does not have the option.
     """
 
     type: EncoderType = "augmented_memory"
@@ -53,7 +57,7 @@ class EncoderConfig:
     dropout: float = 0.1
     layer_drop: float = 0.0
     activation: Literal["gelu", "relu", "silu"] = "gelu"
-    subsampling: int = 4
+    subsampling: Literal[2, 3, 4] = 4
     frontend_channels: tuple[int, int] = (8, 16)
     left_context: float = 0.64
     centre: float = 1.28
@@ -72,13 +76,24 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         self._check_choices()
+        self._check_excluded()
         self._check_sizes()
+        self._check_layers()
         self._check_rates()
         self._check_contexts()
 
     def _check_choices(self) -> None:
-        for field, allowed in _CHOICES.items():
-            self._require(field, getattr(self, field) in allowed, f"must be one of {', '.join(map(str, allowed))}")
+        for field, hint in get_type_hints(EncoderConfig).items():
+            choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
+            good = not choices or getattr(self, field) in choices
+            self._require(field, good, f"must be one of {', '.join(map(str, choices))}")
+
+    def _check_excluded(self) -> None:
+        excluded = ENCODERS[self.type].excluded
+        for field in fields(self):
+            if field.name in excluded:
+                good = getattr(self, field.name) in (field.default, excluded[field.name])
+                self._require(field.name, good, f"is not an option of encoder.type {self.type}: remove it")
 
     def _check_sizes(self) -> None:
         for field in ("dim", "heads", "feedforward_dim", "layers", "feedforward_slices"):
@@ -87,23 +102,15 @@ class EncoderConfig:
         channels = self.frontend_channels
         good = len(channels) == 2 and all(_is_count(c, 1) for c in channels)
         self._require("frontend_channels", good, "must be two whole numbers of at least 1")
-        kernel = self.convolution_kernel
-        self._require(
-            "convolution_kernel",
-            kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1),
-            "must be 0 or odd",
-        )
         for field, least in (("memory_slots", 0), ("lstm_dim", 1)):
             value = getattr(self, field)
             good = value is None or _is_count(value, least)
             self._require(field, good, f"must be null or a whole number of at least {least}")
-        able = kernel == 0 or self.type not in ("lc_blstm", "time_restricted")
-        self._require("convolution_kernel", able, f"must be 0 for {self.type}")
-        able = not self.recompute_layers or self.type in ("augmented_memory", "full_context")
-        self._require("recompute_layers", able, f"is for augmented_memory and full_context, not {self.type}")
-        able = self.feedforward_slices == 1 or self.type != "lc_blstm"
-        self._require("feedforward_slices", able, "must be 1 for lc_blstm, which has no feed-forward blocks")
-        taps = self.iterated_loss_layers
+
+    def _check_layers(self) -> None:
+        kernel, taps = self.convolution_kernel, self.iterated_loss_layers
+        good = kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1)
+        self._require("convolution_kernel", good, "must be 0 or odd")
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
         self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")
 
@@ -120,15 +127,17 @@ class EncoderConfig:
             self._require(field, 0 <= getattr(self, field) < math.inf, "must be at least 0 seconds, and finite")
 
     def frames(self, field: str, frame_shift: float) -> int:
-        """Encoder frames in a context given in seconds.
+        """Convert a context from seconds to encoder frames; 0 if the encoder does not have it.
 
         Args:
             field: `left_context`, `centre` or `right_context`.
-            frame_shift: seconds from one feature frame to the next.
+            frame_shift: seconds between feature frames.
 
         Raises:
-            ValueError: the context is not a whole number of encoder frames.
+            UserError: the context is not a whole number of encoder frames.
         """
+        if field in ENCODERS[self.type].excluded:
+            return 0
         seconds, shift = getattr(self, field), frame_shift * self.subsampling
         count = round(seconds / shift)
         whole = abs(count * shift - seconds) < 1e-6 and (count > 0 or seconds == 0)
@@ -140,16 +149,19 @@ class EncoderConfig:
 
     def _require(self, field: str, good: bool, rule: str) -> None:
         if not good:
-            raise ValueError(f"encoder.{field}: {getattr(self, field)!r} {rule}")
+            raise UserError(f"encoder.{field}: {getattr(self, field)!r} {rule}")
 
-
-_CHOICES = {
-    "type": ("augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"),
-    "activation": ("gelu", "relu", "silu"),
-    "subsampling": (2, 3, 4),
-    "slot_content": ("attention", "mean"),
-    "slot_squash": ("none", "tanh"),
-}
+    @staticmethod
+    def from_stored(values: dict[str, Any]) -> EncoderConfig:
+        """Build a config from the values in a model file: lists become tuples, options that the encoder does not have
+        are left out."""
+        excluded = ENCODERS[values["type"]].excluded
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name not in excluded
+        }
+        return EncoderConfig(**kept)
 
 
 def _is_count(value: object, least: int) -> bool:

@@ -1,5 +1,4 @@
-"""Dropout that costs little on a CPU: eight decisions from each random word, where torch draws a word per
-decision."""
+"""Dropout that is fast on CPUs: one random 64-bit word gives eight decisions; torch draws a number per decision."""
 
 from __future__ import annotations
 
@@ -8,12 +7,19 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Zero elements with probability `rate` (rounded to 1/256) in training and scale the others up to
-    match."""
+    """Zero elements at random in training and scale the others to keep the mean.
+
+    Args:
+        rate: probability, rounded to 1/256.
+
+    Example:
+        >>> Dropout(0.1)
+        Dropout(rate=26/256)
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.threshold = min(round(rate * 256), 255)  # something must be left to scale up
+        self.threshold = min(round(rate * 256), 255)  # 1 would leave nothing to scale
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:
@@ -25,9 +31,8 @@ class Dropout(nn.Module):
 
 
 def keep_mask(x: Tensor, threshold: int) -> Tensor:
-    """Shape, dtype and device of `x`: 0 with probability threshold/256, else the factor that keeps the
-    mean."""
+    """Return a mask like `x`: 0 with probability threshold/256, else the factor 256 / (256 - threshold)."""
     words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    # Comparing in place and converting bytes, not bools, takes half the time on a CPU.
+    # Bytes compared in place and converted take half the time of bools on a CPU.
     keep = words.view(torch.uint8)[: x.numel()].view(x.shape).ge_(threshold)
     return keep.to(x.dtype).mul_(256 / (256 - threshold))

@@ -1,30 +1,50 @@
-"""The VGG front end: two convolutional blocks that subsample, and are the positional encoding (arXiv
-1910.09799).
+"""VGG front end: two convolutional blocks that subsample and serve as positional encoding (arXiv 1910.09799).
 
-Each block is a 3x3 convolution with the block's stride (cheaper than pooling, and as exact) and a 3x3
-convolution without. In time all are causal within groups of `subsampling` feature frames: encoder frame i
-sees feature frames up to the last of group i and no further, so the front end adds no look-ahead. An
-incomplete last group is filled up with zero frames, in both forms. Before the first frame each convolution
-sees zeros: the cache of a new stream.
+Each block is a 3x3 convolution with the stride of the block, instead of pooling, and a 3x3 convolution without stride.
+In time, all are causal within groups of `subsampling` feature frames: encoder frame i depends on feature frames up to
+the last of group i, so the front end adds no look-ahead. An incomplete last group is padded with zero frames in both
+forms. Before the first frame each convolution sees zeros, the cache of a new stream.
 
 Legend: B utterances, T feature frames, F feature bins, T' encoder frames, D model width, K channels.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augmem.encoder.rows import gather, take
+from augmem.encoder.state import TensorGroup
 
 _TIME_STRIDES = {2: (2, 1), 3: (3, 1), 4: (2, 2)}
 _KERNEL = 3
 
 
+@dataclass(frozen=True)
+class FrontendState(TensorGroup):
+    """State of the front end for B streams.
+
+    Args:
+        features: (B, subsampling - 1, F) last feature frames; the newest may belong to an incomplete group.
+        feature_frames: (B,) feature frames received.
+        convolutions: for each convolution its last inputs (B, cache, bins, K).
+    """
+
+    features: Tensor
+    feature_frames: Tensor
+    convolutions: tuple[Tensor, ...]
+
+
 class CausalConvolution(nn.Module):
-    """3x3 convolution over (time, frequency) that needs the last `cache` time steps of its past, and a
-    ReLU."""
+    """3x3 convolution over (time, frequency) with ReLU; needs the last `cache` time steps before its input.
+
+    Args:
+        inputs, outputs: channels.
+        time_stride, bin_stride: strides.
+    """
 
     def __init__(self, inputs: int, outputs: int, time_stride: int, bin_stride: int) -> None:
         super().__init__()
@@ -37,12 +57,24 @@ class CausalConvolution(nn.Module):
         nn.init.zeros_(self.convolution.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (B, K, cache + T, F), T a multiple of the stride: (B, K', T / stride, F / bin stride)."""
+        """Map (B, K, cache + T, F), T a multiple of the stride, to (B, K', T / stride, F / bin stride)."""
         return F.relu(self.convolution(x))
 
 
 class Frontend(nn.Module):
-    """Features (B, T, F) -> packed encoder frames; or the same in pieces, with cached convolution inputs."""
+    """Subsampling front end: features (B, T, F) to packed encoder frames, whole or chunk by chunk.
+
+    Args:
+        feature_dim: F.
+        channels: channels of the two blocks.
+        subsampling: feature frames per encoder frame: 2, 3 or 4.
+        dim: D.
+
+    Example:
+        >>> frontend = Frontend(feature_dim=80, channels=(8, 16), subsampling=4, dim=32)
+        >>> frontend(torch.zeros(2, 100, 80), torch.tensor([100, 41])).shape  # 25 + 11 frames
+        torch.Size([36, 32])
+    """
 
     def __init__(self, feature_dim: int, channels: tuple[int, int], subsampling: int, dim: int) -> None:
         super().__init__()
@@ -63,23 +95,22 @@ class Frontend(nn.Module):
 
     @property
     def delay(self) -> float:
-        """Feature frames by which the middle of what an encoder frame's convolutions see lies before its own middle.
+        """Feature frames between the centre of the receptive field of an encoder frame and the centre of its group.
 
-        They reach into the past only, so that what frame i tells is about an earlier time.
+        The convolutions are causal, so the receptive field lies earlier than the frame.
         """
-        reach, stride = 0, 1  # feature frames seen before the first of the last group; step of the convolution's input
+        reach, stride = 0, 1  # receptive field before the group in feature frames; stride of the convolution's input
         for convolution in self.convolutions:
             reach += convolution.cache * stride
             stride *= convolution.time_stride
         return reach / 2
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
-        """Encoder frames of `lengths` (B,) feature frames: a last group that is not full counts too."""
+        """Return the encoder frames (B,) of `lengths` (B,) feature frames; an incomplete last group counts."""
         return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, F) of `lengths` (B,) -> packed encoder frames (sum of T', D), utterance by
-        utterance."""
+        """Map features (B, T, F) of `lengths` (B,) frames to packed encoder frames (sum of T', D) by utterance."""
         time = features.size(1)
         padding = -time % self.subsampling
         x = F.pad(features, (0, 0, 0, padding)) if padding else features
@@ -92,52 +123,50 @@ class Frontend(nn.Module):
         real = step[: frames.size(1)] < self.output_lengths(lengths)[:, None]
         return self.projection(gather(frames.flatten(0, 1), real.flatten().nonzero().squeeze(1)))
 
-    def init_state(self, batch: int) -> dict[str, Tensor]:
-        """State of `batch` new streams: zeros throughout, batch first."""
+    def init_state(self, batch: int) -> FrontendState:
+        """Return the state of `batch` new streams, all zero."""
         like = self.projection.weight
-        state = {
-            "features": like.new_zeros(batch, self.subsampling - 1, self.feature_dim),
-            "feature_frames": torch.zeros(batch, dtype=torch.int64, device=like.device),
-        }
-        for i, convolution in enumerate(self.convolutions):
-            state[f"convolution_{i}"] = like.new_zeros(batch, convolution.cache, self.bins[i], self.channels[i])
-        return state
+        caches = zip(self.convolutions, self.bins, self.channels, strict=True)
+        return FrontendState(
+            features=like.new_zeros(batch, self.subsampling - 1, self.feature_dim),
+            feature_frames=torch.zeros(batch, dtype=torch.int64, device=like.device),
+            convolutions=tuple(like.new_zeros(batch, conv.cache, bins, channels) for conv, bins, channels in caches),
+        )
 
-    def step(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Feed feature frames `chunk` (B, T, F).
+    def step(self, chunk: Tensor, state: FrontendState, final: bool) -> tuple[Tensor, Tensor, FrontendState]:
+        """Process feature frames `chunk` (B, T, F).
 
         Returns:
-            encoder frames (B, T', D), how many of them are real (B,), and the new state.
+            encoder frames (B, T', D), how many of them are valid (B,), and the new state.
         """
         groups, count = self._group(chunk, state, final)
-        new = {
-            "features": torch.cat([state["features"], chunk], 1)[:, chunk.size(1) :],
-            "feature_frames": state["feature_frames"] + chunk.size(1),
-        }
-        # Channels last, as in `forward`; time second, like everything that is cut elsewhere in each stream.
+        features = torch.cat([state.features, chunk], 1)[:, chunk.size(1) :]
+        # Channels last, as in `forward`; time second, so that `take` can cut each stream at its own place.
         x = groups[:, :, :, None]
         n = count * self.subsampling
-        for i, convolution in enumerate(self.convolutions):
-            past = torch.cat([state[f"convolution_{i}"], x], 1)
-            new[f"convolution_{i}"] = take(past, n, convolution.cache)
+        caches = []
+        for convolution, cache in zip(self.convolutions, state.convolutions, strict=True):
+            past = torch.cat([cache, x], 1)
+            caches.append(take(past, n, convolution.cache))
             n = n.div(convolution.time_stride, rounding_mode="floor")
             x = self._convolve(convolution, past.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        new = FrontendState(features, state.feature_frames + chunk.size(1), tuple(caches))
         return self.projection(x.flatten(2)), count, new
 
-    def _group(self, chunk: Tensor, state: dict[str, Tensor], final: bool) -> tuple[Tensor, Tensor]:
-        """Left-over and new frames as whole groups (B, groups * subsampling, F), and each stream's groups
+    def _group(self, chunk: Tensor, state: FrontendState, final: bool) -> tuple[Tensor, Tensor]:
+        """Return left-over and new frames as whole groups (B, groups * subsampling, F), and the groups of each stream
         (B,)."""
-        left_over = state["feature_frames"] % self.subsampling
+        left_over = state.feature_frames % self.subsampling
         available = left_over + chunk.size(1)
         count = self.output_lengths(available) if final else available.div(self.subsampling, rounding_mode="floor")
         width = int(count.max()) * self.subsampling
-        table = torch.cat([state["features"], chunk], 1)
+        table = torch.cat([state.features, chunk], 1)
         frames = take(table, self.subsampling - 1 - left_over, width)
         real = torch.arange(width, device=chunk.device) < available[:, None]
         return frames.masked_fill(~real[:, :, None], 0.0), count
 
     def _convolve(self, convolution: CausalConvolution, x: Tensor) -> Tensor:
-        if x.size(2) < _KERNEL:  # not one new frame in any stream
+        if x.size(2) < _KERNEL:  # no new frame in any stream
             shape = (x.size(0), convolution.convolution.out_channels, 0, _strided(x.size(3), convolution))
             return x.new_zeros(shape)
         return convolution(x)

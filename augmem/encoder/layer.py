@@ -1,77 +1,40 @@
-"""One layer: [convolution], augmented-memory attention and feed-forward, each normalised first and then
-added."""
+"""A transformer layer: [convolution], augmented-memory attention and feed-forward, each with pre-norm and residual.
+
+Legend: S blocks, P packed block rows, R query rows, K kernel width, D model width, H heads, d head width.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from augmem.encoder.attention import AugmentedMemoryAttention, BlockIndex, MemoryIndex, index_blocks
+from augmem.encoder.attention import AugmentedMemoryAttention
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
+from augmem.encoder.index import LayerIndex
 from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
-from augmem.encoder.segments import Blocks, Cells
+from augmem.encoder.segments import Plan
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
-class LayerIndex(NamedTuple):
-    """Tables one layer works with; every layer but the last shares one set.
-
-    attention: tables of attention.
-    query_rows: (R,) block rows that are queries and reach the output: all, or the last layer's centre rows.
-    shrinks: whether these are fewer than all.
-    spaced: (P + gaps,) block row at each place of a line of blocks with gaps between, gaps pointing to row P.
-    places: (P,) place in that line of each block row.
-    """
-
-    attention: BlockIndex
-    query_rows: Tensor
-    shrinks: bool
-    spaced: Tensor
-    places: Tensor
-
-
-def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
-    """Tables for all layers but the last, and for the last, which computes only what is kept: the centres."""
-    spaced, places = spread_blocks(blocks.all, config.convolution_kernel // 2)
-    size = blocks.source.size(0)
-    everything = torch.arange(size, device=spaced.device)
-    # pooling over a centre's own cells: each holds one row, so the mean is over what is filled
-    filled = blocks.centre.filled
-    centre_pooling = (filled.double() / filled.sum(1, keepdim=True))[:, None]
-    lower = index_blocks(blocks, blocks.all, blocks.pooling, config.heads, like)
-    last = index_blocks(blocks, blocks.centre, centre_pooling, config.heads, like)
-    return (
-        LayerIndex(lower, everything, False, spaced, places),
-        LayerIndex(last, blocks.centre_rows, True, spaced, places),
-    )
-
-
-def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
-    """Lay blocks in one line, `gap` places apart: the row at each place (P for gaps), the place of each
-    row."""
-    size = cells.cells.size(0)
-    block, _ = cells.coordinates()
-    places = torch.arange(size, device=block.device) + gap * (block + 1)
-    spaced = torch.full((size + gap * (cells.rows.size(0) + 1),), size, device=block.device)
-    spaced[places] = torch.arange(size, device=block.device)
-    return spaced, places
-
-
 def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """`function(*inputs)`, whose inner values are computed again for the gradient, with the same dropout."""
+    """Call `function(*inputs)` and recompute its inner values for the gradient, with the same dropout masks."""
     return checkpoint(function, *inputs, use_reentrant=False)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between: (P, D) -> (P, D)."""
+    """Two linear layers with an activation in between.
+
+    With `feedforward_slices` > 1, training computes rows in slices and recomputes each for the gradient (arXiv
+    2407.15892).
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -82,18 +45,23 @@ class FeedForward(nn.Module):
         self.slices = config.feedforward_slices
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map rows (P, D) to (P, D)."""
         if self.slices == 1 or not torch.is_grad_enabled():
-            return self._all(x)
-        return torch.cat([recomputed(self._all, piece) for piece in x.chunk(self.slices)])
+            return self._rows(x)
+        return torch.cat([recomputed(self._rows, piece) for piece in x.chunk(self.slices)])
 
-    def _all(self, x: Tensor) -> Tensor:
+    def _rows(self, x: Tensor) -> Tensor:
         return self.output(self.dropout(self.activation(self.expand(x))))
 
 
 class BlockConvolution(nn.Module):
-    """Gated depthwise convolution along time inside each block, with zeros beyond the block's ends.
+    """Gated depthwise convolution along time inside each block, with zeros beyond the ends of the block.
 
-    A block is a unit in training and in streaming alike, so both give the same outputs, and no look-ahead is added.
+    A block is one unit in training and in streaming, so both give the same outputs, and no look-ahead is added.
+
+    Args:
+        dim: model width D.
+        kernel: kernel width K, odd.
     """
 
     def __init__(self, dim: int, kernel: int) -> None:
@@ -122,7 +90,8 @@ def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor
 
 
 class _Depthwise(torch.autograd.Function):
-    """`depthwise` with a gradient that moves no rows one by one: rows and places are a permutation."""
+    """`depthwise` with a gradient that gathers: `spaced` and `places` are inverse to each other, so no scatter is
+    needed."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
@@ -140,13 +109,15 @@ class _Depthwise(torch.autograd.Function):
 
 
 def _spread(x: Tensor, spaced: Tensor) -> Tensor:
-    """Packed rows (P, D) in a line with zero rows between blocks."""
+    """Lay packed rows (P, D) out in a line with zero rows between blocks."""
     return gather(F.pad(x, (0, 0, 0, 1)), spaced)
 
 
 def _correlate(line: Tensor, taps: Tensor, places: Tensor) -> Tensor:
-    """Sum of taps[k] * line[place + k - K // 2] over k, for each place: shifted products, faster than a convolution
-    of one channel a group, which moves every row to another layout and back."""
+    """Return the sum of taps[k] * line[place + k - K // 2] over k for each place.
+
+    Shifted products are faster than `conv1d` with one channel per group, which copies rows to another layout and back.
+    """
     kernel = taps.size(0)
     inner = line.size(0) - kernel + 1
     total = line[:inner] * taps[0]
@@ -156,7 +127,11 @@ def _correlate(line: Tensor, taps: Tensor, places: Tensor) -> Tensor:
 
 
 class AugmentedMemoryLayer(nn.Module):
-    """A pre-norm transformer layer over packed block rows."""
+    """Pre-norm transformer layer over packed block rows.
+
+    Args:
+        config: sizes and options of the encoder.
+    """
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -171,24 +146,22 @@ class AugmentedMemoryLayer(nn.Module):
         self.output_norm = LayerNorm(dim) if config.third_layer_norm else nn.Identity()
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, index: LayerIndex, memory: MemoryIndex) -> Tensor:
-        """Parallel form: block rows (P, D) -> the query rows' outputs (R, D)."""
-        return self.hand_on(x, index, memory, None)[0]
-
-    def hand_on(self, x: Tensor, index: LayerIndex, memory: MemoryIndex, older: Tensor | None) -> tuple[Tensor, Tensor]:
-        """As `forward`, after other utterances; see `AugmentedMemoryAttention.hand_on`."""
+    def forward(
+        self, x: Tensor, index: LayerIndex, plan: Plan | None = None, older: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Compute the parallel form for block rows `x` (P, D); see `AugmentedMemoryAttention.forward`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        z, slots = self.attention.hand_on(q, h, index.attention, memory, older)
+        z, slots = self.attention(q, h, index, plan, older)
         return self._finish(x, z), slots
 
     def step(self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Streaming form; see `AugmentedMemoryAttention.step`."""
+        """Compute the streaming form for block rows `x` (P, D); see `AugmentedMemoryAttention.step`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        z, slot = self.attention.step(q, h, index.attention, bank, seen)
+        z, slot = self.attention.step(q, h, index, bank, seen)
         return self._finish(x, z), slot
 
     def _convolve(self, x: Tensor, index: LayerIndex) -> Tensor:
@@ -197,9 +170,13 @@ class AugmentedMemoryLayer(nn.Module):
         return x + self.dropout(self.convolution(self.convolution_norm(x), index.spaced, index.places))
 
     def _queries(self, x: Tensor, h: Tensor, index: LayerIndex) -> tuple[Tensor, Tensor]:
-        return (gather(x, index.query_rows), gather(h, index.query_rows)) if index.shrinks else (x, h)
+        """Select the query rows (R, D) of residual stream `x` and normalised rows `h`."""
+        if index.query_rows is None:
+            return x, h
+        return gather(x, index.query_rows), gather(h, index.query_rows)
 
     def _finish(self, x: Tensor, z: Tensor) -> Tensor:
+        """Add attention output `z` (R, D) and the feed-forward block."""
         x = x + self.dropout(z)
         x = x + self.dropout(self.feedforward(self.feedforward_norm(x)))
         return self.output_norm(x)

@@ -1,6 +1,6 @@
-"""What an encoder attends to, for pictures: the attention weights of one utterance over [memory | L | C | R].
+"""Attention weights of one utterance over [memory | L | C | R], for plots.
 
-Legend: H heads, Q queries, J memory columns, W frames of a block.
+Legend: S blocks, H heads, Q queries, J memory columns, W frames of a block.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from torch import Tensor
 
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoder
+from augmem.errors import UserError
 
 
 class AttentionMap(NamedTuple):
-    """Attention of one block in one layer.
+    """Attention weights of one block in one layer.
 
-    layer: from 1, the lowest.
-    segment: from 0.
-    weights: (H, Q, memory + left + centre + right); each row sums to 1. Q is the whole block, in the top
-        layer the centre alone.
-    memory, left, centre, right: columns of each kind, in this order.
+    Args:
+        layer: from 1, the lowest.
+        segment: from 0.
+        weights: (H, Q, memory + left + centre + right); rows sum to 1. Q is the whole block; in the top layer, the
+            centre.
+        memory, left, centre, right: number of columns of each kind, in this order.
     """
 
     layer: int
@@ -34,41 +36,40 @@ class AttentionMap(NamedTuple):
 
 
 def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
-    """Maps of every layer and segment for one utterance.
+    """Compute the attention maps of every layer and segment of one utterance.
 
     Args:
-        features: (T, F) of one utterance.
+        encoder: augmented-memory or full-context transformer.
+        features: (T, F) of the utterance.
 
     Raises:
-        ValueError: the encoder is not an augmented-memory (or full-context) transformer, or features are not 2-D.
+        UserError: another type of encoder.
+        ValueError: features are not 2-D.
     """
     if not isinstance(encoder, AugmentedMemoryEncoder):
-        raise ValueError(f"attention_maps: encoder.type {encoder.config.type!r} has no maps of [memory | L | C | R]")
+        raise UserError(f"encoder.type: {encoder.config.type!r} has no attention maps; use an augmented_memory model")
     if features.dim() != 2:
         raise ValueError(f"attention_maps: features of shape {tuple(features.shape)} must be (T, F)")
-    seen = _watched(encoder, features)
     plan = encoder._plan(encoder.frontend.output_lengths(torch.tensor([features.size(0)])))
-    size = plan.blocks.all.filled.sum(1).tolist()
-    centre = plan.blocks.centre.filled.sum(1).tolist()
-    inside = plan.blocks.pooling[:, 0] > 0
-    left = inside.to(torch.int64).argmax(1).tolist()
-    maps = []
-    for layer, weights in enumerate(seen, 1):
+    size = plan.blocks.all.counts.tolist()
+    centre = plan.blocks.centre.counts.tolist()
+    left = (plan.blocks.pooling[:, 0] > 0).to(torch.int64).argmax(1).tolist()
+    memory = plan.seen.sum(1).tolist()
+    columns, maps = plan.slots.size(1), []
+    for layer, weights in enumerate(_record_weights(encoder, features), 1):
         for n in range(len(size)):
-            old = plan.slots.size(1)
-            memory = int(plan.seen[n].sum())
-            rows = centre[n] if layer == len(seen) else size[n]
-            kept = weights[n, :, :rows, old - memory : old + size[n]]
-            maps.append(AttentionMap(layer, n, kept, memory, left[n], centre[n], size[n] - left[n] - centre[n]))
+            rows = centre[n] if layer == len(encoder.layers) else size[n]
+            kept = weights[n, :, :rows, columns - memory[n] : columns + size[n]]
+            maps.append(AttentionMap(layer, n, kept, memory[n], left[n], centre[n], size[n] - left[n] - centre[n]))
     return maps
 
 
-def _watched(encoder: AugmentedMemoryEncoder, features: Tensor) -> list[Tensor]:
-    """Weights (S, H, Q, J + W) of each layer in one forward pass without dropout."""
-    seen: list[Tensor] = []
+def _record_weights(encoder: AugmentedMemoryEncoder, features: Tensor) -> list[Tensor]:
+    """Return the weights (S, H, Q, J + W) of each layer in a forward pass without dropout."""
+    recorded: list[Tensor] = []
     training = encoder.training
     hooks = [
-        layer.attention.weights.register_forward_hook(lambda module, args, weights: seen.append(weights))
+        layer.attention.weights.register_forward_hook(lambda module, args, weights: recorded.append(weights))
         for layer in encoder.layers
     ]
     try:
@@ -78,4 +79,4 @@ def _watched(encoder: AugmentedMemoryEncoder, features: Tensor) -> list[Tensor]:
         encoder.train(training)
         for hook in hooks:
             hook.remove()
-    return seen
+    return recorded

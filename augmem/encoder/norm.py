@@ -1,4 +1,4 @@
-"""Layer normalisation that keeps its precision."""
+"""Layer normalisation in full precision."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class LayerNorm(nn.LayerNorm):
-    """Computes in the precision of its weights whatever an autocast made of its input, as CUDA's autocast does."""
+    """Layer normalisation in the precision of its weights under autocast on any device, as CUDA autocast does it."""
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.to(self.weight.dtype))

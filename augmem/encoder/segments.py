@@ -1,15 +1,39 @@
-"""Utterances cut into [L|C|R] blocks, and the index tables that every layer shares.
+"""Cut utterances into segments [L|C|R] and build the index tables that all layers share.
 
-Frames are kept *packed*: one row per real frame, no padding, so that no arithmetic is spent on frames nobody
-said. Attention alone needs rectangles; a `Cells` table says how packed rows lie in them.
+Frames are *packed*: one row per real frame, no padding rows, so that no products are computed for padding. Attention
+needs rectangles; a `Cells` table maps packed rows to the cells of a rectangle.
 
-The first and the last segment: frames that do not exist are absent, not zero. The first block has no left
-context, a later one has as much as there is; the last centre may be shorter than C, and a right context ends
-with the utterance. Streaming cuts the same blocks, because it waits for C + R frames or for the end of the
-utterance.
+Frames beyond the ends of an utterance are absent, not zero: the first segment has no left context, later ones have as
+much as exists, the last centre may be shorter than C, and a right context ends with the utterance. Streaming cuts the
+same segments, because it waits for C + R frames or for the end of the utterance.
 
-Legend: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W widest block,
-H heads, J memory columns, N segments of the longest utterance.
+Example: utterance A of 10 frames (0 to 9) and utterance B of 3 frames (10 to 12), with L = 2, C = 4, R = 1::
+
+    segment          left  centre         right     memory slots that it reads
+    block 0: A, 1st        [0  1  2  3]   4         none
+    block 1: B, 1st        [10 11 12]               none
+    block 2: A, 2nd  2 3   [4  5  6  7]   8         slot 0 (written by block 0)
+    block 3: A, 3rd  6 7   [8  9]                   slots 0 and 1 (written by blocks 0 and 2)
+
+    Blocks, packed rows:
+        row      0  1  2  3  4 |  5  6  7 |  8  9 10 11 12 13 14 | 15 16 17 18
+        source   0  1  2  3  4 | 10 11 12 |  2  3  4  5  6  7  8 |  6  7  8  9     frame of each row
+        centre   *  *  *  *    |  *  *  * |        *  *  *  *    |        *  *     centre_rows
+    Blocks.all, rectangle of S = 4 blocks by W = 7 cells (. = empty):
+        rows     0  1  2  3  4  .  .
+                 5  6  7  .  .  .  .
+                 8  9 10 11 12 13 14
+                15 16 17 18  .  .  .
+    Plan:
+        alive    [2, 1, 1]     utterances that have a 1st, 2nd and 3rd segment
+        written  [1, 1]        utterances whose slot is read later: the last slot of an utterance never is
+        slots    . .  / . .  / . 0  / 0 1      slot in each memory column of blocks 0 to 3, newest last
+
+Types: `Cells` (rows in a rectangle), `Blocks` (segments over a table of frames), `Plan` (a batch of utterances) here,
+and `augmem.encoder.index.LayerIndex` (the same per attention head).
+
+Legend: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W cells of the widest block,
+K centre rows, H heads, J memory columns, N segments of the longest utterance.
 """
 
 from __future__ import annotations
@@ -21,31 +45,38 @@ from torch import Tensor
 
 
 class Cells(NamedTuple):
-    """Where packed rows lie in a rectangle of S blocks.
+    """Positions of packed rows in a rectangle of S blocks.
 
-    rows: (S, W) packed row in each cell; an empty cell repeats row 0.
-    filled: (S, W) whether a cell holds a row.
-    cells: (P,) cell s * W + w of each packed row.
+    Args:
+        rows: (S, W) packed row in each cell; empty cells hold 0.
+        filled: (S, W) bool, whether a cell holds a row.
+        cells: (P,) cell s * W + w of each packed row.
     """
 
     rows: Tensor
     filled: Tensor
     cells: Tensor
 
+    @property
+    def counts(self) -> Tensor:
+        """Rows of each block (S,)."""
+        return self.filled.sum(1)
+
     def coordinates(self) -> tuple[Tensor, Tensor]:
-        """Block and column (P,) of each packed row."""
+        """Return block and column (P,) of each packed row."""
         width = self.rows.size(1)
         return self.cells.div(width, rounding_mode="floor"), self.cells % width
 
 
 class Blocks(NamedTuple):
-    """S blocks [L|C|R] over a table of frames.
+    """S segments [L|C|R] over a table of frames.
 
-    source: (P,) frame of each block row, block after block.
-    all: cells of the whole blocks.
-    centre: cells of the centres alone, whose packed rows are `source[centre_rows]`.
-    centre_rows: (K,) block row of each centre row.
-    pooling: (S, 1, W) float64 weights that average a block's centre.
+    Args:
+        source: (P,) frame of each block row, block after block.
+        all: cells of whole blocks.
+        centre: cells of the centres alone; their packed rows are `source[centre_rows]`.
+        centre_rows: (K,) block row of each centre row.
+        pooling: (S, 1, W) float64 weights that average the centre of each block.
     """
 
     source: Tensor
@@ -56,22 +87,24 @@ class Blocks(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a batch of utterances is cut: segment 0 of every utterance, then segment 1 of all that have one,
-    ...
+    """Segments of a batch of utterances: all first segments, then all second segments, and so on.
 
-    Utterances with more segments come first, so that those alive at segment n are the first `alive[n]` ones.
+    Utterances are ranked by their number of segments, most first: those with a segment n are the first `alive[n]`
+    ranks.
 
-    blocks: the S blocks.
-    alive: for each n, the number of utterances that have a segment n.
-    written: for each n, the number of utterances whose slot of segment n somebody reads: an utterance's last slot is
-        read only if memory is handed on.
-    slots: (S, J) memory slot in each memory column, newest last; slots are numbered like the segments that
-        write them, and behind them stand those handed down, utterance by utterance as ranked.
-    seen: (S, J) whether a memory column holds a slot.
-    frame_of_output: (B, T) centre row of each output frame; padding points to row K, one behind the last.
-    order: (B,) the utterances as ranked.
-    left_over: (B, J) slots, and whether they hold anything: what a segment behind each utterance's last would see;
-        none if nothing is handed on.
+    Args:
+        blocks: the S blocks.
+        alive: for each n, number of utterances that have segment n.
+        written: for each n, number of utterances whose slot of segment n is read later. The last slot of an utterance
+            is read only if memory is passed on to another utterance.
+        slots: (S, J) slot in each memory column, newest last. Slots are numbered in the order of the segments that
+            write them, followed by the slots of earlier utterances, rank by rank.
+        seen: (S, J) bool, whether a memory column holds a slot.
+        older: (B, J0) bool by rank, which slots of earlier utterances exist; J0 = 0 without any.
+        frame_of_output: (B, T) centre row of each output frame; padding refers to row K.
+        order: (B,) utterance of each rank.
+        left_over: slots (B, J) that a segment after the end of each utterance would read, and whether they exist
+            (B, J); None if memory is not passed on.
     """
 
     blocks: Blocks
@@ -79,13 +112,14 @@ class Plan(NamedTuple):
     written: list[int]
     slots: Tensor
     seen: Tensor
+    older: Tensor
     frame_of_output: Tensor
     order: Tensor
     left_over: tuple[Tensor, Tensor] | None
 
 
 def consecutive(counts: Tensor) -> Cells:
-    """Cells of blocks whose `counts` (S,) rows are packed one block after the other, left-aligned."""
+    """Return the cells of blocks with `counts` (S,) rows each, packed one after the other and left-aligned."""
     width = int(counts.max())
     column = torch.arange(width, device=counts.device)
     filled = column < counts[:, None]
@@ -94,8 +128,7 @@ def consecutive(counts: Tensor) -> Cells:
 
 
 def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Blocks:
-    """Blocks of `left` + `centre` + `right` (S,) frames that begin at frame `first` (S,) of the frame
-    table."""
+    """Build blocks of `left` + `centre` + `right` (S,) frames that begin at frame `first` (S,) of the frame table."""
     cells = consecutive(left + centre + right)
     column = torch.arange(cells.rows.size(1), device=first.device)
     inside = (column >= left[:, None]) & (column < (left + centre)[:, None])
@@ -106,18 +139,29 @@ def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Bl
 
 
 def plan_segments(
-    lengths: Tensor, left: int, centre: int, right: int, memory_slots: int | None, handed_down: Tensor | None = None
+    lengths: Tensor, left: int, centre: int, right: int, memory_slots: int | None, older: Tensor | None = None
 ) -> Plan:
-    """Cut utterances of `lengths` (B,) frames, packed in this order, with contexts in frames.
+    """Cut utterances into segments.
 
     Args:
-        handed_down: (B, J) which of J slots that came before the utterance hold something, newest last; none: memory
-            begins with each utterance, and nothing is handed on.
+        lengths: (B,) frames of each utterance, packed in this order.
+        left, centre, right: context sizes in frames.
+        memory_slots: limit of the memory bank; None for no limit.
+        older: (B, J0) bool, which slots of earlier utterances exist, newest last. None: memory begins with each
+            utterance and is not passed on.
+
+    Example (the utterances of the module docstring):
+        >>> plan = plan_segments(torch.tensor([10, 3]), 2, 4, 1, None)
+        >>> plan.blocks.source.tolist()
+        [0, 1, 2, 3, 4, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8, 9]
+        >>> plan.alive, plan.written
+        ([2, 1, 1], [1, 1])
+        >>> plan.slots[3].tolist(), plan.seen[2].tolist()
+        ([0, 1], [False, True])
     """
     count = (lengths + centre - 1).div(centre, rounding_mode="floor")
     order = torch.argsort(count, descending=True, stable=True)
-    longest = int(count.max())
-    number = torch.arange(longest, device=lengths.device)
+    number = torch.arange(int(count.max()), device=lengths.device)
     exists = number[:, None] < count[order]
     segment, rank = exists.nonzero().unbind(1)
     utterance = order[rank]
@@ -128,39 +172,39 @@ def plan_segments(
     offset = lengths.cumsum(0) - lengths
     blocks = cut_blocks(offset[utterance] + begin - n_left, n_left, n_centre, n_right)
     alive = exists.sum(1)
-    written = alive[1:] if handed_down is None else alive
-    older = exists.new_zeros(lengths.numel(), 0) if handed_down is None else handed_down[order]
-    slots, seen = _memory_columns(written, older, segment, rank, memory_slots)
-    everyone = torch.arange(lengths.numel(), device=lengths.device)
-    left_over = None if handed_down is None else _memory_columns(written, older, count[order], everyone, memory_slots)
+    written = alive[1:] if older is None else alive
+    ranked = exists.new_zeros(lengths.numel(), 0) if older is None else older[order]
+    slots, seen = _memory_columns(written, ranked, segment, rank, memory_slots)
+    ranks = torch.arange(lengths.numel(), device=lengths.device)
+    left_over = None if older is None else _memory_columns(written, ranked, count[order], ranks, memory_slots)
     frames = _output_frames(lengths, utterance, begin, n_centre)
-    return Plan(blocks, alive.tolist(), written.tolist(), slots, seen, frames, order, left_over)
+    return Plan(blocks, alive.tolist(), written.tolist(), slots, seen, ranked, frames, order, left_over)
 
 
 def _memory_columns(
     written: Tensor, older: Tensor, segment: Tensor, rank: Tensor, memory_slots: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Slots that segment number `segment` (S,) of the `rank`-th (S,) utterance may read: (S, J) and a mask.
+    """Find the slots that segment number `segment` (S,) of the `rank`-th (S,) utterance reads: slots and mask (S, J).
 
     Args:
         written: (N,) utterances whose slot of segment n is written.
-        older: (B, J0) which slots handed down hold something, by rank.
+        older: (B, J0) bool by rank, slots of earlier utterances.
     """
     ranks = torch.arange(older.size(0), device=segment.device)
     before = torch.arange(older.size(1), device=segment.device)
-    handed = written.sum() + ranks * older.size(1) + before[:, None]
+    earlier = written.sum() + ranks * older.size(1) + before[:, None]
     own = (written.cumsum(0) - written)[:, None] + ranks
-    place = torch.cat([handed, own])  # (J0 + N, B) slot of each moment and rank
-    holds = torch.cat([older.t(), torch.ones_like(own, dtype=torch.bool)])
+    place = torch.cat([earlier, own])  # (J0 + N, B) slot by time and rank
+    exists = torch.cat([older.t(), torch.ones_like(own, dtype=torch.bool)])
     columns = place.size(0) if memory_slots is None else min(place.size(0), memory_slots)
-    moment = (segment + older.size(1) - columns)[:, None] + torch.arange(columns, device=segment.device)
-    moment, seen, rank = moment.clamp(min=0), moment >= 0, rank[:, None]
-    seen = seen & holds[moment, rank]
-    return torch.where(seen, place[moment, rank], 0), seen
+    time = (segment + older.size(1) - columns)[:, None] + torch.arange(columns, device=segment.device)
+    time, seen, rank = time.clamp(min=0), time >= 0, rank[:, None]
+    seen = seen & exists[time, rank]
+    return torch.where(seen, place[time, rank], 0), seen
 
 
 def _output_frames(lengths: Tensor, utterance: Tensor, begin: Tensor, count: Tensor) -> Tensor:
-    """Centre row of each frame of each utterance: (B, T)."""
+    """Return the centre row of each frame of each utterance (B, T)."""
     cells = consecutive(count)
     width = int(lengths.max())
     table = lengths.new_full((lengths.numel(), width), int(count.sum()))

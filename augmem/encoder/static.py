@@ -1,11 +1,11 @@
-"""The streaming step with fixed shapes, for export: every step takes a segment's centre and gives one, or nothing.
+"""Streaming step with fixed shapes, for export.
 
-`SegmentEncoder.step` takes chunks of any size and decides by their content how many segments to run; no tracer can
-follow that. Here a step always takes C encoder frames' worth of features and always runs one block [L|C|R], the one
-whose right context has just become known; frames that do not exist are masked. The layers are the encoder's own.
+`SegmentEncoder.step` takes chunks of any size and decides by their content how many segments to run, which tracers
+cannot follow. Here each step takes the features of C encoder frames and runs one block [L|C|R], the one whose right
+context has just become complete; frames that do not exist are masked. The layers are those of the encoder.
 
-Legend: B streams, F features, D model width, W = L + C + R frames of a block, H heads, d head width, M memory slots,
-delay: steps that a segment waits for its right context, ceil(R / C).
+Legend: B streams, F features, D model width, W = L + C + R frames of a block, H heads, d head width, M size of the
+bank. The delay is the number of steps that a segment waits for its right context, ceil(R / C).
 """
 
 from __future__ import annotations
@@ -13,40 +13,52 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.attention import BlockIndex
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, memory_shape, newest
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, bank_shape
 from augmem.encoder.base import Encoder
-from augmem.encoder.layer import LayerIndex, index_layers
-from augmem.encoder.rows import additive
+from augmem.encoder.index import LayerIndex, index_layers
+from augmem.encoder.rows import additive, newest
 from augmem.encoder.segments import cut_blocks
+from augmem.errors import UserError
 
 
 class StaticStep(nn.Module):
-    """One step of `batch` streams; each gets `encoder.chunk_frames` feature frames, zero padded at its end.
+    """Streaming step of `batch` streams; each receives `chunk_frames` feature frames, zero padded at its end.
 
-    A stream is over when it has been given its last frames and then `delay` steps without any.
+    A stream ends `delay` steps after its last frames; these steps receive no frames.
 
     Args:
         encoder: an augmented-memory encoder.
         batch: number of streams B.
-        slots: memory slots M; needed where the encoder's bank has no bound, else the encoder's own. An unbounded
-            bank is imitated exactly for as long as a stream has no more than M + 1 segments.
+        bank_size: size M of the memory bank; required if the encoder's bank is unlimited, otherwise that of the
+            encoder. With an unlimited bank, outputs are exact for streams of up to M + 1 segments.
 
     Raises:
-        ValueError: another type of encoder, or no bound.
+        UserError: another type of encoder, or no bank size.
+
+    Example:
+        >>> from augmem.encoder import EncoderConfig, build_encoder
+        >>> config = EncoderConfig(dim=8, heads=2, layers=1, feedforward_dim=8, memory_slots=4)
+        >>> step = StaticStep(build_encoder(config, 80, 0.01).eval())
+        >>> state = step.init_state()
+        >>> features = torch.zeros(1, step.chunk_frames, 80)
+        >>> hidden, count, *values = step(features, torch.tensor([step.chunk_frames]), *state.values())
+        >>> hidden.shape, count.tolist()  # the first step waits for right context
+        (torch.Size([1, 32, 8]), [0])
     """
 
-    def __init__(self, encoder: Encoder, batch: int = 1, slots: int | None = None) -> None:
+    def __init__(self, encoder: Encoder, batch: int = 1, bank_size: int | None = None) -> None:
         super().__init__()
         if not isinstance(encoder, AugmentedMemoryEncoder) or encoder.config.type != "augmented_memory":
-            raise ValueError(f"encoder.type {encoder.config.type}: only augmented_memory has a step of fixed shapes")
-        bound = encoder.config.memory_slots if slots is None else slots
-        if bound is None:
-            raise ValueError("the memory bank has no bound: say how many slots a stream may keep (--memory-slots)")
-        self.encoder, self.batch, self.slots = encoder, batch, bound
+            raise UserError(
+                f"encoder.type: only augmented_memory has a step of fixed shapes, not {encoder.config.type}"
+            )
+        size = encoder.config.memory_slots if bank_size is None else bank_size
+        if size is None:
+            raise UserError("--bank-size: required, because the memory bank of the model is unlimited")
+        self.encoder, self.batch, self.bank_size = encoder, batch, size
         self.delay = -(-encoder.right // encoder.centre)
-        size = torch.ones(batch, dtype=torch.int64)
-        blocks = cut_blocks(0 * size, encoder.left * size, encoder.centre * size, encoder.right * size)
+        one = torch.ones(batch, dtype=torch.int64)
+        blocks = cut_blocks(0 * one, encoder.left * one, encoder.centre * one, encoder.right * one)
         self.lower, self.last = index_layers(blocks, encoder.config, encoder.norm.weight.detach().cpu())
 
     @property
@@ -55,7 +67,7 @@ class StaticStep(nn.Module):
         return self.encoder.chunk_frames
 
     def init_state(self) -> dict[str, Tensor]:
-        """State of new streams: zeros, batch first."""
+        """Return the state of new streams by name: zeros, batch first."""
         encoder, like = self.encoder, self.encoder.norm.weight
         frontend = encoder.frontend
         state = {
@@ -65,42 +77,42 @@ class StaticStep(nn.Module):
         }
         width = encoder.left + (1 + self.delay) * encoder.centre
         state["line"] = like.new_zeros(self.batch, width, encoder.output_dim)
-        if self.slots:
-            state["memory"] = like.new_zeros(self.batch, *memory_shape(encoder.config, self.slots))
+        if self.bank_size:
+            state["memory"] = like.new_zeros(self.batch, *bank_shape(encoder.config, self.bank_size))
         state["frames"] = torch.zeros(self.batch, dtype=torch.int64)
         state["steps"] = torch.zeros(self.batch, dtype=torch.int64)
         return state
 
-    def forward(self, features: Tensor, real: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, features: Tensor, valid: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         """Run one step.
 
         Args:
             features: (B, chunk_frames, F).
-            real: (B,) int64, how many of them are real: all but at a stream's end.
+            valid: (B,) int64, valid frames among them: all, except at the end of a stream.
             values: the state, in the order of `init_state`.
 
         Returns:
-            hidden (B, C, D), how many of its rows are outputs (B,), and the new state's values.
+            hidden (B, C, D), how many of its rows are outputs (B,), and the values of the new state.
         """
         state = dict(zip(self.init_state(), values, strict=True))
         encoder = self.encoder
-        new, frames = self._frontend(features, real, state)
+        new, frames = self._frontend(features, valid, state)
         line = torch.cat([state["line"][:, encoder.centre :], frames], 1)
-        known = state["frames"] + encoder.frontend.output_lengths(real)
+        known = state["frames"] + encoder.frontend.output_lengths(valid)
         segment = state["steps"] - self.delay
-        valid, emitted = self._valid(segment, known)
-        hidden, memory = self._layers(line[:, : valid.size(1)].flatten(0, 1), valid, segment, state.get("memory"))
+        exists, emitted = self._existing(segment, known)
+        hidden, memory = self._layers(line[:, : exists.size(1)].flatten(0, 1), exists, segment, state.get("memory"))
         new["line"] = line
         if memory is not None:
             new["memory"] = torch.where((emitted > 0)[:, None, None, None, None, None], memory, state["memory"])
         new["frames"], new["steps"] = known, state["steps"] + 1
         return hidden.view(self.batch, encoder.centre, -1), emitted, *new.values()
 
-    def _frontend(self, features: Tensor, real: Tensor, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """New convolution inputs to keep, and encoder frames (B, C, D)."""
+    def _frontend(self, features: Tensor, valid: Tensor, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the new convolution caches and the encoder frames (B, C, D)."""
         frontend, new = self.encoder.frontend, {}
-        behind = torch.arange(self.chunk_frames) >= real[:, None]
-        x = features.masked_fill(behind[:, :, None], 0.0)[:, None]
+        padding = torch.arange(self.chunk_frames) >= valid[:, None]
+        x = features.masked_fill(padding[:, :, None], 0.0)[:, None]
         for i, convolution in enumerate(frontend.convolutions):
             if convolution.cache:
                 x = torch.cat([state[f"convolution_{i}"], x], 2)
@@ -108,22 +120,24 @@ class StaticStep(nn.Module):
             x = convolution(x)
         return new, frontend.projection(x.permute(0, 2, 3, 1).flatten(2))
 
-    def _valid(self, segment: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-        """Which frames of each stream's block exist (B, W), and how many of its centre do (B,)."""
+    def _existing(self, segment: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which frames of the block of each stream exist (B, W), and how many of its centre do (B,)."""
         encoder = self.encoder
         start = segment * encoder.centre
         frame = start[:, None] - encoder.left + torch.arange(encoder.left + encoder.centre + encoder.right)
         emitted = torch.where(segment >= 0, (known - start).clamp(0, encoder.centre), torch.zeros_like(known))
         return (frame >= 0) & (frame < known[:, None]), emitted
 
-    def _layers(self, x: Tensor, valid: Tensor, segment: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Block rows (B * W, D) -> centre rows (B * C, D) and the memory with one more slot."""
+    def _layers(
+        self, x: Tensor, exists: Tensor, segment: Tensor, memory: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Map block rows (B * W, D) to centre rows (B * C, D) and the memory with one more slot."""
         encoder = self.encoder
-        attended = valid | ~valid.any(1, keepdim=True)  # where there is nothing at all, anything but NaN will do
+        attended = exists | ~exists.any(1, keepdim=True)  # a block without frames attends to all its cells: no NaN
         centre = attended[:, encoder.left : encoder.left + encoder.centre]
-        none = x.new_zeros(self.batch, *memory_shape(encoder.config, 0))
+        none = x.new_zeros(self.batch, *bank_shape(encoder.config, 0))
         bank = none if memory is None else memory
-        seen = newest(segment.clamp(min=0), self.slots, x)
+        seen = newest(segment.clamp(min=0), self.bank_size, x)
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
         lower, last = masked(self.lower, attended, inside), masked(self.last, attended, centre)
         slots = []
@@ -136,18 +150,17 @@ class StaticStep(nn.Module):
         return encoder.norm(x), memory
 
 
-def masked(index: LayerIndex, valid: Tensor, pooled: Tensor) -> LayerIndex:
-    """The tables of full blocks with some frames missing.
+def masked(index: LayerIndex, exists: Tensor, pooled: Tensor) -> LayerIndex:
+    """Return the tables of full blocks with some frames masked.
 
     Args:
-        valid: (B, W) block frames that exist.
-        pooled: (B, Q) query rows that the summary query averages.
+        exists: (B, W) bool, block frames that exist.
+        pooled: (B, Q) bool, query rows that the summary query averages.
     """
-    bias = additive(valid[:, None], index.attention.bias)
+    bias = additive(exists[:, None], index.bias)
     weights = pooled.to(bias.dtype)
-    mean = (weights / weights.sum(1, keepdim=True).clamp(min=1))[:, None]
-    attention: BlockIndex = index.attention._replace(bias=bias, pooling=mean)
-    rows = valid.numel()
-    exists = torch.cat([valid.flatten(), valid.new_zeros(1)])  # row `rows` is the gap between blocks
-    spaced = torch.where(exists[index.spaced], index.spaced, torch.full_like(index.spaced, rows))
-    return index._replace(attention=attention, spaced=spaced)
+    pooling = (weights / weights.sum(1, keepdim=True).clamp(min=1))[:, None]
+    rows = exists.numel()
+    padded = torch.cat([exists.flatten(), exists.new_zeros(1)])  # row `rows` is the gap between blocks
+    spaced = torch.where(padded[index.spaced], index.spaced, torch.full_like(index.spaced, rows))
+    return index._replace(bias=bias, pooling=pooling, spaced=spaced)

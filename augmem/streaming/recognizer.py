@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmem.decoding import DecodingGraph
-from augmem.encoder import forget_if_full, select_streams, stack_states
+from augmem.encoder import StreamState
 from augmem.errors import UserError
 from augmem.streaming.decoder import StreamDecoder
 from augmem.streaming.events import Event
@@ -147,11 +147,10 @@ class Recognizer:
         if not streams:
             return
         chunks = torch.stack([stream.take_frames(self.chunk_frames) for stream in streams])
-        states = stack_states([stream.encoder_state for stream in streams])
+        states = StreamState.join([stream.encoder_state for stream in streams])
         scores, states = self.model.step(chunks, states, final=False)
-        for number, (stream, row, count) in enumerate(zip(streams, scores, states["emitted"].tolist(), strict=True)):
-            state = select_streams(states, torch.tensor([number]))
-            stream.add_scores(row[:count], forget_if_full(state, self.options.memory_reset_segments))
+        for stream, row, state in zip(streams, scores, states.split(), strict=True):
+            stream.add_scores(row[: int(state.emitted)], state.limit_memory(self.options.memory_reset_segments))
 
     def _encode_rest(self, streams: Sequence[Stream]) -> None:
         """Encode what is left of finishing streams, one by one since their lengths differ."""

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from augmem.decoding import StreamSearch
+from augmem.encoder import StreamState
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.events import Event
@@ -33,7 +34,7 @@ class Stream:
         is_done: whether all events have been emitted.
     """
 
-    def __init__(self, features: FeatureConfig, encoder_state: dict[str, Tensor], num_units: int) -> None:
+    def __init__(self, features: FeatureConfig, encoder_state: StreamState, num_units: int) -> None:
         self.frames = torch.zeros(0, features.num_mel_bins)
         self.encoder_state = encoder_state
         self.scores = torch.zeros(0, num_units)
@@ -80,7 +81,7 @@ class Stream:
         taken, self.frames = self.frames[:count], self.frames[count:]
         return taken
 
-    def add_scores(self, scores: Tensor, encoder_state: dict[str, Tensor]) -> None:
+    def add_scores(self, scores: Tensor, encoder_state: StreamState) -> None:
         """Append the encoder's output (T, V) and replace its state."""
         self.scores = torch.cat([self.scores, scores])
         self.encoder_state = encoder_state

@@ -70,4 +70,4 @@ def make_session_memory(model: AcousticModel, config: TrainingConfig) -> Session
             f"training.batches.session_cuts is {config.batches.session_cuts}: sessions need encoder.type "
             f"augmented_memory, encoder.layer_drop 0 and training.accumulate 1"
         )
-    return SessionMemory(encoder.no_memory(0))
+    return SessionMemory(encoder.empty_memory(0))

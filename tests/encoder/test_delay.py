@@ -1,4 +1,4 @@
-"""The front end's delay, against what gradients say an encoder frame sees."""
+"""The delay of the front end, against the receptive field found by gradients."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from augmem.encoder.frontend import Frontend
 
 
 @pytest.mark.parametrize("subsampling", [2, 3, 4])
-def test_delay_is_how_far_back_the_middle_of_the_field_of_view_lies(subsampling: int) -> None:
+def test_delay_is_the_distance_to_the_centre_of_the_receptive_field(subsampling: int) -> None:
     frontend = Frontend(8, (2, 2), subsampling, 4).double()
     for convolution in frontend.convolutions:
-        convolution.convolution.weight.data.abs_()  # so that no ReLU hides a frame
+        convolution.convolution.weight.data.abs_()  # no ReLU blocks a frame
     features = torch.rand(1, 60, 8, dtype=torch.float64, requires_grad=True)
     frame = 40 // subsampling
     frontend(features, torch.tensor([60]))[frame].sum().backward()

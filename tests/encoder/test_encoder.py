@@ -1,10 +1,10 @@
-"""Configs, sizes, latency, dropout, taps and maps; and the paper's equations written out for one layer."""
+"""Configs, sizes, latency, dropout, taps, attention maps, and the equations of the paper for one layer."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +17,14 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 from torch import Tensor
 
-from augmem.encoder import EncoderConfig, attention_maps, build_encoder
+from augmem.encoder import ENCODERS, EncoderConfig, attention_maps, build_encoder
 from augmem.encoder.attention import AttentionWeights
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.dropout import Dropout
+from augmem.errors import UserError
+from tests.encoder.small import small_config
 
-SMALL = EncoderConfig(
-    dim=8, heads=2, feedforward_dim=12, layers=2, dropout=0.0, frontend_channels=(2, 2),
-    left_context=0.12, centre=0.16, right_context=0.08,
-)  # fmt: skip
+SMALL = small_config()
 
 
 @pytest.mark.parametrize(
@@ -42,16 +41,16 @@ SMALL = EncoderConfig(
         ("weak_attention_suppression", math.inf), ("subsampling", 1), ("feedforward_slices", 0),
     ],
 )  # fmt: skip
-def test_bad_configs_name_field_and_value(field: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=field) as error:
+def test_errors_name_option_and_value(field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=rf"encoder\.{field}: ") as error:
         changed: dict[str, Any] = {field: value}
-        replace(SMALL, **changed)
+        replace(small_config("lc_blstm") if field == "lstm_dim" else SMALL, **changed)
     assert "must be" in str(error.value)
     assert repr(value) in str(error.value)
 
 
-def test_every_option_is_explained_on_the_command_line() -> None:
-    """One line of the docstring that cannot be parsed, and all options stand there without a word."""
+def test_every_option_has_help_text() -> None:
+    """One docstring line that cannot be parsed leaves all options without help."""
     parser = ArgumentParser()
     parser.add_class_arguments(EncoderConfig, "encoder")
     assert [action.dest for action in parser._actions if not action.help] == []
@@ -59,28 +58,31 @@ def test_every_option_is_explained_on_the_command_line() -> None:
 
 @pytest.mark.parametrize("field", ["left_context", "centre", "right_context"])
 def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
-    with pytest.raises(ValueError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"):
+    with pytest.raises(UserError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"):
         changed: dict[str, Any] = {field: 0.15}
         build_encoder(replace(SMALL, **changed), 5, 0.01)
 
 
-def test_latency_is_the_papers() -> None:
+def test_latency_is_that_of_the_paper() -> None:
     encoder = build_encoder(EncoderConfig(dim=8, heads=1, layers=1, feedforward_dim=8), 80, 0.01)
     assert encoder.look_ahead == pytest.approx(0.32)
     assert encoder.average_latency == pytest.approx(0.96)
-    rival = build_encoder(EncoderConfig(dim=8, heads=1, layers=5, feedforward_dim=8, type="time_restricted"), 80, 0.01)
-    assert rival.average_latency == pytest.approx(0.96)
+    other = build_encoder(EncoderConfig(dim=8, heads=1, layers=5, feedforward_dim=8, type="time_restricted"), 80, 0.01)
+    assert other.average_latency == pytest.approx(0.96)
 
 
 @pytest.mark.parametrize("recipe", sorted(Path("conf").glob("*.yaml")), ids=lambda path: path.stem)
-def test_rivals_have_the_same_size(recipe: Path) -> None:
-    """A recipe names a size: without convolutions, which two rivals cannot have, all types agree within 1 %."""
-    small = {"convolution_kernel": 0, "layers": 2, "iterated_loss_layers": ()}  # what holds of a layer holds of many
+def test_baselines_have_the_same_size(recipe: Path) -> None:
+    """Without convolutions, which two baselines do not have, all types agree within 1 %."""
+    small = {"convolution_kernel": 0, "layers": 2, "iterated_loss_layers": ()}
     chosen = yaml.safe_load(recipe.read_text()).get("encoder", {}) | small
     chosen = {name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()}
 
     def size(kind: Any) -> int:
-        return sum(p.numel() for p in build_encoder(EncoderConfig(**chosen | {"type": kind}), 80, 0.01).parameters())
+        options = {
+            name: value for name, value in chosen.items() if name not in ENCODERS[kind].excluded | {"type": None}
+        }
+        return sum(p.numel() for p in build_encoder(EncoderConfig(kind, **options), 80, 0.01).parameters())
 
     paper = size("augmented_memory")
     for kind in ("emformer", "transformer_xl", "time_restricted", "full_context"):
@@ -88,10 +90,32 @@ def test_rivals_have_the_same_size(recipe: Path) -> None:
     assert size("lc_blstm") == pytest.approx(paper, rel=0.01)
 
 
-@pytest.mark.parametrize("kind", ["lc_blstm", "time_restricted"])
-def test_convolution_is_refused_where_there_are_no_blocks_for_it(kind: Any) -> None:
-    with pytest.raises(ValueError, match=rf"encoder\.convolution_kernel: 3 must be 0 for {kind}"):
-        replace(SMALL, type=kind, convolution_kernel=3)
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("augmented_memory", "lstm_dim", 8), ("emformer", "recompute_layers", True),
+        ("transformer_xl", "memory_slots", 3), ("time_restricted", "convolution_kernel", 3),
+        ("full_context", "centre", 0.64), ("full_context", "slot_squash", "tanh"), ("lc_blstm", "left_context", 0.32),
+        ("lc_blstm", "activation", "relu"), ("lc_blstm", "feedforward_slices", 2),
+    ],
+)  # fmt: skip
+def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: Any) -> None:
+    chosen: dict[str, Any] = {option: value}
+    with pytest.raises(UserError, match=rf"encoder\.{option}: .* is not an option of encoder\.type {kind}: remove it"):
+        EncoderConfig(type=kind, **chosen)
+
+
+def test_stored_configs_of_earlier_releases_load() -> None:
+    """They contain all options, also those that the encoder does not have."""
+    stored = asdict(SMALL) | {"type": "full_context", "frontend_channels": [2, 2], "memory_slots": 4}
+    config = EncoderConfig.from_stored(stored)
+    assert config.type == "full_context" and config.frontend_channels == (2, 2) and config.memory_slots is None
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_every_encoder_of_the_registry_can_be_built(kind: Any) -> None:
+    hidden, lengths = build_encoder(small_config(kind), 5, 0.01)(torch.randn(2, 40, 5), torch.tensor([40, 17]))
+    assert hidden.shape == (2, 10, 8) and lengths.tolist() == [10, 5]
 
 
 def heads_of(x: Tensor, heads: int) -> Tensor:
@@ -99,7 +123,7 @@ def heads_of(x: Tensor, heads: int) -> Tensor:
 
 
 def test_one_layer_follows_the_equations() -> None:
-    """The docstring's equations, segment by segment, in the plainest torch."""
+    """The equations of the paper, segment by segment, in plain torch."""
     torch.manual_seed(0)
     encoder = build_encoder(replace(SMALL, layers=1), 5, 0.01).double()
     assert isinstance(encoder, AugmentedMemoryEncoder)
@@ -126,8 +150,7 @@ def test_one_layer_follows_the_equations() -> None:
     torch.testing.assert_close(hidden[0], torch.cat(outputs), rtol=0, atol=1e-12)
 
 
-def test_front_end_is_plain_convolution() -> None:
-    """Against conv2d over the whole padded utterance, with torch's own padding."""
+def test_front_end_equals_conv2d_over_the_padded_utterance() -> None:
     torch.manual_seed(0)
     frontend = build_encoder(SMALL, 9, 0.01).double().frontend
     features = torch.randn(1, 23, 9).double()
@@ -141,7 +164,7 @@ def test_front_end_is_plain_convolution() -> None:
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.999])
-def test_dropout_keeps_the_mean_and_drops_the_share(rate: float) -> None:
+def test_dropout_has_its_rate_and_keeps_the_mean(rate: float) -> None:
     torch.manual_seed(0)
     x = torch.ones(1003, 301)
     y = Dropout(rate)(x)
@@ -155,10 +178,10 @@ def test_taps_are_the_outputs_of_the_chosen_layers() -> None:
     features, lengths = torch.randn(2, 40, 5), torch.tensor([40, 17])
     kinds: tuple[Any, ...] = ("augmented_memory", "emformer", "time_restricted", "lc_blstm", "full_context")
     for kind in kinds:
-        encoder = build_encoder(replace(SMALL, iterated_loss_layers=(1, 2), type=kind), 5, 0.01)
+        encoder = build_encoder(small_config(kind, iterated_loss_layers=(1, 2)), 5, 0.01)
         encoded = encoder.encode(features, lengths)
         assert len(encoded.taps) == 2
-        torch.testing.assert_close(encoded.taps[1], encoded.hidden)  # the same rows under norms that start equal
+        torch.testing.assert_close(encoded.taps[1], encoded.hidden)  # the norms start equal
         assert not torch.allclose(encoded.taps[0], encoded.hidden)
 
 
@@ -174,8 +197,8 @@ def test_layer_drop_skips_layers_in_training_only() -> None:
 
 @pytest.mark.parametrize("kind", ["augmented_memory", "full_context"])
 def test_recomputed_layers_give_the_same_gradients(kind: Any) -> None:
-    """With dropout and layer drop: what is computed twice must be dropped alike."""
-    config = replace(SMALL, type=kind, dropout=0.3, layer_drop=0.3)
+    """With dropout and layer drop: both computations must use the same masks."""
+    config = small_config(kind, dropout=0.3, layer_drop=0.3)
     features, lengths = torch.randn(2, 150, 5).double(), torch.tensor([150, 61])
     gradients = []
     for recompute in (False, True):
@@ -204,14 +227,7 @@ def test_sliced_feed_forward_blocks_give_the_same_gradients() -> None:
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
 
-def test_savings_are_refused_where_they_do_not_exist() -> None:
-    with pytest.raises(ValueError, match=r"recompute_layers: True is for augmented_memory and full_context, not lc"):
-        replace(SMALL, type="lc_blstm", recompute_layers=True)
-    with pytest.raises(ValueError, match=r"feedforward_slices: 2 must be 1 for lc_blstm"):
-        replace(SMALL, type="lc_blstm", feedforward_slices=2)
-
-
-def test_maps_show_every_block() -> None:
+def test_maps_cover_every_block() -> None:
     encoder = build_encoder(SMALL, 5, 0.01)
     maps = attention_maps(encoder, torch.randn(50, 5))
     assert [(m.layer, m.segment) for m in maps] == [(layer, n) for layer in (1, 2) for n in range(4)]
@@ -223,14 +239,14 @@ def test_maps_show_every_block() -> None:
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=12), st.integers(0, 3), st.floats(0, 2))
-def test_suppression_follows_its_paper(row: list[float], masked: int, gamma: float) -> None:
-    """Mean minus gamma deviations, by the statistics module; masked columns count for nothing."""
+def test_suppression_follows_the_paper(row: list[float], masked: int, gamma: float) -> None:
+    """Against the statistics module; masked columns have no effect."""
     scores = torch.tensor([*row, *[float("-inf")] * masked], dtype=torch.float64)
     weights = scores[: len(row)].softmax(0).tolist()
     deviation = statistics.stdev(weights) if len(row) > 1 else 0.0
     threshold = statistics.mean(weights) - gamma * deviation
     if any(abs(weight - threshold) < 1e-9 for weight in weights):
-        return  # which side rounding falls on is nobody's promise
+        return  # rounding decides
     kept = [math.exp(score) if weight >= threshold else 0.0 for score, weight in zip(row, weights, strict=True)]
     expected = torch.tensor([*(value / sum(kept) for value in kept), *[0.0] * masked], dtype=torch.float64)
     torch.testing.assert_close(AttentionWeights(gamma)(scores), expected)

@@ -1,4 +1,4 @@
-"""Memory handed from utterance to utterance: pieces of a recording, one after another, equal the recording at once."""
+"""Memory passed from utterance to utterance: consecutive parts of a recording equal the whole recording."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from augmem.encoder import EncoderConfig, build_encoder
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
 
-CENTRE = 4  # encoder frames; without left and right context a piece of whole segments is cut as in the recording
+CENTRE = 4  # encoder frames; without left and right context, parts of whole segments are cut like the recording
 
 
 def make(**options: object) -> AugmentedMemoryEncoder:
@@ -25,8 +25,8 @@ def make(**options: object) -> AugmentedMemoryEncoder:
 
 
 def in_pieces(encoder: AugmentedMemoryEncoder, frames: list[Tensor], segments: list[list[int]]) -> list[list[Tensor]]:
-    """Outputs of each recording (T, D), piece by piece; recordings may have different numbers of pieces."""
-    memory = encoder.no_memory(len(frames))
+    """Return the outputs of each recording (T, D) by part; recordings may have different numbers of parts."""
+    memory = encoder.empty_memory(len(frames))
     outputs: list[list[Tensor]] = [[] for _ in frames]
     at = [0] * len(frames)
     for turn in range(max(map(len, segments))):
@@ -34,7 +34,7 @@ def in_pieces(encoder: AugmentedMemoryEncoder, frames: list[Tensor], segments: l
         rows = [frames[n][at[n] : at[n] + CENTRE * segments[n][turn]] for n in who]
         lengths = torch.tensor([len(piece) for piece in rows])
         mine = Memory(memory.slots[who], memory.filled[who])
-        hidden, _, mine = encoder._encode_after(torch.cat(rows), lengths, mine)
+        hidden, _, mine = encoder._encode_segments(torch.cat(rows), lengths, mine)
         kept = mine.slots.size(4)
         slots = memory.slots.new_zeros(len(frames), *mine.slots.shape[1:4], kept, mine.slots.size(5))
         filled = torch.zeros(len(frames), kept, dtype=torch.bool)
@@ -54,7 +54,7 @@ def in_pieces(encoder: AugmentedMemoryEncoder, frames: list[Tensor], segments: l
     content=st.sampled_from(["attention", "mean"]),
     seed=st.integers(0, 99),
 )
-def test_pieces_equal_the_recording(
+def test_parts_equal_the_recording(
     segments: list[list[int]], bound: int | None, sees: bool, content: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -65,24 +65,24 @@ def test_pieces_equal_the_recording(
         torch.testing.assert_close(torch.cat(pieces), recording[: len(rows)], rtol=0, atol=1e-10)
 
 
-def test_gradients_end_where_memory_was_handed_down() -> None:
+def test_no_gradient_flows_into_memory() -> None:
     torch.manual_seed(0)
     encoder = make()
     first, second = (torch.randn(8, 12, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    _, _, memory = encoder._encode_after(first, torch.tensor([8]), encoder.no_memory(1))
-    hidden, _, _ = encoder._encode_after(second, torch.tensor([8]), memory)
+    _, _, memory = encoder._encode_segments(first, torch.tensor([8]), encoder.empty_memory(1))
+    hidden, _, _ = encoder._encode_segments(second, torch.tensor([8]), memory)
     assert bool(memory.filled.all()) and memory.filled.size(1) == 2
     hidden.sum().backward()
     assert first.grad is None and second.grad is not None
     alone, _ = encoder._encode(second, torch.tensor([8]))
-    assert float((alone - hidden).abs().max()) > 1e-6  # the past is heard all the same
+    assert float((alone - hidden).abs().max()) > 1e-6  # memory has an effect
 
 
-def test_features_go_through_the_same_door() -> None:
+def test_encode_with_memory_of_new_sessions_equals_encode() -> None:
     torch.manual_seed(0)
     encoder, features, lengths = make().eval(), torch.randn(2, 40, 8, dtype=torch.float64), torch.tensor([40, 23])
-    encoded, memory = encoder.encode_after(features, lengths, encoder.no_memory(2))
+    encoded, memory = encoder.encode_with_memory(features, lengths, encoder.empty_memory(2))
     torch.testing.assert_close(encoded.hidden, encoder.encode(features, lengths).hidden)
     assert memory.filled.sum(1).tolist() == [3, 2]
     with pytest.raises(ValueError, match="layer_drop must be 0"):
-        make(layer_drop=0.1).encode_after(features, lengths, encoder.no_memory(2))
+        make(layer_drop=0.1).encode_with_memory(features, lengths, encoder.empty_memory(2))

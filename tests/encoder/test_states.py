@@ -1,4 +1,4 @@
-"""Streams share a step: stacked, split, put in order, saved, reset; and the state stays flat and bounded."""
+"""Streaming states: joined, split, reordered, saved; bounded in size."""
 
 from __future__ import annotations
 
@@ -9,30 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmem.encoder import (
-    Encoder,
-    EncoderConfig,
-    build_encoder,
-    forget_if_full,
-    reset_streams,
-    select_streams,
-    stack_states,
-)
-
-TYPES = ["augmented_memory", "emformer", "transformer_xl", "time_restricted", "lc_blstm"]
+from augmem.encoder import Encoder, StreamState, build_encoder
+from tests.encoder.small import STREAMING, small_config
 
 
 def small(kind: Any, slots: int | None = 2) -> Encoder:
     torch.manual_seed(0)
-    config = EncoderConfig(
-        type=kind, dim=8, heads=2, feedforward_dim=8, layers=2, dropout=0.0, frontend_channels=(2, 2),
-        left_context=0.12, centre=0.16, right_context=0.08, memory_slots=slots,
-    )  # fmt: skip
-    return build_encoder(config, 5, 0.01).double()
+    return build_encoder(small_config(kind, feedforward_dim=8, memory_slots=slots), 5, 0.01).double()
 
 
-def run(encoder: Encoder, state: dict[str, Tensor], chunks: list[Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Stream chunks; outputs of one stream or of streams in step."""
+def run(encoder: Encoder, state: StreamState, chunks: list[Tensor]) -> tuple[Tensor, StreamState]:
+    """Stream chunks; return the outputs of one stream or of streams that started together."""
     outputs = []
     for chunk in chunks:
         hidden, state = encoder.step(chunk, state)
@@ -40,54 +27,51 @@ def run(encoder: Encoder, state: dict[str, Tensor], chunks: list[Tensor]) -> tup
     return torch.cat(outputs, 1), state
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", STREAMING)
 @pytest.mark.parametrize("slots", [2, None])
-def test_streams_started_apart_share_a_step(kind: str, slots: int | None) -> None:
+def test_streams_that_started_at_different_times_share_a_step(kind: str, slots: int | None) -> None:
     encoder = small(kind, slots)
     old, young = torch.randn(1, 200, 5).double(), torch.randn(1, 53, 5).double()
     _, old_state = run(encoder, encoder.init_state(1), [old[:, :147]])
-    both, state = old_state, stack_states([old_state, encoder.init_state(1)])
+    before = [tensor.clone() for tensor in old_state.tensors()]
+    state = StreamState.join([old_state, encoder.init_state(1)])
     hidden, state = encoder.step(torch.cat([old[:, 147:], young]), state, True)
-    for row, (whole, skipped) in enumerate(((old, int(old_state["emitted"])), (young, 0))):
+    for row, (whole, skipped) in enumerate(((old, int(old_state.emitted)), (young, 0))):
         expected, _ = encoder(whole, torch.tensor([whole.size(1)]))
-        count = int(state["emitted"][row])
+        count = int(state.emitted[row])
         torch.testing.assert_close(hidden[row, :count], expected[0, skipped:], rtol=0, atol=1e-10)
         assert not hidden[row, count:].any()
-    assert both is old_state  # a step does not touch the state it was given
+    assert all(map(torch.equal, before, old_state.tensors())), "a step does not modify its state"
 
 
 @pytest.mark.parametrize("slots", [2, None])
-def test_streams_that_forget_share_a_step(slots: int | None) -> None:
-    """Their memories are full at different times, so that one holds nothing where another holds much."""
+def test_streams_with_limited_memory_share_a_step(slots: int | None) -> None:
+    """Banks are reset at different times, so that one is empty where another is full."""
     encoder, limit = small("augmented_memory", slots), 3
     streams = [torch.randn(1, 400, 5).double() for _ in range(3)]
 
-    def forgetting(state: dict[str, Tensor]) -> dict[str, Tensor]:
-        rows = [select_streams(state, torch.tensor([row])) for row in range(state["frames"].size(0))]
-        return stack_states([forget_if_full(row, limit) for row in rows])
-
-    def steps(state: dict[str, Tensor], pieces: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def steps(state: StreamState, pieces: list[Tensor]) -> tuple[list[Tensor], StreamState]:
         outputs = []
         for piece in pieces:
             hidden, state = encoder.step(piece, state)
-            state = forgetting(state)
+            state = StreamState.join([stream.limit_memory(limit) for stream in state.split()])
             outputs.append(hidden)
         return outputs, state
 
-    size, late = encoder.chunk_frames, (0, 1, 2)  # chunks each begins before the others join
+    size, late = encoder.chunk_frames, (0, 1, 2)  # chunks of each stream before the streams are joined
     alone = [torch.cat(steps(encoder.init_state(1), list(stream.split(size, 1)))[0], 1) for stream in streams]
     begun = [steps(encoder.init_state(1), list(s[:, : n * size].split(size, 1)))[1] if n else encoder.init_state(1)
              for s, n in zip(streams, late, strict=True)]  # fmt: skip
     rest = [stream[:, n * size : (n + 9) * size].split(size, 1) for stream, n in zip(streams, late, strict=True)]
-    together, state = steps(stack_states(begun), [torch.cat(pieces) for pieces in zip(*rest, strict=True)])
-    assert len(set(state["remembered"].tolist())) > 1
+    together, state = steps(StreamState.join(begun), [torch.cat(pieces) for pieces in zip(*rest, strict=True)])
+    assert len(set(state.recurrent.count.tolist())) > 1  # type: ignore[attr-defined]
     for row, hidden in enumerate(alone):
         found = torch.cat([piece[row] for piece in together[1:]])  # the first chunk of a stream waits for the second
         torch.testing.assert_close(found, hidden[0, : (late[row] + 8) * encoder.centre][-len(found) :])
 
 
-def test_what_a_memory_makes_of_itself_stays_finite() -> None:
-    """Slots made of slots that are attended to, each larger than what it is made of."""
+def test_limited_memory_stays_finite() -> None:
+    """Slots are made of attended slots, each larger than those that it is made of."""
     encoder = small("augmented_memory", None)
     for layer in encoder.layers:
         layer.attention.key_value.weight.data *= 8
@@ -97,46 +81,52 @@ def test_what_a_memory_makes_of_itself_stays_finite() -> None:
     def largest(limit: int) -> float:
         state = encoder.init_state(1)
         for chunk in chunks:
-            state = forget_if_full(encoder.step(chunk, state)[1], limit)
-        return float(state["memory"].abs().max())
+            state = encoder.step(chunk, state)[1].limit_memory(limit)
+        return float(state.recurrent.slots.abs().max())  # type: ignore[attr-defined]
 
-    assert not largest(10**6) < 1e30  # the model's own, unbounded memory
+    assert not largest(10**6) < 1e30  # unlimited memory
     assert largest(8) < 1e15
 
 
-@pytest.mark.parametrize("kind", TYPES)
+def test_emformer_keeps_the_newest_slots() -> None:
+    encoder = small("emformer", None)
+    state = encoder.init_state(1)
+    for chunk in torch.randn(1, encoder.chunk_frames * 9, 5).double().split(encoder.chunk_frames, 1):
+        _, state = encoder.step(chunk, state)
+    limited = state.limit_memory(3)
+    torch.testing.assert_close(limited.recurrent.bank.slots, state.recurrent.bank.slots[:, :, :, :, -3:])  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("kind", STREAMING)
 def test_bounded_state_never_grows(kind: str) -> None:
     encoder = small(kind)
     state = encoder.init_state(2)
-    shapes = {name: value.shape for name, value in state.items()}
+    shapes = [tensor.shape for tensor in state.tensors()]
     for _ in range(12):
         _, state = encoder.step(torch.randn(2, 17, 5).double(), state)
-        assert {name: value.shape for name, value in state.items()} == shapes
+        assert [tensor.shape for tensor in state.tensors()] == shapes
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_states_can_be_saved_split_reordered_and_reset(kind: str) -> None:
+@pytest.mark.parametrize("kind", STREAMING)
+def test_states_can_be_saved_split_and_reordered(kind: str) -> None:
     encoder = small(kind)
     features, more = torch.randn(3, 61, 5).double(), torch.randn(3, 70, 5).double()
     _, state = run(encoder, encoder.init_state(3), [features])
     expected, _ = encoder.step(more, state)
     file = io.BytesIO()
-    torch.save(select_streams(state, torch.tensor([2, 0])), file)
+    torch.save(state.select(torch.tensor([2, 0])), file)
     file.seek(0)
     again, _ = encoder.step(more[[2, 0]], torch.load(file))
     torch.testing.assert_close(again, expected[[2, 0]], rtol=0, atol=1e-12)
-
-    fresh, _ = encoder.step(more, encoder.init_state(3))
-    mixed, after = encoder.step(more, reset_streams(state, torch.tensor([1])))
-    for row, source in enumerate((expected, fresh, expected)):
-        count = int(after["emitted"][row])
-        torch.testing.assert_close(mixed[row, :count], source[row, :count], rtol=0, atol=1e-12)
+    joined, _ = encoder.step(more, StreamState.join(state.split()))
+    torch.testing.assert_close(joined, expected, rtol=0, atol=0)
+    single = state.map(lambda tensor: tensor.float() if tensor.is_floating_point() else tensor)
+    assert {tensor.dtype for tensor in single.tensors()} == {torch.float32, torch.int64}
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_outputs_depend_on_no_more_future_than_promised(kind: str) -> None:
-    """Perturb the future beyond a frame's segment and look-ahead: it must not change; the promise is also
-    reached."""
+@pytest.mark.parametrize("kind", STREAMING)
+def test_outputs_depend_on_the_stated_look_ahead(kind: str) -> None:
+    """Gradients reach exactly to the end of the segment of a frame plus the look-ahead."""
     encoder = small(kind)
     time = 240
     features = torch.randn(1, time, 5).double().requires_grad_()
@@ -157,11 +147,11 @@ def test_whole_utterance_encoders_refuse_to_stream() -> None:
     with pytest.raises(NotImplementedError, match="full_context"):
         encoder.init_state(1)
     with pytest.raises(NotImplementedError, match="full_context"):
-        encoder.step(torch.zeros(1, 4, 5), {})
+        encoder.step(torch.zeros(1, 4, 5), small("lc_blstm").init_state(1))
     assert encoder.look_ahead == float("inf")
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_are_refused() -> None:
     encoder = small("augmented_memory")
     with pytest.raises(ValueError, match="features"):
         encoder(torch.zeros(1, 4, 6), torch.tensor([4]))

@@ -1,4 +1,4 @@
-"""The step of fixed shapes gives what the parallel form gives, in eager mode, as TorchScript and as ONNX."""
+"""The step with fixed shapes equals the parallel form."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from augmem.encoder import EncoderConfig, StaticStep, build_encoder
-from tests.encoder.test_streaming import FEATURES, SHIFT, configs, encoder_of
+from augmem.errors import UserError
+from tests.encoder.small import FEATURES, SHIFT, configs, random_encoder, small_config
 
 
 def outputs(step: Any, static: StaticStep, features: Tensor, lengths: list[int]) -> list[Tensor]:
-    """Outputs of each stream of `features` (B, T, F)."""
+    """Return the outputs of each stream of `features` (B, T, F)."""
     chunk, values = static.chunk_frames, list(static.init_state().values())
     found: list[list[Tensor]] = [[] for _ in lengths]
     for number in range(-(-max(lengths) // chunk) + static.delay):
@@ -31,8 +32,8 @@ def outputs(step: Any, static: StaticStep, features: Tensor, lengths: list[int])
 @settings(max_examples=60, deadline=None)
 @given(configs(), st.lists(st.integers(1, 90), min_size=1, max_size=3))
 def test_equals_the_parallel_form(config: EncoderConfig, lengths: list[int]) -> None:
-    encoder = encoder_of(config)
-    static = StaticStep(encoder, len(lengths), slots=90 if config.memory_slots is None else None)
+    encoder = random_encoder(config)
+    static = StaticStep(encoder, len(lengths), bank_size=90 if config.memory_slots is None else None)
     features = torch.randn(len(lengths), max(lengths), FEATURES, dtype=torch.float64)
     parallel, frames = encoder(features, torch.tensor(lengths))
     with torch.no_grad():
@@ -40,10 +41,11 @@ def test_equals_the_parallel_form(config: EncoderConfig, lengths: list[int]) -> 
             torch.testing.assert_close(mine, row[:size], rtol=0, atol=1e-10)
 
 
-def test_an_unbounded_bank_wants_a_bound() -> None:
-    encoder = build_encoder(EncoderConfig(dim=8, heads=1, layers=1), FEATURES, SHIFT)
-    with pytest.raises(ValueError, match="say how many slots"):
-        StaticStep(encoder)
-    rival = build_encoder(EncoderConfig(dim=8, heads=1, layers=1, type="emformer"), FEATURES, SHIFT)
-    with pytest.raises(ValueError, match=r"encoder\.type emformer"):
-        StaticStep(rival, slots=3)
+def test_unlimited_bank_needs_a_size() -> None:
+    with pytest.raises(UserError, match="--bank-size: required"):
+        StaticStep(build_encoder(small_config(), FEATURES, SHIFT))
+
+
+def test_other_encoders_are_refused() -> None:
+    with pytest.raises(UserError, match=r"encoder\.type: .* not emformer"):
+        StaticStep(build_encoder(small_config("emformer"), FEATURES, SHIFT), bank_size=3)

@@ -1,56 +1,20 @@
-"""Streaming in any pieces gives what the parallel form gives, values and gradients, for every option."""
+"""Streaming in chunks of any size equals the parallel form, values and gradients, for all options."""
 
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from augmem.encoder import Encoder, EncoderConfig, build_encoder, reset_streams, select_streams, stack_states
-
-FEATURES, SHIFT = 7, 0.01
-UNCONVOLVED = ("time_restricted", "lc_blstm")
-RIVALS = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
-
-
-@st.composite
-def configs(draw: st.DrawFn, types: tuple[Any, ...] = ("augmented_memory",)) -> EncoderConfig:
-    """Small encoders over every option of the model, zero contexts included."""
-    kind = draw(st.sampled_from(types))
-    subsampling = draw(st.sampled_from([2, 3, 4]))
-    frame = SHIFT * subsampling
-    heads = draw(st.sampled_from([1, 2]))
-    return EncoderConfig(
-        type=kind, dim=8 * heads, heads=heads, feedforward_dim=12, layers=draw(st.integers(1, 3)),
-        dropout=0.0, subsampling=subsampling, frontend_channels=(2, 3),
-        left_context=draw(st.integers(0, 5)) * frame,
-        centre=draw(st.integers(1, 4)) * frame,
-        right_context=draw(st.integers(0, 3)) * frame,
-        memory_slots=draw(st.sampled_from([None, 0, 1, 2])),
-        summary_sees_memory=draw(st.booleans()),
-        slot_content=draw(st.sampled_from(["attention", "mean"])),
-        slot_squash=draw(st.sampled_from(["none", "tanh"])),
-        weak_attention_suppression=draw(st.sampled_from([None, 0.5])),
-        convolution_kernel=0 if kind in UNCONVOLVED else draw(st.sampled_from([0, 3, 5])),
-        third_layer_norm=draw(st.booleans()),
-        activation=draw(st.sampled_from(["gelu", "relu", "silu"])),
-    )  # fmt: skip
-
-
-def encoder_of(config: EncoderConfig, dtype: torch.dtype = torch.float64) -> Encoder:
-    torch.manual_seed(1)
-    encoder = build_encoder(config, FEATURES, SHIFT).to(dtype)
-    for parameter in encoder.parameters():  # biases and norms at their initial values would hide mistakes
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return encoder
+from augmem.encoder import Encoder, EncoderConfig, StreamState
+from tests.encoder.small import FEATURES, STREAMING, configs, random_encoder
 
 
 def stream(encoder: Encoder, features: Tensor, sizes: list[int]) -> Tensor:
-    """Outputs of `features` (B, T, F) given in chunks that take turns in `sizes`."""
+    """Return the outputs of `features` (B, T, F) in chunks that cycle through `sizes`."""
     state, outputs, at, turn = encoder.init_state(features.size(0)), [], 0, 0
     while at < features.size(1):
         size = sizes[turn % len(sizes)]
@@ -63,13 +27,13 @@ def stream(encoder: Encoder, features: Tensor, sizes: list[int]) -> Tensor:
 
 @settings(max_examples=100, deadline=None)
 @given(
-    configs(("augmented_memory", "augmented_memory", *RIVALS)),
+    configs(("augmented_memory", *STREAMING)),
     st.integers(1, 90),
     st.lists(st.integers(1, 40), min_size=1, max_size=3),
     st.integers(1, 2),
 )
 def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list[int], batch: int) -> None:
-    encoder = encoder_of(config)
+    encoder = random_encoder(config)
     features = torch.randn(batch, time, FEATURES, dtype=torch.float64)
     parallel, lengths = encoder(features, torch.full((batch,), time))
     streamed = stream(encoder, features, sizes)
@@ -79,20 +43,20 @@ def test_streaming_equals_parallel(config: EncoderConfig, time: int, sizes: list
 
 
 @settings(max_examples=30, deadline=None)
-@given(configs(("augmented_memory", *RIVALS)), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
+@given(configs(STREAMING), st.integers(1, 90), st.lists(st.integers(1, 40), min_size=1, max_size=3))
 def test_streaming_equals_parallel_in_single_precision(config: EncoderConfig, time: int, sizes: list[int]) -> None:
     if config.weak_attention_suppression is not None:
         return  # a threshold turns rounding into a jump
-    encoder = encoder_of(config, torch.float32)
+    encoder = random_encoder(config, torch.float32)
     features = torch.randn(1, time, FEATURES)
     parallel, _ = encoder(features, torch.tensor([time]))
     torch.testing.assert_close(stream(encoder, features, sizes), parallel, rtol=0, atol=1e-5)
 
 
 @settings(max_examples=20, deadline=None)
-@given(configs(("augmented_memory", *RIVALS)), st.integers(1, 70))
+@given(configs(STREAMING), st.integers(1, 70))
 def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None:
-    encoder = encoder_of(config)
+    encoder = random_encoder(config)
     features = torch.randn(1, time, FEATURES, dtype=torch.float64)
     probe = torch.randn(1, -(-time // config.subsampling), config.dim, dtype=torch.float64)
     gradients = []
@@ -109,11 +73,11 @@ def test_gradients_of_both_forms_agree(config: EncoderConfig, time: int) -> None
 
 @settings(max_examples=30, deadline=None)
 @given(
-    configs(("augmented_memory", "full_context", *RIVALS)),
+    configs(("full_context", *STREAMING)),
     st.lists(st.integers(1, 60), min_size=2, max_size=5),
 )
 def test_padding_never_leaks(config: EncoderConfig, lengths: list[int]) -> None:
-    encoder = encoder_of(config)
+    encoder = random_encoder(config)
     features = torch.full((len(lengths), max(lengths) + 3, FEATURES), float("nan"), dtype=torch.float64)
     for row, length in zip(features, lengths, strict=False):
         row[:length] = torch.randn(length, FEATURES)
@@ -126,30 +90,29 @@ def test_padding_never_leaks(config: EncoderConfig, lengths: list[int]) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    configs(("augmented_memory", *RIVALS)),
+    configs(STREAMING),
     st.lists(st.integers(1, 50), min_size=2, max_size=4),
     st.integers(1, 40),
     st.randoms(use_true_random=False),
 )
-def test_streams_that_come_and_go_do_not_notice_each_other(
+def test_joined_streams_are_independent(
     config: EncoderConfig, before: list[int], common: int, chance: random.Random
 ) -> None:
-    """Streams of any age joined in any order, stepped together, one of them reset: each as if alone."""
-    encoder = encoder_of(config)
+    """Streams of any age, joined in any order, one of them new: each has the outputs that it has alone."""
+    encoder = random_encoder(config)
     features = [torch.randn(1, length + common, FEATURES, dtype=torch.float64) for length in before]
     with torch.no_grad():
         states = [
             encoder.step(own[:, :length], encoder.init_state(1))[1]
             for own, length in zip(features, before, strict=True)
         ]
+        states[0] = encoder.init_state(1)
         order = chance.sample(range(len(before)), len(before))
-        state = select_streams(stack_states(states), torch.tensor(order))
-        state = reset_streams(state, torch.tensor([order.index(0)]))
+        state = StreamState.join(states).select(torch.tensor(order))
         chunk = torch.cat([features[n][:, before[n] :] for n in order])
         hidden, state = encoder.step(chunk, state, True)
         for row, n in enumerate(order):
-            alone = encoder.init_state(1) if n == 0 else states[n]
-            expected, alone = encoder.step(features[n][:, before[n] :], alone, True)
-            count = int(alone["emitted"])
-            assert int(state["emitted"][row]) == count
+            expected, alone = encoder.step(features[n][:, before[n] :], states[n], True)
+            count = int(alone.emitted)
+            assert int(state.emitted[row]) == count
             torch.testing.assert_close(hidden[row, :count], expected[0], rtol=0, atol=1e-10)

@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding import Scales, SearchConfig, StreamSearch, best_path, find_lattices, words_on
+from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
@@ -165,7 +166,7 @@ def test_memory_of_a_stream_is_bounded(package: Path, loudness: float) -> None:
 
 
 def tensors_of(stream: Stream) -> list[torch.Tensor]:
-    return [*stream.encoder_state.values(), stream.frames, stream.scores]
+    return [*stream.encoder_state.tensors(), stream.frames, stream.scores]
 
 
 def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> None:
@@ -179,7 +180,8 @@ def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> 
 def test_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) -> None:
     """When the package is loaded, not when the first stream is created."""
     described = AcousticModel.load(package / "model.pt", package / "lang").description
-    whole = replace(described, encoder=replace(described.encoder, type="full_context"))
+    encoder = EncoderConfig.from_stored(asdict(described.encoder) | {"type": "full_context"})
+    whole = replace(described, encoder=encoder)
     AcousticModel(whole).save(tmp_path / "model.pt")
     info = PackageInfo(Scales(1.0, 0.0))
     write_package(tmp_path / "out", tmp_path / "model.pt", package / "lang", package / HLG_FILE, info)

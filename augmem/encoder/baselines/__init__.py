@@ -1,4 +1,4 @@
-"""The encoders that the paper compares with, behind the same interface, sizes and trainer."""
+"""Baselines of the paper with the same interface, sizes and trainer as the augmented-memory transformer."""
 
 from augmem.encoder.baselines.cached_context import CachedContextEncoder
 from augmem.encoder.baselines.full_context import FullContextEncoder

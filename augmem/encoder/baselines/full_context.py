@@ -1,4 +1,4 @@
-"""A transformer over whole utterances: what streaming gives up is measured against it. It cannot stream."""
+"""Full-context transformer: an upper bound for streaming encoders. It cannot stream."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from augmem.encoder.segments import Plan, plan_segments
 
 
 class FullContextEncoder(AugmentedMemoryEncoder):
-    """Every frame attends to every frame: one block per utterance and no memory. Parameters as in the
-    paper's."""
+    """Transformer in which every frame attends to every frame: one block per utterance, no memory.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+    """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)
@@ -28,9 +33,9 @@ class FullContextEncoder(AugmentedMemoryEncoder):
     def average_latency(self) -> float:
         return math.inf
 
-    def _plan(self, lengths: Tensor, handed_down: Tensor | None = None) -> Plan:
+    def _plan(self, lengths: Tensor, older: Tensor | None = None) -> Plan:
         return plan_segments(lengths, 0, int(lengths.max()), 0, 0)
 
-    # What the interface says of encoders that cannot stream.
+    # Raise NotImplementedError.
     init_state = Encoder.init_state
     step = Encoder.step

@@ -1,30 +1,47 @@
-"""Latency-controlled BLSTM: the encoder that the paper improves on.
+"""Latency-controlled BLSTM: the baseline that the paper improves on.
 
-A block is [C|R]. In each layer the forward LSTM goes on from where the last centre ended, the backward LSTM
-starts afresh at the end of the block; outputs of R serve the layer above and are dropped at the end. Each
-layer is normalised first and added to its input, as in the transformers, so that all train alike; `lstm_dim`
-null gives each layer as many parameters as a transformer layer of the same config, to within one cell.
+A block is [C|R]. In each layer the forward LSTM continues from the end of the last centre, the backward LSTM starts at
+the end of the block; outputs of R are inputs of the next layer and dropped at the end. Layers are pre-norm with
+residuals, as in the transformers. Unless `lstm_dim` is set, a layer has as many parameters as a transformer layer of
+the same config, to within one cell.
 
-Legend: S blocks, W cells of a block, D model width, E cells per direction.
+Legend: B streams, S blocks, P packed block rows, K centre rows, W cells of a block, D model width, E cells per
+direction.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.base import initialise, unpack
+from augmem.encoder.base import initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.layer import AugmentedMemoryLayer
 from augmem.encoder.norm import LayerNorm
-from augmem.encoder.rows import gather
+from augmem.encoder.rows import gather, unpack
 from augmem.encoder.segments import Blocks, Cells, consecutive, plan_segments
-from augmem.encoder.streaming import Cut, Recurrent, SegmentEncoder
+from augmem.encoder.state import RecurrentState
+from augmem.encoder.streaming import SegmentEncoder
+
+
+@dataclass(frozen=True)
+class LstmState(RecurrentState):
+    """States of the forward LSTMs: `values` (B, layers, 2, E)."""
+
+    values: Tensor
 
 
 class BlockLstmLayer(nn.Module):
-    """One bidirectional layer over packed block rows."""
+    """Bidirectional LSTM layer over packed block rows.
+
+    Args:
+        dim: model width D.
+        cells: E, cells per direction.
+        dropout: dropout rate.
+    """
 
     def __init__(self, dim: int, cells: int, dropout: float) -> None:
         super().__init__()
@@ -35,11 +52,11 @@ class BlockLstmLayer(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, tables: BlockTables, alive: list[int], start: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (P, D) -> rows (P, D), and the forward state at the end of each block's centre (2, S, E).
+        """Map rows (P, D) to rows (P, D) and the forward state at the end of each centre (2, S, E).
 
         Args:
-            alive: number of blocks in each round; a round goes on from the first states of the round before.
-            start: (2, S', E) state before the first round's blocks.
+            alive: number of blocks in each round; a round continues from the first states of the round before.
+            start: (2, S', E) state before the blocks of the first round.
         """
         h = self.norm(x)
         centre, ends = self._centres(gather(h, tables.centre), alive, start)
@@ -51,7 +68,8 @@ class BlockLstmLayer(nn.Module):
         return x + self.dropout(self.output(torch.cat([ahead, back], 1))), ends
 
     def _centres(self, centre: Tensor, alive: list[int], state: Tensor) -> tuple[Tensor, Tensor]:
-        """The only recurrence over blocks. Cells behind a short centre are computed and never read."""
+        """Run the forward LSTM over the centres, the only recurrence over blocks. Cells beyond a short centre are
+        computed and never read."""
         outputs, ends, begin = [], [], 0
         for count in alive:
             out, (h, c) = self.ahead(centre[begin : begin + count], _lstm_state(state[:, :count]))
@@ -63,11 +81,14 @@ class BlockLstmLayer(nn.Module):
 
 
 class BlockTables:
-    """Rows of the padded centres, right contexts and reversed blocks, and the way back to packed rows."""
+    """Rows of padded centres, right contexts and reversed blocks, and the inverse mapping to packed rows.
+
+    Args:
+        blocks: blocks [C|R].
+    """
 
     def __init__(self, blocks: Blocks) -> None:
-        size = blocks.all.filled.sum(1)
-        centre = blocks.centre.filled.sum(1)
+        size, centre = blocks.all.counts, blocks.centre.counts
         first = (size.cumsum(0) - size)[:, None]
         last = blocks.source.size(0) - 1
         right = consecutive(size - centre)
@@ -76,14 +97,19 @@ class BlockTables:
         self.reverse = (first + size[:, None] - 1 - _columns(blocks.all)).clamp(min=0)
         width = blocks.all.rows.size(1)
         block, column = blocks.all.coordinates()
-        # Right contexts stand behind the widest centre, whatever the width of their own: only full centres
-        # have one.
+        # Right contexts follow the widest centre: only full centres have a right context.
         self.ahead = block * (self.centre.size(1) + self.right.size(1)) + column
         self.back = block * width + size[block] - 1 - column
 
 
 class LatencyControlledBlstm(SegmentEncoder):
-    """A stack of bidirectional layers. Its state adds `lstm` (B, layers, 2, E): the forward LSTMs' states."""
+    """Stack of latency-controlled bidirectional LSTM layers.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+    """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(config, feature_dim, frame_shift)
@@ -107,25 +133,26 @@ class LatencyControlledBlstm(SegmentEncoder):
                 taps.append(unpack(tap, plan.frame_of_output))
         return unpack(self.norm(gather(x, plan.blocks.centre_rows)), plan.frame_of_output), taps
 
-    def _init_recurrent(self, batch: int) -> Recurrent:
-        return {"lstm": self.norm.weight.new_zeros(batch, len(self.layers), 2, self.cells)}
+    def _init_recurrent(self, batch: int) -> LstmState:
+        return LstmState(self.norm.weight.new_zeros(batch, len(self.layers), 2, self.cells))
 
     def _tables(self, blocks: Blocks, like: Tensor) -> BlockTables:
         return BlockTables(blocks)
 
-    def _run_segment(self, x: Tensor, cut: Cut, segments: Tensor, state: Recurrent) -> tuple[Tensor, Recurrent]:
-        tables, ends = cut.tables, []
+    def _run_segment(
+        self, x: Tensor, blocks: Blocks, tables: BlockTables, state: LstmState
+    ) -> tuple[Tensor, LstmState]:
+        ends = []
         for n, layer in enumerate(self.layers):
-            start = state["lstm"][:, n].transpose(0, 1)
-            x, end = layer(x, tables, [segments.numel()], start)
+            x, end = layer(x, tables, [state.batch_size], state.values[:, n].transpose(0, 1))
             ends.append(end.transpose(0, 1))
-        return self.norm(gather(x, cut.blocks.centre_rows)), {"lstm": torch.stack(ends, 1)}
+        return self.norm(gather(x, blocks.centre_rows)), LstmState(torch.stack(ends, 1))
 
 
 def matching_cells(config: EncoderConfig) -> int:
-    """Cells per direction with which a layer has about the parameters of the config's transformer layer."""
+    """Return the cells per direction that give a layer about the parameters of a transformer layer of the config."""
     wanted = _parameters(AugmentedMemoryLayer(config))
-    # Both directions: 4 gates of D inputs, E states and 2 biases; the output layer; the norm.
+    # Both directions: 4 gates with D inputs, E states and 2 biases; output layer; norm.
     dim = config.dim
 
     def size(cells: int) -> int:
@@ -142,7 +169,7 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _lstm_state(state: Tensor) -> tuple[Tensor, Tensor]:
-    """(2, S, E) -> the two (1, S, E) tensors that torch's LSTM takes."""
+    """Split (2, S, E) into the two (1, S, E) tensors of torch's LSTM."""
     return state[:1].contiguous(), state[1:].contiguous()
 
 

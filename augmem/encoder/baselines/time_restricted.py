@@ -1,35 +1,55 @@
-"""Time-restricted self-attention: in each layer a frame sees so many frames to its left and so few to its
-right.
+"""Time-restricted self-attention: in each layer a frame attends to a fixed number of frames to its left and right.
 
-The look-ahead adds up over the layers. It is chosen so that the whole equals the average latency of the
-segment encoders, right context + centre / 2, spread over the layers as evenly as whole frames allow; every
-layer looks `left_context` back. Streams need no segments: a layer emits a frame as soon as its right context
-is there.
+The look-ahead adds up over the layers. It is chosen so that the total equals the average latency of the segment
+encoders, right context + centre / 2, distributed over the layers as evenly as whole frames allow; every layer attends
+`left_context` back. Streams need no segments: a layer emits a frame as soon as its right context is complete.
 
-Legend: B streams, T frames, S blocks of queries, Q queries and W cells of a block, D model width.
+Legend: B streams, T frames, S blocks of queries, Q queries and W cells of a block, R query rows, D model width.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.attention import BlockIndex, MemoryIndex
-from augmem.encoder.base import Encoder, initialise, unpack
+from augmem.encoder.base import Encoder, initialise
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.layer import AugmentedMemoryLayer, LayerIndex
-from augmem.encoder.rows import additive, cell_heads, head_rows, take
+from augmem.encoder.frontend import FrontendState
+from augmem.encoder.index import LayerIndex
+from augmem.encoder.layer import AugmentedMemoryLayer
+from augmem.encoder.rows import additive, cell_heads, head_rows, take, unpack
 from augmem.encoder.segments import Blocks, plan_segments
-from augmem.encoder.streaming import State, check_chunk
+from augmem.encoder.state import StreamState
+from augmem.encoder.streaming import check_chunk
 
-_BLOCK = 32  # queries computed together: a matter of speed only
+_BLOCK = 32  # queries computed together: changes the speed only
+
+
+@dataclass(frozen=True)
+class WindowState(StreamState):
+    """State of B streams of the time-restricted transformer.
+
+    Args:
+        frontend: state of the front end.
+        inputs: last inputs (B, L + right, D) of each layer.
+        seen: (B, layers) inputs that each layer has received.
+    """
+
+    frontend: FrontendState
+    inputs: tuple[Tensor, ...]
+    seen: Tensor
 
 
 class TimeRestrictedEncoder(Encoder):
-    """Transformer with a sliding window in each layer. Its state adds each layer's last inputs and their
-    count."""
+    """Transformer with a sliding attention window in each layer.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+    """
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)
@@ -54,22 +74,21 @@ class TimeRestrictedEncoder(Encoder):
         x, taps = frames, []
         for number, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True), 1):
             if not self._dropped():
-                x = layer(x, tables[right], _no_memory(frames))
+                x, _ = layer(x, tables[right])
             if str(number) in self.tap_norms:
                 taps.append(unpack(self.tap_norms[str(number)](x), place))
         return unpack(self.norm(x), place), taps
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
-        """Tables of a layer over packed frames: keys are gathered from neighbouring frames, nothing is
-        recomputed."""
+        """Build the tables of a layer over packed frames: keys are gathered from neighbouring frames."""
         blocks = plan_segments(lengths, self.left, _BLOCK, right, 0).blocks
         queries, keys = blocks.source[blocks.centre_rows][blocks.centre.rows], blocks.source[blocks.all.rows]
         seen = blocks.all.filled[:, None] & self._in_window(queries, keys, right, blocks.centre.filled)
         return self._tables(queries, _in_frame_order(blocks), keys, additive(seen, like), None)
 
     def _in_window(self, queries: Tensor, keys: Tensor, right: int, real: Tensor) -> Tensor:
-        """Which frames `keys` (S, W) the frames `queries` (S, Q) see; queries that are not real see all: no
-        NaN."""
+        """Return which frames `keys` (S, W) the frames `queries` (S, Q) attend to; padding queries attend to all, to
+        avoid NaN."""
         distance = keys[:, None, :] - queries[:, :, None]
         return ((distance >= -self.left) & (distance <= right)) | ~real[:, :, None]
 
@@ -78,46 +97,45 @@ class TimeRestrictedEncoder(Encoder):
     ) -> LayerIndex:
         heads = self.config.heads
         outputs = cell_heads(cells, queries.size(1), heads)
-        pooling = bias.new_zeros(queries.size(0), 1, queries.size(1))  # there is no summary to pool for
-        attention = BlockIndex(
-            head_rows(queries, heads, 1)[0], head_rows(keys, heads, 2), outputs, bias, pooling, queries
-        )
-        rows = cells if query_rows is None else query_rows
-        return LayerIndex(attention, rows, query_rows is not None, cells, cells)
+        pooling = bias.new_zeros(queries.size(0), 1, queries.size(1))  # no summary query
+        return LayerIndex(
+            head_rows(queries, heads, 1)[0], head_rows(keys, heads, 2), outputs, bias, pooling, queries, query_rows,
+            spaced=cells, places=cells,
+        )  # fmt: skip
 
-    def init_state(self, batch: int) -> State:
+    def init_state(self, batch: int) -> StreamState:
         if batch < 1:
             raise ValueError(f"init_state: batch={batch} must be at least 1")
         like = self.norm.weight
-        state = self.frontend.init_state(batch)
-        for n, right in enumerate(self.rights):
-            state[f"inputs_{n}"] = like.new_zeros(batch, self.left + right, self.output_dim)
-        state["seen"] = torch.zeros(batch, len(self.layers), dtype=torch.int64, device=like.device)
-        state["emitted"] = torch.zeros(batch, dtype=torch.int64, device=like.device)
-        return state
+        return WindowState(
+            emitted=torch.zeros(batch, dtype=torch.int64, device=like.device),
+            frontend=self.frontend.init_state(batch),
+            inputs=tuple(like.new_zeros(batch, self.left + right, self.output_dim) for right in self.rights),
+            seen=torch.zeros(batch, len(self.layers), dtype=torch.int64, device=like.device),
+        )
 
-    def step(self, chunk: Tensor, state: State, final: bool = False) -> tuple[Tensor, State]:
-        check_chunk(chunk, state["seen"].size(0), self.frontend.feature_dim)
-        x, count, new_state = self.frontend.step(chunk, state, final)
-        x, seen = self.dropout(x), []
-        for n, layer in enumerate(self.layers):
-            before = state["seen"][:, n]
-            line = torch.cat([state[f"inputs_{n}"], x], 1)
-            new_state[f"inputs_{n}"] = take(line, count, self.left + self.rights[n])
+    def step(self, chunk: Tensor, state: StreamState, final: bool = False) -> tuple[Tensor, StreamState]:
+        assert isinstance(state, WindowState)
+        check_chunk(chunk, state.batch_size, self.frontend.feature_dim)
+        x, count, frontend = self.frontend.step(chunk, state.frontend, final)
+        x, seen, inputs = self.dropout(x), [], []
+        for n, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True)):
+            before = state.seen[:, n]
+            line = torch.cat([state.inputs[n], x], 1)
+            inputs.append(take(line, count, self.left + right))
             seen.append(before + count)
-            x, count = self._layer_step(layer, line, before, seen[-1], self.rights[n], final)
+            x, count = self._layer_step(layer, line, before, seen[-1], right, final)
         real = torch.arange(x.size(1), device=x.device) < count[:, None]
-        new_state.update(seen=torch.stack(seen, 1), emitted=count)
-        return self.norm(x) * real[:, :, None], new_state
+        return self.norm(x) * real[:, :, None], WindowState(count, frontend, tuple(inputs), torch.stack(seen, 1))
 
     def _layer_step(
         self, layer: nn.Module, line: Tensor, before: Tensor, known: Tensor, right: int, final: bool
     ) -> tuple[Tensor, Tensor]:
-        """Outputs (B, Q, D) of a layer that have become computable, and how many are real (B,).
+        """Return the outputs (B, Q, D) of a layer that can now be computed, and how many are valid (B,).
 
         Args:
-            line: (B, W, D) the layer's inputs; frame number `before` (B,) stands in column left + right.
-            known: (B,) inputs that the layer has seen by now.
+            line: (B, W, D) inputs of the layer; frame number `before` (B,) is in column left + right.
+            known: (B,) inputs that the layer has received, with those of this step.
         """
         batch, width, _ = line.shape
         done = (before - right).clamp(min=0)
@@ -136,14 +154,9 @@ class TimeRestrictedEncoder(Encoder):
         keys = stream + torch.arange(width, device=line.device)
         queries = cells.view(batch, most)
         index = self._tables(queries, cells, keys, additive(seen, line), (stream + column).flatten())
-        return layer(line.flatten(0, 1), index, _no_memory(line)).view(batch, most, -1), count
-
-
-def _no_memory(like: Tensor) -> MemoryIndex:
-    nothing = torch.zeros(2, 1, 1, 0, dtype=torch.int64, device=like.device)
-    return MemoryIndex([], [], nothing, like.new_zeros(1, 1, 0), like.new_zeros(1, 1, 1, 0))
+        return layer(line.flatten(0, 1), index)[0].view(batch, most, -1), count
 
 
 def _in_frame_order(blocks: Blocks) -> Tensor:
-    """Cell of each frame's query, frame by frame: blocks are ordered by segment, frames by utterance."""
+    """Return the cell of the query of each frame: blocks are ordered by segment, frames by utterance."""
     return blocks.centre.cells[torch.argsort(blocks.source[blocks.centre_rows])]

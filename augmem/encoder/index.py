@@ -1,0 +1,86 @@
+"""Index tables of a layer: `Blocks` translated into look-ups of head vectors, built once per call for all layers.
+
+Legend: S blocks, P packed block rows, W cells of a block, R query rows (all block rows, or the centre rows in the last
+layer), Q query cells of a block, H heads, d head width.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from augmem.encoder.config import EncoderConfig
+from augmem.encoder.rows import additive, cell_heads, head_rows
+from augmem.encoder.segments import Blocks, Cells
+
+
+class LayerIndex(NamedTuple):
+    """Look-up tables of one layer. All layers but the last share one set.
+
+    Args:
+        queries: (S, H, Q) query vectors in a (R * H, d) view.
+        keys_values: (2, S, H, W) key and value vectors in a (P * 2 * H, d) view.
+        outputs: (R, H) head vectors of each query row in the (S * H * Q, d) attention output.
+        bias: (S, 1, W) additive mask: 0 for cells that hold a row, -inf for empty ones.
+        pooling: (S, 1, Q) weights that average the centre's query rows.
+        query_cells: (S, Q) query row in each cell.
+        query_rows: (R,) block row of each query row; None if all block rows are queries.
+        spaced: (P + gaps,) block row at each place of a line of blocks with gaps between them; P in a gap.
+        places: (P,) place of each block row in that line.
+    """
+
+    queries: Tensor
+    keys_values: Tensor
+    outputs: Tensor
+    bias: Tensor
+    pooling: Tensor
+    query_cells: Tensor
+    query_rows: Tensor | None
+    spaced: Tensor
+    places: Tensor
+
+    def preceded(self, cells: Cells, heads: int) -> LayerIndex:
+        """Return tables for the same queries that attend first to the block rows in `cells`, then to their block."""
+        keys_values = torch.cat([head_rows(cells.rows, heads, 2), self.keys_values], -1)
+        bias = torch.cat([additive(cells.filled[:, None], self.bias), self.bias], -1)
+        return self._replace(keys_values=keys_values, bias=bias)
+
+
+def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
+    """Build the tables of all layers but the last, and those of the last, which computes the centres only.
+
+    Args:
+        like: tensor with the dtype of the hidden vectors.
+    """
+    spaced, places = spread_blocks(blocks.all, config.convolution_kernel // 2)
+    # Each cell of a centre's own rectangle holds one row, so the mean is over the filled cells.
+    centre = blocks.centre
+    centre_pooling = (centre.filled.double() / centre.counts[:, None])[:, None]
+
+    def tables(queries: Cells, pooling: Tensor, query_rows: Tensor | None) -> LayerIndex:
+        return LayerIndex(
+            queries=head_rows(queries.rows, config.heads, 1)[0],
+            keys_values=head_rows(blocks.all.rows, config.heads, 2),
+            outputs=cell_heads(queries.cells, queries.rows.size(1), config.heads),
+            bias=additive(blocks.all.filled[:, None], like),
+            pooling=pooling.to(like.dtype),
+            query_cells=queries.rows,
+            query_rows=query_rows,
+            spaced=spaced,
+            places=places,
+        )
+
+    return tables(blocks.all, blocks.pooling, None), tables(centre, centre_pooling, blocks.centre_rows)
+
+
+def spread_blocks(cells: Cells, gap: int) -> tuple[Tensor, Tensor]:
+    """Lay blocks out in one line, `gap` places apart; return the row at each place (P in gaps) and the place of each
+    row."""
+    size = cells.cells.size(0)
+    block, _ = cells.coordinates()
+    places = torch.arange(size, device=block.device) + gap * (block + 1)
+    spaced = torch.full((size + gap * (cells.rows.size(0) + 1),), size, device=block.device)
+    spaced[places] = torch.arange(size, device=block.device)
+    return spaced, places

@@ -1,0 +1,83 @@
+"""Registry of encoders: names, classes, and the options that each of them does not have."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from augmem.encoder.base import Encoder
+    from augmem.encoder.config import EncoderConfig
+
+EncoderType = Literal["augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"]
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """An encoder of the registry.
+
+    Args:
+        path: module and class, as `module:class`.
+        excluded: options that the encoder does not have, with the values that describe it. Other values than these and
+            the defaults are refused.
+    """
+
+    path: str
+    excluded: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NO_MEMORY: dict[str, Any] = {
+    "memory_slots": 0, "summary_sees_memory": False, "slot_content": "attention", "slot_squash": "none",
+}  # fmt: skip
+_NO_CONTEXT: dict[str, Any] = {"left_context": 0.0, "centre": None, "right_context": 0.0}
+_BASELINES = "augmem.encoder.baselines"
+
+ENCODERS: dict[EncoderType, EncoderSpec] = {
+    "augmented_memory": EncoderSpec("augmem.encoder.augmented_memory:AugmentedMemoryEncoder", {"lstm_dim": None}),
+    "emformer": EncoderSpec(
+        f"{_BASELINES}:CachedContextEncoder",
+        {"summary_sees_memory": False, "recompute_layers": False, "lstm_dim": None},
+    ),
+    "transformer_xl": EncoderSpec(
+        f"{_BASELINES}:CachedContextEncoder", _NO_MEMORY | {"recompute_layers": False, "lstm_dim": None}
+    ),
+    "time_restricted": EncoderSpec(
+        f"{_BASELINES}:TimeRestrictedEncoder",
+        _NO_MEMORY | {"convolution_kernel": 0, "recompute_layers": False, "lstm_dim": None},
+    ),
+    "full_context": EncoderSpec(f"{_BASELINES}:FullContextEncoder", _NO_MEMORY | _NO_CONTEXT | {"lstm_dim": None}),
+    "lc_blstm": EncoderSpec(
+        f"{_BASELINES}:LatencyControlledBlstm",
+        _NO_MEMORY
+        | {
+            "left_context": 0.0, "activation": "gelu", "weak_attention_suppression": None, "convolution_kernel": 0,
+            "third_layer_norm": False, "recompute_layers": False, "feedforward_slices": 1,
+        },
+    ),
+}  # fmt: skip
+assert tuple(ENCODERS) == get_args(EncoderType)
+
+
+def build_encoder(config: EncoderConfig, feature_dim: int, frame_shift: float) -> Encoder:
+    """Build the encoder that `config.type` names.
+
+    Args:
+        config: sizes and options.
+        feature_dim: feature bins F.
+        frame_shift: seconds between feature frames.
+
+    Raises:
+        UserError: a context is not a whole number of encoder frames.
+
+    Example:
+        >>> import torch
+        >>> from augmem.encoder import EncoderConfig
+        >>> encoder = build_encoder(EncoderConfig(dim=32, heads=2, layers=2, feedforward_dim=64), 80, 0.01)
+        >>> hidden, lengths = encoder(torch.randn(2, 500, 80), torch.tensor([500, 320]))
+        >>> hidden.shape, lengths.tolist()
+        (torch.Size([2, 125, 32]), [125, 80])
+    """
+    encoder = pkgutil.resolve_name(ENCODERS[config.type].path)
+    return encoder(config, feature_dim, frame_shift)

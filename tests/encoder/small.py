@@ -1,0 +1,56 @@
+"""Small encoder configs for tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+
+from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
+
+FEATURES, SHIFT = 7, 0.01
+BASELINES = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
+STREAMING = ("augmented_memory", *BASELINES)
+SMALL: dict[str, Any] = {
+    "dim": 8, "heads": 2, "feedforward_dim": 12, "layers": 2, "dropout": 0.0, "frontend_channels": (2, 2),
+    "left_context": 0.12, "centre": 0.16, "right_context": 0.08,
+}  # fmt: skip
+
+
+def small_config(kind: Any = "augmented_memory", **options: Any) -> EncoderConfig:
+    """A small config of an encoder, without the options that the encoder does not have."""
+    chosen = {name: value for name, value in (SMALL | options).items() if name not in ENCODERS[kind].excluded}
+    return EncoderConfig(type=kind, **chosen)
+
+
+@st.composite
+def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> EncoderConfig:
+    """Small encoders with all options of the model, zero contexts included."""
+    subsampling = draw(st.sampled_from([2, 3, 4]))
+    frame = SHIFT * subsampling
+    heads = draw(st.sampled_from([1, 2]))
+    return small_config(
+        draw(st.sampled_from(types)),
+        dim=8 * heads, heads=heads, layers=draw(st.integers(1, 3)), subsampling=subsampling, frontend_channels=(2, 3),
+        left_context=draw(st.integers(0, 5)) * frame,
+        centre=draw(st.integers(1, 4)) * frame,
+        right_context=draw(st.integers(0, 3)) * frame,
+        memory_slots=draw(st.sampled_from([None, 0, 1, 2])),
+        summary_sees_memory=draw(st.booleans()),
+        slot_content=draw(st.sampled_from(["attention", "mean"])),
+        slot_squash=draw(st.sampled_from(["none", "tanh"])),
+        weak_attention_suppression=draw(st.sampled_from([None, 0.5])),
+        convolution_kernel=draw(st.sampled_from([0, 3, 5])),
+        third_layer_norm=draw(st.booleans()),
+        activation=draw(st.sampled_from(["gelu", "relu", "silu"])),
+    )  # fmt: skip
+
+
+def random_encoder(config: EncoderConfig, dtype: torch.dtype = torch.float64) -> Encoder:
+    """An encoder whose biases and norms are random too: zeros and ones would hide mistakes."""
+    torch.manual_seed(1)
+    encoder = build_encoder(config, FEATURES, SHIFT).to(dtype)
+    for parameter in encoder.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return encoder
