@@ -24,7 +24,6 @@ from augmem.lang import Lang
 from augmem.model import AcousticModel
 
 FORMAT = "augmem package 2"
-READABLE_FORMATS = ("augmem package 1", FORMAT)  # the first has no search options
 LANG_FILES = (
     "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
     "hash.txt",
@@ -105,18 +104,7 @@ def open_package(folder: Path) -> Package:
         FileNotFoundError: there is no package.
         UserError: it is of another format, or damaged.
     """
-    path = folder / _PACKAGE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: not a packaged model; augmem package --exp EXP --output {folder} makes one")
-    values = read_json(path)
-    found = values.get("format") if isinstance(values, dict) else None
-    if found not in READABLE_FORMATS:
-        raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again")
-    try:
-        features, scales = FeatureConfig(**values["features"]), Scales.from_json(values["scales"])
-        search = SearchConfig(**values.get("search", {}))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: invalid options ({error}); package the model again") from error
+    features, scales, search = read_options(folder)
     model = AcousticModel.load(folder / _MODEL, folder / _LANG)
     return Package(model, Lang.load(folder / _LANG), folder / _GRAPH, features, scales, search)
 
@@ -128,18 +116,18 @@ def read_search(folder: Path) -> SearchConfig:
 
 def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
     """Read package.json; raises as `open_package` does."""
-    path = folder / _PACKAGE
+    path, command = folder / _PACKAGE, f"augmem package --exp EXP --output {folder}"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: not a packaged model; augmem package --exp EXP --output {folder} makes one")
+        raise FileNotFoundError(f"{folder}: not a packaged model; {command} makes one")
     values = read_json(path)
     found = values.get("format") if isinstance(values, dict) else None
-    if found not in READABLE_FORMATS:
-        raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again")
+    if found != FORMAT:
+        raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again: {command}")
     try:
-        features, scales = FeatureConfig(**values["features"]), Scales.from_json(values["scales"])
-        return features, scales, SearchConfig(**values.get("search", {}))
+        scales, search = Scales(**values["scales"]), SearchConfig(**values["search"])
+        return FeatureConfig(**values["features"]), scales, search
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path}: invalid options ({error}); package the model again") from error
+        raise UserError(f"{path}: invalid options ({error}); package the model again: {command}") from error
 
 
 def check_output(output: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -24,28 +23,18 @@ def test_content_is_read_as_written(tmp_path: Path, package: Path) -> None:
     assert json.loads((tmp_path / "out" / "package.json").read_text())["origin"] == {"commit": "abc"}
 
 
-def test_package_of_the_last_release_is_read(tmp_path: Path, package: Path) -> None:
-    shutil.copytree(package, tmp_path / "old")
-    values = json.loads((package / "package.json").read_text())
-    values["format"] = "augmem package 1"
-    values["scales"] = {"lm_scale": 1.4, "insertion_penalty": -0.5, "posterior_scale": 0.2}
-    del values["search"]
-    (tmp_path / "old" / "package.json").write_text(json.dumps(values))
-    content = open_package(tmp_path / "old")
-    assert (content.scales, content.search) == (Scales(1.4, -0.5, 0.2), SearchConfig())
-
-
 def test_invalid_packages_are_refused(tmp_path: Path) -> None:
+    remedy = f"package the model again: augmem package --exp EXP --output {tmp_path}"
     with pytest.raises(FileNotFoundError, match="augmem package --exp"):
         open_package(tmp_path)
     for content, message in {
-        '{"format": "other"}': "format 'other'",
-        "[]": "format None",
-        '{"format": "augmem package 1"}': "'features'.*package the model again",
-        '{"format": "augmem package 1", "features": {"bins": 1}, "scales": {}}': "'bins'.*package the model again",
+        '{"format": "augmem package 1", "features": {}, "scales": {}}': "format 'augmem package 1' .*",
+        "[]": "format None .*",
+        '{"format": "augmem package 2"}': "invalid options .*'scales'.*",
+        '{"format": "augmem package 2", "features": {"bins": 1}, "scales": {}, "search": {}}': "invalid .*'bins'.*",
     }.items():
         (tmp_path / "package.json").write_text(content)
-        with pytest.raises(UserError, match=f"package.json: .*{message}"):
+        with pytest.raises(UserError, match=f"package.json: {message}{remedy}"):
             open_package(tmp_path)
 
 
