@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from augmem.errors import UserError
-from augmem.lang.backoff import END, START, UNKNOWN_WORDS, BackoffModel, Level
+from augmem.lang.backoff import END, MARKS, START, BackoffModel, Level
 from augmem.lang.text_files import lines, write_lines
 
 Columns = tuple[list[int], list[float], list[float]]  # ids, logprobs, backoffs
@@ -60,7 +60,7 @@ def read_vocabulary(path: Path) -> list[str]:
         if order > 1:
             break
         words.append(row[1])
-    return [word for word in words if word not in (START, END, *UNKNOWN_WORDS)]
+    return [word for word in words if word not in MARKS]
 
 
 def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
@@ -79,10 +79,9 @@ class _OutsideCounter:
 
     def __init__(self, vocabulary: Container[str]) -> None:
         self.vocabulary, self.count = vocabulary, 0
-        self.marks = {START, END, *UNKNOWN_WORDS}
 
     def add(self, words: Sequence[str]) -> None:
-        self.count += not all(word in self.vocabulary or word in self.marks for word in words)
+        self.count += not all(word in self.vocabulary or word in MARKS for word in words)
 
 
 def _clean_lines(path: Path, outside: _OutsideCounter) -> Iterator[str]:
@@ -144,7 +143,7 @@ class _Parser:
         self.path, self.number = path, 0
         self.order, self.inside, self.finished = 0, False, False
         self._counts: list[int] = []
-        self._seen, self._ends = 0, False
+        self._seen, self._missing = 0, {START, END}
 
     def start_section(self, mark: str) -> None:
         """Check the section that ends here, and enter the next one."""
@@ -159,15 +158,16 @@ class _Parser:
         announced = self._counts[self.order - 1] if 0 < self.order <= len(self._counts) else 0
         if self.order and self._seen != announced:
             raise self.error(f"{self._seen} {self.order}-grams, but \\data\\ announces {announced}")
-        if self.order == 1 and not self._ends:
-            raise self.error(f"{END} is not among the 1-grams, so no sentence can end", "train on one sentence a line")
+        if self.order == 1 and self._missing:
+            missing = " and ".join(sorted(self._missing))
+            raise self.error(f"the 1-grams lack {missing}", "train the model on one sentence a line")
 
     def check_entry(self, row: Sequence[str]) -> None:
         """Check the number of fields of an n-gram."""
         if len(row) not in (self.order + 1, self.order + 2):
             raise self.error(f"expected log10, {self.order} words and an optional back-off weight")
         self._seen += 1
-        self._ends = self._ends or row[1] == END
+        self._missing.discard(row[1])
 
     def add_count(self, line: str) -> str:
         """Read a line `ngram ORDER=NUMBER`; return ORDER=NUMBER."""

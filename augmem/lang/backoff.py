@@ -17,6 +17,7 @@ from augmem.errors import UserError
 
 START, END = "<s>", "</s>"
 UNKNOWN_WORDS = ("<UNK>", "<unk>")
+MARKS = (START, END, *UNKNOWN_WORDS)
 
 Ids = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -85,8 +86,7 @@ class BackoffModel:
 
     def count_ngrams_outside(self, vocabulary: Container[str]) -> int:
         """Count the n-grams with a word outside a vocabulary, sentence marks and <unk> apart."""
-        marks = (START, END, *UNKNOWN_WORDS)
-        known = np.array([word in vocabulary or word in marks for word in self.words])
+        known = np.array([word in vocabulary or word in MARKS for word in self.words])
         return sum(int((~known[level.ids].all(axis=1)).sum()) for level in self.levels)
 
     def find(self, ids: Ids) -> Ids:
@@ -171,9 +171,11 @@ class BackoffModel:
         """Return the model without its least important n-grams; words and the histories of other n-grams stay.
 
         Args:
-            threshold: importance below which n-grams leave; 1e-9 is mild, 1e-6 is strong.
+            threshold: importance below which n-grams are removed; 0 removes none, 1e-9 is mild, 1e-6 is strong.
             max_ngrams: number of n-grams of all orders to keep at most; 0 sets no limit.
         """
+        if not threshold and not 0 < max_ngrams < sum(self.counts):
+            return self
         found = self.importances()
         if 0 < max_ngrams < sum(self.counts):
             largest_removed = np.sort(np.concatenate(found))[-max_ngrams - 1]
@@ -181,11 +183,11 @@ class BackoffModel:
         return self.select([values >= threshold for values in found]).renormalise()
 
     def restrict(self, vocabulary: set[str]) -> BackoffModel:
-        """Return the model without n-grams that contain other words; sentence marks stay.
+        """Return the model without n-grams that contain other words; sentence marks and <unk> stay.
 
         The probability of the removed words goes to the words that remain, in proportion.
         """
-        kept = np.array([word in vocabulary or word in (START, END) for word in self.words])
+        kept = np.array([word in vocabulary or word in MARKS for word in self.words])
         number = np.cumsum(kept) - 1
         ngrams = []
         for level in self.levels:
@@ -200,16 +202,27 @@ class BackoffModel:
         Raises:
             UserError: two words become one.
         """
-        words = [word if word in (START, END, *UNKNOWN_WORDS) else word.upper() for word in self.words]
+        words = [word if word in MARKS else word.upper() for word in self.words]
         if len(set(words)) < len(words):
             twice = sorted(word for word, count in Counter(words).items() if count > 1)
             raise UserError(f"{len(twice)} words become one in upper case ({', '.join(twice[:3])}, ...): train anew")
         return BackoffModel(words, self.levels)
 
     def round(self, decimals: int) -> BackoffModel:
-        """Return the model with rounded logarithms; back-off weights make up for the rounded probabilities."""
-        rounded = [replace(level, logprob=level.logprob.round(decimals)) for level in self.levels]
-        model = BackoffModel(self.words, rounded).renormalise()
+        """Return the model with rounded logarithms; back-off weights make up for the rounded probabilities.
+
+        Probabilities are rounded to nearest. After histories that would lose half of their back-off mass by that,
+        they are rounded down, so that unlisted words stay possible.
+        """
+        nearest = [replace(level, logprob=level.logprob.round(decimals)) for level in self.levels]
+        model = BackoffModel(self.words, nearest)
+        for order in range(1, len(self.levels)):
+            lost = model._remaining(order)[0] < self._remaining(order)[0] / 2
+            level = model.levels[order]
+            lower = np.floor(self.levels[order].logprob * 10**decimals) / 10**decimals
+            logprob = np.where(lost[level.histories], lower, level.logprob)
+            model.levels[order] = replace(level, logprob=logprob)
+        model = model.renormalise()
         return BackoffModel(
             self.words, [replace(level, backoff=level.backoff.round(decimals)) for level in model.levels]
         )

@@ -14,7 +14,7 @@ from augmem.errors import UserError
 from augmem.files import atomic_path
 
 _MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"\xfd7zXZ\x00": lzma}
-_XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
+_XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "pb": 0}]
 
 
 def lines(path: Path) -> Iterator[str]:

@@ -83,7 +83,7 @@ def test_ngrams_with_words_outside_the_vocabulary_are_counted(tmp_path: Path) ->
         ("ngram 2=1", "ngram 2=one", r"tiny\.arpa:3: expected ngram ORDER=NUMBER, found 'ngram 2=one'"),
         ("ngram 2=1", "ngram 2=2", r"tiny\.arpa:13: 1 2-grams, but .* announces 2"),
         ("-0.5\tA", "-0.5\tA A A A", r"tiny\.arpa:6: expected log10, 1 words"),
-        ("</s>", "B", r"tiny\.arpa:10: </s> is not among the 1-grams"),
+        ("</s>", "B", r"tiny\.arpa:10: the 1-grams lack </s>; train the model on one sentence a line"),
         ("A A", "CAF\xe9 A", r"tiny\.arpa:11: not UTF-8"),
     ],
 )

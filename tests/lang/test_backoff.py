@@ -102,7 +102,7 @@ def test_a_limited_number_of_ngrams_is_kept_and_they_are_the_most_important(mode
 def test_a_restricted_model_has_the_vocabulary_and_sums_to_one(model: BackoffModel) -> None:
     vocabulary = set(model.words[:20]) - {"<UNK>"}
     small = model.restrict(vocabulary)
-    assert set(small.words) == vocabulary | {"<s>", "</s>"}
+    assert set(small.words) == vocabulary | {"<s>", "</s>", "<UNK>"}
     for history in small.levels[1].ids[::7].tolist():
         assert probabilities(small, history).sum() == pytest.approx(1, abs=1e-6)
 
@@ -124,3 +124,13 @@ def test_a_model_of_few_decimals_still_sums_to_one_nearly(model: BackoffModel) -
     rounded = model.round(1)
     sums = [probabilities(rounded, history).sum() for history in rounded.levels[1].ids[::9].tolist()]
     assert np.mean(sums) == pytest.approx(1, abs=0.02)
+
+
+def test_rounding_leaves_unlisted_words_possible() -> None:
+    """Listed probabilities of 0.95 together, which rounding to nearest would raise above 1."""
+    words = ["<s>", "</s>", "A", "B"]
+    unigrams = (np.arange(4)[:, None], np.log10([1e-99, 0.3, 0.3, 0.4]), np.zeros(4))
+    bigrams = (np.array([[2, 1], [2, 2]]), np.log10([0.45, 0.5]), np.zeros(2))
+    rounded = BackoffModel.build(words, [unigrams, bigrams]).renormalise().round(0)
+    assert score(rounded, [2, 3]) > -2
+    assert probabilities(rounded, [2]).sum() == pytest.approx(1, abs=0.7)

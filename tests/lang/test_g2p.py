@@ -48,13 +48,13 @@ def split() -> tuple[Lexicon, list[str]]:
 def test_phone_error_rate_on_unseen_words(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:
     lexicon, unseen = split
     guesses, left_out = guess_pronunciations(unseen, lexicon, tmp_path, 0)
-    truth = load_cmudict()
+    reference = load_cmudict()
     errors = sum(
-        min(kaldialign.edit_distance(list(form), list(guess.phones))["total"] for form in truth[guess.word])
+        min(kaldialign.edit_distance(list(form), list(guess.phones))["total"] for form in reference[guess.word])
         for guess in guesses
     )
     assert len(guesses) + len(left_out) == len(unseen) and len(left_out) < 3
-    assert errors / sum(len(truth[guess.word][0]) for guess in guesses) < 0.25  # 3,000 words are few: about 0.18
+    assert errors / sum(len(reference[guess.word][0]) for guess in guesses) < 0.25  # 3,000 words are few: about 0.18
 
 
 def test_a_model_is_trained_once(split: tuple[Lexicon, list[str]], tmp_path: Path) -> None:

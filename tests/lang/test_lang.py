@@ -20,9 +20,9 @@ def test_a_phone_lang_folder_has_the_words_and_their_dictionary_pronunciations(
     words = {word for text in train_texts for word in text.split()}
     assert set(lang.pronunciations) == words | {"!SIL", "<SPOKEN_NOISE>", "<UNK>"}
     assert [*lang.words][:1] == ["<eps>"] and [*lang.words][-3:] == ["#0", "<s>", "</s>"]
-    truth = load_cmudict()
+    reference = load_cmudict()
     for word in words:
-        assert [tuple(lang.unit_of[unit] for unit in form) for form in lang.pronunciations[word]] == truth[word]
+        assert [tuple(lang.unit_of[unit] for unit in form) for form in lang.pronunciations[word]] == reference[word]
     assert lang.num_units == 42 and lang.unit_ids == list(range(1, 42))  # blank, SIL, SPN and 39 phones
     assert validate_lang(lang_dir) == []
 

@@ -108,7 +108,7 @@ def test_extra_text_of_the_same_kind_lowers_perplexity(
     for name in before:
         fits = [summary[name]["parts"]["near"] for summary in (before, after)]
         assert fits[1]["perplexity"] < 0.9 * fits[0]["perplexity"]
-        assert fits[0]["oov"] == fits[1]["oov"]  # the vocabulary is the lang's, whatever the text
+        assert fits[0]["oov"] == fits[1]["oov"]  # the vocabulary is that of the lang folder
 
 
 def test_unknown_words_of_the_training_text_become_unk(lang_dir: Path, train_texts: list[str], tmp_path: Path) -> None:
