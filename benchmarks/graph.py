@@ -1,7 +1,7 @@
-"""A decoding graph of a large vocabulary: `python -m benchmarks.graph --words LIST --text FILES`.
+"""Build a decoding graph of a large vocabulary: `python -m benchmarks.graph --words LIST --text FILES`.
 
-The vocabulary is the CMU dictionary's and, up to --size, words of the list, whose pronunciations are guessed. The
-3-gram is learnt from the texts and pruned. Every step's size and time is printed, and the most memory needed so far.
+The vocabulary consists of the CMU dictionary and, up to --size, words of the list with guessed pronunciations. The
+3-gram is estimated on the texts and pruned. The size and time of each step and the peak memory are printed.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from augmem.lang import (
 
 
 def main() -> None:
-    """Build everything in a temporary folder."""
+    """Build all files in a temporary folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--words", type=Path, required=True, help="a word a line, the commonest need not come first")
-    parser.add_argument("--text", type=Path, nargs="+", required=True, help="running English")
-    parser.add_argument("--size", type=int, default=200_000, help="words of the vocabulary (%(default)s)")
-    parser.add_argument("--pruning", type=float, default=1e-8, help="of the 3-gram (%(default)s)")
+    parser.add_argument("--words", type=Path, required=True, help="file with one word per line, in any order")
+    parser.add_argument("--text", type=Path, nargs="+", required=True, help="files of running English text")
+    parser.add_argument("--size", type=int, default=200_000, help="size of the vocabulary (%(default)s)")
+    parser.add_argument("--pruning", type=float, default=1e-8, help="pruning threshold of the 3-gram (%(default)s)")
     parser.add_argument("--topology", default="ctc")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def build(args: argparse.Namespace, folder: Path) -> None:
-    """Lang, grammar, HLG."""
+    """Build lang folder, grammar and HLG."""
     started = time.time()
     texts = [normalise_text(line) for path in args.text for line in path.read_text(errors="replace").splitlines()]
     texts = [text for text in texts if len(text.split()) > 2]
@@ -60,10 +60,10 @@ def build(args: argparse.Namespace, folder: Path) -> None:
     report("HLG", started)
 
 
-def report(what: str, started: float) -> None:
-    """Print a step with the time and the highest memory so far."""
+def report(step: str, started: float) -> None:
+    """Print a step with the elapsed time and the peak memory."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what}: after {time.time() - started:.0f} s, peak memory {peak:.1f} GiB", flush=True)
+    print(f"{step}: after {time.time() - started:.0f} s, peak memory {peak:.1f} GiB", flush=True)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
     """Write a lang folder with the units of `base` and the words of a language model.
 
     Pronunciations come from `lexicon`, from `base`, from the CMU dictionary if it has the same phones, and from G2P, in
-    this order; words spelt in letters or word pieces need none.
+    this order; letters and word pieces need none.
 
     Args:
         base: the lang folder of a trained model.

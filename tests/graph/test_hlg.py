@@ -98,8 +98,8 @@ def test_best_path_is_the_best_of_all_sentences(name: str, biphones: tuple, gram
         score, words = decode(hlg, frames)
         assert score == pytest.approx(expected, abs=1e-4)
         # The words are right if the sentences with these words alone reach the same score.
-        said = {u: p for u, (p, w) in known.items() if w == words}
-        again = total_score(frames, name, LANG.num_units, lambda u: said.get(u, 0.0), True, biphones)  # noqa: B023
+        same_words = {u: p for u, (p, w) in known.items() if w == words}
+        again = total_score(frames, name, LANG.num_units, lambda u: same_words.get(u, 0.0), True, biphones)  # noqa: B023
         assert again == pytest.approx(expected, abs=1e-4)
 
 
@@ -120,7 +120,7 @@ def test_word_starts_mark_the_first_units_of_words(grammar_file: Path) -> None:
                 found_units[-1] = [*found_units[-1], unit]
         words = [word for word in itertools.chain(*emitted) if word > 0]
         assert all(units in pronunciations[word] for word, units in zip(words, found_units, strict=True))
-        late += any(mark and not said for mark, said in zip(marks, emitted, strict=True))
+        late += any(mark and not word for mark, word in zip(marks, emitted, strict=True))
     assert late  # an ambiguous word is emitted after its first unit
 
 

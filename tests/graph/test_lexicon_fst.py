@@ -1,4 +1,4 @@
-"""L against the list of everything it ought to accept, and against icefall's layout written out by hand."""
+"""L against an enumeration of the sequences it must accept, and against icefall's state layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lang_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
-    """Probability of every (units, words) pair with at most `longest` units, by walking all paths."""
+    """Return the probability of every (units, words) pair with at most `longest` units, by following all paths."""
     arcs = defaultdict(list)
     rows = zip(fst.arcs.values()[:, :3].tolist(), fst.aux_labels.tolist(), fst.scores.tolist(), strict=True)
     for (source, target, unit), word, score in rows:
@@ -54,18 +54,18 @@ def accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
 
 
 def expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
-    """The same by definition: choose words, pronunciations, and for each gap whether it is silent."""
+    """Return the same by enumerating words, pronunciations and optional silences."""
     found: dict[tuple, float] = defaultdict(float)
     for count in range(longest + 1):
-        for said in itertools.product(entries, repeat=count):
+        for sequence in itertools.product(entries, repeat=count):
             for gaps in itertools.product([False, True] if silence else [False], repeat=count + 1):
                 pieces = [[1] * gaps[0]] + [
-                    [TOKENS[p] for p in form] + [1] * gap for (_, form), gap in zip(said, gaps[1:], strict=True)
+                    [TOKENS[p] for p in form] + [1] * gap for (_, form), gap in zip(sequence, gaps[1:], strict=True)
                 ]
                 units = tuple(itertools.chain(*pieces))
                 if len(units) <= longest:
                     weight = math.prod(silence if gap else 1 - silence for gap in gaps)
-                    found[units, tuple(WORDS[word] for word, _ in said)] += weight
+                    found[units, tuple(WORDS[word] for word, _ in sequence)] += weight
     return found
 
 
@@ -79,7 +79,7 @@ def test_l_accepts_exactly_the_lexicon_with_optional_silence(entries: list, sile
 @given(ENTRIES, st.sampled_from([0.0, 0.5]))
 @settings(max_examples=25)
 def test_l_disambig_can_be_determinised(entries: list, silence: float) -> None:
-    """Homophones and prefixes would otherwise keep two word histories alive under one unit sequence."""
+    """Without disambiguation, homophones and prefixes give several word sequences for one unit sequence."""
     distinct, _ = add_disambiguation(entries)
     fst = lexicon_fst(distinct, TOKENS, WORDS, silence, grammar_loops=True)
     small = k2.determinize(k2.remove_epsilon(k2.connect(fst)))
@@ -98,7 +98,7 @@ ICEFALL_WITHOUT = [(0, 1, 2, 1, 0), (0, 0, 3, 2, 0), (0, 0, 4, 4, 0), (0, 2, -1,
 
 
 @pytest.mark.parametrize(("silence", "layout"), [(0.5, ICEFALL_WITH_SILENCE), (0.0, ICEFALL_WITHOUT)])
-def test_states_and_arcs_are_laid_out_as_icefall_does(silence: float, layout: list) -> None:
+def test_states_and_arcs_have_the_layout_of_icefall(silence: float, layout: list) -> None:
     fst = lexicon_fst([("V", ("A", "B")), ("W", ("B",))], TOKENS, WORDS, silence, grammar_loops=True)
     rows = zip(fst.arcs.values()[:, :3].tolist(), fst.aux_labels.tolist(), fst.scores.tolist(), strict=True)
     assert [(*arc, word, pytest.approx(score)) for arc, word, score in rows] == sorted(layout)

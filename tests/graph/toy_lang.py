@@ -1,4 +1,4 @@
-"""A lang in memory whose pronunciations a test chooses itself."""
+"""A lang in memory with given pronunciations."""
 
 from __future__ import annotations
 
