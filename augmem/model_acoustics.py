@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from augmem.corpus import load_cuts, stored_features
 from augmem.decoding import UtteranceKey
 from augmem.graph import Origin
-from augmem.lang import Lang
+from augmem.lang import words_hash
 from augmem.model import AcousticModel
 
 
@@ -44,7 +44,7 @@ class ModelAcoustics:
     @property
     def origin(self) -> Origin:
         """Origin that a decoding graph must have to match the model and the lang folder."""
-        return self.network.description.origin._replace(words_hash=Lang.load(self.lang).words_hash)
+        return self.network.description.origin._replace(words_hash=words_hash(self.lang))
 
     @cached_property
     def network(self) -> AcousticModel:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from augmem.errors import UserError
 from augmem.graph import Biphones, NumeratorCompiler, build_topology
-from augmem.lang import SILENCE, Lang
+from augmem.lang import Lang
 
 EXACT_BEAM = 1000.0  # nats; no pruning in practice
 
@@ -152,7 +152,7 @@ class Aligner:
 
     @cached_property
     def _silence(self) -> int:
-        return self.lang.tokens.get(SILENCE, -1)
+        return next(iter(self.lang.silence_ids), -1)
 
     @cached_property
     def _pronunciations(self) -> dict[int, list[list[int]]]:

@@ -32,7 +32,8 @@ class Lattice:
         unit: (A,) output unit of the model: 0 for blank, FINAL on arcs to the end.
         words: (A, K) word ids that the arc emits, padded on the right with 0. A determinised graph emits a word as soon
             as it is unambiguous: several units after its begin, or even in the next word.
-        begun: (A,) number of words that begin with the arc; the n-th word that begins on a path is the n-th it emits.
+        word_starts: (A,) number of words that start with the arc. The n-th word that starts on a path is the n-th it
+            emits.
         acoustic: (A,) log-probability of `unit` at `frame`, unscaled; 0 on final arcs.
         graph: (A,) score of the decoding graph: language model, pronunciations and silence.
         num_frames: T.
@@ -44,7 +45,7 @@ class Lattice:
     frame: Ints
     unit: Ints
     words: Ints
-    begun: Ints
+    word_starts: Ints
     acoustic: Floats
     graph: Floats
     num_frames: int
@@ -141,7 +142,7 @@ def prune_lattice(lattice: Lattice, beam: float) -> Lattice:
         frame=lattice.frame[kept],
         unit=lattice.unit[kept],
         words=lattice.words[kept],
-        begun=lattice.begun[kept],
+        word_starts=lattice.word_starts[kept],
         acoustic=lattice.acoustic[kept],
         graph=lattice.graph[kept],
     )

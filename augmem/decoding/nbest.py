@@ -190,9 +190,9 @@ class NbestSearch:
         if self.emitting[arc].any():
             for words in lattice.words[arc].T:
                 history = self.histories.extend(history, words)
-        begun = lattice.begun[arc]
-        for nth in range(int(begun.max(initial=0))):
-            rows = np.flatnonzero(begun > nth)
+        word_starts = lattice.word_starts[arc]
+        for nth in range(int(word_starts.max(initial=0))):
+            rows = np.flatnonzero(word_starts > nth)
             timing[rows] = self.timings.begin(timing[rows], frame, end[rows])
             end[rows] = frame + 1
         end[self.non_silent[arc] & (timing > 0)] = frame + 1

@@ -168,7 +168,7 @@ def rescore_lattice(lattice: Lattice, model: LanguageModel, words: Mapping[int, 
         frame=lattice.frame[kept],
         unit=lattice.unit[kept],
         words=lattice.words[kept],
-        begun=lattice.begun[kept],
+        word_starts=lattice.word_starts[kept],
         acoustic=lattice.acoustic[kept],
         graph=lattice.graph[kept] + np.concatenate(graph),
     )

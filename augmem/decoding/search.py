@@ -236,7 +236,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
     frames = lattices.frame.numpy()
     graph = lattices.lm_scores.double().numpy()
     words = word_matrix(lattices.aux_labels, len(arcs))
-    begun = lattices.word_starts.numpy().astype(np.int64)
+    word_starts = lattices.word_starts.numpy().astype(np.int64)
     shape = lattices.arcs.shape()
     splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
     split = []
@@ -251,7 +251,7 @@ def split_lattices(lattices: k2.Fsa, scores: Sequence[Floats], acoustic_scale: f
                 frame=frame,
                 unit=unit,
                 words=words[mine],
-                begun=begun[mine],
+                word_starts=word_starts[mine],
                 acoustic=acoustic,
                 graph=graph[mine],
                 num_frames=len(log_probs),

@@ -39,7 +39,7 @@ def spoken_frames(lattice: Lattice, path: Ints, silent: Collection[int]) -> list
     found: list[tuple[int, int]] = []
     for arc, sounds in zip(path, non_silent(lattice, silent)[path], strict=True):
         frame = int(lattice.frame[arc])
-        found += [(frame, frame + 1)] * int(lattice.begun[arc])
+        found += [(frame, frame + 1)] * int(lattice.word_starts[arc])
         if found and sounds:
             found[-1] = (found[-1][0], frame + 1)
     return found

@@ -27,7 +27,7 @@ from augmem.decoding.records import (
 from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
 from augmem.decoding.search import DecodingGraph, LatticeResult, find_lattices
 from augmem.graph import HLG_FILE, Origin
-from augmem.lang import SILENCE, NeuralLm, read_symbols
+from augmem.lang import NeuralLm, read_symbols, silent_ids
 
 
 class Acoustics(Protocol):
@@ -120,8 +120,7 @@ class Worker:
         self.config, self.acoustics = context.config, context.acoustics
         files = context.files
         self.words = {index: word for word, index in read_symbols(files.lang / "words.txt").items()}
-        silence = read_symbols(files.lang / "tokens.txt").get(SILENCE)
-        self.silent = (0,) if silence is None else (0, silence)
+        self.silent = silent_ids(read_symbols(files.lang / "tokens.txt"))
         self.graph = DecodingGraph.load(context.graph, context.acoustics.origin)
         self.rescoring_lm: NgramModel | None = None
         if files.language_models:

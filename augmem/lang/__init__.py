@@ -4,7 +4,7 @@ from augmem.lang.adapt import adapt_lang, write_given_grammar
 from augmem.lang.arpa import read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
-from augmem.lang.lang import Lang, content_hash, units_hash
+from augmem.lang.lang import Lang, content_hash, silent_ids, units_hash, words_hash
 from augmem.lang.lexicon import (
     OOV_WORD,
     SILENCE,
@@ -49,8 +49,10 @@ __all__ = [
     "read_lexicon",
     "read_model",
     "read_symbols",
+    "silent_ids",
     "units_hash",
     "validate_lang",
+    "words_hash",
     "write_given_grammar",
     "write_lines",
     "write_model",

@@ -96,6 +96,11 @@ class Lang:
         return (self.tokens[SILENCE],) if SILENCE in self.tokens else ()
 
     @cached_property
+    def silent_ids(self) -> tuple[int, ...]:
+        """Ids of blank and silence."""
+        return silent_ids(self.tokens)
+
+    @cached_property
     def units_hash(self) -> str:
         """Hex digest of the units and their ids: all that an acoustic model depends on."""
         return units_hash(self.tokens)
@@ -103,7 +108,7 @@ class Lang:
     @cached_property
     def words_hash(self) -> str:
         """Hex digest of words.txt and lexicon.txt: what a decoding graph depends on besides the units."""
-        return _files_hash(self.folder, ("words.txt", "lexicon.txt"))
+        return words_hash(self.folder)
 
     @cached_property
     def silence_probability(self) -> float:
@@ -120,12 +125,22 @@ class Lang:
         return _ICEFALL_SILENCE_PROBABILITY if SILENCE in self.tokens else 0.0
 
 
+def silent_ids(tokens: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the ids of blank and, if the units have one, of silence."""
+    return (0, tokens[SILENCE]) if SILENCE in tokens else (0,)
+
+
 def units_hash(tokens: Mapping[str, int]) -> str:
     """Return a hex digest of units and their ids.
 
     Disambiguation symbols do not count: their number depends on the lexicon.
     """
     return sha256_json({unit: index for unit, index in tokens.items() if not DISAMBIGUATION.fullmatch(unit)})
+
+
+def words_hash(folder: Path) -> str:
+    """Return a hex digest of words.txt and lexicon.txt."""
+    return _files_hash(folder, ("words.txt", "lexicon.txt"))
 
 
 def content_hash(folder: Path) -> str:

@@ -67,7 +67,7 @@ class StreamDecoder:
         self.model, self.lang, self.graph, self.scales = model, lang, graph, scales
         self.options, self.config = options, search
         self.search = OnlineSearch(graph, search)
-        self.silent = {0} | {index for unit, index in lang.tokens.items() if unit == "SIL"}
+        self.silent = lang.silent_ids
 
     def advance(self, streams: Iterable[Stream]) -> None:
         """Search the new scores of running streams; emit partial results, and final ones where a segment ends."""

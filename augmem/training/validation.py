@@ -15,8 +15,6 @@ from augmem.model import AcousticModel
 from augmem.training.metrics import LossStats
 from augmem.training.objective import Objective
 
-SILENCE_UNITS = ("SIL",)
-
 
 def validate(
     model: AcousticModel, cuts: CutSet, objective: Objective, max_duration: float, ctc_weight: float
@@ -67,5 +65,4 @@ def collapse_outputs(lang: Lang, outputs: Sequence[int], unit_of: Sequence[int])
         outputs: (T,) output of each frame.
         unit_of: (V,) unit of each output.
     """
-    silent = {lang.blank, *(lang.tokens[name] for name in SILENCE_UNITS if name in lang.tokens)}
-    return [unit_of[output] for output, _ in groupby(outputs) if unit_of[output] not in silent]
+    return [unit_of[output] for output, _ in groupby(outputs) if unit_of[output] not in lang.silent_ids]

@@ -78,8 +78,8 @@ def from_arcs(arcs: Sequence[ArcFields]) -> Lattice:
     frame = arc_frames(source[order], target[order])
     unit = np.array([arc[2] for arc in arcs], dtype=np.int64)
     graph, acoustic = (np.array([arc[n] for arc in arcs], dtype=np.float64) for n in (4, 5))
-    begun = (table > 0).sum(axis=1)  # Kaldi's form does not say where words begin, only where they are emitted
+    starts = (table > 0).sum(axis=1)  # Kaldi's form has no word starts, so words start where they are emitted
     return Lattice(
-        source[order], target[order], frame, unit[order], table[order], begun[order], acoustic[order], graph[order],
+        source[order], target[order], frame, unit[order], table[order], starts[order], acoustic[order], graph[order],
         int(frame.max(initial=0)),
     )  # fmt: skip
