@@ -16,6 +16,7 @@ from augmem.corpus import (
     load_cuts,
     normalised_texts,
     prepare_corpus,
+    warn_of_openslr_11,
 )
 from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, load_systems, oracle_wer, transcribe_part, tune
 from augmem.decoding import decode as decode_parts
@@ -134,6 +135,7 @@ def lm(experiment: Experiment) -> None:
         "lang": fingerprint(experiment.lang),
         "extra text": file_digests(extra),
     }
+    warn_of_openslr_11(experiment.parts, [*config.given_models, experiment.recipe.lang.lexicon])
     inputs = experiment.section("lm") | sources | {"given models": file_digests(config.given_models)}
     run_stage(
         "lm",

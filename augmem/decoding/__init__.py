@@ -16,11 +16,11 @@ from augmem.decoding.lattice import (
     forward_best,
     words_on,
 )
+from augmem.decoding.lattice_posteriors import path_confidences, posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
 from augmem.decoding.offline import SUMMARY_FILE, decode
 from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
 from augmem.decoding.oracle import lattice_oracle_errors
-from augmem.decoding.posteriors import path_confidences, posteriors, word_confidences
 from augmem.decoding.records import (
     FIRST_PASS,
     RESCORED,

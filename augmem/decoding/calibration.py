@@ -14,7 +14,7 @@ import kaldialign
 import numpy as np
 
 from augmem.decoding.lattice import Floats
-from augmem.decoding.posteriors import NO_WORD, Words, clip_confidences, matches, posteriors
+from augmem.decoding.lattice_posteriors import NO_WORD, Words, clip_confidences, matches, posteriors
 
 POSTERIOR_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0)
 MARGIN = 1e-6  # limits the cross entropy of a wrong word with confidence 1

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from augmem.decoding.lattice_posteriors import minimum_bayes_risk, posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence
-from augmem.decoding.posteriors import minimum_bayes_risk, posteriors, word_confidences
 from augmem.decoding.records import NbestEntry, UtteranceKey, read_nbest
 from augmem.errors import UserError
 from augmem.files import read_json

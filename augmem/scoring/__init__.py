@@ -7,11 +7,11 @@ this room knows no other.
 
 from augmem.scoring.alignment import Counts, Utterance, align, as_characters, readable
 from augmem.scoring.attention import group_shares, plot_attention, plot_heads
-from augmem.scoring.compare import Comparison, compare, comparison_text
+from augmem.scoring.comparison import Comparison, compare, comparison_text
+from augmem.scoring.environment import provenance
 from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_kaldi_text, write_trn
-from augmem.scoring.provenance import provenance
 from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
 from augmem.scoring.score import Score, score, score_all, wer_table
 from augmem.scoring.textgrid import write_textgrid

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from augmem.files import read_json, write_text
 from augmem.scoring.alignment import Utterance
-from augmem.scoring.compare import Comparison
+from augmem.scoring.comparison import Comparison
 from augmem.scoring.figures import read_log, reliability_chart, training_charts
 from augmem.scoring.sweep import sweep_tables
 

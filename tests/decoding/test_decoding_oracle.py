@@ -19,15 +19,15 @@ from augmem.decoding.calibration import (
     reliability,
 )
 from augmem.decoding.config import DecodingConfig
-from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
-from augmem.decoding.posteriors import (
+from augmem.decoding.lattice_posteriors import (
     MIN_ERROR_PROBABILITY,
     expected_errors,
     minimum_bayes_risk,
     posteriors,
     word_confidences,
 )
+from augmem.decoding.nbest import best_word_sequences
+from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
 from augmem.decoding.search import DecodingGraph, empty_lattice, find_lattices
 
 GRAPH = DecodingGraph(toys.toy_graph())

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
+from augmem.decoding.lattice_posteriors import MAX_SHIFT, MIN_ERROR_PROBABILITY, path_confidences
 from augmem.decoding.nbest import best_word_sequences
-from augmem.decoding.posteriors import MAX_SHIFT, MIN_ERROR_PROBABILITY, path_confidences
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from benchmarks.kaldi_decoder import kaldi_best, openfst
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from augmem.scoring.attention import group_shares, plot_attention
+from augmem.scoring.environment import git_commit, provenance
 from augmem.scoring.figures import flatten, points, smooth, training_charts
-from augmem.scoring.provenance import git_commit, provenance
 from augmem.scoring.sweep import sweep_tables
 
 

@@ -23,7 +23,7 @@ from augmem.features import FeatureConfig
 from augmem.files import read_json
 from augmem.graph import HLG_FILE
 from augmem.stage_runner import DONE
-from tests.shell.roads import AUGMEM, PART, ROOT, augmem, fixture_road, run_here
+from tests.shell.experiments import AUGMEM, PART, ROOT, augmem, fixture_options, run_here
 
 FEATURES = Path("data", "features", FeatureConfig().name + "-shar")
 SHAR = ["--storage.form", "shar", "--storage.file_cuts", "10"]
@@ -34,7 +34,7 @@ SHORT = ["--training.epochs", "6", "--training.ctc_epochs", "3", "--training.che
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run an experiment up to decoding; its features are Lhotse Shar, unlike those of test_run.py."""
     folder = tmp_path_factory.mktemp("uninterrupted")
-    result = run_here(*fixture_road(folder), *SHAR, *SHORT, "--stop-stage", "graphs")
+    result = run_here(*fixture_options(folder), *SHAR, *SHORT, "--stop-stage", "graphs")
     assert result.returncode == 0, result.stderr[-3000:]
     for stage in ("train", "decode"):  # in new processes like those to be killed, for comparable durations
         subprocess.run(command(stage, folder), cwd=ROOT, check=True, capture_output=True, timeout=600)

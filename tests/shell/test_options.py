@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shell.roads import ROOT, Text
+from tests.shell.experiments import ROOT, Text
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The road on what users bring: a Kaldi data directory, a folder with a table, a corpus with something wrong in it."""
+"""Experiments on the user's own data: Kaldi data directory, folder with a table, corpus with errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from augmem.skipped import read_skipped
-from tests.shell.roads import PART, SPEECH, Text, fixture_road, run, run_here
+from tests.shell.experiments import PART, SPEECH, Text, fixture_options, run, run_here
 
 
 def utterances() -> list[dict[str, str]]:
@@ -20,7 +20,7 @@ def utterances() -> list[dict[str, str]]:
 
 
 def kaldi_directory(root: Path) -> Path:
-    """The fixture's utterances in root/mine."""
+    """Write the utterances of the fixture as a Kaldi data directory, root/mine."""
     folder = root / "mine"
     folder.mkdir(parents=True)
     files = {"wav.scp": "{0} {1}/flac/{0}.flac", "text": "{0} {3}", "utt2spk": "{0} {2}"}
@@ -31,7 +31,7 @@ def kaldi_directory(root: Path) -> Path:
 
 
 def folder_with_table(root: Path) -> Path:
-    """The same in root/mine.tsv."""
+    """Write the utterances of the fixture as a table, root/mine.tsv."""
     root.mkdir(parents=True)
     lines = [f"{SPEECH}/flac/{u['id']}.flac\t{u['text']}\t{u['speaker']}\t{u['id']}" for u in utterances()]
     (root / "mine.tsv").write_text("audio\ttext\tspeaker\tid\n" + "".join(f"{line}\n" for line in lines))
@@ -39,24 +39,24 @@ def folder_with_table(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "bring", "road"), [("kaldi", kaldi_directory, run_here), ("folder", folder_with_table, run)]
+    ("recipe", "write", "runner"), [("kaldi", kaldi_directory, run_here), ("folder", folder_with_table, run)]
 )
-def test_speech_of_ones_own_without_dev_or_test_parts(
-    recipe: str, bring: Callable[[Path], Path], road: Callable[..., Text], tmp_path: Path
+def test_speakers_are_held_out_without_dev_and_test_parts(
+    recipe: str, write: Callable[[Path], Path], runner: Callable[..., Text], tmp_path: Path
 ) -> None:
-    """Whole speakers are split off to tune on, and are what the table shows."""
-    corpus = bring(tmp_path / "corpus")
+    """The table shows the part of the held-out speakers."""
+    corpus = write(tmp_path / "corpus")
     place = ["--data", tmp_path / "data", "--exp", tmp_path / "exp", "--config", "conf/fixture.yaml", "--train", "mine"]
-    result = road("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
+    result = runner("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert "no dev part: tuning on speakers" in result.stdout
     rows = json.loads((tmp_path / "exp-dry" / "score" / "summary.json").read_text())["scores"]
     assert {row["part"] for row in rows} == {"dev-split"} and rows[0]["utterances"] > 0
 
 
-def test_a_corpus_with_something_wrong_in_it(tmp_path: Path) -> None:
-    """Every fault is counted, listed with its reason and shown in the report; the rest goes its way."""
-    options = fixture_road(tmp_path)
+def test_errors_of_a_corpus_are_skipped_and_reported(tmp_path: Path) -> None:
+    """Skipped utterances are counted, listed with their reasons and shown in the report."""
+    options = fixture_options(tmp_path)
     chapters = sorted((tmp_path / "LibriSpeech" / PART).glob("*/*/*.trans.txt"))
     transcript = max(chapters, key=lambda path: len(path.read_text().splitlines()))
     lines = transcript.read_text().splitlines()
@@ -89,8 +89,8 @@ def test_a_corpus_with_something_wrong_in_it(tmp_path: Path) -> None:
     assert row["utterances"] == 29 - 4
 
 
-def test_text_that_is_no_utf8_stops_the_run_and_loses_nothing(tmp_path: Path) -> None:
-    options = fixture_road(tmp_path)
+def test_text_in_another_encoding_stops_the_run_and_keeps_results(tmp_path: Path) -> None:
+    options = fixture_options(tmp_path)
     transcript = next((tmp_path / "LibriSpeech" / PART).glob("*/*/*.trans.txt"))
     whole = transcript.read_bytes()
     transcript.write_bytes(whole + b"61-1-0009 CAF\xc9\n")

@@ -31,7 +31,7 @@ from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.kaldi_decoder import kaldi_best, lattice_of, load_items, openfst
 from tests.serving.processes import BROWSER, browsing, serving
-from tests.shell.roads import PART, SPEECH, Text, augmem, fixture_road, run, run_here
+from tests.shell.experiments import PART, SPEECH, Text, augmem, fixture_options, run, run_here
 
 Trained = tuple[Path, list[str | Path]]
 
@@ -40,7 +40,7 @@ Trained = tuple[Path, list[str | Path]]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Folder and options of an experiment on the fixture; the first test trains it."""
     folder = tmp_path_factory.mktemp("trained")
-    return folder, fixture_road(folder)
+    return folder, fixture_options(folder)
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +332,7 @@ def test_another_recipe_does_not_overwrite_a_training(trained: Trained) -> None:
 
 @pytest.mark.parametrize(("config", "run"), [("librispeech_100", run), ("librispeech_960", run_here)])
 def test_a_dry_run_of_the_large_recipes(config: str, run: Callable[..., Text], tmp_path: Path) -> None:
-    options = fixture_road(tmp_path)
+    options = fixture_options(tmp_path)
     options[options.index("conf/fixture.yaml")] = f"conf/{config}.yaml"
     result = run(*options, "--dry-run")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]

@@ -1,4 +1,4 @@
-"""Small experiments on the fixture's real speech, for tests that run the project from outside."""
+"""Run run.sh and the console command on small experiments with the speech of the fixture."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ Text = subprocess.CompletedProcess[str]
 
 
 def run(*options: str | Path) -> Text:
-    """./run.sh with these options."""
+    """Run ./run.sh."""
     return subprocess.run(["./run.sh", *map(str, options)], cwd=ROOT, capture_output=True, text=True, timeout=1500)
 
 
 def augmem(*arguments: str | Path) -> Text:
-    """The console command in this process, where torch and k2 are loaded: for that, each new one takes seconds."""
+    """Run the console command in this process, where torch and k2 are already imported."""
     out, err, log = io.StringIO(), io.StringIO(), logging.getLogger()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(ROOT)
         patch.setattr(sys, "argv", [AUGMEM, *map(str, arguments)])
-        patch.setattr(log, "handlers", [])  # so that the command sets its own, as in a process of its own
+        patch.setattr(log, "handlers", [])  # so that the command configures logging as in a new process
         patch.setattr(log, "level", log.level)
         try:
             code = cli.main()
-        except SystemExit as end:  # options that are none
+        except SystemExit as end:  # wrong options
             code = int(end.code or 0)
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def run_here(*options: str | Path) -> Text:
-    """What run.sh does with the same options (but --stage), all of it in this process."""
+    """Run the stages of run.sh in this process; takes the options of run.sh except --stage."""
     words = [str(option) for option in options if option != "--dry-run"]
     if dry := len(words) < len(options):
         words += DRY
@@ -65,8 +65,8 @@ def run_here(*options: str | Path) -> Text:
     return subprocess.CompletedProcess(options, done[-1].returncode, out, err)
 
 
-def fixture_road(folder: Path) -> list[str | Path]:
-    """Options of run.sh for an experiment in `folder` that trains, tunes and tests on the same 29 utterances."""
+def fixture_options(folder: Path) -> list[str | Path]:
+    """Return options of run.sh for an experiment in `folder` that trains, tunes and tests on the same 29 utterances."""
     tree = build_librispeech_tree(SPEECH, folder / "LibriSpeech", part=PART)
     parts = ["--train", PART, "--dev", PART, "--test", PART]
     place = ["--data", folder / "data", "--exp", folder / "exp", "--nj", "2"]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmem.scoring import Utterance, align, compare, comparison_text
-from augmem.scoring.compare import _segments, matched_pairs
+from augmem.scoring.comparison import _segments, matched_pairs
 
 QUICK = 1000  # replications
 
