@@ -54,12 +54,8 @@ class ComputedScores:
 def main() -> None:
     """Print a table of four systems per part, with paired tests."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--exp", type=Path, required=True, nargs="+", help="experiments trained on utterances, one per seed"
-    )
-    parser.add_argument(
-        "--other", type=Path, required=True, nargs="+", help="experiments trained on sessions, one per seed"
-    )
+    parser.add_argument("--exp", type=Path, required=True, nargs="+", help="trained on utterances, one per seed")
+    parser.add_argument("--other", type=Path, required=True, nargs="+", help="trained on sessions, one per seed")
     parser.add_argument("--most", type=int, default=20, help="utterances per recording (%(default)s)")
     args = parser.parse_args()
     print("| part | trained on | scored | WER % by seed | against alone | p |")
@@ -89,9 +85,8 @@ def score(model: AcousticModel, cuts: Sequence[Cut]) -> Iterator[tuple[str, Tens
     """Yield the log-probabilities (T', V) of each cut, all encoded as one recording."""
     group = model.encoder.subsampling
     features = [torch.from_numpy(stored_features(cut)) for cut in cuts]
-    whole = [
-        torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features
-    ]  # no encoder frame spans two utterances
+    # Padded so that no encoder frame spans two utterances.
+    whole = [torch.cat([x, x[-1:].expand(-len(x) % group, -1)]) for x in features]
     scores, _ = model(torch.cat(whole)[None], torch.tensor([sum(map(len, whole))]))
     parts = scores[0].split([len(x) // group for x in whole])
     yield from ((cut.id, part) for cut, part in zip(cuts, parts, strict=True))
