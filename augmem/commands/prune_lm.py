@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from augmem.errors import UserError
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Options of `augmem prune-lm`."""
@@ -22,10 +24,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lexicon-text", type=Path, nargs="*", default=[], metavar="FILE", help=text)
 
 
+def check_options(arguments: argparse.Namespace) -> None:
+    """Check the ranges of options."""
+    rules = {
+        "pruning": (0 <= arguments.pruning < 1, "in [0, 1)"),
+        "max_ngrams": (arguments.max_ngrams >= 0, "0 or more"),
+        "decimals": (1 <= arguments.decimals <= 6, "between 1 and 6"),
+    }
+    for name, (holds, rule) in rules.items():
+        if not holds:
+            raise UserError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be {rule}")
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Write the model and the lexicon; print their sizes."""
     from augmem.lang import format_lexicon, make_lexicon, prune_model, read_model, write_lines, write_model
 
+    check_options(arguments)
     model = read_model(arguments.input)
     model = model.upper() if arguments.upper_case else model
     model = prune_model(model, arguments.vocabulary, arguments.pruning, arguments.max_ngrams, arguments.decimals)

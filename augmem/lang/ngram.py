@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PASS, RESCORING = "first_pass", "rescoring"
 MODELS = (RESCORING, FIRST_PASS)
+_SMALL_TEXT = 1000  # words; on less, MITLM may fail for want of discounts
 DevTexts = Mapping[str, Sequence[str]]
 
 
@@ -134,7 +135,16 @@ def _write_pruned(source: Path, target: Path, threshold: float) -> BackoffModel:
 def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path:
     text = arpa.with_suffix(".txt")
     _write_lines(texts, text)
-    run_tool("estimate-ngram", "-order", str(order), "-vocab", words, "-text", text, "-write-lm", arpa)
+    try:
+        run_tool("estimate-ngram", "-order", str(order), "-vocab", words, "-text", text, "-write-lm", arpa)
+    except RuntimeError as error:
+        number = len(text.read_text(encoding="utf-8").split())
+        if number >= _SMALL_TEXT:
+            raise
+        raise UserError(
+            f"a text of {number} words is too small for a {order}-gram model: lower lm.first_pass_order and "
+            "lm.rescoring_order, or add text (lm.extra_text)"
+        ) from error
     return arpa
 
 

@@ -72,3 +72,10 @@ def test_words_are_converted_to_upper_case(tmp_path: Path, prune_lm) -> None:  #
     assert set(read_model(tmp_path / "upper.arpa").words) == {"A", "<s>", "</s>"}
     status, output = prune_lm(twice, "--upper-case", "--output", tmp_path / "none.arpa")
     assert status == 1 and "1 words become one in upper case (A, ...)" in output
+
+
+@pytest.mark.parametrize(("option", "value"), [("--pruning", "2.0"), ("--max-ngrams", "-1"), ("--decimals", "9")])
+def test_options_out_of_range_are_refused(tmp_path: Path, prune_lm, option: str, value: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "tiny.arpa").write_text(TINY)
+    status, output = prune_lm(tmp_path / "tiny.arpa", "--output", tmp_path / "out.arpa", option, value)
+    assert status == 1 and f"{option} is {value}; it must be" in output

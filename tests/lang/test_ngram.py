@@ -162,6 +162,12 @@ def test_words_without_pronunciation_are_oov_and_their_ngrams_are_counted(plain:
         (LmConfig(), [], {"dev": ["A"]}, "the training text has no words"),
         (LmConfig(extra_text=("/none.txt",)), ["THE PILOT"], {"dev": ["A"]}, "/none.txt: no such file"),
         (LmConfig(extra_text=("NOVEL",)), ["THE PILOT"], {}, "extra_text needs dev text"),
+        (
+            LmConfig(first_pass_order=4),
+            ["THE PILOT"],
+            {"dev": ["A"]},
+            "a text of 2 words is too small for a 4-gram model",
+        ),
         (LmConfig(first_pass_arpa="/none.arpa"), ["THE PILOT"], {}, "/none.arpa: no such file"),
     ],
 )
