@@ -101,7 +101,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
 def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     """Return start scores (2 S,), source states and arc scores (K, 2 S) of the graphs, forward and mirrored."""
     S = len(graphs.labels)
-    K = max(len(graphs.incoming), len(graphs.outgoing))
+    K = max(len(graphs.incoming), len(graphs.outgoing), 1)
 
     def pad(x: Tensor, value: float) -> Tensor:
         return torch.nn.functional.pad(x, (0, 0, 0, K - len(x)), value=value)
@@ -124,26 +124,38 @@ def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> T
     busy = (scores[_NARROW:] != -INFINITE).any(0).nonzero()[:, 0]
     narrow = _Step(sources[:_NARROW], scores[:_NARROW])
     wide = _Step(sources[_NARROW:, busy], scores[_NARROW:, busy])
+    few, more = emit.new_empty(len(busy)), emit.new_empty(len(busy))
     for t in range(len(emit)):
         if t == 0:
             reach[0] = start
         else:
-            arrived = narrow(state)
+            narrow(state, out=reach[t])
             if len(busy):
-                arrived[busy] = torch.logaddexp(arrived[busy], wide(state))
-            reach[t] = arrived
+                torch.index_select(reach[t], 0, busy, out=few)
+                wide(state, out=more)
+                reach[t].index_copy_(0, busy, torch.logaddexp(few, more, out=few))
         torch.add(reach[t], emit[t], out=state[:-1])
     return reach
 
 
 class _Step:
-    """Log-sum-exp over the arcs into states, given tables (K, n) of source states and arc scores."""
+    """Log-sum-exp over the arcs into states, given tables (K, n) of source states and arc scores.
+
+    In buffers that all frames share: the recursion spends most of its time in allocations and calls, not in arithmetic.
+    """
 
     def __init__(self, sources: Tensor, scores: Tensor) -> None:
         self.index, self.scores = sources.flatten(), scores.contiguous()
+        self.arcs, self.peak = torch.empty_like(self.scores), self.scores.new_empty(self.scores.shape[1])
 
-    def __call__(self, state: Tensor) -> Tensor:
-        return (state.index_select(0, self.index).view_as(self.scores) + self.scores).logsumexp(0)
+    def __call__(self, state: Tensor, out: Tensor) -> None:
+        arcs, peak = self.arcs, self.peak
+        torch.index_select(state, 0, self.index, out=arcs.view(-1))
+        arcs += self.scores
+        torch.amax(arcs, 0, out=peak)
+        peak.clamp_(min=_LOWEST)  # of states without a path; -inf minus -inf would be NaN
+        torch.sum(arcs.sub_(peak).exp_(), 0, out=out)
+        out.log_().add_(peak)
 
 
 def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor:
