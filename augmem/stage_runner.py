@@ -128,8 +128,9 @@ def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> N
     before = read_json(started)
     changed = sorted(key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key)))
     if changed:
+        later = "run the later stages alone to use its result as it is, " if (output / DONE).exists() else ""
         raise UserError(
-            f"{output}: {name} was started with other inputs (changed: {', '.join(changed)}); "
+            f"{output}: {name} was started with other inputs (changed: {', '.join(changed)}); {later}"
             f"choose another experiment folder with --exp, or move {output} away to start again"
         )
 
