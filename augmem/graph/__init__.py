@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from augmem.graph.fsa import load_fsa, save_fsa
     from augmem.graph.hlg import SizeLog, build_hlg, read_grammar, to_decoding_graph
     from augmem.graph.k2_intersection import k2_score
-    from augmem.graph.lexicon_fst import build_lexicon, lexicon_fst
+    from augmem.graph.lexicon import build_lexicon, lexicon_fst
     from augmem.graph.numerator import NumeratorCompiler
     from augmem.graph.origin import Origin, check_origin, set_origin
     from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
@@ -35,7 +35,7 @@ _MODULES = {
     "fsa": ("load_fsa", "save_fsa"),
     "hlg": ("SizeLog", "build_hlg", "read_grammar", "to_decoding_graph"),
     "k2_intersection": ("k2_score",),
-    "lexicon_fst": ("build_lexicon", "lexicon_fst"),
+    "lexicon": ("build_lexicon", "lexicon_fst"),
     "numerator": ("NumeratorCompiler",),
     "origin": ("Origin", "check_origin", "set_origin"),
     "phone_lm": ("PhoneLm", "estimate_phone_lm"),

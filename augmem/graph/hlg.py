@@ -11,7 +11,7 @@ import k2
 
 from augmem.errors import UserError
 from augmem.graph.fsa import count_states_and_arcs
-from augmem.graph.lexicon_fst import build_lexicon
+from augmem.graph.lexicon import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 from augmem.lang import Lang
 

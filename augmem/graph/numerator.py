@@ -10,7 +10,7 @@ import torch
 
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import split_fsas, without_outputs
-from augmem.graph.lexicon_fst import build_lexicon
+from augmem.graph.lexicon import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 
 if TYPE_CHECKING:
