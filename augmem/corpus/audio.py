@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -13,9 +15,34 @@ from lhotse.cut import MonoCut
 
 from augmem.errors import UserError
 
+
+class CachingBackend(LibsndfileBackend):
+    """Lhotse's libsndfile backend with a cache of one file, since speed perturbation reads each file three times."""
+
+    def read_audio(
+        self,
+        path_or_fd: Any,
+        offset: float = 0.0,
+        duration: float | None = None,
+        force_opus_sampling_rate: int | None = None,
+    ) -> tuple[np.ndarray, int]:
+        if not isinstance(path_or_fd, str):
+            return super().read_audio(path_or_fd, offset, duration)
+        status = Path(path_or_fd).stat()
+        return _read_file(path_or_fd, offset, duration, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_file(path: str, offset: float, duration: float | None, *version: int) -> tuple[np.ndarray, int]:
+    """Decode a file; `version` changes with its content."""
+    samples, rate = LibsndfileBackend().read_audio(path, offset, duration)
+    samples.flags.writeable = False  # shared by all calls
+    return samples, rate
+
+
 # Lhotse would choose among the decoders of a machine, which differ in the samples of compressed files. A composite of
 # one backend turns its errors into AudioLoadingError.
-set_current_audio_backend(CompositeAudioBackend([LibsndfileBackend()]))
+set_current_audio_backend(CompositeAudioBackend([CachingBackend()]))
 
 
 def describe_audio(path: Path, id: str) -> Recording:

@@ -38,6 +38,10 @@ class LibriSpeech(CorpusReader):
     """Parts from a tree on disk, from the carried corpus, or from OpenSLR, in this order.
 
     Carried parts are unpacked, and parts of OpenSLR downloaded, when their utterances are first read.
+
+    Example:
+        >>> LibriSpeech(None, Path("data/librispeech/download")).defaults()
+        Parts(train=('train-clean-5',), dev=('dev-held',), test=('test-held',))
     """
 
     def __init__(self, root: Path | None, download: Path, carried: Path | None = None, server: str = OPENSLR) -> None:

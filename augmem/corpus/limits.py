@@ -23,6 +23,11 @@ class Limits:
             so the transcript belongs to other audio. Read English has about 15. null: none.
         fewest_characters: lower limit of characters per second; with less, most of the transcript is missing.
         exclude_speakers: speakers to leave out of training, such as those of a dev or test part.
+
+    Example:
+        >>> segment = SupervisionSegment("7-1-0000", "7-1-0000", 0, 2.0, text="GOOD MORNING", speaker="7")
+        >>> Limits(shortest=3.0).check(segment, "7-1.trans.txt:1").reason
+        'too short'
     """
 
     shortest: float = 0.0

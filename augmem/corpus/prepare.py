@@ -45,6 +45,10 @@ class CorpusConfig:
         test: parts to report on; empty: the default of the corpus.
         limits: limits on the utterances of training parts.
         allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
+
+    Example:
+        >>> CorpusConfig(train=("train-clean-5",)).recipe
+        'librispeech'
     """
 
     recipe: Literal["librispeech", "amazon_queen", "kaldi", "folder", "manifests", "shar"] = "librispeech"

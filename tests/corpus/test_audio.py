@@ -10,14 +10,34 @@ import soundfile
 from lhotse import Recording
 from lhotse.audio.backend import LibsndfileBackend, get_current_audio_backend
 
+from augmem.corpus import compute_features
 from augmem.corpus.audio import describe_audio, read_recording
 from augmem.errors import UserError
-from tests.corpus.corpora import FIXTURE, encode_with_libsndfile, write_tone
+from augmem.features import FeatureConfig
+from tests.corpus.corpora import FIXTURE, PART, encode_with_libsndfile, write_tone
 
 
 def test_libsndfile_is_the_only_backend() -> None:
     (backend,) = get_current_audio_backend().backends
     assert isinstance(backend, LibsndfileBackend)
+
+
+def test_file_is_decoded_once_for_all_speeds(manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode, paths = LibsndfileBackend.read_audio, []
+
+    def count(self: LibsndfileBackend, path: str, *options: float) -> tuple[np.ndarray, int]:
+        paths.append(path)
+        return decode(self, path, *options)
+
+    monkeypatch.setattr(LibsndfileBackend, "read_audio", count)
+    compute_features(FeatureConfig(), manifests / PART, tmp_path / PART, perturb=True)
+    assert len(paths) == len(set(paths)) == 29
+
+
+def test_changed_file_is_decoded_again(tmp_path: Path) -> None:
+    for seconds in (1.0, 2.0):
+        write_tone(tmp_path / "a.wav", seconds)
+        assert len(read_recording(tmp_path / "a.wav", 16000)) == 16000 * seconds
 
 
 def test_opus_has_the_length_and_rate_of_the_original(tmp_path: Path) -> None:
