@@ -34,7 +34,7 @@ class Limits:
     longest: float | None = None
     most_characters: float | None = None
     fewest_characters: float = 0.0
-    exclude_speakers: tuple[str, ...] = ()
+    exclude_speakers: tuple[str | int, ...] = ()
 
     def __post_init__(self) -> None:
         for low, high in (("shortest", "longest"), ("fewest_characters", "most_characters")):
@@ -46,7 +46,7 @@ class Limits:
 
     def check(self, utterance: SupervisionSegment, origin: str) -> SkippedUtterance | None:
         """Return why an utterance is skipped; None if it is within the limits."""
-        if utterance.speaker in self.exclude_speakers:
+        if utterance.speaker in map(str, self.exclude_speakers):  # YAML reads numbers as integers
             return SkippedUtterance(utterance.id, "excluded speaker", f"{origin}: speaker {utterance.speaker}")
         seconds = utterance.duration
         rate = len(utterance.text) / seconds

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from lhotse import SupervisionSegment
 
 from augmem.corpus import CorpusConfig, Limits, prepare_corpus, transcripts
 from augmem.errors import UserError
+from augmem.recipe import recipe_parser
 from augmem.skipped import read_skipped
 from tests.corpus.corpora import write_chapter, write_tone
 
@@ -44,6 +46,16 @@ def test_excluded_speakers_are_left_out_of_training_and_listed(tmp_path: Path) -
     assert [id for id, _ in transcripts(out, ["dev-a"])] == ["8-1-0000"]
     (skip,) = read_skipped(out / "train-a" / "skipped.tsv")
     assert (skip.id, skip.reason) == ("8-1-0000", "excluded speaker")
+
+
+@pytest.mark.parametrize("value", ["[4088,4406]", "['4088','4406']"])
+def test_speakers_to_exclude_are_read_from_the_command_line(value: str) -> None:
+    parser = recipe_parser()
+    config = parser.instantiate_classes(parser.parse_args(["--corpus.limits.exclude_speakers", value])).corpus
+    for speaker, reason in (("4088", "excluded speaker"), ("4406", "excluded speaker"), ("19", None)):
+        segment = SupervisionSegment("a", "a", 0, 2.0, text="GOOD MORNING", speaker=speaker)
+        skipped = config.limits.check(segment, "a:1")
+        assert (skipped and skipped.reason) == reason
 
 
 def test_shared_utterances_can_be_allowed(tmp_path: Path) -> None:
