@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from augmem.errors import UserError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -44,7 +46,7 @@ def read_log(path: Path) -> list[Line]:
     """The lines of a training log, one JSON object each; a last line cut short by a kill is left out.
 
     Raises:
-        ValueError: a line that is not JSON and not the last one, with file and line number.
+        UserError: a line that is not JSON and not the last one, with file and line number.
     """
     lines: list[Line] = []
     texts = path.read_text(encoding="utf-8").splitlines()
@@ -53,7 +55,7 @@ def read_log(path: Path) -> list[Line]:
             lines.append(flatten(json.loads(text)))
         except json.JSONDecodeError as error:
             if number < len(texts):
-                raise ValueError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
+                raise UserError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
     return lines
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.scoring.alignment import GAP, Step, Utterance, merge_errors, total
 
@@ -77,17 +78,17 @@ def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utte
         speakers: utterance -> speaker; the format holds no speakers, so without it everybody is "unknown"
 
     Raises:
-        ValueError: a line that does not fit the format, with file and line number.
+        UserError: a line that does not fit the format, with file and line number.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) % 2:
-        raise ValueError(f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line")
+        raise UserError(f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line")
     utterances = []
     for number in range(0, len(lines), 2):
         utterance, ref = _recogs_line(path, number + 1, lines[number], "ref")
         same, hyp = _recogs_line(path, number + 2, lines[number + 1], "hyp")
         if utterance != same:
-            raise ValueError(f"{path}, line {number + 2}: hyp= of {same!r} follows ref= of {utterance!r}")
+            raise UserError(f"{path}, line {number + 2}: hyp= of {same!r} follows ref= of {utterance!r}")
         utterances.append(Utterance(utterance, (speakers or {}).get(utterance, "unknown"), ref, hyp))
     return utterances
 
@@ -101,7 +102,7 @@ def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, li
         words = None
     if match is None or not isinstance(words, list):
         expected = f"<utterance>:<tab>{side}=[words]"
-        raise ValueError(f"{path}, line {number}: expected {expected!r}, found {line[:80]!r}")
+        raise UserError(f"{path}, line {number}: expected {expected!r}, found {line[:80]!r}")
     return match.group(1), words
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.scoring.alignment import Utterance
 
@@ -68,7 +69,7 @@ def read_ctm(path: Path) -> list[TimedWord]:
     """Read a ctm file; confidence may be absent, lines that begin with ";;" are comments.
 
     Raises:
-        ValueError: a line that does not fit the format, with file and line number.
+        UserError: a line that does not fit the format, with file and line number.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     numbered = [(number, line.split()) for number, line in enumerate(lines, 1) if not line.startswith(";;")]
@@ -84,4 +85,4 @@ def _timed_word(path: Path, number: int, fields: Sequence[str]) -> TimedWord:
         except ValueError:
             pass
     expected = "recording channel start duration word [confidence]"
-    raise ValueError(f"{path}, line {number}: expected {expected!r}, found {' '.join(fields)!r}")
+    raise UserError(f"{path}, line {number}: expected {expected!r}, found {' '.join(fields)!r}")

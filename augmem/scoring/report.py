@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from augmem.errors import UserError
 from augmem.files import read_json, write_text
 from augmem.scoring.alignment import Utterance
 from augmem.scoring.comparison import Comparison
@@ -101,7 +102,7 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
 
     Raises:
         FileNotFoundError: a file named in `inputs` is missing.
-        ValueError: such a file is broken, or holds no scores.
+        UserError: such a file is broken, or holds no scores.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -120,7 +121,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     summary = read_json(inputs.summary)
     scores = summary["scores"]
     if not scores:
-        raise ValueError(f"{inputs.summary}: no scores in it; run the scoring stage again")
+        raise UserError(f"{inputs.summary}: no scores in it; run the scoring stage again")
     log = read_log(inputs.training_log) if inputs.training_log else []
     tuned = read_json(inputs.tuned) if inputs.tuned else {}
     headline = _headline(scores)

@@ -8,6 +8,7 @@ import pytest
 
 from augmem.cli import parse_and_run
 from augmem.commands.compare import pairs
+from augmem.errors import UserError
 from augmem.scoring import Utterance, compare, score_all
 
 
@@ -39,5 +40,5 @@ def test_missing_results_are_reported(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"any part by system rescored; they have none and none"):
         pairs(a, b, "rescored", None)
     other = [Utterance("u00", "me", ("ANOTHER",), ())]
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError):
         compare(other, [Utterance("u01", "me", ("ONE",), ())])

@@ -124,7 +124,7 @@ def test_every_entry_of_an_archive_is_found(entries: dict[str, bytes]) -> None:
 def test_truncated_archive_is_an_error(data: st.DataObject) -> None:
     archive = queen_archive({"A.SB": b"sound", "B.SB": b"more sound"})
     length = data.draw(st.integers(0, len(archive) - 1))
-    with pytest.raises(ValueError, match=r"^queen\.1c: .*get the package again"):
+    with pytest.raises(UserError, match=r"^queen\.1c: .*get the package again"):
         read_index(archive[:length], "queen.1c")
 
 

@@ -18,6 +18,7 @@ from lhotse.utils import fastcopy
 from augmem.corpus import BatchConfig, NoiseConfig, ReverbConfig, SpecAugmentConfig, load_cuts, training_batches
 from augmem.corpus.augmentation import add_noise, add_reverberation, impulse_response, recordings_in
 from augmem.corpus.batches import random_state
+from augmem.errors import UserError
 from tests.corpus.corpora import PART, write_tone
 from tests.corpus.test_batches import assert_equal, disturb_random_states
 
@@ -134,7 +135,7 @@ def test_folder_without_audio_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no audio in this folder; there should be files"):
         recordings_in(str(tmp_path))
     (tmp_path / "a.wav").write_bytes(b"not a sound")
-    with pytest.raises(ValueError, match=r"a\.wav: .*convert it to FLAC or WAV"):
+    with pytest.raises(UserError, match=r"a\.wav: .*convert it to FLAC or WAV"):
         recordings_in(str(tmp_path))
 
 
@@ -142,7 +143,7 @@ def test_missing_audio_is_named_in_training(cuts: CutSet) -> None:
     cut = next(iter(cuts))
     source = fastcopy(cut.recording.sources[0], source="/nowhere/gone.flac")
     cut = fastcopy(cut, recording=fastcopy(cut.recording, sources=[source]))
-    with pytest.raises(ValueError, match=r"/nowhere/.*: cannot be decoded"):
+    with pytest.raises(UserError, match=r"/nowhere/.*: cannot be decoded"):
         list(training_batches(CutSet.from_cuts([cut]), replace(PLAIN, from_audio=True), 0))
 
 
@@ -156,5 +157,5 @@ def test_missing_audio_is_named_in_training(cuts: CutSet) -> None:
     ],
 )
 def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         wrong()

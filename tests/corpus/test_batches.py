@@ -24,6 +24,7 @@ from augmem.corpus import (
     training_batches,
 )
 from augmem.corpus.batches import augment, random_state
+from augmem.errors import UserError
 from tests.corpus.corpora import PART
 
 PLAIN = SpecAugmentConfig(enabled=False)
@@ -204,5 +205,5 @@ def test_spec_augment_masks_features(cuts: CutSet) -> None:
     ],
 )
 def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         wrong()

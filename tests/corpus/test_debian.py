@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmem.corpus.debian import fetch_package, read_package
+from augmem.errors import UserError
 from tests.corpus.corpora import debian_package
 
 NAME = "some-game"
@@ -66,7 +67,7 @@ def test_truncated_package_is_an_error(tmp_path: Path, data: st.DataObject) -> N
     package = debian_package(tmp_path / "a.deb", {"usr/share/a": bytes(range(256)) * 9})
     content = package.read_bytes()
     package.write_bytes(content[: data.draw(st.integers(0, len(content) - 2))])
-    with pytest.raises(ValueError, match=r"a\.deb: damaged or incomplete package .*delete it"):
+    with pytest.raises(UserError, match=r"a\.deb: damaged or incomplete package .*delete it"):
         read_package(package, "usr/share/a")
 
 

@@ -23,6 +23,7 @@ from augmem.corpus import (
     prepare_corpus,
 )
 from augmem.corpus.audio import read_samples
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import explain_full_disk, read_json
 from augmem.skipped import read_skipped
@@ -202,7 +203,7 @@ def test_samples_that_are_not_finite_are_skipped(tmp_path: Path) -> None:
 
 def test_part_without_usable_audio_is_an_error(tmp_path: Path) -> None:
     manifests = prepare_tiny(tmp_path, {f"7-1-000{n}": b"" for n in range(3)})
-    with pytest.raises(ValueError, match=r"part train-tiny: no usable audio; \{'unreadable audio': 3\}, e\.g\. /"):
+    with pytest.raises(UserError, match=r"part train-tiny: no usable audio; \{'unreadable audio': 3\}, e\.g\. /"):
         compute_features(FeatureConfig(), manifests, tmp_path / TINY)
 
 
@@ -251,5 +252,5 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
     ],
 )
 def test_wrong_options_are_named(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         FeatureConfig(**changes)

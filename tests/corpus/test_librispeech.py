@@ -131,7 +131,7 @@ def test_dev_split_has_its_own_speakers(tree: Path, tmp_path: Path) -> None:
 
 def test_dev_split_needs_two_speakers() -> None:
     lines = [CorpusUtterance(str(i), Path("a.flac"), "HI", "me", "a:1") for i in range(9)]
-    with pytest.raises(ValueError, match="single speaker"):
+    with pytest.raises(UserError, match="single speaker"):
         choose_dev_speakers(lines)
 
 
@@ -191,14 +191,14 @@ def test_low_sampling_rate_is_listed(tmp_path: Path) -> None:
 def test_text_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     transcript.write_bytes(b"7-1-0000 GOOD\n7-1-0001 CAF\xc9\n")
-    with pytest.raises(ValueError, match=r"7-1\.trans\.txt:2: byte 0xc9 at column 13 is not UTF-8.*iconv"):
+    with pytest.raises(UserError, match=r"7-1\.trans\.txt:2: byte 0xc9 at column 13 is not UTF-8.*iconv"):
         prepare(tmp_path / "tree", tmp_path / "out")
 
 
 def test_duplicate_id_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     transcript.write_text("7-1-0000 GOOD\n7-1-0000 BAD\n")
-    with pytest.raises(ValueError, match=r"7-1\.trans\.txt:2: utterance 7-1-0000 is already at .*:1"):
+    with pytest.raises(UserError, match=r"7-1\.trans\.txt:2: utterance 7-1-0000 is already at .*:1"):
         prepare(tmp_path / "tree", tmp_path / "out")
 
 
@@ -206,7 +206,7 @@ def test_part_without_usable_utterances_is_an_error(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     for audio in transcript.parent.glob("*.flac"):
         audio.unlink()
-    with pytest.raises(ValueError, match=r"no usable utterance, 2 skipped: \{'missing audio': 2\}"):
+    with pytest.raises(UserError, match=r"no usable utterance, 2 skipped: \{'missing audio': 2\}"):
         prepare(tmp_path / "tree", tmp_path / "out")
 
 

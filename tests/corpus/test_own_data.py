@@ -8,6 +8,7 @@ import pytest
 from lhotse import SupervisionSet
 
 from augmem.corpus import CorpusConfig, Parts, compute_features, load_cuts, prepare_corpus, read_parts
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.skipped import read_skipped
 from tests.corpus.corpora import write_tone
@@ -87,7 +88,7 @@ def test_kaldi_segment_outside_its_recording_is_listed(kaldi: Path, tmp_path: Pa
 )
 def test_kaldi_problems(kaldi: Path, tmp_path: Path, file: str, content: str, message: str) -> None:
     (kaldi / file).write_text(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare("kaldi", kaldi, tmp_path / "out")
 
 
@@ -129,7 +130,7 @@ def test_folder_with_tables(tmp_path: Path) -> None:
 )
 def test_folder_problems(tmp_path: Path, table: str, message: str) -> None:
     (tmp_path / "train.tsv").write_text(table)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         prepare("folder", tmp_path, tmp_path / "out")
 
 

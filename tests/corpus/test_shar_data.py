@@ -15,6 +15,7 @@ from augmem.cli import parse_and_run
 from augmem.corpus import CorpusConfig, prepare_corpus
 from augmem.corpus.audio import read_samples
 from augmem.corpus.manifests import read_cuts
+from augmem.errors import UserError
 from tests.corpus.corpora import prepare_intervals
 
 
@@ -68,7 +69,7 @@ def test_validation_names_shards_and_removes_its_files(shar: Path, capsys: pytes
 
 def test_two_parts_of_one_name_are_an_error(shar: Path) -> None:
     shutil.copytree(shar / "train", shar / "other" / "train")
-    with pytest.raises(ValueError, match=r"shar/train: another part of this name is .*other/train; rename one"):
+    with pytest.raises(UserError, match=r"shar/train: another part of this name is .*other/train; rename one"):
         imported(shar)
 
 
@@ -81,11 +82,11 @@ def test_damaged_shard_is_named(shar: Path) -> None:
     ):
         imported(shar)
     second.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"recording\.000001\.tar: cannot be read \(.*\): cut short; fetch it again"):
+    with pytest.raises(UserError, match=r"recording\.000001\.tar: cannot be read \(.*\): cut short; fetch it again"):
         imported(shar)
     with tarfile.open(second, "w"):
         pass
-    with pytest.raises(ValueError, match=r"recording\.000001\.tar: its end where .* has b: cut short"):
+    with pytest.raises(UserError, match=r"recording\.000001\.tar: its end where .* has b: cut short"):
         imported(shar)
     second.unlink()
     with pytest.raises(

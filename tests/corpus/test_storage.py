@@ -20,6 +20,7 @@ from augmem.corpus import (
     training_batches,
 )
 from augmem.corpus.audio import read_samples
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.skipped import read_skipped
 from tests.corpus.corpora import PART, prepare_intervals
@@ -115,7 +116,7 @@ def test_missing_and_truncated_files_are_named(tmp_path: Path, form: str) -> Non
     whole = file.read_bytes()
     remedy = rf"copy the file again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=rf"{name}: {len(whole) // 2} bytes, \d+ are needed: truncated; {remedy}"):
+    with pytest.raises(UserError, match=rf"{name}: {len(whole) // 2} bytes, \d+ are needed: truncated; {remedy}"):
         load_cuts(tmp_path, [TINY])
     file.unlink()
     with pytest.raises(FileNotFoundError, match=rf"{name}: no such file, but part {TINY} needs it; {remedy}"):
@@ -134,7 +135,7 @@ def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> N
     content[begin : begin + length] = bytes(length)
     file.write_bytes(content)
     remedy = rf"copy the file again, or remove {tmp_path / TINY} and compute .* \(stage features\)"
-    with pytest.raises(ValueError, match=rf"^{file}: features of {second.id} are damaged \(lilcom.*\); {remedy}"):
+    with pytest.raises(UserError, match=rf"^{file}: features of {second.id} are damaged \(lilcom.*\); {remedy}"):
         cuts = load_cuts(tmp_path, [TINY], in_memory=use == "memory")
         if use == "statistics":
             feature_statistics(cuts)
@@ -150,5 +151,5 @@ def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> N
     ],
 )
 def test_wrong_options_are_named(changes: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         StorageConfig(**changes)

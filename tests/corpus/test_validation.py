@@ -16,6 +16,7 @@ from lhotse import RecordingSet, SupervisionSet
 from augmem.cli import parse_and_run
 from augmem.corpus import CorpusConfig, Limits, compute_features, prepare_corpus, validate_corpus, write_kaldi
 from augmem.corpus.manifests import read_cuts
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.skipped import read_skipped
 from tests.corpus.corpora import PART, write_tone
@@ -131,7 +132,7 @@ def test_limits_apply_to_training_parts_only(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"shortest": -1}, {"shortest": 2, "longest": 1}, {"most_characters": 0}])
 def test_contradictory_limits_are_an_error(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"limits\.\w+=-?\d"):
+    with pytest.raises(UserError, match=r"limits\.\w+=-?\d"):
         Limits(**options)
 
 
@@ -185,7 +186,7 @@ def test_manifest_problems(tmp_path: Path) -> None:
 def test_two_manifests_of_one_kind_are_an_error(tmp_path: Path) -> None:
     root = manifests_of(tmp_path)
     (root / "your_recordings_train.jsonl").write_text("")
-    with pytest.raises(ValueError, match=r"your_recordings_train\.jsonl: part train already has recordings: .*/my_rec"):
+    with pytest.raises(UserError, match=r"your_recordings_train\.jsonl: part train already has recordings: .*/my_rec"):
         problems("manifests", root)
 
 
@@ -228,7 +229,7 @@ def test_spaces_in_paths_are_quoted_and_in_names_are_an_error(tmp_path: Path) ->
     supervisions = tmp_path / "made" / "train" / "supervisions.jsonl.gz"
     text = gzip.decompress(supervisions.read_bytes()).decode().replace("ann_e", "ann e")
     supervisions.write_bytes(gzip.compress(text.encode()))
-    with pytest.raises(ValueError, match=r"supervisions\.jsonl\.gz: 'ann e' is not a name in Kaldi; replace"):
+    with pytest.raises(UserError, match=r"supervisions\.jsonl\.gz: 'ann e' is not a name in Kaldi; replace"):
         write_kaldi(tmp_path / "made" / "train", tmp_path / "again")
 
 
@@ -236,7 +237,7 @@ def test_speakers_in_another_order_than_utterances_are_an_error(tmp_path: Path) 
     folder = kaldi_directory(tmp_path / "kaldi")
     (folder / "utt2spk").write_text("me-1 me\nme-2 anna\nyou-1 you\n")
     prepare(folder, "kaldi", tmp_path / "made")
-    with pytest.raises(ValueError, match="begin the id of every utterance with its speaker's"):
+    with pytest.raises(UserError, match="begin the id of every utterance with its speaker's"):
         write_kaldi(tmp_path / "made" / "train", tmp_path / "out")
 
 

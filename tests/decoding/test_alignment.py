@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding.alignment import Aligner, Alignment
+from augmem.errors import UserError
 from augmem.graph import TOPOLOGIES, Biphones, num_outputs
 from tests.graph.toy_lang import ToyLang
 
@@ -77,7 +78,7 @@ def test_best_path_is_the_best_of_all_labellings(
     scores = torch.randn(frames, num_outputs(topology, LANG.num_units, biphones)).mul(3).log_softmax(-1)
     wanted = best_score(topology, scores.double(), words, biphones)
     if wanted == float("-inf"):
-        with pytest.raises(ValueError, match="do not fit into"):
+        with pytest.raises(UserError, match="do not fit into"):
             align(topology, scores, words, biphones)
         return
     found = align(topology, scores, words, biphones)
@@ -106,7 +107,7 @@ def test_times_are_in_order_and_units_lie_in_their_words(
 
 
 def test_a_transcript_without_words_is_told() -> None:
-    with pytest.raises(ValueError, match="the transcript has no words"):
+    with pytest.raises(UserError, match="the transcript has no words"):
         align("ctc", torch.zeros(9, LANG.num_units).log_softmax(-1), [])
 
 

@@ -18,6 +18,7 @@ from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.lattice_posteriors import MAX_SHIFT, MIN_ERROR_PROBABILITY, path_confidences
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
+from augmem.errors import UserError
 from benchmarks.kaldi_decoder import kaldi_best, openfst
 
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
@@ -175,12 +176,12 @@ def test_bad_scores_are_refused() -> None:
     with pytest.raises(ValueError, match="length of 6 frames exceeds"):
         find_lattices(log_probs, torch.tensor([5, 6]), GRAPH, WIDE)
     log_probs[1, 3, 2] = float("nan")
-    with pytest.raises(ValueError, match="mine: acoustic scores are NaN"):
+    with pytest.raises(UserError, match="mine: acoustic scores are NaN"):
         find_lattices(log_probs, torch.tensor([5, 5]), GRAPH, WIDE, ["yours", "mine"])
     find_lattices(log_probs, torch.tensor([5, 3]), GRAPH, WIDE)  # what lies beyond the length does not matter
 
 
 def test_configuration_names_field_value_and_rule() -> None:
     for field, value in {"search_beam": 0, "nbest": 0, "retries": -1, "lm_scales": ()}.items():
-        with pytest.raises(ValueError, match=rf"decoding\.{field} = .*: must"):
+        with pytest.raises(UserError, match=rf"decoding\.{field} = .*: must"):
             DecodingConfig(**{field: value})

@@ -19,6 +19,7 @@ from augmem.decoding.kaldi import as_kaldi_text
 from augmem.decoding.lattice import arc_posteriors, prune_lattice
 from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
 from augmem.decoding.search import DecodingGraph, empty_lattice
+from augmem.errors import UserError
 
 GRAPH = DecodingGraph(toys.toy_graph())
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, min_active=0, max_active=100000)
@@ -123,7 +124,7 @@ def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
     assert not model.unseen
     assert model.sentence(["ELSE"]) == pytest.approx(np.log(10) * (-7.0 - 0.9), abs=0.8)
     assert set(model.unseen) == {"ELSE"}
-    with pytest.raises(ValueError, match="not an n-gram model"):
+    with pytest.raises(UserError, match="not an n-gram model"):
         NgramModel(arpa.with_name("none.arpa"))
     with pytest.raises(TooLarge, match="more than 5 arcs"):
         rescore_lattice(toy_lattice(1, 6), model, WORDS, 5)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from augmem.decoding import DecodingGraph
+from augmem.errors import UserError
 from augmem.graph import (
     TOPOLOGIES,
     SizeLog,
@@ -201,14 +202,14 @@ def test_missing_and_damaged_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"G\.fst\.txt: no such grammar"):
         read_grammar(tmp_path / "G.fst.txt")
     (tmp_path / "G.fst.txt").write_text("not a grammar\n")
-    with pytest.raises(ValueError, match=r"G\.fst\.txt: not an FST"):
+    with pytest.raises(UserError, match=r"G\.fst\.txt: not an FST"):
         read_grammar(tmp_path / "G.fst.txt")
     (tmp_path / "HLG.safetensors").write_bytes(b"truncated")
-    with pytest.raises(ValueError, match=r"HLG.safetensors: not a k2 graph"):
+    with pytest.raises(UserError, match=r"HLG.safetensors: not a k2 graph"):
         load_fsa(tmp_path / "HLG.safetensors")
 
 
 def test_a_grammar_without_words_of_the_lexicon_is_refused(tmp_path: Path) -> None:
     (tmp_path / "G.fst.txt").write_text("0 1 77 77 0.5\n1 0.1\n")
-    with pytest.raises(ValueError, match="share no word"):
+    with pytest.raises(UserError, match="share no word"):
         build_hlg(LANG, "ctc", read_grammar(tmp_path / "G.fst.txt"))

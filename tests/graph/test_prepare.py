@@ -116,7 +116,7 @@ def test_frequent_biphones_are_written_and_read(folders: tuple[Path, Path], tmp_
     write_biphones(tmp_path / "pairs.tsv", found, lang.unit_of)
     assert read_biphones(tmp_path / "pairs.tsv", lang.tokens) == tuple(found)
     (tmp_path / "pairs.tsv").write_text("left\tunit\tcount\nT\tXX\t9\n")
-    with pytest.raises(ValueError, match=r"pairs\.tsv:2: .* does not name two units"):
+    with pytest.raises(UserError, match=r"pairs\.tsv:2: .* does not name two units"):
         read_biphones(tmp_path / "pairs.tsv", lang.tokens)
 
 
@@ -164,7 +164,7 @@ def test_the_phone_lm_prefers_unit_sequences_of_the_transcripts(
     ],
 )
 def test_config_names_field_value_and_rule(field: dict) -> None:
-    with pytest.raises(ValueError, match=rf"graph\.{next(iter(field))} is .*; it must be"):
+    with pytest.raises(UserError, match=rf"graph\.{next(iter(field))} is .*; it must be"):
         GraphConfig(**field)
 
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augmem.errors import UserError
 from augmem.scoring import Utterance, align, compare, comparison_text
 from augmem.scoring.comparison import _segments, matched_pairs
 
@@ -85,11 +86,11 @@ def test_few_segments_that_all_differ_alike_fall_back_to_the_sign_test() -> None
 
 def test_different_test_sets_are_refused() -> None:
     a = decode(0.1, 1, 3)
-    with pytest.raises(ValueError, match="u002"):
+    with pytest.raises(UserError, match="u002"):
         compare(a, a[:2])
-    with pytest.raises(ValueError, match=r"u000.*normalise"):
+    with pytest.raises(UserError, match=r"u000.*normalise"):
         compare(a, [Utterance("u000", "JOE", ["OTHER"], []), *a[1:]])
-    with pytest.raises(ValueError):
+    with pytest.raises(UserError):
         compare([], [])
 
 

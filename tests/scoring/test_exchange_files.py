@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from augmem.errors import UserError
 from augmem.scoring import (
     TimedWord,
     Utterance,
@@ -96,7 +97,7 @@ def test_recogs_are_read_back(tmp_path: Path) -> None:
 def test_a_broken_recogs_file_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "recogs.txt"
     path.write_text(text)
-    with pytest.raises(ValueError, match=rf"recogs\.txt.*{fault}"):
+    with pytest.raises(UserError, match=rf"recogs\.txt.*{fault}"):
         read_recogs(path)
 
 
@@ -144,5 +145,5 @@ def test_ctm_without_confidence_and_with_comments(tmp_path: Path) -> None:
     path.write_text(";; a comment\nrec A 0.1 0.2 HI\n")
     assert read_ctm(path) == [TimedWord("rec", 0.1, 0.2, "HI", 1.0, "A")]
     path.write_text("rec A 0.1 HI\n")
-    with pytest.raises(ValueError, match=r"x\.ctm, line 1"):
+    with pytest.raises(UserError, match=r"x\.ctm, line 1"):
         read_ctm(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from augmem.errors import UserError
 from augmem.scoring import (
     Picture,
     ReportInputs,
@@ -171,10 +172,10 @@ def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> N
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         write_report(tmp_path / "r", ReportInputs("t", tmp_path / "nothing.json"))
     (tmp_path / "empty.json").write_text('{"scores": []}')
-    with pytest.raises(ValueError, match=r"empty\.json.*scoring stage"):
+    with pytest.raises(UserError, match=r"empty\.json.*scoring stage"):
         write_report(tmp_path / "r", ReportInputs("t", tmp_path / "empty.json"))
     (tmp_path / "log.jsonl").write_text('{"kind": "step"\n{"kind": "step", "step": 1}\n')
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 1"):
+    with pytest.raises(UserError, match=r"log\.jsonl, line 1"):
         write_report(tmp_path / "r", ReportInputs("t", summary, training_log=tmp_path / "log.jsonl"))
     assert not (tmp_path / "r").exists()
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from augmem.errors import UserError
 from augmem.scoring import Utterance, score, score_all, wer_table
 
 UTTERANCES = [
@@ -34,7 +35,7 @@ def test_order_of_utterances_changes_nothing() -> None:
     [([], "0 utterances"), (UTTERANCES[2:], "1 utterances"), (UTTERANCES * 2, "duplicate")],
 )
 def test_what_has_no_score_is_refused(utterances: list[Utterance], fault: str) -> None:
-    with pytest.raises(ValueError, match=fault):
+    with pytest.raises(UserError, match=fault):
         score("test", "first pass", utterances, QUICK)
 
 
