@@ -44,7 +44,7 @@ TOOLS = {
     "validate": "list all problems of a corpus with file, line and remedy",
 }
 
-USER_ERRORS = (UserError, OSError, ValueError, FloatingPointError)
+USER_ERRORS = (UserError, OSError)
 
 
 def main() -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A wrong option, file or value.
 
     The message names the file, the line, the value and the remedy. The command line prints it without a traceback.
-    Any other ValueError is a bug.
+    A ValueError is a bug of the program.
     """

@@ -300,7 +300,7 @@ def test_malformed_input_is_named_or_harmless(
         found = problems(recipe, root)
         try:
             prepare(root, recipe, tmp_path)
-        except (ValueError, FileNotFoundError) as error:
+        except (UserError, FileNotFoundError) as error:
             assert str(root) in str(error) or "part train: no usable utterance" in str(error)
             assert found
         else:
