@@ -1,11 +1,11 @@
-"""Scoring: how many words were right, how sure that figure is, and whether one system beats another.
+"""Scoring: word error rates with confidence intervals, significance tests and the HTML report.
 
-`score_all` scores every system on every part and writes the files, `compare` tests two systems against
-each other and `write_report` makes the experiment's page. Inputs are plain data and paths to JSON files:
-this room knows no other.
+`score_all` scores all systems on all parts and writes the files, `compare` tests whether two systems differ, and
+`write_report` writes the report of an experiment. Inputs are plain data and paths of JSON files; this package imports
+neither the recipe nor the decoder.
 """
 
-from augmem.scoring.alignment import Counts, Utterance, align, as_characters, readable
+from augmem.scoring.alignment import Counts, Utterance, align, as_characters, format_alignment
 from augmem.scoring.attention import group_shares, plot_attention, plot_heads
 from augmem.scoring.comparison import Comparison, compare, comparison_text
 from augmem.scoring.environment import provenance
@@ -30,13 +30,13 @@ __all__ = [
     "as_characters",
     "compare",
     "comparison_text",
+    "format_alignment",
     "group_shares",
     "plot_attention",
     "plot_heads",
     "provenance",
     "read_ctm",
     "read_recogs",
-    "readable",
     "score",
     "score_all",
     "wer_interval",

@@ -1,7 +1,7 @@
 """Alignment of reference and hypothesis, and error counts.
 
-kaldialign computes the alignment with the fewest edits; each edit costs 1, as in Kaldi's compute-wer and icefall.
-All counts of `augmem.scoring` derive from this alignment, so tables, files and the report agree.
+kaldialign computes the alignment with the fewest edits; all edits cost 1, as in Kaldi's compute-wer and icefall.
+All error counts of `augmem.scoring` are computed from this alignment, so tables, files and the report agree.
 """
 
 from __future__ import annotations
@@ -81,10 +81,10 @@ class Utterance:
         speaker: name of the speaker.
         ref: words of the normalised reference.
         hyp: words of the hypothesis.
-        session: chapter or recording of which the utterance is a part; "" if unknown.
+        session: chapter or recording that contains the utterance; "" if unknown.
 
     Raises:
-        ValueError: a word is empty or has white space, or `ref` or `hyp` is a string.
+        ValueError: a word is empty or contains white space, or `ref` or `hyp` is a string.
 
     Example:
         >>> Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"]).counts.deletions
@@ -100,10 +100,10 @@ class Utterance:
     def __post_init__(self) -> None:
         for side, words in (("ref", self.ref), ("hyp", self.hyp)):
             if isinstance(words, str):
-                raise ValueError(f"utterance {self.id}: {side} is the string {words!r}; give text.split()")
+                raise ValueError(f"utterance {self.id}: {side} is the string {words!r}; pass text.split()")
             for word in words:
                 if not word or word.split() != [word]:
-                    raise ValueError(f"utterance {self.id}: {side} holds {word!r}, which is not one word")
+                    raise ValueError(f"utterance {self.id}: {side} contains {word!r}, which is not one word")
 
     @cached_property
     def steps(self) -> list[Step]:
@@ -155,12 +155,12 @@ def merge_errors(steps: Sequence[Step]) -> list[tuple[str, str]]:
     return [(" ".join(ref), " ".join(hyp)) for ref, hyp in merged]
 
 
-def readable(utterance: Utterance, width: int = 100) -> str:
-    """Format an utterance in three lines: reference, hypothesis, and S, D or I below errors.
+def format_alignment(utterance: Utterance, width: int = 100) -> str:
+    """Format an utterance as three lines: reference, hypothesis, and marks S, D or I below errors.
 
     Args:
         utterance: the utterance.
-        width: maximum number of characters in a line; longer utterances are folded into blocks.
+        width: maximum line length in characters; longer utterances are wrapped.
     """
     marks = {"hit": "", "sub": "S", "del": "D", "ins": "I"}
     columns = [(step.ref, step.hyp, marks[step.kind]) for step in utterance.steps]
@@ -169,10 +169,10 @@ def readable(utterance: Utterance, width: int = 100) -> str:
         f"{utterance.id} ({utterance.speaker}): {counts.errors} errors in {counts.words} words "
         f"({counts.insertions} ins, {counts.deletions} del, {counts.substitutions} sub)"
     )
-    return "\n".join([head, *(_block(block) for block in _fold(columns, width - 5))])
+    return "\n".join([head, *(_block(block) for block in _wrap(columns, width - 5))])
 
 
-def _fold(columns: Sequence[tuple[str, str, str]], width: int) -> list[list[tuple[str, str, str]]]:
+def _wrap(columns: Sequence[tuple[str, str, str]], width: int) -> list[list[tuple[str, str, str]]]:
     """Split columns into blocks of at most `width` characters and at least one column."""
     blocks: list[list[tuple[str, str, str]]] = []
     remaining = 0
@@ -187,7 +187,7 @@ def _fold(columns: Sequence[tuple[str, str, str]], width: int) -> list[list[tupl
 
 
 def _block(columns: Sequence[tuple[str, str, str]]) -> str:
-    """Format the lines REF, HYP and marks; asterisks stand for a missing word, as in sclite."""
+    """Format the lines REF, HYP and marks; asterisks mark a missing word, as in sclite."""
     lines = ["REF:", "HYP:", "    "]
     for ref, hyp, mark in columns:
         width = max(len(ref), len(hyp), 1)

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions and machine."""
+"""Provenance of results: commit, package versions and machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "k2", "lhotse", "kaldialign", "kaldilm", "numpy", "augmem")
 
 
 def provenance() -> dict[str, str]:
-    """What a reader needs to repeat the run: name -> value; "unknown" for what cannot be found out."""
+    """Return commit, package versions, machine and operating system; "unknown" if a value cannot be determined."""
     return {
         "commit": git_commit(),
         "versions": ", ".join(f"{name} {_version(name)}" for name in ("python", *PACKAGES)),
@@ -22,11 +22,11 @@ def provenance() -> dict[str, str]:
 
 
 def git_commit(folder: Path | None = None) -> str:
-    """The commit of the source tree that holds this file (or `folder`), and whether files differ from it."""
+    """Return the commit of the git repository of this file (or of `folder`), and the number of changed files."""
     where = folder or Path(__file__).resolve().parent
     try:
         if not _git(where, "ls-files", "."):
-            return "unknown"  # installed below another project's repository, whose commit tells nothing
+            return "unknown"  # installed inside the repository of another project
         commit = _git(where, "rev-parse", "HEAD")
         changed = _git(where, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.SubprocessError):
@@ -49,7 +49,7 @@ def _version(package: str) -> str:
 
 
 def _processor() -> str:
-    """The processor's name as Linux gives it."""
+    """Return the processor name from /proc/cpuinfo."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

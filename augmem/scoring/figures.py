@@ -1,4 +1,4 @@
-"""Curves as small SVG pictures that take their ink from the page: right in light and in dark."""
+"""SVG charts of the report, in the text colour of the page, so that they suit light and dark mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK = "#010203"  # replaced by the page's own text colour
+INK = "#010203"  # placeholder; replaced by the text colour of the page
 BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
 
 Line = Mapping[str, Any]
@@ -29,12 +29,12 @@ Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Chart:
-    """One picture of the report.
+    """One chart of the report.
 
     Args:
-        title: what it shows, in a few words
-        caption: how to read it
-        svg: the picture, an <svg> element without any outside reference
+        title: title.
+        caption: caption.
+        svg: <svg> element without external references.
     """
 
     title: str
@@ -43,10 +43,10 @@ class Chart:
 
 
 def read_log(path: Path) -> list[Line]:
-    """The lines of a training log, one JSON object each; a last line cut short by a kill is left out.
+    """Read the lines of a training log with flat keys. A truncated last line is left out.
 
     Raises:
-        UserError: a line that is not JSON and not the last one, with file and line number.
+        UserError: another line is not JSON.
     """
     lines: list[Line] = []
     texts = path.read_text(encoding="utf-8").splitlines()
@@ -60,7 +60,7 @@ def read_log(path: Path) -> list[Line]:
 
 
 def flatten(line: Mapping[str, Any]) -> Line:
-    """{"dev": {"loss": 1}} as {"dev_loss": 1}."""
+    """Join nested keys: {"dev": {"loss": 1}} becomes {"dev_loss": 1}."""
     flat: dict[str, Any] = {}
     for name, value in line.items():
         inner = flatten(value) if isinstance(value, Mapping) else {"": value}
@@ -69,10 +69,10 @@ def flatten(line: Mapping[str, Any]) -> Line:
 
 
 def training_charts(log: Sequence[Line]) -> list[Chart]:
-    """Curves of whatever the log holds; a curve without points is left out.
+    """Draw the charts of a training log; charts without points are left out.
 
     Args:
-        log: lines of kind "step" (training) and "epoch" (validation), any of their keys may be missing
+        log: lines of kind "step" (training) and "epoch" (validation); any key may be missing.
     """
     makers = (_loss_chart, _error_chart, _objective_chart, _schedule_chart)
     return [chart for maker in makers if (chart := maker(log)) is not None]
@@ -85,15 +85,15 @@ def _loss_chart(log: Sequence[Line]) -> Chart | None:
         return None
 
     def draw(axes: Axes) -> None:
-        _noisy(axes, train, BLUE, "training")
+        _plot_smoothed(axes, train, BLUE, "training")
         if has_points(ctc) and not np.array_equal(ctc[1], train[1]):
-            axes.plot(*smooth(ctc), color=VIOLET, linewidth=1.2, linestyle="--", label="its CTC part")
-        axes.plot(*dev, color=ORANGE, marker="o", markersize=3.5, label="held-out speech")
-        _limit_to_bulk(axes, [train, dev, ctc])
+            axes.plot(*smooth(ctc), color=VIOLET, linewidth=1.2, linestyle="--", label="CTC")
+        axes.plot(*dev, color=ORANGE, marker="o", markersize=3.5, label="dev")
+        _limit_y_axis(axes, [train, dev, ctc])
 
     caption = (
-        "The lower, the more probable the right words. It jumps where the objective changes from CTC to "
-        "LF-MMI, which counts from another zero."
+        "Negative objective per frame. The loss jumps where the objective changes from CTC to LF-MMI: losses of "
+        "different objectives are not comparable."
     )
     return Chart("Loss per frame", caption, _svg("loss", draw, "nats per frame"))
 
@@ -104,7 +104,7 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5, label="held-out speech")
+        axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5, label="dev")
         axes.set_ylim(bottom=0)
         axes.annotate(
             f"{100 * rate[1][-1]:.1f} %", (rate[0][-1], 100 * rate[1][-1]), xytext=(0, 9),
@@ -112,8 +112,8 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
         )  # fmt: skip
 
     caption = (
-        "Wrong speech sounds (or subword units) in speech the training never saw, before any lexicon or language "
-        "model of words helps. From LF-MMI on, a small model of which sounds follow one another has its say."
+        "Error rate of phones (or other units) on dev, without lexicon and word language model. With LF-MMI the phone "
+        "language model P is included."
     )
     return Chart("Unit error rate", caption, _svg("errors", draw, "%"))
 
@@ -125,15 +125,15 @@ def _objective_chart(log: Sequence[Line]) -> Chart | None:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot(*smooth(numerator), color=GREEN, label="right words (numerator)")
-        axes.plot(*smooth(denominator), color=VIOLET, linestyle="--", label="any words (denominator)")
-        _limit_to_bulk(axes, [smooth(numerator), smooth(denominator)])
+        axes.plot(*smooth(numerator), color=GREEN, label="numerator")
+        axes.plot(*smooth(denominator), color=VIOLET, linestyle="--", label="denominator")
+        _limit_y_axis(axes, [smooth(numerator), smooth(denominator)])
 
     caption = (
-        "LF-MMI raises the score of the right words against that of everything else that could have been "
-        "said; training closes the gap, and the curves may never cross."
+        "Log scores of the transcript (numerator) and of all unit sequences (denominator). Training reduces their "
+        "difference; the numerator is at most the denominator."
     )
-    return Chart("What LF-MMI compares", caption, _svg("objective", draw, "log score per frame"))
+    return Chart("LF-MMI numerator and denominator", caption, _svg("objective", draw, "log score per frame"))
 
 
 def _schedule_chart(log: Sequence[Line]) -> Chart | None:
@@ -144,18 +144,24 @@ def _schedule_chart(log: Sequence[Line]) -> Chart | None:
     def draw(axes: Axes) -> None:
         for (x, y), colour, label in (
             (rate, GREEN, "learning rate"),
-            (smooth(norm), BLUE, "length of the gradient"),
+            (smooth(norm), BLUE, "gradient norm"),
         ):
             if y.size and np.nanmax(y) > 0:
-                axes.plot(x, y / np.nanmax(y), color=colour, label=f"{label} (highest {np.nanmax(y):.2g})")
+                axes.plot(x, y / np.nanmax(y), color=colour, label=f"{label} (maximum {np.nanmax(y):.2g})")
         axes.set_ylim(0, 1.35)
 
-    caption = "Each curve as a share of its highest value."
-    return Chart("Learning rate and gradient", caption, _svg("schedule", draw, "share of the highest"))
+    caption = "Each curve is divided by its maximum."
+    return Chart("Learning rate and gradient", caption, _svg("schedule", draw, "value / maximum"))
 
 
 def points(log: Sequence[Line], kind: str, *names: str) -> Points:
-    """Steps and values of the first of `names` each line of `kind` holds; only finite numbers count."""
+    """Return steps and values of a curve, from lines of `kind` with a finite value.
+
+    Args:
+        log: lines of the log.
+        kind: "step" or "epoch".
+        names: keys of the value; the first one that a line has is used.
+    """
     found = []
     for line in log:
         value = next((line[name] for name in names if name in line), None)
@@ -167,7 +173,7 @@ def points(log: Sequence[Line], kind: str, *names: str) -> Points:
 
 
 def _number(value: Any) -> float:
-    """A number, also one written as the string "nan"; NaN for anything else."""
+    """Convert to a float; NaN if that is not possible."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -175,57 +181,59 @@ def _number(value: Any) -> float:
 
 
 def has_points(*series: Points) -> bool:
-    """Whether any of the curves has a point."""
+    """Return whether one of the curves has a point."""
     return any(y.size for _, y in series)
 
 
 def smooth(series: Points, share: int = 40) -> Points:
-    """Running mean over a window of 1/`share` of the curve; at the ends the window is what fits."""
+    """Compute the running mean over a window of 1/`share` of the curve; the window is shorter at the ends."""
     x, y = series
-    reach = y.size // (2 * share)
-    if not reach:
+    half = y.size // (2 * share)
+    if not half:
         return series
-    window = np.ones(2 * reach + 1)
+    window = np.ones(2 * half + 1)
     return x, np.convolve(y, window, mode="same") / np.convolve(np.ones(y.size), window, mode="same")
 
 
-def _noisy(axes: Axes, series: Points, colour: str, label: str) -> None:
-    """The curve itself, faint, and its running mean."""
+def _plot_smoothed(axes: Axes, series: Points, colour: str, label: str) -> None:
+    """Plot a curve in a faint colour, and its running mean."""
     axes.plot(*series, color=colour, alpha=0.25, linewidth=0.8)
     axes.plot(*smooth(series), color=colour, label=label)
 
 
-def _limit_to_bulk(axes: Axes, series: Sequence[Points]) -> None:
-    """Cut the first few huge values off the vertical axis, so that the rest of the curve can be seen."""
+def _limit_y_axis(axes: Axes, series: Sequence[Points]) -> None:
+    """Limit the y axis to the 97th percentile: the first losses are much larger than the others."""
     values = np.concatenate([y for _, y in series])
     low, high = np.min(values), np.percentile(values, 97)
     margin = 0.06 * (high - low) or 1.0
-    axes.set_ylim(low - margin, high + 6 * margin)  # the legend stands in the room above
+    axes.set_ylim(low - margin, high + 6 * margin)  # space for the legend
 
 
 def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
-    """Confidence against accuracy on dev, for every system in a tuned.json that was calibrated."""
+    """Draw accuracy against confidence on dev, for every calibrated system of a tuned.json."""
     systems = {name: s["reliability"] for name, s in tuned.get("systems", {}).items() if s.get("reliability")}
     if not systems:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 100], [0, 100], color=INK, alpha=0.4, linewidth=0.8, linestyle="--", label="honest")
+        axes.plot([0, 100], [0, 100], color=INK, alpha=0.4, linewidth=0.8, linestyle="--", label="ideal")
         for colour, (name, bins) in zip((BLUE, ORANGE, GREEN, VIOLET), systems.items(), strict=False):
-            told, right = ([100 * point[key] for point in bins] for key in ("confidence", "accuracy"))
-            axes.plot(told, right, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
+            confidence, accuracy = ([100 * point[key] for point in bins] for key in ("confidence", "accuracy"))
+            axes.plot(confidence, accuracy, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
         axes.set_ylim(0, 135)
 
     words = ", ".join(f"{name.replace('_', ' ')} {sum(p['words'] for p in bins):,}" for name, bins in systems.items())
-    caption = f"Of the words given 80 % confidence, 80 % should be right. Words on dev: {words}."
-    return Chart("Are confidences honest?", caption, _svg("reliability", draw, "% right", "% confidence", "upper left"))
+    caption = f"Of the words with a confidence of 80 %, 80 % should be correct. Words on dev: {words}."
+    return Chart(
+        "Calibration of confidences", caption, _svg("reliability", draw, "accuracy (%)", "confidence (%)", "upper left")
+    )
 
 
 def _svg(
-    name: str, draw: Callable[[Axes], None], unit: str, across: str = "training step", legend: str = "upper right"
+    name: str, draw: Callable[[Axes], None], y_label: str, x_label: str = "training step", legend: str = "upper right"
 ) -> str:
-    """Draw; `name` keeps the identifiers of several pictures on one page apart."""
-    import matplotlib  # two seconds of imports, needed only here
+    """Draw a chart; `name` makes the ids of its elements unique in the page."""
+    import matplotlib  # takes two seconds to import
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -237,8 +245,8 @@ def _svg(
         figure = Figure(figsize=(4.6, 2.9), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
-        axes.set_xlabel(across)
-        axes.set_ylabel(unit)
+        axes.set_xlabel(x_label)
+        axes.set_ylabel(y_label)
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
         axes.grid(color=INK, alpha=0.13, linewidth=0.7)
@@ -249,7 +257,7 @@ def _svg(
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an <svg> element: transparent, as wide as its box, inked in the page's colour."""
+    """Convert a figure to an <svg> element: transparent, full width, in the text colour of the page."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = stream.getvalue()
@@ -258,6 +266,6 @@ def to_svg(figure: Figure) -> str:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would restyle the whole page
+    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)  # it would apply to the whole page
     text = re.sub(r"font-family: [^;\"]*", "font-family: inherit", text)
     return text.replace(INK, "currentColor").replace("<svg", '<svg role="img"', 1)

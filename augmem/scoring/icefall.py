@@ -1,6 +1,6 @@
-"""recogs- and errs- files, laid out as icefall's, so that its users' scripts read ours and the reverse.
+"""recogs- and errs- files in the format of icefall.
 
-- recogs-<part>-<system>.txt: two lines an utterance, "<name>:<tab>ref=[...]" and "<name>:<tab>hyp=[...]"
+- recogs-<part>-<system>.txt: two lines per utterance, "<name>:<tab>ref=[...]" and "<name>:<tab>hyp=[...]"
 - errs-<part>-<system>.txt: WER, counts, then utterances, substitutions, deletions, insertions and words
 """
 
@@ -19,18 +19,18 @@ from augmem.files import write_text
 from augmem.scoring.alignment import GAP, Step, Utterance, merge_errors, total
 
 Key = TypeVar("Key", str, tuple[str, str])
-MISSING = "*"  # icefall's mark for the side of an error that has no word
+MISSING = "*"  # mark of icefall for a missing word
 
 
 @dataclass
 class Confusions:
-    """Which words go wrong, and how often.
+    """Numbers of hits and errors by word.
 
     Args:
-        substitutions: (reference word, recognised word) -> count
-        deletions: reference word -> count
-        insertions: recognised word -> count
-        hits: word -> count
+        substitutions: (reference word, hypothesis word) -> count.
+        deletions: reference word -> count.
+        insertions: hypothesis word -> count.
+        hits: word -> count.
     """
 
     substitutions: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -52,7 +52,7 @@ class Confusions:
 
 
 def confusions(utterances: Iterable[Utterance]) -> Confusions:
-    """Count every word's hits and errors."""
+    """Count hits and errors by word."""
     counts = Confusions()
     for utterance in utterances:
         for step in utterance.steps:
@@ -61,7 +61,7 @@ def confusions(utterances: Iterable[Utterance]) -> Confusions:
 
 
 def write_recogs(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write references and hypotheses."""
+    """Write a recogs file: references and hypotheses."""
     lines = [
         f"{utterance.id}:\t{side}={list(words)}\n"
         for utterance in utterances
@@ -71,18 +71,18 @@ def write_recogs(path: Path, utterances: Iterable[Utterance]) -> None:
 
 
 def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utterance]:
-    """Read a recogs file, ours or icefall's.
+    """Read a recogs file, of this project or of icefall.
 
     Args:
-        path: the file
-        speakers: utterance -> speaker; the format holds no speakers, so without it everybody is "unknown"
+        path: the file.
+        speakers: utterance -> speaker; the format has no speakers. Missing speakers are "unknown".
 
     Raises:
-        UserError: a line that does not fit the format, with file and line number.
+        UserError: a line has another format, with file and line number.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     if len(lines) % 2:
-        raise UserError(f"{path}: {len(lines)} lines, an odd number; an utterance lacks its ref= or hyp= line")
+        raise UserError(f"{path}: {len(lines)} lines, an odd number; the ref= or hyp= line of an utterance is missing")
     utterances = []
     for number in range(0, len(lines), 2):
         utterance, ref = _recogs_line(path, number + 1, lines[number], "ref")
@@ -94,7 +94,7 @@ def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utte
 
 
 def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, list[str]]:
-    """Split one line into utterance name and words."""
+    """Parse a line; return utterance id and words."""
     match = re.fullmatch(rf"(.+):\t{side}=(\[.*\])", line)
     try:
         words = ast.literal_eval(match.group(2)) if match else None
@@ -107,7 +107,7 @@ def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, li
 
 
 def write_errs(path: Path, utterances: Sequence[Utterance]) -> None:
-    """Write the error statistics."""
+    """Write an errs file: error statistics."""
     counts = confusions(utterances)
     substitutions = (f"{n}   {ref} -> {hyp}" for n, (ref, hyp) in _ranked(counts.substitutions))
     sections = [
@@ -122,7 +122,7 @@ def write_errs(path: Path, utterances: Sequence[Utterance]) -> None:
 
 
 def _summary(utterances: Sequence[Utterance]) -> list[str]:
-    """The three lines at the top."""
+    """Return the first three lines: WER, counts, list of sections."""
     counts = total(utterance.counts for utterance in utterances)
     return [
         f"%WER = {100 * counts.rate:.2f}",
@@ -134,17 +134,17 @@ def _summary(utterances: Sequence[Utterance]) -> list[str]:
 
 
 def _details(steps: Sequence[Step]) -> str:
-    """One utterance on one line: right words as they are, wrong ones as (reference->hypothesis)."""
+    """Format an utterance as one line; errors are (reference->hypothesis)."""
     return " ".join(ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps))
 
 
 def _ranked(counter: Counter[Key]) -> list[tuple[int, Key]]:
-    """Counts with what was counted, largest first, ties in reverse alphabetical order as in icefall."""
+    """Return (count, key), highest counts first; ties in reverse alphabetical order, as in icefall."""
     return sorted(((n, key) for key, n in counter.items()), reverse=True)
 
 
 def _per_word(counts: Confusions) -> list[str]:
-    """For each word: hits, errors it takes part in, occurrences in the reference and in the hypothesis."""
+    """Return a line per word: hits, errors, occurrences in the references and in the hypotheses."""
     sub_ref: Counter[str] = Counter()
     sub_hyp: Counter[str] = Counter()
     for (ref, hyp), n in counts.substitutions.items():

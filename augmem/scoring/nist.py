@@ -1,4 +1,4 @@
-"""trn and ctm files, as NIST's sclite reads them, and Kaldi's text files."""
+"""trn and ctm files of NIST sclite, and text files of Kaldi."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from augmem.scoring.alignment import Utterance
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word with its place in a recording.
+    """A word with its times in a recording.
 
     Args:
-        recording: name of the audio (sclite calls it waveform)
-        start: seconds from the beginning of the recording
-        duration: seconds
-        word: the word itself
-        confidence: probability that the word is right, between 0 and 1
-        channel: "A" or "1" for the first channel
+        recording: name of the recording (waveform in sclite).
+        start: start time in seconds.
+        duration: duration in seconds.
+        word: the word.
+        confidence: probability that the word is correct, from 0 to 1.
+        channel: "A" or "1" for the first channel.
     """
 
     recording: str
@@ -34,9 +34,9 @@ class TimedWord:
 
 
 def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", "hyp"]) -> None:
-    """Write "words (speaker-utterance)" lines; for sclite the speaker ends at the first hyphen.
+    """Write lines "words (speaker-utterance)".
 
-    A speaker's hyphens and the white space in names become underscores, because sclite would cut there.
+    Hyphens of speakers and white space become underscores, because sclite ends a speaker at the first hyphen.
     """
     lines = []
     for utterance in utterances:
@@ -47,29 +47,29 @@ def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", 
 
 
 def write_kaldi_text(path: Path, utterances: Iterable[Utterance], side: Literal["ref", "hyp"]) -> None:
-    """Write "utterance words" lines, sorted by utterance in bytes' order as Kaldi wants them."""
+    """Write lines "utterance words", sorted by the bytes of the utterance id, as Kaldi requires."""
     texts = {utterance.id: utterance.ref if side == "ref" else utterance.hyp for utterance in utterances}
     lines = [" ".join([name, *texts[name]]) + "\n" for name in sorted(texts, key=str.encode)]
     write_text(path, "".join(lines))
 
 
 def _name(text: str) -> str:
-    """A name sclite can read: no white space, no parentheses."""
+    """Replace white space and parentheses, which sclite does not allow in names."""
     return "_".join(text.split()).replace("(", "[").replace(")", "]")
 
 
 def write_ctm(path: Path, words: Iterable[TimedWord]) -> None:
-    """Write "recording channel start duration word confidence" lines, in the order sclite wants."""
+    """Write lines "recording channel start duration word confidence", sorted as sclite requires."""
     ordered = sorted(words, key=lambda word: (word.recording, word.channel, word.start))
     lines = [f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n" for w in ordered]
     write_text(path, "".join(lines))
 
 
 def read_ctm(path: Path) -> list[TimedWord]:
-    """Read a ctm file; confidence may be absent, lines that begin with ";;" are comments.
+    """Read a ctm file. Confidences are optional; lines that begin with ";;" are comments.
 
     Raises:
-        UserError: a line that does not fit the format, with file and line number.
+        UserError: a line has another format, with file and line number.
     """
     lines = path.read_text(encoding="utf-8").splitlines()
     numbered = [(number, line.split()) for number, line in enumerate(lines, 1) if not line.startswith(";;")]
@@ -77,7 +77,7 @@ def read_ctm(path: Path) -> list[TimedWord]:
 
 
 def _timed_word(path: Path, number: int, fields: Sequence[str]) -> TimedWord:
-    """One line of a ctm file."""
+    """Parse a line of a ctm file."""
     if len(fields) in (5, 6):
         try:
             start, duration, confidence = float(fields[2]), float(fields[3]), float([*fields, "1"][5])

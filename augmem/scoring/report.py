@@ -1,4 +1,4 @@
-"""The experiment's page: one HTML file that holds everything it shows and needs nothing else."""
+"""Report of an experiment: one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ DASH, MINUS = "\u2013", "\u2212"
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture made elsewhere, e.g. by `plot_attention`.
+    """A plot, for example from `plot_attention`.
 
     Args:
-        png: its bytes
-        caption: what it shows and how to read it
+        png: content of a PNG file.
+        caption: caption.
     """
 
     png: bytes
@@ -39,19 +39,19 @@ class Picture:
 
     @property
     def uri(self) -> str:
-        """The picture inside the page."""
+        """The plot as a data URI."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """An utterance that was left out.
+    """A skipped utterance.
 
     Args:
-        part: where it belongs
-        id: its name
-        reason: why, in the same words for all utterances of that kind
-        detail: what is particular to this one
+        part: name of the part.
+        id: utterance id.
+        reason: reason, in the same words for all utterances of a kind.
+        detail: details of this utterance.
     """
 
     part: str
@@ -62,23 +62,23 @@ class Skipped:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """What the page is made from; only the first two are needed, and a section without data is left out.
+    """Content of the report. Only title and summary are required; sections without data are left out.
 
     Args:
-        title: name of the experiment
-        summary: summary.json of the scoring stage
-        live: the same of live recognition
-        training_log: log.jsonl of the training
-        tuned: tuned.json of the decoding
-        searches: part -> summary.json of its decoding
-        attention: pictures of what the memory attends to
-        normalisation: what is done to text before words are compared, in words
-        normalised: examples of it from the transcripts: as written, as scored
-        comparisons: paired tests between systems, with the part they were made on
-        skipped: utterances left out
-        config: the recipe, as YAML text
-        provenance: what `provenance()` returns, and the command
-        seconds: stage -> seconds it took
+        title: name of the experiment.
+        summary: summary.json of stage score.
+        live: summary.json of streaming recognition.
+        training_log: log.jsonl of the training.
+        tuned: tuned.json of stage decode.
+        searches: part -> summary.json of its decoding.
+        attention: plots of the attention.
+        normalisation: description of the text normalisation.
+        normalised: examples of it from the transcripts: as written, as scored.
+        comparisons: (part, significance tests of two systems).
+        skipped: skipped utterances.
+        config: the recipe as YAML.
+        provenance: result of `provenance()`.
+        seconds: stage -> duration in seconds.
     """
 
     title: str
@@ -98,15 +98,15 @@ class ReportInputs:
 
 
 def write_report(path: Path, inputs: ReportInputs) -> None:
-    """Write the page.
+    """Write the report.
 
     Raises:
-        FileNotFoundError: a file named in `inputs` is missing.
-        UserError: such a file is broken, or holds no scores.
+        FileNotFoundError: a file of `inputs` is missing.
+        UserError: a file is invalid, or there are no scores.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,  # references, hypotheses and configs are other people's text
+        autoescape=True,  # transcripts and recipes are untrusted text
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -117,11 +117,11 @@ def write_report(path: Path, inputs: ReportInputs) -> None:
 
 
 def _context(inputs: ReportInputs) -> dict[str, Any]:
-    """All that the template names."""
+    """Return the variables of the template."""
     summary = read_json(inputs.summary)
     scores = summary["scores"]
     if not scores:
-        raise UserError(f"{inputs.summary}: no scores in it; run the scoring stage again")
+        raise UserError(f"{inputs.summary}: no scores; run stage score again")
     log = read_log(inputs.training_log) if inputs.training_log else []
     tuned = read_json(inputs.tuned) if inputs.tuned else {}
     headline = _headline(scores)
@@ -152,33 +152,33 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
 
 
 def _headline(scores: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the score of the large figure: the last system on the first part named test..., else the first part."""
+    """Return the score at the top of the report: the last system on the first part test*, else on the first part."""
     part = next((score["part"] for score in scores if score["part"].startswith("test")), scores[0]["part"])
     return [score for score in scores if score["part"] == part][-1]
 
 
 def _of_system(scores: Sequence[Mapping[str, Any]], system: str) -> list[Mapping[str, Any]]:
-    """One system's scores on all parts."""
+    """Return the scores of one system on all parts."""
     return [score for score in scores if score["system"] == system]
 
 
 def _percent(rate: float | None, digits: int = 1) -> str:
-    """0.1234 as "12.3", a dash for what is not defined."""
+    """Format a rate in percent: 0.1234 as "12.3", None as a dash."""
     return DASH if rate is None else f"{100 * rate:.{digits}f}"
 
 
 def _points(rate: float) -> str:
-    """A difference of error rates in percentage points, with a sign."""
+    """Format a difference of error rates in percentage points, with its sign."""
     return f"{100 * rate:+.2f}".replace("-", MINUS)
 
 
 def _p_value(p: float) -> str:
-    """A probability; below one in ten thousand the digits mean nothing."""
+    """Format a p-value."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
 
 
 def _duration(seconds: float) -> str:
-    """Seconds as people say them."""
+    """Format a duration in seconds."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -12,7 +12,7 @@ from typing import Any
 
 from augmem.errors import UserError
 from augmem.files import write_json, write_text
-from augmem.scoring.alignment import Counts, Utterance, as_characters, readable, total
+from augmem.scoring.alignment import Counts, Utterance, as_characters, format_alignment, total
 from augmem.scoring.icefall import confusions, write_errs, write_recogs
 from augmem.scoring.intervals import REPLICATIONS, Interval, wer_interval
 from augmem.scoring.nist import write_kaldi_text, write_trn
@@ -156,7 +156,7 @@ def write_files(result: Score, output: Path) -> None:
         write_trn(output / f"{side}-{result.name}.trn", utterances, side)
         write_kaldi_text(output / f"{side}-{result.name}.text", utterances, side)
     ranked = result.worst(len(utterances))
-    write_text(output / f"align-{result.name}.txt", "".join(readable(u) + "\n\n" for u in ranked))
+    write_text(output / f"align-{result.name}.txt", "".join(format_alignment(u) + "\n\n" for u in ranked))
     rows = [(f"{u.id}\t{u.speaker}", u.counts) for u in utterances]
     write_text(output / f"per-utt-{result.name}.tsv", _tsv("utterance\tspeaker", rows))
     write_text(output / f"per-spk-{result.name}.tsv", _tsv("speaker", list(result.speakers.items())))

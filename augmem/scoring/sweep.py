@@ -1,4 +1,4 @@
-"""The tuning sweep as tables: WER on dev for each language model scale and insertion penalty."""
+"""Tables of the tuning sweep: WER on dev for each LM scale and word insertion bonus."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Cell:
-    """One setting that was tried.
+    """Result of one pair of LM scale and word insertion bonus.
 
     Args:
-        wer: word error rate on dev
-        heat: 0 for the best setting of the table, 1 for those much worse
-        chosen: whether this is the setting that decoding uses
+        wer: word error rate on dev.
+        heat: colour of the cell, from 0 (lowest WER of the table) to 1 (highest).
+        chosen: whether decoding uses this pair.
     """
 
     wer: float
@@ -24,27 +24,27 @@ class Cell:
 
 @dataclass(frozen=True)
 class SweepTable:
-    """All settings tried for one system.
+    """All pairs evaluated for one system.
 
     Args:
-        system: its name
-        scales: language model scales, ascending (columns)
-        penalties: insertion penalties, ascending (rows)
-        rows: rows[penalty][scale]; None where that pair was not tried
+        system: name of the system.
+        scales: LM scales, ascending (columns).
+        bonuses: word insertion bonuses, ascending (rows).
+        rows: rows[bonus][scale]; None for pairs that were not evaluated.
     """
 
     system: str
     scales: list[float]
-    penalties: list[float]
+    bonuses: list[float]
     rows: list[list[Cell | None]]
 
 
 def sweep_tables(tuned: Mapping[str, Any]) -> list[SweepTable]:
-    """Tables of all systems in a tuned.json.
+    """Return the tables of all systems of a tuned.json.
 
     Args:
-        tuned: {"systems": {name: {"lm_scale", "word_insertion_bonus", "sweep": [point, ...]}}}, a point being
-            {"lm_scale", "word_insertion_bonus", "wer"}; systems without a sweep are passed over.
+        tuned: {"systems": {name: {"lm_scale", "word_insertion_bonus", "sweep": [point, ...]}}}, where a point is
+            {"lm_scale", "word_insertion_bonus", "wer"}. Systems without a sweep are left out.
     """
     systems = tuned.get("systems", {})
     return [_table(name, entry) for name, entry in systems.items() if entry.get("sweep")]
@@ -53,18 +53,18 @@ def sweep_tables(tuned: Mapping[str, Any]) -> list[SweepTable]:
 def _table(system: str, entry: Mapping[str, Any]) -> SweepTable:
     tried = {_setting(point): float(point["wer"]) for point in entry["sweep"]}
     scales = sorted({scale for scale, _ in tried})
-    penalties = sorted({penalty for _, penalty in tried})
+    bonuses = sorted({bonus for _, bonus in tried})
     chosen, best = _setting(entry), min(tried.values())
     span = max(max(tried.values()) - best, 1e-9)
 
-    def cell(scale: float, penalty: float) -> Cell | None:
-        wer = tried.get((scale, penalty))
+    def cell(scale: float, bonus: float) -> Cell | None:
+        wer = tried.get((scale, bonus))
         if wer is None:
             return None
-        # The square root spreads the neighbourhood of the best setting, which is what one wants to see.
-        return Cell(wer, ((wer - best) / span) ** 0.5, (scale, penalty) == chosen)
+        # The square root increases the contrast near the best pair.
+        return Cell(wer, ((wer - best) / span) ** 0.5, (scale, bonus) == chosen)
 
-    return SweepTable(system, scales, penalties, [[cell(s, p) for s in scales] for p in penalties])
+    return SweepTable(system, scales, bonuses, [[cell(s, b) for s in scales] for b in bonuses])
 
 
 def _setting(point: Mapping[str, Any]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Times as Praat's TextGrids, which phoneticians and the Montreal Forced Aligner's tools read."""
+"""TextGrid files of Praat, which the tools of the Montreal Forced Aligner read too."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from augmem.files import atomic_path
 
 
 def write_textgrid(path: Path, tiers: Mapping[str, Sequence[tuple[str, float, float]]], seconds: float) -> None:
-    """Write interval tiers over `seconds` of audio, gaps filled with empty intervals.
+    """Write interval tiers; gaps become empty intervals.
 
     Args:
-        tiers: name -> (label, begin, end) in order, seconds.
+        path: file to write.
+        tiers: name -> (label, begin, end) in temporal order, in seconds.
+        seconds: duration of the audio.
     """
     grid = textgrid.Textgrid(0, seconds)
     for name, items in tiers.items():

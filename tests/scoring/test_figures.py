@@ -51,7 +51,7 @@ def test_a_single_point_is_drawn() -> None:
     charts = training_charts([{"kind": "step", "step": 1, "loss": 2.0, "numerator": -1.0, "grad_norm": 0.0}])
     assert [chart.title for chart in charts] == [
         "Loss per frame",
-        "What LF-MMI compares",
+        "LF-MMI numerator and denominator",
         "Learning rate and gradient",
     ]
     assert all(chart.svg.startswith("<svg") and "currentColor" in chart.svg for chart in charts)
@@ -87,7 +87,7 @@ def test_shares_are_means_that_sum_to_one() -> None:
 
 
 def test_attention_of_the_wrong_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"layer 1 has shape \(2, 8, 15\).*hold 14 columns"):
+    with pytest.raises(ValueError, match=r"layer 1 has shape \(2, 8, 15\).*have 14 columns"):
         plot_attention(attention(1, 2, 8, 15), [("memory", 14)])
     with pytest.raises(ValueError, match="no attention"):
         plot_attention([], [("memory", 14)])
@@ -100,7 +100,7 @@ def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
     ]
     tuned = {"systems": {"one": {"lm_scale": 1.5, "word_insertion_bonus": 0, "sweep": sweep}, "two": {"lm_scale": 1}}}
     (table,) = sweep_tables(tuned)
-    assert (table.scales, table.penalties) == ([0.5, 1.5], [-1, 0])
+    assert (table.scales, table.bonuses) == ([0.5, 1.5], [-1, 0])
     assert table.rows[0][1] is None
     chosen = table.rows[1][1]
     assert chosen is not None and chosen.chosen and chosen.heat == 0 and chosen.wer == 0.3

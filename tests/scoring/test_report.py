@@ -69,7 +69,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def summary(tmp_path: Path) -> Path:
-    score_all(RESULTS, tmp_path, QUICK)
+    score_all(RESULTS, tmp_path, replications=QUICK)
     return tmp_path / "summary.json"
 
 
@@ -138,7 +138,7 @@ def test_only_scores_are_needed(tmp_path: Path, summary: Path) -> None:
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     word = EVIL.replace(" ", "")
-    score_all({EVIL: {EVIL: [Utterance(EVIL, EVIL, [word, "A"], ["B", word])]}}, tmp_path / "s", QUICK)
+    score_all({EVIL: {EVIL: [Utterance(EVIL, EVIL, [word, "A"], ["B", word])]}}, tmp_path / "s", replications=QUICK)
     inputs = ReportInputs(
         title=EVIL, summary=tmp_path / "s" / "summary.json",
         attention=[Picture(b"", '"><script>')], skipped=[Skipped(EVIL, EVIL, EVIL, EVIL)],
@@ -155,7 +155,9 @@ def test_headline_is_the_last_system_of_the_first_test_part(tmp_path: Path, summ
 
 def test_intervals_by_session_and_part_sizes_are_shown(tmp_path: Path) -> None:
     utterances = [Utterance(f"u{n}", f"s{n % 2}", ["A"] * 9, ["A"] * (9 - n), f"s{n % 2}-c{n % 4}") for n in range(8)]
-    score_all({"test": {"one": utterances}, "lone": {"one": [Utterance("u", "s", ["A"], [])]}}, tmp_path, QUICK)
+    score_all(
+        {"test": {"one": utterances}, "lone": {"one": [Utterance("u", "s", ["A"], [])]}}, tmp_path, replications=QUICK
+    )
     found = page(ReportInputs("t", tmp_path / "summary.json"), tmp_path / "r").text
     assert "by session" in found and "test: 8 utterances of 4 sessions, 2 speakers" in found
     assert "lone: 1 utterances, 1 speaker" in found
@@ -163,7 +165,7 @@ def test_intervals_by_session_and_part_sizes_are_shown(tmp_path: Path) -> None:
 
 def test_speakers_and_parts_without_reference_words_do_not_break_it(tmp_path: Path) -> None:
     utterances = [Utterance("a", "LOUD", ["A"], ["A"]), Utterance("b", "SILENT", [], ["B"])]
-    score_all({"test": {"one": utterances}}, tmp_path, QUICK)
+    score_all({"test": {"one": utterances}}, tmp_path, replications=QUICK)
     text = page(ReportInputs("t", tmp_path / "summary.json"), tmp_path / "r").text
     assert "SILENT \u2013 0" in text
 
@@ -172,7 +174,7 @@ def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> N
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         write_report(tmp_path / "r", ReportInputs("t", tmp_path / "nothing.json"))
     (tmp_path / "empty.json").write_text('{"scores": []}')
-    with pytest.raises(UserError, match=r"empty\.json.*scoring stage"):
+    with pytest.raises(UserError, match=r"empty\.json.*stage score"):
         write_report(tmp_path / "r", ReportInputs("t", tmp_path / "empty.json"))
     (tmp_path / "log.jsonl").write_text('{"kind": "step"\n{"kind": "step", "step": 1}\n')
     with pytest.raises(UserError, match=r"log\.jsonl, line 1"):

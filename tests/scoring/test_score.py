@@ -40,7 +40,9 @@ def test_what_has_no_score_is_refused(utterances: list[Utterance], fault: str) -
 
 
 def test_score_all_writes_the_files_of_the_stage(tmp_path: Path) -> None:
-    scores = score_all({"test_joe": {"first pass": UTTERANCES, "rescored": UTTERANCES[:2]}}, tmp_path, QUICK)
+    scores = score_all(
+        {"test_joe": {"first pass": UTTERANCES, "rescored": UTTERANCES[:2]}}, tmp_path, replications=QUICK
+    )
     stems = ("recogs", "errs", "align")
     names = {f"{stem}-test_joe-{system}.txt" for stem in stems for system in ("first_pass", "rescored")}
     assert names <= {path.name for path in tmp_path.iterdir()}
@@ -51,7 +53,7 @@ def test_score_all_writes_the_files_of_the_stage(tmp_path: Path) -> None:
 
 
 def test_summary_is_strict_json_with_what_the_report_needs(tmp_path: Path) -> None:
-    score_all({"test": {"one": UTTERANCES}}, tmp_path, QUICK)
+    score_all({"test": {"one": UTTERANCES}}, tmp_path, replications=QUICK)
 
     def refuse(constant: str) -> None:
         raise AssertionError(f"{constant} is not JSON")
@@ -84,7 +86,7 @@ CHAPTERS = [
 
 
 def test_intervals_by_session_are_wider_when_sessions_differ(tmp_path: Path) -> None:
-    (result,) = score_all({"dev": {"one": CHAPTERS}}, tmp_path, QUICK)
+    (result,) = score_all({"dev": {"one": CHAPTERS}}, tmp_path, replications=QUICK)
     assert result.sessions == 4 and result.session_interval is not None
     assert result.interval.low > 0.1 and result.interval.high < 0.45
     assert result.session_interval.low == 0 and result.session_interval.high >= 0.5

@@ -16,8 +16,8 @@ from augmem.scoring.alignment import (
     align,
     as_characters,
     count,
+    format_alignment,
     merge_errors,
-    readable,
 )
 
 WORDS = st.sampled_from(["A", "B", "C", "DO", "RE", "*", "IT'S"])
@@ -91,7 +91,7 @@ def test_merged_errors_keep_every_word_and_leave_no_two_errors_side_by_side(ref:
 
 
 def test_readable_alignment_stands_in_columns() -> None:
-    assert readable(utterance("THE QUICK RED FOX", "QUICK BAD FOX JUMPS")).splitlines() == [
+    assert format_alignment(utterance("THE QUICK RED FOX", "QUICK BAD FOX JUMPS")).splitlines() == [
         "u1 (JOE): 3 errors in 4 words (1 ins, 1 del, 1 sub)",
         "REF: THE QUICK RED FOX *****",
         "HYP: *** QUICK BAD FOX JUMPS",
@@ -101,7 +101,7 @@ def test_readable_alignment_stands_in_columns() -> None:
 
 @given(SENTENCES, SENTENCES)
 def test_readable_alignment_is_folded_to_the_width(ref: list[str], hyp: list[str]) -> None:
-    lines = readable(Utterance("u", "s", ref, hyp), width=30).splitlines()[1:]
+    lines = format_alignment(Utterance("u", "s", ref, hyp), width=30).splitlines()[1:]
     assert all(len(line) <= 30 for line in lines)
     said = " ".join(line.removeprefix("REF:") for line in lines if line.startswith("REF:")).split()
     assert [word for word in said if set(word) != {"*"}] == [word for word in ref if word != "*"]

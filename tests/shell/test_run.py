@@ -74,7 +74,7 @@ def test_all_stages_end_with_a_table_and_a_report(trained: Trained) -> None:
         assert (row["part"], row["utterances"], row["words"]) == (PART, 29, fixture_words())
         assert row["wer"] < 0.05, "overfitted on 29 utterances"
     page = (folder / "exp" / "report" / "report.html").read_text()
-    assert PART in page and "What counts as a word" in page
+    assert PART in page and "Text normalisation" in page
     normalised = (folder / "exp" / "score" / "normalisation.tsv").read_text().splitlines()
     assert len(normalised) == 1 + 29 and all(line.count("\t") == 2 for line in normalised)
     assert len(list((folder / "exp" / "score").glob("recogs-*.txt"))) == 3, "first_pass, rescored, mbr"
