@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# From audio to a table of word error rates. Each stage logs what it reads and writes, is skipped if its results are up
-# to date, and can be killed at any time: run the same command again to resume.
+# Train and evaluate a model: from audio to a table of word error rates. Each stage logs its inputs and outputs, is skipped
+# if its results are up to date, and can be killed at any time: run the same command again to resume.
 set -euo pipefail
 cd "$(dirname "$0")"
-{ # bash reads a script while running it; the braces make it read the whole file first, so that edits do no harm
+{ # bash reads a script while running it; with the braces it reads the whole file first, so that edits have no effect on it
 
 # ---- options: ./run.sh --name value ---------------------------------------------------------------------------------
 stage=0              # first stage to run, by number or name
@@ -122,7 +122,7 @@ selected() { (( stage <= $1 && $1 <= stop_stage )); }
 title() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
 augmem() { .venv/bin/augmem "$@"; }
 # Train one model in several processes; if one fails, all are restarted from the latest checkpoint.
-train_together() {
+train_distributed() {
   .venv/bin/python -m augmem.training.launch --rdzv_backend c10d --rdzv_endpoint localhost:0 \
     --nproc_per_node "$1" --max_restarts 3 -m augmem.cli "${@:2}"
   [[ -e $exp/train/.done ]] || exit 3  # stopped by --max-minutes
@@ -173,7 +173,7 @@ if selected 6; then
   if (( processes == 1 )); then
     augmem "${training[@]}"
   else
-    train_together "$processes" "${training[@]}"
+    train_distributed "$processes" "${training[@]}"
   fi
 fi
 

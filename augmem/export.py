@@ -3,7 +3,7 @@
 <file>.json beside the file describes inputs, outputs and state. A step takes features, the number of valid frames among
 them and the state; it returns log-probabilities, the number of their valid frames, and the new state.
 
-Legend: B streams, F feature bins, C frames of a centre, V units.
+Letters: B streams, F feature bins, C frames of a centre, V units.
 """
 
 from __future__ import annotations

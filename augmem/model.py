@@ -3,7 +3,7 @@
 A model file describes its encoder, features, units and topology, so that later stages read them from there, and a lang
 folder with other units is refused.
 
-Legend: B batch, T feature frames, F feature bins, T' output frames, D model width, V units (blank = 0 included).
+Letters: B batch, T feature frames, F feature bins, T' output frames, D model width, V units (blank = 0 included).
 """
 
 from __future__ import annotations
@@ -243,7 +243,7 @@ def check_units(description: ModelDescription, lang_dir: Path, owner: Path) -> N
     if description.units_hash:
         expected, found, what = description.units_hash, read_units_hash(lang_dir), "units"
     else:
-        expected, found, what = description.lang_hash, content_hash(lang_dir), "files (it is of an earlier release)"
+        expected, found, what = description.lang_hash, content_hash(lang_dir), "files (it is from an earlier release)"
     if found != expected:
         raise UserError(
             f"{owner} was trained with a lang folder whose {what} have hash {expected}, but those of {lang_dir} have "

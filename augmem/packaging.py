@@ -22,7 +22,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
 
     Args:
         experiment: a trained and decoded experiment.
-        output: the folder to write; an older package there is replaced.
+        output: the folder to write; an existing package is replaced.
         search: search options; None selects those of the recipe.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Progress of long loops with the time to go: a bar on a terminal, log lines elsewhere."""
+"""Progress of long loops with the time left: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ INTERVAL = 20.0
 
 
 class Progress:
-    """Report how far a loop is and how long it still takes.
+    """Report the progress of a loop and the time left.
 
     Args:
-        name: names the loop in every line.
+        name: name of the loop, in every line.
         total: number of units of work.
-        unit: their name, in the plural.
+        unit: name of the units, in the plural.
         clock: returns seconds; replaced in tests.
 
     Example:
@@ -51,18 +51,18 @@ class Progress:
         self._bar.close()
 
     def advance(self, number: int = 1) -> None:
-        """Count `number` more units as done; log a line when one is due."""
+        """Add `number` units; log a line if the last one is old enough."""
         self.done += number
         self._bar.update(number)
         now = self._clock()
         if self._bar.disable and now >= self._next_line and self.done < self.total:
             self._next_line = now + INTERVAL
             logger.info(
-                "%s: %d of %d %s, %s to go", self.name, self.done, self.total, self.unit,
-                format_duration(self.seconds_to_go(now)),
+                "%s: %d of %d %s, %s left", self.name, self.done, self.total, self.unit,
+                format_duration(self.seconds_left(now)),
             )  # fmt: skip
 
-    def seconds_to_go(self, now: float | None = None) -> float:
+    def seconds_left(self, now: float | None = None) -> float:
         """Estimate the remaining time from the mean speed so far, in seconds; nan before the first unit."""
         elapsed = (self._clock() if now is None else now) - self._started
         return elapsed / self.done * (self.total - self.done) if self.done else float("nan")

@@ -155,7 +155,7 @@ def lm(experiment: Experiment) -> None:
 def finished_model(experiment: Experiment) -> ModelDescription | None:
     """Return the description of the trained model; None before training is complete.
 
-    A model of an earlier release, which stores no hash of its units, is checked against its lang folder and rewritten.
+    A model from an earlier release, without a hash of its units, is checked against its lang folder and rewritten.
     """
     if not (experiment.training / DONE).exists() or not experiment.model.is_file():
         return None

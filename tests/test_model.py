@@ -83,7 +83,7 @@ def test_models_of_earlier_releases_need_an_unchanged_lang_folder(tmp_path: Path
     torch.save(content, tmp_path / "model.pt")
     description = AcousticModel.load(tmp_path / "model.pt", folder).description
     assert (description.units_hash, description.lang_hash) == (units_hash_of("-abcdef"), "")
-    with pytest.raises(UserError, match="it is of an earlier release"):
+    with pytest.raises(UserError, match="it is from an earlier release"):
         AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
 
 

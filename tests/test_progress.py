@@ -23,7 +23,7 @@ def test_a_line_has_the_count_and_the_time_to_go(caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.INFO), Progress("decoding dev", 100, "utterances", clock) as progress:
         clock.now = 10.0
         progress.advance(20)
-    assert caplog.messages == ["decoding dev: 20 of 100 utterances, 40.0 s to go"]
+    assert caplog.messages == ["decoding dev: 20 of 100 utterances, 40.0 s left"]
 
 
 def test_lines_are_20_s_apart_and_short_loops_have_none(caplog: pytest.LogCaptureFixture) -> None:

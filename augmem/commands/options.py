@@ -1,4 +1,4 @@
-"""Options that several subcommands share, or that come from a dataclass."""
+"""Options that several subcommands share, or that are derived from a dataclass."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def add_dataclass_options(parser: argparse.ArgumentParser, options: type, **type
     """Add one option per field of a dataclass, with its default and the text of its docstring.
 
     Args:
-        parser: receives the options.
+        parser: parser to add the options to.
         options: the dataclass.
-        types: types of fields that have no default value to take it from.
+        types: types of the fields whose default is None or missing.
     """
     documented = parse_docstring(options.__doc__ or "").params
     texts = {item.arg_name: (item.description or "").rstrip(".").replace("%", "%%") for item in documented}
@@ -45,8 +45,8 @@ def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:
     """Add the options that change the search of a packaged model or of a recipe.
 
     Args:
-        parser: receives the options.
-        default: where the values of options that are not given come from.
+        parser: parser to add the options to.
+        default: source of the default values, for the help.
     """
     group = parser.add_argument_group("search", f"default: {default}")
     for name, (kind, text) in SEARCH_OPTIONS.items():
@@ -54,10 +54,10 @@ def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def change_search(arguments: argparse.Namespace, search: SearchConfig) -> SearchConfig:
-    """Return search options with the values given on the command line.
+    """Replace search options by those given on the command line.
 
     Raises:
-        UserError: a value out of range.
+        UserError: a value is out of range.
     """
     given = {name: getattr(arguments, name) for name in SEARCH_OPTIONS}
     return replace(search, **{name: value for name, value in given.items() if value is not None})

@@ -4,7 +4,7 @@ The batches of an epoch, with their order, noise and SpecAugment masks, are a pu
 configuration and the epoch. No state is kept between batches, so a run that resumes at batch n gets the same batches as
 an uninterrupted run, with any number of workers.
 
-Shapes: B batch, T frames, F mel bins.
+Letters: B batch, T frames, F mel bins.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ Source: Wu et al., arXiv 2005.08042, section 3. For segment n with h = LN(x) and
 The parallel form computes Z of all segments at once. Only the summary queries are recurrent, and only if they attend
 to the bank: they are scanned segment by segment, for all utterances together.
 
-Legend: S blocks, P packed block rows, R query rows, W cells of a block, Q query cells of a block, H heads, d head
+Letters: S blocks, P packed block rows, R query rows, W cells of a block, Q query cells of a block, H heads, d head
 width, D = H * d, J memory columns (newest last), A utterances that have the segment at hand.
 """
 

@@ -3,7 +3,7 @@
 Source: Wu, Wang, Shi, Yeh, Zhang, "Streaming Transformer-based Acoustic Models Using Self-attention with Augmented
 Memory", Interspeech 2020, arXiv 2005.08042. See `augmem.encoder.segments` for the segments at the ends of utterances.
 
-Legend: B utterances, S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width,
+Letters: B utterances, S blocks, T frames, P packed block rows, K centre rows, D model width, H heads, d head width,
 J memory columns.
 """
 

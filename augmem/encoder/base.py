@@ -1,6 +1,6 @@
 """Interface of all encoders: whole utterances, streaming, latency.
 
-Legend: B utterances or streams, T feature frames, F feature bins, T' encoder frames, D model width.
+Letters: B utterances or streams, T feature frames, F feature bins, T' encoder frames, D model width.
 """
 
 from __future__ import annotations

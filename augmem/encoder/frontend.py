@@ -5,7 +5,7 @@ In time, all are causal within groups of `subsampling` feature frames: encoder f
 the last of group i, so the front end adds no look-ahead. An incomplete last group is padded with zero frames in both
 forms. Before the first frame each convolution sees zeros, the cache of a new stream.
 
-Legend: B utterances, T feature frames, F feature bins, T' encoder frames, D model width, K channels.
+Letters: B utterances, T feature frames, F feature bins, T' encoder frames, D model width, K channels.
 """
 
 from __future__ import annotations

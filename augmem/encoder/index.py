@@ -1,6 +1,6 @@
 """Index tables of a layer: `Blocks` translated into look-ups of head vectors, built once per call for all layers.
 
-Legend: S blocks, P packed block rows, W cells of a block, R query rows (all block rows, or the centre rows in the last
+Letters: S blocks, P packed block rows, W cells of a block, R query rows (all block rows, or the centre rows in the last
 layer), Q query cells of a block, H heads, d head width.
 """
 

@@ -1,6 +1,6 @@
 """A transformer layer: [convolution], augmented-memory attention and feed-forward, each with pre-norm and residual.
 
-Legend: S blocks, P packed block rows, R query rows, K kernel width, D model width, H heads, d head width.
+Letters: S blocks, P packed block rows, R query rows, K kernel width, D model width, H heads, d head width.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Attention weights of one utterance over [memory | L | C | R], for plots.
 
-Legend: S blocks, H heads, Q queries, J memory columns, W frames of a block.
+Letters: S blocks, H heads, Q queries, J memory columns, W frames of a block.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ Example: utterance A of 10 frames (0 to 9) and utterance B of 3 frames (10 to 12
 Types: `Cells` (rows in a rectangle), `Blocks` (segments over a table of frames), `Plan` (a batch of utterances) here,
 and `augmem.encoder.index.LayerIndex` (the same per attention head).
 
-Legend: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W cells of the widest block,
+Letters: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W cells of the widest block,
 K centre rows, H heads, J memory columns, N segments of the longest utterance.
 """
 

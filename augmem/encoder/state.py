@@ -1,6 +1,6 @@
 """States of streams: typed groups of tensors that can be joined, split and mapped without knowledge of the encoder.
 
-Legend: B streams, S selected streams, H heads, d head width, J memory columns.
+Letters: B streams, S selected streams, H heads, d head width, J memory columns.
 """
 
 from __future__ import annotations

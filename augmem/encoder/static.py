@@ -4,7 +4,7 @@
 cannot follow. Here each step takes the features of C encoder frames and runs one block [L|C|R], the one whose right
 context has just become complete; frames that do not exist are masked. The layers are those of the encoder.
 
-Legend: B streams, F features, D model width, W = L + C + R frames of a block, H heads, d head width, M size of the
+Letters: B streams, F features, D model width, W = L + C + R frames of a block, H heads, d head width, M size of the
 bank. The delay is the number of steps that a segment waits for its right context, ceil(R / C).
 """
 

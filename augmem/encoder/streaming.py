@@ -1,6 +1,6 @@
 """Streaming of segment encoders: wait for segments, cut them from chunks of any size, keep what later ones need.
 
-Legend: B streams, T frames, S streams with a complete segment, P packed block rows, K centre rows, D model width.
+Letters: B streams, T frames, S streams with a complete segment, P packed block rows, K centre rows, D model width.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import k2
 from torch import Tensor
 
 from augmem.graph.frames import frame_graph
-from augmem.graph.fsa import count_states_and_arcs, without_outputs
+from augmem.graph.fsa import count_states_and_arcs, remove_outputs
 from augmem.graph.k2_intersection import k2_score
 from augmem.graph.topology import Biphones, build_topology
 from augmem.graph.total_score import DenseGraph
@@ -59,4 +59,4 @@ class Denominator:
 def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
     """Return H o P as a sorted acceptor over model outputs."""
     composed = k2.connect(k2.compose(build_topology(topology, num_units, biphones), phone_lm))
-    return k2.arc_sort(without_outputs(composed))
+    return k2.arc_sort(remove_outputs(composed))

@@ -41,7 +41,7 @@ def build_fsa(arcs: Iterable[Arc], acceptor: bool = False) -> k2.Fsa:
     heads = torch.tensor([arc[:3] for arc in ordered], dtype=torch.int32)
     packed = torch.cat([heads, scores.view(torch.int32)[:, None]], dim=1)
     fsa = k2.Fsa(packed)
-    fsa.scores = scores  # otherwise a strided view of the arcs; k2 1.23.4 fails on one of a single arc
+    fsa.scores = scores  # contiguous; k2 1.23.4 fails on the strided view of a single arc
     if not acceptor:
         fsa.aux_labels = torch.tensor([arc.output for arc in ordered], dtype=torch.int32)
     return fsa
@@ -58,8 +58,8 @@ def count_states_and_arcs(fsa: k2.Fsa) -> tuple[int, int]:
     return int(states), int(fsa.num_arcs)
 
 
-def without_outputs(fsa: k2.Fsa) -> k2.Fsa:
-    """Return the acceptor of a transducer's labels, with its scores (detached)."""
+def remove_outputs(fsa: k2.Fsa) -> k2.Fsa:
+    """Return an acceptor with the labels and the detached scores of a transducer."""
     acceptor = k2.Fsa(fsa.arcs)
     acceptor.scores = fsa.scores.detach().clone()
     return acceptor
@@ -80,7 +80,7 @@ def save_fsa(fsa: k2.Fsa, path: Path) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         temporary.touch()
-        mode = temporary.stat().st_mode  # save_file ignores the umask: only the owner could read its file
+        mode = temporary.stat().st_mode  # save_file ignores the umask and makes the file readable by its owner only
         try:
             save_file(tensors, temporary, {"format": FILE_FORMAT, **texts})
         except SafetensorError as error:
@@ -111,20 +111,20 @@ def _attribute_tensors(fsa: k2.Fsa) -> dict[str, Tensor]:
 def load_fsa(path: Path) -> k2.Fsa:
     """Map an automaton that `save_fsa` wrote into memory; processes that load the same file share its pages.
 
-    Nothing is copied until something writes to the tensors.
+    Pages are copied on the first write to the tensors.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         UserError: the file does not hold an automaton.
     """
     if not path.is_file():
-        old = f" ({path.stem}.pt is of an earlier release)" if path.with_suffix(".pt").is_file() else ""
+        old = f" ({path.stem}.pt is from an earlier release)" if path.with_suffix(".pt").is_file() else ""
         raise FileNotFoundError(f"{path}: no such graph{old}; run stages lang to graphs, or package the model again")
     try:
         with safe_open(path, "pt") as stream:
             texts = dict(stream.metadata() or {})
             if (found := texts.pop("format", None)) != FILE_FORMAT:
-                raise ValueError(f"its format is {found!r}, expected {FILE_FORMAT!r}")
+                raise ValueError(f"format is {found!r}, expected {FILE_FORMAT!r}")
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
         fsa = _assemble(tensors)
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:

@@ -9,7 +9,7 @@ import k2
 import torch
 
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
-from augmem.graph.fsa import split_fsas, without_outputs
+from augmem.graph.fsa import remove_outputs, split_fsas
 from augmem.graph.lexicon import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 
@@ -68,7 +68,7 @@ class NumeratorCompiler:
         if self.phone_lm is not None:
             units = k2.connect(k2.intersect(units, self.phone_lm, treat_epsilons_specially=False))
         graphs = k2.connect(k2.compose(self.topology, k2.arc_sort(units)))
-        return k2.arc_sort(without_outputs(graphs))
+        return k2.arc_sort(remove_outputs(graphs))
 
     def units(self, texts: Sequence[str]) -> k2.Fsa:
         """Return acceptors of the unit sequences of transcripts: unweighted, deterministic, without epsilons."""

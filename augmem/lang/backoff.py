@@ -1,6 +1,6 @@
 """Back-off n-gram models as arrays: scoring, restriction to a vocabulary, pruning by relative entropy.
 
-Legend: n n-grams of one order, o order, W words. Logarithms have base 10, as in ARPA files.
+Letters: n n-grams of one order, o order, W words. Logarithms have base 10, as in ARPA files.
 """
 
 from __future__ import annotations

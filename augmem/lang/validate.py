@@ -1,4 +1,4 @@
-"""Validation of lang folders. Every message names the file, the line, the fault and the remedy."""
+"""Validation of lang folders. Every message contains file, line, problem and remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def validate_lang(folder: Path) -> list[str]:
         *_check_words(folder / "words.txt", texts["words.txt"]),
         *_check_lexicon(folder / "lexicon.txt", texts["lexicon.txt"], texts, plain=True),
         *_check_lexicon(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"], texts, plain=False),
-        *_check_same(folder / "lexicon_disambig.txt", texts),
+        *_check_lexicons_agree(folder / "lexicon_disambig.txt", texts),
         *_check_prefixes(folder / "lexicon_disambig.txt", texts["lexicon_disambig.txt"]),
         *_check_hash(folder),
     ]
@@ -74,14 +74,14 @@ def _check_words(path: Path, rows: Numbered) -> Iterator[str]:
 
 
 def _check_lexicon(path: Path, rows: Numbered, texts: dict[str, Numbered], plain: bool) -> Iterator[str]:
-    """Check that words and units are in their tables, entries are complete and unique, and every word has one."""
+    """Check that words and units are in their tables, entries are complete and unique, and every word has an entry."""
     tokens = {fields[0] for _, fields in texts["tokens.txt"] if fields}
     words = [fields[0] for _, fields in texts["words.txt"] if fields]
     known, seen = set(words), dict[tuple[str, ...], int]()
     for number, fields in rows:
         entry = tuple(fields)
         if len(entry) < 2:
-            yield f"{path}:{number}: a word and its units are expected, found {' '.join(entry)!r}; {REMEDY}"
+            yield f"{path}:{number}: expected a word and its units, found {' '.join(entry)!r}; {REMEDY}"
             continue
         if entry[0] not in known:
             yield f"{path}:{number}: {entry[0]} is not in words.txt; {REMEDY}"
@@ -101,7 +101,7 @@ def _strip(fields: Iterable[str]) -> list[str]:
     return [field for field in fields if not DISAMBIGUATION.fullmatch(field)]
 
 
-def _check_same(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
+def _check_lexicons_agree(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
     plain = [fields for _, fields in texts["lexicon.txt"]]
     distinct = [(number, _strip(fields)) for number, fields in texts["lexicon_disambig.txt"]]
     if len(plain) != len(distinct):
@@ -113,7 +113,7 @@ def _check_same(path: Path, texts: dict[str, Numbered]) -> Iterator[str]:
 
 
 def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
-    """Check that no unit sequence equals or begins another one: otherwise L o G cannot be determinised."""
+    """Check that no unit sequence is equal to or a prefix of another one: otherwise L o G cannot be determinised."""
     lines: dict[tuple[str, ...], int] = {}
     for number, fields in rows:
         units = tuple(fields[1:])
@@ -124,7 +124,7 @@ def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
         for length in range(1, len(units)):
             if units[:length] in lines:
                 line = lines[units[:length]]
-                yield f"{path}:{line}: units are the beginning of line {number}, without #n; {REMEDY}"
+                yield f"{path}:{line}: units are a prefix of line {number}, without #n; {REMEDY}"
 
 
 def _check_hash(folder: Path) -> Iterator[str]:

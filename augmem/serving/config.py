@@ -14,13 +14,13 @@ class ServerConfig:
     Args:
         host: address to listen on.
         port: port to listen on; 0 chooses a free one.
-        workers: number of decoding processes; a new stream goes to the one with the fewest.
+        workers: number of decoding processes; a new stream is assigned to the one with the fewest streams.
         threads: number of threads of each decoding process.
         max_streams: maximum number of connections; more are refused with status 503.
-        max_message: maximum size of a message in bytes; a larger one closes its connection.
-        max_buffered: seconds of a stream's audio that may wait for decoding; the server reads no more until then.
-        max_unread: number of results a client may leave unread while it sends audio; more close its connection.
-        idle: idle timeout in seconds: a connection without messages for so long is closed.
+        max_message: maximum size of a message in bytes; the connection of a larger one is closed.
+        max_buffered: seconds of audio of a stream that may wait for decoding; above, the server stops reading.
+        max_unread: maximum number of unread results of a client that sends audio; above, its connection is closed.
+        idle: idle timeout in seconds; a connection without messages for this long is closed.
         token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; none accepts all
             clients. `augmem serve` reads it from $AUGMEM_TOKEN unless it is given.
         certificate: PEM file with the TLS certificate; none disables TLS.
@@ -45,7 +45,7 @@ class ServerConfig:
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("max_buffered", "idle"):
             self._require(name, getattr(self, name) > 0, "must be positive")
-        self._require("token", self.token != "", "must not be empty; leave it out to accept all clients")
+        self._require("token", self.token != "", "must not be empty; omit it to accept all clients")
         self._require("port", 0 <= self.port < 65536, "must be from 0 to 65535")
         self._require("key", (self.key is None) == (self.certificate is None), "must be given with certificate")
 

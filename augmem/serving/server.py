@@ -1,4 +1,4 @@
-"""A websocket server: audio in, words out (PROTOCOL.md describes the messages, docs/packet.md the way of a packet).
+"""A websocket server: audio in, words out (PROTOCOL.md describes the messages, docs/packet.md the path of a packet).
 
 One event loop serves all connections; decoding runs in worker processes. A connection is refused before it uses
 resources and is not read faster than its audio is decoded. An error of one connection does not affect others.

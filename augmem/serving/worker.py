@@ -1,4 +1,4 @@
-"""Decoding in a process of its own: k2 holds the interpreter's lock and would block the server's event loop."""
+"""Decoding in a separate process: k2 holds the GIL and would block the event loop of the server."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from augmem.streaming import Recognizer, RecognizerOptions
 
 logger = logging.getLogger(__name__)
 
-REQUESTS_PER_STEP = 64  # so that a flood of requests cannot keep the process from decoding
+REQUESTS_PER_STEP = 64  # maximum number of requests read before each decoding step
 
 
 def decode_streams(connection: socket.socket, package: Path, options: RecognizerOptions, threads: int) -> None:
-    """Run a decoding process: read the requests there are, advance some streams, repeat until the socket is closed."""
+    """Run a decoding process: read pending requests, advance some streams, repeat until the socket is closed."""
     import torch
 
-    for name in (signal.SIGTERM, signal.SIGINT):  # they reach the whole process group; the server ends this process
+    for name in (signal.SIGTERM, signal.SIGINT):  # sent to the whole process group; the server stops this process
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(threads)
     recognizer, requests = Recognizer.load(package, options), RequestSocket(connection)
@@ -42,7 +42,7 @@ def decode_streams(connection: socket.socket, package: Path, options: Recognizer
 
 
 class Worker:
-    """A decoding process, as the server's event loop sees it.
+    """Handle of a decoding process in the event loop of the server.
 
     Args:
         package: a packaged model.
@@ -56,21 +56,21 @@ class Worker:
         self.is_ready = self.is_closed = False
 
     async def start(self) -> None:
-        """Start the process; requests may be sent from then on, before it is ready."""
+        """Start the process. Requests can be sent before it is ready."""
         self.is_closed = False
-        ours, theirs = socket.socketpair()
-        arguments = (theirs, self.package, self.options, self.threads)
+        server_end, worker_end = socket.socketpair()
+        arguments = (worker_end, self.package, self.options, self.threads)
         context = multiprocessing.get_context("spawn")
         self.process = context.Process(target=decode_streams, args=arguments, daemon=True)
         self.process.start()
-        theirs.close()
-        self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        worker_end.close()
+        self._reader, self._writer = await asyncio.open_connection(sock=server_end)
 
     async def wait_until_ready(self) -> WorkerReady:
         """Wait until the process has loaded the model.
 
         Raises:
-            UserError: the process has ended instead.
+            UserError: the process ended before.
         """
         ready = await read_response(self._reader)
         if not isinstance(ready, WorkerReady):
@@ -79,7 +79,7 @@ class Worker:
         return ready
 
     def send(self, request: Request) -> None:
-        """Send a request without waiting: a process that hangs must not block the event loop."""
+        """Send a request without waiting, so that a process that hangs does not block the event loop."""
         if not self._writer.is_closing():
             self._writer.write(pack(request))
 

@@ -28,15 +28,15 @@ LINE_INTERVAL = 20.0  # seconds between console lines
 
 @dataclass
 class StepResult:
-    """Result of one step.
+    """Result of one training step.
 
     Args:
         stats: losses of all ranks.
-        learning_rate: as applied.
+        learning_rate: learning rate of the step.
         ctc_weight: share of CTC in the loss.
-        grad_norm: of the gradient per frame, before clipping.
+        grad_norm: norm of the gradient per frame, before clipping.
         finite: whether loss and gradient were finite; if not, the weights were not updated.
-        last_batch: of this rank; None if it had none.
+        last_batch: last batch of this rank; None if it had none.
     """
 
     stats: LossStats
@@ -51,7 +51,7 @@ class TimeLeft:
     """Estimate the time left from recent steps and from validations.
 
     Args:
-        total_steps, total_epochs: of the whole run.
+        total_steps, total_epochs: numbers of steps and epochs of the run.
         window: number of recent steps averaged.
 
     Example:
@@ -79,20 +79,20 @@ class TimeLeft:
         """Return the estimate in seconds; nan before the first step."""
         if at.step >= self.total_steps:
             return 0.0
-        steps = list(self.steps)[1:] or self.steps  # the first one includes the start of the data loader
+        steps = list(self.steps)[1:] or self.steps  # without the first one, which includes the start of the data loader
         per_step = sum(steps) / len(steps) if steps else math.nan
         return per_step * (self.total_steps - at.step) + self.validation * (self.total_epochs - at.epoch)
 
 
 class TrainingLog:
-    """Log of a run on rank zero, a context manager.
+    """Log of a run, written by rank 0; a context manager.
 
     Args:
-        folder: gets log.jsonl and tensorboard/.
+        folder: folder of log.jsonl and tensorboard/.
         config: epochs and log interval.
-        total_steps: of the whole run.
-        step: steps already made. Lines of later steps stem from an interrupted run; they are removed, because these
-            steps will be repeated.
+        total_steps: number of steps of the run.
+        step: number of completed steps. Lines of later steps come from an interrupted run and are removed, because
+            these steps are repeated.
         clock: returns seconds; replaced in tests.
     """
 
@@ -128,12 +128,12 @@ class TrainingLog:
         self.stats = LossStats()
 
     def log_step(self, at: Position, result: StepResult, timer: Timer) -> None:
-        """Add a step; every `log_every` steps write a line.
+        """Log a step: every `log_every` steps to the files, less often to the console.
 
         Args:
             at: position after the step.
-            result: of the step.
-            timer: parts of the steps since the last line; reset with each line.
+            result: result of the step.
+            timer: durations since the last line of log.jsonl; reset with each line.
         """
         now = self._clock()
         self.left.add_step(now - self._last_step)
@@ -144,7 +144,7 @@ class TrainingLog:
             self._last_line = now
             self._log_line(at, result)
         if due:
-            self.write("step", at.step, self._step_figures(at, result, timer))
+            self.write("step", at.step, self._step_metrics(at, result, timer))
             self.stats = LossStats()
             timer.reset()
 
@@ -155,7 +155,7 @@ class TrainingLog:
             result.learning_rate, format_time_left(self.left.seconds(at)),
         )  # fmt: skip
 
-    def _step_figures(self, at: Position, result: StepResult, timer: Timer) -> dict[str, Any]:
+    def _step_metrics(self, at: Position, result: StepResult, timer: Timer) -> dict[str, Any]:
         return self.stats.means() | {
             "epoch": at.epoch + 1,
             "learning_rate": result.learning_rate,
@@ -166,37 +166,37 @@ class TrainingLog:
             "time": timer.shares(),
         }
 
-    def log_epoch(self, at: Position, figures: Mapping[str, float], seconds: float, finished: bool) -> None:
-        """Write the line of an epoch.
+    def log_epoch(self, at: Position, metrics: Mapping[str, float], seconds: float, finished: bool) -> None:
+        """Log an epoch and its validation.
 
         Args:
             at: position after the epoch.
-            figures: of the validation.
+            metrics: validation metrics.
             seconds: duration of the epoch, validation included.
-            finished: whether the run ends with it, for instance by early stopping.
+            finished: whether the run ends after it, for example by early stopping.
         """
         self.left.add_validation(self._clock() - self._last_step)
         left = 0.0 if finished else self.left.seconds(at)
-        self.write("epoch", at.step, {"epoch": at.epoch, "minutes": seconds / 60, **figures, "seconds_left": left})
+        self.write("epoch", at.step, {"epoch": at.epoch, "minutes": seconds / 60, **metrics, "seconds_left": left})
         logger.info(
             "epoch %d/%d: dev loss %.3f a frame, dev unit error rate %.1f %%, took %s, %s",
-            at.epoch, self.config.epochs, figures["dev_loss"], 100 * figures["dev_unit_error_rate"],
+            at.epoch, self.config.epochs, metrics["dev_loss"], 100 * metrics["dev_unit_error_rate"],
             format_duration(seconds), format_time_left(left),
         )  # fmt: skip
 
     def log_time_limit(self, at: Position) -> None:
-        """Write the line of a run that its time limit ends."""
+        """Log that the run stops at its time limit."""
         logger.info(
             "time limit reached at step %d/%d, %s; run the same command again to continue",
             at.step, self.total_steps, format_time_left(self.left.seconds(at)),
         )  # fmt: skip
 
-    def write(self, kind: str, step: int, figures: Mapping[str, Any]) -> None:
+    def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl and a point to each TensorBoard curve."""
-        figures = {name: _round(value) for name, value in figures.items()}
+        metrics = {name: _round(value) for name, value in metrics.items()}
         with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"kind": kind, "step": step, **figures}) + "\n")
-        for name, value in _scalars(figures):
+            stream.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")
+        for name, value in _scalars(metrics):
             self.board.add_scalar(f"{kind}/{name}", value, step)
 
 
@@ -221,8 +221,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _scalars(figures: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in figures.items():
+def _scalars(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
         if isinstance(value, dict):
             yield from ((f"{name}/{inner}", number) for inner, number in _scalars(value))
         elif isinstance(value, (int, float)):

@@ -262,7 +262,7 @@ def test_progress_is_logged_with_the_time_to_go(
     batches = [DecodedBatch([DecodedUtterance(key, "normal", 1.0, 1, b"")], 0.1) for key in durations]
     with caplog.at_level(logging.INFO):
         assert list(track_speech(iter(batches), durations)) == batches
-    assert "decoding: 2 of 10 s of speech, 0.0 s to go" in caplog.text
+    assert "decoding: 2 of 10 s of speech, 0.0 s left" in caplog.text
 
 
 Listed = list[tuple[str, float, float, float]]  # words, am, lm of the first pass, lm rescored

@@ -180,9 +180,9 @@ FAULTS = [
     ("words.txt", "</s>", "<end>", r"the last words must be #0, <s> and </s>"),
     ("lexicon.txt", "PILOT P", "PILOTS P", r"lexicon\.txt:\d+: PILOTS is not in words\.txt"),
     ("lexicon.txt", "PILOT P", "PILOT PP", r"lexicon\.txt:\d+: PILOT has PP, which is not a unit"),
-    ("lexicon.txt", "PILOT P AY L AH T\n", "PILOT\n", r"a word and its units are expected, found 'PILOT'"),
+    ("lexicon.txt", "PILOT P AY L AH T\n", "PILOT\n", r"expected a word and its units, found 'PILOT'"),
     ("lexicon.txt", "PILOT P AY L AH T\n", "", r"words\.txt:\d+: PILOT has no entry in lexicon\.txt"),
-    ("lexicon_disambig.txt", "SPN #1", "SPN", r"disambig\.txt:2: units are the beginning of line 3, without #n"),
+    ("lexicon_disambig.txt", "SPN #1", "SPN", r"disambig\.txt:2: units are a prefix of line 3, without #n"),
     (
         "lexicon_disambig.txt",
         "SPN #2",

@@ -5,7 +5,7 @@ receptive field grows with depth, and only R is computed twice. Emformer adds me
 1 wrote, the lowest layer reads the means of the centres, and the summary query does not attend to the bank, so no layer
 is recurrent. `transformer_xl` is the same without memory.
 
-Legend: B streams, S blocks, P packed block rows, R query rows, W cells of a block, H heads, d head width, J memory
+Letters: B streams, S blocks, P packed block rows, R query rows, W cells of a block, H heads, d head width, J memory
 columns.
 """
 

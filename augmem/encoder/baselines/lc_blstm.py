@@ -5,7 +5,7 @@ the end of the block; outputs of R are inputs of the next layer and dropped at t
 residuals, as in the transformers. Unless `lstm_dim` is set, a layer has as many parameters as a transformer layer of
 the same config, to within one cell.
 
-Legend: B streams, S blocks, P packed block rows, K centre rows, W cells of a block, D model width, E cells per
+Letters: B streams, S blocks, P packed block rows, K centre rows, W cells of a block, D model width, E cells per
 direction.
 """
 

@@ -4,7 +4,7 @@ The look-ahead adds up over the layers. It is chosen so that the total equals th
 encoders, right context + centre / 2, distributed over the layers as evenly as whole frames allow; every layer attends
 `left_context` back. Streams need no segments: a layer emits a frame as soon as its right context is complete.
 
-Legend: B streams, T frames, S blocks of queries, Q queries and W cells of a block, R query rows, D model width.
+Letters: B streams, T frames, S blocks of queries, Q queries and W cells of a block, R query rows, D model width.
 """
 
 from __future__ import annotations
