@@ -59,8 +59,8 @@ def examine() -> Iterator[Finding]:
     yield examine_python()
     yield from map(examine_package, PACKAGES)
     yield examine_mkl()
-    yield guarded("k2 self test", k2_self_test, "local/setup.sh; if it names libpython: apt-get install libpython3.11")
-    yield guarded("audio formats", audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
+    yield run_test("k2 self test", k2_self_test, "local/setup.sh; if it names libpython: apt-get install libpython3.11")
+    yield run_test("audio formats", audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
     yield examine_space()
 
 
@@ -88,7 +88,7 @@ def examine_mkl() -> Finding:
     return Finding("matrix products", f"AMD with AVX2, {MKL_SWITCH}={value}", remedy)
 
 
-def guarded(subject: str, test: Callable[[], str], remedy: str) -> Finding:
+def run_test(subject: str, test: Callable[[], str], remedy: str) -> Finding:
     """Run a self test; an exception becomes a finding."""
     try:
         return Finding(subject, test())

@@ -1,4 +1,4 @@
-"""Evaluate live recognition: stream held-out parts from their audio and compare with offline decoding."""
+"""Evaluate streaming recognition: stream held-out parts from their audio and compare with offline decoding."""
 
 from __future__ import annotations
 

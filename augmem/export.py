@@ -1,6 +1,6 @@
 """Export the streaming step of an acoustic model as TorchScript or ONNX, for programs without this package.
 
-<file>.json beside the file describes inputs, outputs and state. A step takes features, the number of valid frames among
+<file>.json in this folder describes inputs, outputs and state. A step takes features, the number of valid frames among
 them and the state; it returns log-probabilities, the number of their valid frames, and the new state.
 
 Letters: B streams, F feature bins, C frames of a centre, V units.

@@ -17,7 +17,7 @@ from augmem.errors import UserError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, and rename it to `path` if the block succeeds.
+    """Yield a temporary path in the folder of `path`, and rename it to `path` if the block succeeds.
 
     Readers, and later runs after a kill, find either the complete file (or folder) or none. An existing file is
     replaced; an existing folder is removed first, because rename cannot replace it.

@@ -1,4 +1,4 @@
-"""Forced alignment beside PocketSphinx's: `python -m benchmarks.alignment --exp EXP --part dev_joe`.
+"""Forced alignment, compared with PocketSphinx: `python -m benchmarks.alignment --exp EXP --part dev_joe`.
 
 PocketSphinx aligns the same transcripts with its own acoustic model (senones, 10 ms frames) and our lexicon. Neither is
 the truth; where two systems with nothing in common but the lexicon agree, both are likely right.
@@ -22,7 +22,7 @@ TOLERANCES = (0.02, 0.05, 0.1, 0.2)
 
 
 def main() -> None:
-    """Align a part twice; print how far the words' edges lie apart."""
+    """Align a part twice; print the differences of word boundaries."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp", type=Path, required=True)
     parser.add_argument("--part", default="dev_joe")

@@ -99,7 +99,7 @@ def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str)
     exps = [experiment(folder, name, seed) for seed in seeds]
     found = [next(s for s in scores(exp) if s["part"] == part and s["system"] == SYSTEM) for exp in exps]
     rates = ", ".join(f"{100 * s['wer']:.2f}" for s in found)
-    own, reference = pooled(exps, part), pooled([experiment(folder, baseline, seed) for seed in seeds], part)
+    own, reference = pool(exps, part), pool([experiment(folder, baseline, seed) for seed in seeds], part)
     test = compare(own, reference, name, baseline)
     model = AcousticModel.load(exps[0] / "train" / "model.pt")
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -112,7 +112,7 @@ def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str)
     return f"| {' | '.join((name, rates, interval, difference, p, delay, f'{size:,}', f'{cpu:.1f}'))} |"
 
 
-def pooled(exps: Sequence[Path], part: str) -> list[Utterance]:
+def pool(exps: Sequence[Path], part: str) -> list[Utterance]:
     """Read the results of all seeds; utterance ids get the number of the seed."""
     return [
         Utterance(f"{number}-{item.id}", item.speaker, item.ref, item.hyp)

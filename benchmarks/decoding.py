@@ -4,7 +4,7 @@ The acoustic scores are computed once. Then the whole decode stage runs in one p
 search, n-best lists, rescoring, tuning of the scales on these utterances, and choice of the hypotheses (first pass,
 rescored, MBR). Real-time factors are processor seconds per second of speech, so other work on the machine has little
 effect; the total includes the encoder. The knee is the fastest setting whose WER is within 1 % (relative) of the widest
-beams. Writes a Markdown table to stdout and, with --picture, a PNG.
+beams. Writes a Markdown table to stdout and, with --plot, a PNG.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class Benchmark:
 
 
 def main() -> None:
-    """Print the table and draw the picture."""
+    """Print the table and draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp", type=Path, required=True)
     parser.add_argument("--part", help="part of the corpus (first dev part)")
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--nbest", type=int, help="length of the lists (recipe)")
     parser.add_argument("--no-oracle", action="store_true", help="leave out the slow oracle WER of the lattices")
     parser.add_argument("--settings", help="search/output/active/rescoring beams, comma separated, widest first")
-    parser.add_argument("--picture", type=Path, help="PNG of WER against real-time factor")
+    parser.add_argument("--plot", type=Path, help="PNG of WER against real-time factor")
     args = parser.parse_args()
     torch.set_num_threads(1)
     experiment = Experiment.load(args.exp)
@@ -208,8 +208,8 @@ def main() -> None:
         print_row(rows[-1])
     best = knee(rows)
     print(f"\nknee: {format_setting(best.setting)} at {best.total:.3f} of real time; memory {memory():.0f} MiB")
-    if args.picture:
-        draw(rows, best, args.picture)
+    if args.plot:
+        draw(rows, best, args.plot)
 
 
 def parse_settings(text: str) -> list[tuple[float, float, int, float]]:

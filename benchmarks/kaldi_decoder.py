@@ -1,4 +1,4 @@
-"""Speed of the first pass beside kaldi-decoder: `python -m benchmarks.kaldi_decoder --exp EXP`, some dev utterances.
+"""Speed of the first pass and of kaldi-decoder: `python -m benchmarks.kaldi_decoder --exp EXP`, some dev utterances.
 
 For each beam the same scores are searched in the same HLG by this project (k2) and by kaldi-decoder (OpenFst), in turn
 for every utterance: by its LatticeSimpleDecoder, which makes a lattice but has no limit of active states (left out at
@@ -93,10 +93,10 @@ def side_by_side(
         others = {"kaldi-decoder, lattice": partial(kaldi_lattice_words, fst, options=simple)} | others
     mine, theirs = [], {decoder: [] for decoder in others}
     for item in items:
-        mine.append(timed(partial(lattice_of, graph, item.scores, config)))
+        mine.append(measure_time(partial(lattice_of, graph, item.scores, config)))
         for decoder, words_of in others.items():
-            theirs[decoder].append(timed(partial(words_of, item.scores)))
-    listing = [timed(partial(list_of, lattice, config)) for lattice, _ in mine]
+            theirs[decoder].append(measure_time(partial(words_of, item.scores)))
+    listing = [measure_time(partial(list_of, lattice, config)) for lattice, _ in mine]
     found = [[] if lattice.is_empty else words_on(lattice, best_path(lattice)) for lattice, _ in mine]
     density = statistics.mean(lattice.density for lattice, _ in mine)
     more = (f"{total(listing) / seconds:.3f}", f"{density:.1f}", f"{memory():.0f}", "")
@@ -119,7 +119,7 @@ def load_items(experiment: Experiment, part: str, lang: Lang, every: int) -> lis
     return items
 
 
-def timed(action: Callable[[], T]) -> tuple[T, float]:
+def measure_time(action: Callable[[], T]) -> tuple[T, float]:
     """Return the result of an action and its processor time in seconds."""
     started = time.process_time()
     return action(), time.process_time() - started

@@ -1,7 +1,7 @@
 """Effect of memory beyond an utterance on held-out parts: `python -m benchmarks.longform --exp SHORT --other LONG`
 
 Every utterance is scored alone, and as part of a long recording: up to --most consecutive utterances of its session are
-encoded as one, as in live recognition without resets. The second experiment was trained on sessions
+encoded as one, as in streaming recognition without resets. The second experiment was trained on sessions
 (training.batches.session_cuts), with memory passed from utterance to utterance.
 """
 
@@ -63,7 +63,7 @@ def main() -> None:
     for part in Experiment.load(args.exp[0]).parts.test:
         for name, exps in (("utterances", args.exp), ("sessions", args.other)):
             runs = [decode_both(Experiment.load(exp), part, args.most) for exp in exps]
-            alone, joined = (pooled([run[place] for run in runs]) for place in (0, 1))
+            alone, joined = (pool([run[place] for run in runs]) for place in (0, 1))
             test = compare(joined, alone, "joined", "alone")
             difference = f"{100 * (test.wer_a - test.wer_b):+.2f}"
             print(f"| {part} | {name} | alone | {rates([run[0] for run in runs])} | | |")
@@ -105,7 +105,7 @@ def first_pass(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> 
     return [scoring_utterance(cuts[transcript.key], transcript.words) for transcript in transcripts]
 
 
-def pooled(runs: Sequence[Sequence[Utterance]]) -> list[Utterance]:
+def pool(runs: Sequence[Sequence[Utterance]]) -> list[Utterance]:
     """Join the runs of all seeds; utterance ids get the number of the seed."""
     return [Utterance(f"{n}-{u.id}", u.speaker, u.ref, u.hyp) for n, run in enumerate(runs) for u in run]
 

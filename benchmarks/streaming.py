@@ -1,4 +1,4 @@
-"""Latency of live recognition on dev utterances: `python -m benchmarks.streaming --exp EXP [EXP ...]`.
+"""Latency of streaming recognition on dev utterances: `python -m benchmarks.streaming --exp EXP [EXP ...]`.
 
 Time is simulated: a packet of 0.1 s arrives when its last sample has been spoken, and computation takes as long as it
 takes on this machine. The delay of a word is the time from its end in the forced alignment of the transcript to the

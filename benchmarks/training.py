@@ -109,7 +109,7 @@ def features(experiment: Experiment, repeats: int) -> None:
         "Lhotse's Fbank": lambda: [fbank.extract(samples, config.sampling_rate) for samples in audio],
         "kaldi-native-fbank": lambda: [native(samples, config) for samples in audio],
     }
-    times = {name: [elapsed(task) for _ in range(repeats)] for name, task in tasks.items()}
+    times = {name: [measure_time(task) for _ in range(repeats)] for name, task in tasks.items()}
     print("\n| features, one thread | times real time |\n|---|---|")
     for name, found in times.items():
         print(f"| {name} | {seconds / statistics.median(found):.0f} |")
@@ -127,7 +127,7 @@ def native(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     return np.stack([fbank.get_frame(i) for i in range(fbank.num_frames_ready)])
 
 
-def elapsed(task: Callable[[], object]) -> float:
+def measure_time(task: Callable[[], object]) -> float:
     """Return the duration of a call in seconds."""
     began = time.perf_counter()
     task()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from augmem.doctor import Finding, audio_formats, doctor, examine_package, guarded, k2_self_test
+from augmem.doctor import Finding, audio_formats, doctor, examine_package, k2_self_test, run_test
 
 
 def test_opus_flac_and_mp3_can_be_read() -> None:
@@ -29,7 +29,7 @@ def test_a_failing_self_test_is_a_finding() -> None:
     def broken() -> str:
         raise ImportError("libpython3.11.so.1.0: cannot open shared object file")
 
-    assert guarded("k2", broken, "apt-get install libpython3.11") == Finding(
+    assert run_test("k2", broken, "apt-get install libpython3.11") == Finding(
         "k2", "ImportError: libpython3.11.so.1.0: cannot open shared object file", "apt-get install libpython3.11"
     )
     assert examine_package("no-such-package").remedy

@@ -1,4 +1,4 @@
-"""Serve live recognition over websockets, with a web page (augmem/serving/PROTOCOL.md describes the wire format)."""
+"""Serve streaming recognition over websockets, with a web page (wire format: augmem/serving/PROTOCOL.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Score live recognition: stream the dev and test parts from their audio and compare with offline decoding."""
+"""Score streaming recognition: stream the dev and test parts from their audio and compare with offline decoding."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class AmazonQueen(CorpusReader):
             UserError: the package is damaged.
         """
         audio = download / "audio"
-        if not _extracted(audio, package):
+        if not _is_extracted(audio, package):
             alternative = "or give the path of the file with --corpus-dir FILE."
             extract_audio(package or fetch_package(PACKAGE, download, alternative), audio)
         return cls(audio)
@@ -92,7 +92,7 @@ def _belongs(row: dict[str, str], part: str) -> bool:
     return row["split"] == "train" and (part == "full" or row["speaker"] == _HERO)
 
 
-def _extracted(audio: Path, package: Path | None) -> bool:
+def _is_extracted(audio: Path, package: Path | None) -> bool:
     """Return whether `audio` was extracted from the package; from any package if it is None."""
     digest = unpacked_digest(audio)
     if package is None or not package.is_file():

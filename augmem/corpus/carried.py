@@ -47,7 +47,7 @@ def unpack_part(part: str, target: Path, carried: Path = CARRIED) -> Path:
 
 
 def expected_digest(file: Path) -> str:
-    """Return the SHA-256 of a file as listed in the SHA256SUMS beside it.
+    """Return the SHA-256 of a file as listed in SHA256SUMS in the same folder.
 
     Raises:
         UserError: there is no list, or the file is not in it.

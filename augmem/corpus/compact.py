@@ -58,7 +58,7 @@ def encode_opus(samples: np.ndarray, rate: int, bitrate: float) -> bytes:
 
 @dataclass(frozen=True)
 class CompactPart:
-    """What a part of the copy contains.
+    """Content of a part of the copy.
 
     Args:
         name: of the part.
@@ -174,7 +174,7 @@ def _content(member: _Member, encode: Encoder) -> tuple[bytes, float]:
 
 
 def _write_tables(tree: Path, folder: Path, made: list[CompactPart]) -> None:
-    """Copy the licence, and of the tables the comments and the lines of the speakers and chapters at hand."""
+    """Copy the licence, and the comments and the lines of the given speakers and chapters from the tables."""
     speakers = frozenset().union(*(part.speakers for part in made))
     chapters = frozenset().union(*(part.chapters for part in made))
     for name, wanted in (("SPEAKERS.TXT", speakers), ("CHAPTERS.TXT", chapters)):

@@ -101,8 +101,8 @@ def _audio(folder: Path, entries: dict[str, tuple[int, str]], on_error: OnError)
 def _audio_path(folder: Path, entry: str) -> Path:
     """Return a path relative to the current folder, as in Kaldi; if there is no such file, to the data directory."""
     path = Path(entry)
-    beside = folder / path
-    return beside if not path.is_absolute() and not is_file(path) and is_file(beside) else path
+    relative = folder / path
+    return relative if not path.is_absolute() and not is_file(path) and is_file(relative) else path
 
 
 def _segments(

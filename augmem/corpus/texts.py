@@ -27,10 +27,10 @@ def find_texts(names: Sequence[str], folder: Path) -> tuple[str, ...]:
     Raises:
         FileNotFoundError: a collection cannot be downloaded.
     """
-    return tuple(str(_fetched(name, folder)) if name in COLLECTIONS else name for name in names)
+    return tuple(str(_fetch(name, folder)) if name in COLLECTIONS else name for name in names)
 
 
-def _fetched(name: str, folder: Path) -> Path:
+def _fetch(name: str, folder: Path) -> Path:
     path = folder / f"{name}.txt"
     if not path.exists():
         logger.info("downloading text collection %s", name)

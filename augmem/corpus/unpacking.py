@@ -7,7 +7,7 @@ from pathlib import Path
 
 from augmem.files import atomic_path, remove
 
-DIGEST_FILE = ".sha256"  # written last, beside the unpacked files
+DIGEST_FILE = ".sha256"  # written last, into the folder of the unpacked files
 
 
 def unpacked_digest(folder: Path) -> str | None:

@@ -12,7 +12,7 @@ The parallel form computes Z of all segments at once. Only the summary queries a
 to the bank: they are scanned segment by segment, for all utterances together.
 
 Letters: S blocks, P packed block rows, R query rows, W cells of a block, Q query cells of a block, H heads, d head
-width, D = H * d, J memory columns (newest last), A utterances that have the segment at hand.
+width, D = H * d, J memory columns (newest last), A utterances that have the current segment.
 """
 
 from __future__ import annotations

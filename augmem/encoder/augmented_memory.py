@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
-from augmem.encoder.layer import AugmentedMemoryLayer, recomputed
+from augmem.encoder.layer import AugmentedMemoryLayer, recompute_in_backward
 from augmem.encoder.rows import gather, head_rows, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.state import Bank
@@ -115,7 +115,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
             if not self._dropped():
                 older = memory.slots[plan.order, number - 1].transpose(0, 1) if memory else None
                 inputs = (x, index, plan, older)
-                x, written = recomputed(layer, *inputs) if recompute else layer(*inputs)
+                x, written = recompute_in_backward(layer, *inputs) if recompute else layer(*inputs)
                 slots.append(written)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)

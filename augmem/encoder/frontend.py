@@ -167,7 +167,7 @@ class Frontend(nn.Module):
 
     def _convolve(self, convolution: CausalConvolution, x: Tensor) -> Tensor:
         if x.size(2) < _KERNEL:  # no new frame in any stream
-            shape = (x.size(0), convolution.convolution.out_channels, 0, _strided(x.size(3), convolution))
+            shape = (x.size(0), convolution.convolution.out_channels, 0, _strided_bins(x.size(3), convolution))
             return x.new_zeros(shape)
         return convolution(x)
 
@@ -176,6 +176,6 @@ def _half(bins: int) -> int:
     return (bins + 1) // 2
 
 
-def _strided(bins: int, convolution: CausalConvolution) -> int:
+def _strided_bins(bins: int, convolution: CausalConvolution) -> int:
     stride = int(convolution.convolution.stride[1])
     return (bins + stride - 1) // stride

@@ -41,7 +41,7 @@ class LayerIndex(NamedTuple):
     spaced: Tensor
     places: Tensor
 
-    def preceded(self, cells: Cells, heads: int) -> LayerIndex:
+    def prepend_cells(self, cells: Cells, heads: int) -> LayerIndex:
         """Return tables for the same queries that attend first to the block rows in `cells`, then to their block."""
         keys_values = torch.cat([head_rows(cells.rows, heads, 2), self.keys_values], -1)
         bias = torch.cat([additive(cells.filled[:, None], self.bias), self.bias], -1)

@@ -24,7 +24,7 @@ from augmem.encoder.segments import Plan
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
 
-def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
+def recompute_in_backward(function: Callable[..., Any], *inputs: Any) -> Any:
     """Call `function(*inputs)` and recompute its inner values for the gradient, with the same dropout masks."""
     return checkpoint(function, *inputs, use_reentrant=False)
 
@@ -48,7 +48,7 @@ class FeedForward(nn.Module):
         """Map rows (P, D) to (P, D)."""
         if self.slices == 1 or not torch.is_grad_enabled():
             return self._rows(x)
-        return torch.cat([recomputed(self._rows, piece) for piece in x.chunk(self.slices)])
+        return torch.cat([recompute_in_backward(self._rows, piece) for piece in x.chunk(self.slices)])
 
     def _rows(self, x: Tensor) -> Tensor:
         return self.output(self.dropout(self.activation(self.expand(x))))

@@ -139,7 +139,7 @@ class StaticStep(nn.Module):
         bank = none if memory is None else memory
         seen = newest(segment.clamp(min=0), self.bank_size, x)
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
-        lower, last = masked(self.lower, attended, inside), masked(self.last, attended, centre)
+        lower, last = mask_index(self.lower, attended, inside), mask_index(self.last, attended, centre)
         slots = []
         for number, layer in enumerate(encoder.layers, 1):
             index = last if number == len(encoder.layers) else lower
@@ -150,7 +150,7 @@ class StaticStep(nn.Module):
         return encoder.norm(x), memory
 
 
-def masked(index: LayerIndex, exists: Tensor, pooled: Tensor) -> LayerIndex:
+def mask_index(index: LayerIndex, exists: Tensor, pooled: Tensor) -> LayerIndex:
     """Return the tables of full blocks with some frames masked.
 
     Args:

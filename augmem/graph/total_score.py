@@ -55,7 +55,7 @@ def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
         raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
 
 
-def _mirrored(lengths: Tensor, time: Tensor) -> Tensor:
+def _mirror(lengths: Tensor, time: Tensor) -> Tensor:
     """Return (T, B) the frame that the backward recursion visits at each step; arbitrary after its end."""
     return (lengths - 1 - time) % len(time)
 
@@ -83,7 +83,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
     """
     T, S = log_probs.shape[1], len(graphs.labels)
     time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = _mirrored(lengths, time)
+    mirrored = _mirror(lengths, time)
     emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (T, S)
     back = mirrored[:, graphs.owners]  # (T, S)
     emit = torch.cat([emissions, emissions.gather(0, back)], dim=1)
@@ -214,7 +214,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     B, T, V = log_probs.shape
     rows = torch.arange(B, device=log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = _mirrored(lengths, time)
+    mirrored = _mirror(lengths, time)
     peaks = log_probs.amax(2).t().double().clamp(min=_LOWEST)  # (T, B)
     outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
     emissions = outputs[:, :, graph.labels]  # (T, B, S)

@@ -67,7 +67,7 @@ def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
     """Copy an ARPA file in a form that all tools read: plain, one blank or tab between fields, no other text.
 
     Returns:
-        the number of n-grams with a word outside the vocabulary, <unk> apart. They are copied too.
+        the number of n-grams with a word outside the vocabulary, without <unk>. They are copied too.
     """
     outside = _OutsideCounter(vocabulary)
     write_lines(target, _clean_lines(source, outside))
@@ -75,7 +75,7 @@ def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
 
 
 class _OutsideCounter:
-    """Counts n-grams with words outside a vocabulary, sentence marks and <unk> apart."""
+    """Counts n-grams with words outside a vocabulary, except sentence marks and <unk>."""
 
     def __init__(self, vocabulary: Container[str]) -> None:
         self.vocabulary, self.count = vocabulary, 0

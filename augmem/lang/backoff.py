@@ -85,7 +85,7 @@ class BackoffModel:
         return tuple(len(level.ids) for level in self.levels)
 
     def count_ngrams_outside(self, vocabulary: Container[str]) -> int:
-        """Count the n-grams with a word outside a vocabulary, sentence marks and <unk> apart."""
+        """Count the n-grams with a word outside a vocabulary, except sentence marks and <unk>."""
         known = np.array([word in vocabulary or word in MARKS for word in self.words])
         return sum(int((~known[level.ids].all(axis=1)).sum()) for level in self.levels)
 
@@ -205,7 +205,8 @@ class BackoffModel:
         words = [word if word in MARKS else word.upper() for word in self.words]
         if len(set(words)) < len(words):
             twice = sorted(word for word, count in Counter(words).items() if count > 1)
-            raise UserError(f"{len(twice)} words become one in upper case ({', '.join(twice[:3])}, ...): train anew")
+            examples = ", ".join(twice[:3])
+            raise UserError(f"{len(twice)} words are not unique in upper case ({examples}, ...): train the model again")
         return BackoffModel(words, self.levels)
 
     def round(self, decimals: int) -> BackoffModel:
@@ -229,7 +230,7 @@ class BackoffModel:
 
 
 def _scale(unigrams: tuple[Ids, Floats, Floats], words: Sequence[str]) -> tuple[Ids, Floats, Floats]:
-    """Make 1-grams sum to one, <s> apart."""
+    """Normalise the 1-grams, without <s>."""
     ids, logprob, backoff = unigrams
     predicted = np.array([words[index] != START for index in ids[:, 0]])
     total = np.log10((10 ** logprob[predicted]).sum())

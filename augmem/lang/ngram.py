@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PASS, RESCORING = "first_pass", "rescoring"
 MODELS = (RESCORING, FIRST_PASS)
-_SMALL_TEXT = 1000  # words; on less, MITLM may fail for want of discounts
+_SMALL_TEXT = 1000  # words; on less text MITLM may fail to estimate discounts
 DevTexts = Mapping[str, Sequence[str]]
 
 

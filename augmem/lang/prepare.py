@@ -51,7 +51,7 @@ def prepare_lang(
 
     Args:
         language_models: given ARPA files, the first-pass model first.
-        base: a lang folder whose units are kept, that of a trained model; None chooses the units anew.
+        base: a lang folder whose units are kept, that of a trained model; None: units are selected from the data.
     Raises:
         FileNotFoundError: a file of the config is missing.
         UserError: no words in `texts`, a fault in a file of the config, or a language model of another case or

@@ -109,13 +109,13 @@ def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, li
 def write_errs(path: Path, utterances: Sequence[Utterance]) -> None:
     """Write an errs file: error statistics."""
     counts = confusions(utterances)
-    substitutions = (f"{n}   {ref} -> {hyp}" for n, (ref, hyp) in _ranked(counts.substitutions))
+    substitutions = (f"{n}   {ref} -> {hyp}" for n, (ref, hyp) in _sort_counts(counts.substitutions))
     sections = [
         _summary(utterances),
         ["PER-UTT DETAILS: corr or (ref->hyp)  ", *(f"{u.id}:\t{_details(u.steps)}" for u in utterances)],
         ["SUBSTITUTIONS: count ref -> hyp", *substitutions],
-        ["DELETIONS: count ref", *(f"{n}   {word}" for n, word in _ranked(counts.deletions))],
-        ["INSERTIONS: count hyp", *(f"{n}   {word}" for n, word in _ranked(counts.insertions))],
+        ["DELETIONS: count ref", *(f"{n}   {word}" for n, word in _sort_counts(counts.deletions))],
+        ["INSERTIONS: count hyp", *(f"{n}   {word}" for n, word in _sort_counts(counts.insertions))],
         ["PER-WORD STATS: word  corr tot_errs count_in_ref count_in_hyp", *_per_word(counts)],
     ]
     write_text(path, "\n\n".join("\n".join(section) for section in sections) + "\n")
@@ -138,7 +138,7 @@ def _details(steps: Sequence[Step]) -> str:
     return " ".join(ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps))
 
 
-def _ranked(counter: Counter[Key]) -> list[tuple[int, Key]]:
+def _sort_counts(counter: Counter[Key]) -> list[tuple[int, Key]]:
     """Return (count, key), highest counts first; ties in reverse alphabetical order, as in icefall."""
     return sorted(((n, key) for key, n in counter.items()), reverse=True)
 

@@ -1,4 +1,4 @@
-"""A websocket server for live recognition, its web page and its client."""
+"""A websocket server for streaming recognition, its web page and its client."""
 
 from __future__ import annotations
 

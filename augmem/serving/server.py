@@ -38,7 +38,7 @@ _POLLING = 0.05  # seconds
 
 
 class RecognitionServer:
-    """Serve live recognition over websockets, with a web page, a health check and metrics.
+    """Serve streaming recognition over websockets, with a web page, a health check and metrics.
 
     Args:
         package: a packaged model.

@@ -135,7 +135,7 @@ class StreamDecoder:
         stream.end_segment(self._event("final", stream, self._best_words(lattice), frames), frames)
 
     def _cut(self, stream: Stream, frame: int) -> None:
-        """End the segment at an earlier frame, between words; search the scores after it anew."""
+        """End the segment at an earlier frame, between words; search the scores after it again."""
         scores = torch.cat(stream.search.log_probs)
         self._end_segment(stream, self._offline_lattice(scores[:frame]))
         if rest := len(scores) - frame:

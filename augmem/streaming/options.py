@@ -1,4 +1,4 @@
-"""Options of live recognition."""
+"""Options of streaming recognition."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
 @dataclass(frozen=True)
 class RecognizerOptions:
-    """Options of live recognition.
+    """Options of streaming recognition.
 
     Args:
         search: beams and n-best lists; None selects those of the package.

@@ -28,7 +28,7 @@ from augmem.streaming.stream import Stream
 
 
 class Recognizer:
-    """Model, decoding graph and options of live recognition; holds no state of a stream, so one serves all streams.
+    """Model, decoding graph and options of streaming recognition; has no state of a stream, so it serves all streams.
 
     Args:
         package: a packaged model (see `open_package`).

@@ -71,7 +71,7 @@ def test_words_are_converted_to_upper_case(tmp_path: Path, prune_lm) -> None:  #
     assert prune_lm(lower, "--upper-case", "--output", tmp_path / "upper.arpa")[0] == 0
     assert set(read_model(tmp_path / "upper.arpa").words) == {"A", "<s>", "</s>"}
     status, output = prune_lm(twice, "--upper-case", "--output", tmp_path / "none.arpa")
-    assert status == 1 and "1 words become one in upper case (A, ...)" in output
+    assert status == 1 and "1 words are not unique in upper case (A, ...)" in output
 
 
 @pytest.mark.parametrize(("option", "value"), [("--pruning", "2.0"), ("--max-ngrams", "-1"), ("--decimals", "9")])

@@ -49,7 +49,7 @@ class CachedState(RecurrentState):
 class CachedContextLayer(AugmentedMemoryLayer):
     """Layer of the paper whose keys and values are preceded by cached ones."""
 
-    def cached(
+    def forward_cached(
         self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor, cache: Tensor, cached: Tensor
     ) -> tuple[Tensor, Tensor, Projections]:
         """Process block rows (P, D).
@@ -104,7 +104,7 @@ class CachedContextEncoder(SegmentEncoder):
             index = last if number == len(self.layers) else lower
             if not self._dropped():
                 bank = self._bank(layer, slot[readable], plan) if plan.slots.size(1) else nothing
-                x, slot, _ = layer.cached(x, index, bank, seen, nothing, seen[..., :0])
+                x, slot, _ = layer.forward_cached(x, index, bank, seen, nothing, seen[..., :0])
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
@@ -119,7 +119,7 @@ class CachedContextEncoder(SegmentEncoder):
 
     def _with_left(self, index: LayerIndex, plan: Plan) -> LayerIndex:
         """Add the cells of the left context before those of each block: centre rows of earlier blocks."""
-        return index.preceded(left_cells(plan, self.left), self.config.heads)
+        return index.prepend_cells(left_cells(plan, self.left), self.config.heads)
 
     def _first_slots(self, x: Tensor, blocks: Blocks) -> Tensor:
         """Return the slots (S, D) that the lowest layer reads: the means of the centres."""
@@ -146,7 +146,7 @@ class CachedContextEncoder(SegmentEncoder):
             if layer.attention.has_memory:
                 slots.append(layer.attention.slot_key_value(slot).transpose(0, 1))
             index = last if n == len(self.layers) - 1 else lower
-            x, slot, own = layer.cached(
+            x, slot, own = layer.forward_cached(
                 x, index, bank.slots[:, n].transpose(0, 1), seen, cache[:, n].transpose(0, 1), cached
             )
             # A centre shorter than C ends its stream, so what the cache holds beyond it is never read.
