@@ -1,4 +1,4 @@
-"""Make a compact copy of LibriSpeech parts: Opus audio and transcripts, one tar file a part, as in corpora/."""
+"""Make a compact copy of LibriSpeech parts: Opus audio and transcripts, one tar file per part, as in corpora/."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from augmem.streaming import Event, Recognizer, Stream
 
-    Packet = tuple[np.ndarray, int]  # samples (n,) of one channel, sample rate in Hz
+    Packet = tuple[np.ndarray, int]  # samples (n,) of one channel, sampling rate in Hz
 
 FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results

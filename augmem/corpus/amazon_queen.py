@@ -132,13 +132,13 @@ def read_index(archive: bytes, name: str) -> list[tuple[str, int, int]]:
         name: of the archive, for messages.
 
     Raises:
-        UserError: the archive is cut short, or an entry's name or place is not valid.
+        UserError: the archive is truncated, or an entry's name or place is not valid.
     """
     if len(archive) < _ENTRIES_AT:
         raise UserError(f"{name}: {len(archive)} bytes, too short for its header; get the package again")
     (count,) = struct.unpack_from(">H", archive, _COUNT_AT)
     if len(archive) < _ENTRIES_AT + count * _ENTRY.size:
-        raise UserError(f"{name}: its index of {count} entries is cut short; get the package again")
+        raise UserError(f"{name}: its index of {count} entries is truncated; get the package again")
     entries = []
     for raw, offset, size in _ENTRY.iter_unpack(archive[_ENTRIES_AT : _ENTRIES_AT + count * _ENTRY.size]):
         entry = raw.rstrip(b"\0").decode("ascii", errors="replace")

@@ -82,7 +82,7 @@ def add_noise(samples: np.ndarray, rate: int, config: NoiseConfig) -> np.ndarray
         config: noise; its source must be set.
 
     Returns:
-        (1, samples); drawn from Python's global random state.
+        (1, samples). Uses Python's global random state.
     """
     noise = random.choice(recordings_in(str(config.source))).resample(rate)
     seconds = min(samples.shape[1] / rate, noise.duration)
@@ -102,7 +102,7 @@ def add_reverberation(samples: np.ndarray, rate: int, config: ReverbConfig) -> n
         config: impulse responses.
 
     Returns:
-        (1, samples) float32; drawn from Python's and NumPy's global random states.
+        (1, samples) float32. Uses the global random states of Python and NumPy.
     """
     if config.source is None:
         time, distance = random.uniform(*config.reverberation_time), random.uniform(*config.distance)
@@ -124,7 +124,7 @@ def impulse_response(reverberation_time: float, distance: float, rate: int) -> n
         rate: sampling rate in Hz.
 
     Returns:
-        (1, samples) float32; the tail is drawn from NumPy's global random state.
+        (1, samples) float32. Uses NumPy's global random state.
     """
     times = np.arange(1, max(2, round(reverberation_time * rate))) / rate
     tail = np.random.standard_normal(len(times)) * np.exp(-_DECAY * times / reverberation_time)
@@ -138,7 +138,7 @@ def recordings_in(folder: str) -> tuple[Recording, ...]:
     """Return recordings of all audio files below a folder, sorted by name.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there is no audio file.
         UserError: a file cannot be decoded.
     """
     paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)

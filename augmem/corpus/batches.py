@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, by Lhotse's samplers.
+"""Batches for training and evaluation, made by Lhotse's samplers.
 
 The batches of an epoch, with their order, noise and SpecAugment masks, are a pure function of the cuts, the
 configuration and the epoch. No state is kept between batches, so a run that resumes at batch n gets the same batches as
@@ -79,8 +79,8 @@ class BatchConfig:
         num_buckets: groups of similar duration from which batches are drawn; more buckets mean less padding and less
             randomness.
         seed: random seed of the order and of augmentation.
-        session_cuts: with more than 1, up to so many consecutive utterances of a recording (or of a speaker, if each
-            utterance is a recording) form a session. An augmented-memory encoder keeps its memory bank within a
+        session_cuts: maximum number of consecutive utterances of a recording (or of a speaker, if each utterance is a
+            recording) that form a session; 1: no sessions. An augmented-memory encoder keeps its memory bank within a
             session. A batch has one utterance of each of several sessions, with a mean duration of `max_duration`.
         workers: number of processes that load batches in advance; 0: load in the training process.
         from_audio: compute all features from audio; otherwise stored features are used for utterances without noise and
@@ -156,7 +156,7 @@ def training_batches(
         sampler=numbers,
         num_workers=config.workers,
         collate_fn=_identity,
-        generator=torch.Generator().manual_seed(0),  # otherwise it draws from the random state of training
+        generator=torch.Generator().manual_seed(0),  # otherwise DataLoader draws from the random state of training
     )
 
 
@@ -166,7 +166,9 @@ def num_batches(cuts: CutSet, config: BatchConfig, epoch: int) -> int:
 
 
 def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
-    """Yield every cut once, without augmentation, the longest first, so that a lack of memory shows at once.
+    """Yield every cut once, without augmentation, the longest first.
+
+    A lack of memory is thereby detected in the first batch.
 
     Args:
         cuts: cuts with features and one supervision each.
@@ -281,7 +283,7 @@ def _time_masks(frames: int, config: SpecAugmentConfig, frame_shift: float) -> t
     """Return number, maximum length in frames and maximum fraction of the time masks of `frames` frames."""
     most = int(frames * config.time_mask_fraction)
     if config.time_masks == 0 or most == 0:
-        return 1, 1, 2 / frames  # Lhotse fails without masks and on empty ones; less than a frame masks nothing
+        return 1, 1, 2 / frames  # Lhotse fails on zero or empty masks; a mask of less than one frame has no effect
     return min(config.time_masks, most), max(1, round(config.time_mask / frame_shift)), config.time_mask_fraction
 
 

@@ -1,7 +1,7 @@
-"""The copy of mini LibriSpeech that comes with this project: one tar of Opus files and transcripts a part.
+"""The copy of mini LibriSpeech that comes with this project: one tar file with Opus audio and transcripts per part.
 
 <folder>/train-clean-5.tar     <part>/<speaker>/<chapter>/<utterance>.opus and <speaker>-<chapter>.trans.txt
-<folder>/SHA256SUMS            of every other file, as written by sha256sum
+<folder>/SHA256SUMS            hashes of all other files, in the format of sha256sum
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _unpack(archive: Path, digest: str, folder: Path) -> None:
     if (found := sha256_file(archive)) != digest:
         size = archive.stat().st_size
         raise UserError(
-            f"{archive}: damaged or cut short ({size} bytes, SHA-256 {found[:16]}..., but {CHECKSUMS} has "
+            f"{archive}: damaged or truncated ({size} bytes, SHA-256 {found[:16]}..., but {CHECKSUMS} has "
             f"{digest[:16]}...); {_REMEDY}"
         )
     extract_part(archive, archive.stem, folder)
@@ -97,7 +97,7 @@ def extract_part(archive: Path, part: str, folder: Path) -> None:
                 stream = tar.extractfile(member)
                 path.write_bytes(stream.read() if stream else b"")
     except tarfile.TarError as error:
-        raise UserError(f"{archive}: not a tar archive, or cut short ({error}); {_REMEDY}") from error
+        raise UserError(f"{archive}: not a tar archive, or truncated ({error}); {_REMEDY}") from error
 
 
 def _relative_name(archive: Path, part: str, name: str) -> PurePosixPath:

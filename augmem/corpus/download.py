@@ -40,7 +40,7 @@ def download_part(part: str, folder: Path, server: str = OPENSLR) -> Path:
         the folder of the part.
 
     Raises:
-        UserError: the server cannot be reached or lacks the part, or the archive is cut short or damaged.
+        UserError: the server cannot be reached or lacks the part, or the archive is truncated or damaged.
     """
     if done := downloaded(part, folder):
         return done
@@ -53,7 +53,7 @@ def download_part(part: str, folder: Path, server: str = OPENSLR) -> Path:
         (folder / "LibriSpeech" / part / _COMPLETED).unlink(missing_ok=True)
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{archive}: cut short or damaged ({reason}); run again to fetch the rest, and if that does not help, "
+            f"{archive}: truncated or damaged ({reason}); run again to fetch the rest, and if that does not help, "
             "delete it and run again"
         ) from error
     except (URLError, HTTPException, ConnectionError, TimeoutError) as error:

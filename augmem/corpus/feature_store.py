@@ -223,7 +223,7 @@ def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = Non
 
 
 def _move_to_memory(cut: MonoCut) -> MonoCut:
-    """Load the features of a cut. Lhotse's method sets the start to 0, where the audio does not start."""
+    """Load the features of a cut; unlike Lhotse's method, keep their start, which is that of the audio."""
     with explain_damage(cut):
         features = cut.features.move_to_memory(start=cut.start, duration=cut.duration)
     return fastcopy(cut, features=fastcopy(features, start=cut.start))

@@ -1,7 +1,7 @@
 """LibriSpeech and other corpora with its layout: the carried parts, official trees, parts from OpenSLR.
 
 <root>/train-clean-5/1088/134315/1088-134315-0000.flac     part/speaker/chapter/utterance; or .wav, .opus
-<root>/train-clean-5/1088/134315/1088-134315.trans.txt     one utterance a line: its id, then its words
+<root>/train-clean-5/1088/134315/1088-134315.trans.txt     one utterance per line: id, then words
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class LibriSpeech(CorpusReader):
 
         Args:
             root: every folder in it with */*/*.trans.txt is a part; None: no tree.
-            download: lasting folder for what is unpacked or downloaded.
+            download: permanent folder for what is unpacked or downloaded.
             carried: folder of the carried corpus; None: the one of this project.
             server: address of OpenSLR's resources.
 

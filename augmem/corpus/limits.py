@@ -20,8 +20,8 @@ class Limits:
         shortest: lower limit of the duration, in seconds.
         longest: upper limit of the duration, in seconds; null: none.
         most_characters: upper limit of transcript characters (with spaces) per second; a higher rate cannot be spoken,
-            so the transcript belongs to other audio. Read English has about 15. null: none.
-        fewest_characters: lower limit of characters per second; with less, most of the transcript is missing.
+            so the transcript must be of other audio. Read English has about 15. null: none.
+        fewest_characters: lower limit of characters per second; at a lower rate, most of the transcript is missing.
         exclude_speakers: speakers to leave out of training, such as those of a dev or test part.
 
     Example:

@@ -71,7 +71,7 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
 
     Args:
         config: the corpus and its parts.
-        download: lasting folder for unpacked and downloaded audio.
+        download: permanent folder for unpacked and downloaded audio.
         output: folder to fill.
 
     Raises:

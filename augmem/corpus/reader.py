@@ -53,7 +53,7 @@ class CorpusReader(ABC):
         """Return the names of the parts that the corpus has."""
 
     def more_names(self) -> tuple[str, ...]:
-        """Return the names of parts that can be unpacked or downloaded besides."""
+        """Return the names of further parts that can be unpacked or downloaded."""
         return ()
 
     def defaults(self, train: tuple[str, ...] = ()) -> Parts:

@@ -25,7 +25,7 @@ _SPEED = re.compile(r"_sp[\d.]+$")  # appended by Lhotse to the names of recordi
 def session_of(supervision: SupervisionSegment) -> str:
     """Return the session of an utterance: its chapter, or its recording.
 
-    Errors within a session are correlated, so confidence intervals by session resample sessions.
+    Errors within a session are correlated, so confidence intervals by session resample whole sessions.
     """
     return str((supervision.custom or {}).get(SESSION) or supervision.recording_id)
 
@@ -49,7 +49,7 @@ def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int
 
     Args:
         cuts: at least one.
-        most: upper limit of the cuts in a session.
+        most: maximum number of cuts in a session.
         max_duration: mean duration of a batch in seconds, which determines the number of lanes.
         seed: for the order of sessions.
     """
@@ -64,10 +64,10 @@ def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int
 
 
 def sessions(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
-    """Return sequences of at most `most` consecutive cuts.
+    """Group cuts into sessions of at most `most` consecutive cuts.
 
-    Consecutive are the cuts of a recording in time, or where each recording is a single cut, the cuts of a speaker in
-    the order of their names. Cuts of different speeds are in different sessions.
+    The cuts of a recording are consecutive in order of time. The cuts of a speaker that are the only ones of their
+    recordings are consecutive in order of their ids. Cuts of different speeds are in different sessions.
     """
     shared = Counter(cut.supervisions[0].recording_id for cut in cuts)
     groups: dict[tuple[str, ...], list[Cut]] = defaultdict(list)

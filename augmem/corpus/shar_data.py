@@ -30,7 +30,7 @@ class SharData(CorpusReader):
 
         Args:
             root: folder of the parts.
-            audio: lasting folder for the audio files.
+            audio: permanent folder for the audio files.
 
         Raises:
             FileNotFoundError: there are no shards.
@@ -73,7 +73,7 @@ def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Mon
         if item is None or member is None or item[1].id != member[0]:
             found, expected = member[0] if member else "its end", item[1].id if item else "its end"
             skipped.error(
-                f"{shard}: {found} where {cuts} has {expected}: cut short, or not written together; fetch both again"
+                f"{shard}: {found} where {cuts} has {expected}: truncated, or not written together; fetch both again"
             )
             return
         yield *item, member[1]
@@ -85,7 +85,7 @@ def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | N
         for recording, name in TarIterator(shard):
             yield str(name.with_suffix("")), recording
     except (tarfile.TarError, RuntimeError, EOFError) as error:
-        skipped.error(f"{shard}: cannot be read ({error}): cut short; fetch it again")
+        skipped.error(f"{shard}: cannot be read ({error}): truncated; fetch it again")
 
 
 def _copy(recording: Recording, id: str, path: Path) -> Recording:

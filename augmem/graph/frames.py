@@ -55,7 +55,7 @@ def _unfold(arcs: Tensor, scores: Tensor, final: Tensor) -> FrameGraph:
 
     Args:
         arcs: (n, 3) source, target, label; no final arcs.
-        scores: (n,)
+        scores: (n,) score of each arc.
         final: (states,) score of each state in the last frame.
     """
     num_labels = int(arcs[:, 2].max()) + 1 if len(arcs) else 1
@@ -86,7 +86,7 @@ class FrameGraphs(NamedTuple):
         initial, final: (S,) scores in the first and last frame.
         incoming, incoming_scores: (K, S) source states of the arcs into each state.
         outgoing, outgoing_scores: (K', S) target states of the arcs out of each state.
-        batch: B.
+        batch: number of utterances B.
     """
 
     labels: Tensor
@@ -141,6 +141,6 @@ def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, padding: int
 
 
 def scatter_logsumexp(scores: Tensor, index: Tensor, size: int) -> Tensor:
-    """Return (size,) the log-sum-exp of the scores with each index; -inf where there are none."""
+    """Return the log-sum-exp (size,) of the scores of each index; -inf for an index without scores."""
     sums = torch.zeros(size, dtype=torch.float64, device=scores.device)
     return sums.index_add_(0, index, scores.double().exp()).log().to(scores.dtype)

@@ -21,9 +21,9 @@ class ServerConfig:
         max_buffered: seconds of audio of a stream that may wait for decoding; above, the server stops reading.
         max_unread: maximum number of unread results of a client that sends audio; above, its connection is closed.
         idle: idle timeout in seconds; a connection without messages for this long is closed.
-        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; none accepts all
+        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; null accepts all
             clients. `augmem serve` reads it from $AUGMEM_TOKEN unless it is given.
-        certificate: PEM file with the TLS certificate; none disables TLS.
+        certificate: PEM file with the TLS certificate; null disables TLS.
         key: PEM file with the certificate's private key.
     """
 

@@ -117,7 +117,7 @@ async def read_response(reader: asyncio.StreamReader) -> Response | None:
 
 
 class RequestSocket:
-    """The decoding process's end of the socket, with blocking calls."""
+    """The end of the socket in the decoding process, with blocking calls."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection

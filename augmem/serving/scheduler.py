@@ -30,7 +30,7 @@ class ScheduledStream:
 
 
 class StreamScheduler:
-    """Advance many streams, a few per step.
+    """Advance many streams, a few of them in each step.
 
     Args:
         recognizer: advances the streams.
@@ -74,7 +74,7 @@ class StreamScheduler:
             scheduled.pending += request.duration
 
     def _ready(self) -> list[int]:
-        """Streams that a step advances: finishing ones first, then those with most pending audio."""
+        """Return the streams that a step advances: finishing ones first, then those with most pending audio."""
         return sorted(filter(self._is_ready, self.streams), key=self._priority)
 
     def _is_ready(self, number: int) -> bool:

@@ -71,7 +71,7 @@ class ServedStream:
             self.worker.send(CloseStream(self.number))
 
     def update(self, message: StreamUpdate | StreamFailed) -> None:
-        """Accept results from the worker."""
+        """Accept results from the worker and queue them for the client."""
         if isinstance(message, StreamUpdate):
             self.pending -= message.decoded
             if self.pending <= self.config.max_buffered:
@@ -171,7 +171,7 @@ async def cancel(tasks: list[asyncio.Task[None]]) -> None:
 
 
 def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
-    """Return the sample rate and the sample type that a stream's first message declares.
+    """Return the sampling rate and the sample type that a stream's first message declares.
 
     Raises:
         Refusal: the message is not valid.

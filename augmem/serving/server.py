@@ -43,7 +43,7 @@ class RecognitionServer:
     Args:
         package: a packaged model.
         config: address and limits.
-        options: recogniser options.
+        options: endpoint rules and beams.
     """
 
     def __init__(self, package: Path, config: ServerConfig, options: RecognizerOptions | None = None) -> None:
@@ -84,7 +84,7 @@ class RecognitionServer:
             )
 
     async def _listen(self, context: ssl.SSLContext | None) -> Server:
-        # No ping timeout: the answer to a ping waits behind unread audio. The idle timeout finds dead clients.
+        # No ping timeout: the answer to a ping waits behind unread audio. The idle timeout detects lost clients.
         config = self.config
         return await serve(
             self._handle, config.host, config.port, process_request=self._respond, max_size=config.max_message,

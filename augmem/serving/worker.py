@@ -46,7 +46,7 @@ class Worker:
 
     Args:
         package: a packaged model.
-        options: recogniser options.
+        options: endpoint rules and beams.
         threads: number of threads of the process.
     """
 

@@ -1,4 +1,4 @@
-"""Search of the scores of streams: partial results, endpoints, final results.
+"""Search of the scores of streams, with partial results, endpoints and final results.
 
 Letters: T frames, V units.
 """
@@ -43,17 +43,16 @@ from augmem.streaming.stream import Stream
 
 logger = logging.getLogger(__name__)
 
-HELD_BACK = (
-    1  # frames that are not searched until more follow: a segment ends with a last chunk, which must not be empty
-)
+# Frames that are not searched until more follow: a segment ends with a last chunk, which must not be empty.
+HELD_BACK = 1
 
 
 class StreamDecoder:
     """Searches the scores of streams and divides streams into segments.
 
     Args:
-        model: gives the times of frames.
-        lang: gives words and units.
+        model: provides the times of frames.
+        lang: provides words and units.
         graph: the decoding graph.
         scales: weights of the first pass.
         options: endpoint rules and the maximum duration of a segment.
@@ -110,7 +109,7 @@ class StreamDecoder:
             self._cut(stream, cut_position(spoken, lattice.num_frames))
 
     def _skip(self, stream: Stream, lattice: Lattice) -> None:
-        """End a segment whose search has no path left, as when scores are NaN: the search cannot continue."""
+        """End a segment whose search has no path left, for example because scores are NaN."""
         logger.warning("segment %d: no path through the scores; beginning a new segment", stream.segment)
         self._end_segment(stream, lattice)
         stream.segment_begin += len(stream.take_scores())

@@ -46,7 +46,7 @@ class Event:
 
     @property
     def text(self) -> str:
-        """The words, separated by blanks."""
+        """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
 
     def to_json(self) -> str:

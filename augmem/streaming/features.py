@@ -1,4 +1,4 @@
-"""Features of a stream, equal to those of the whole recording for any packet sizes and any sample rate."""
+"""Features of a stream, equal to those of the whole recording for any packet sizes and any sampling rate."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class OnlineFeatures:
         """Add a packet (n,) of int16 samples, or of float32 samples in [-1, 1].
 
         Raises:
-            UserError: invalid samples, or another sample rate than before.
+            UserError: invalid samples, or another sampling rate than before.
         """
         packet = to_float32(samples)
         if self.resampler is None:
             self.resampler, self.sample_rate = Resampler(sample_rate, self.config.sampling_rate), sample_rate
         if sample_rate != self.sample_rate:
             raise UserError(
-                f"sample rate {sample_rate} Hz in a stream that began with {self.sample_rate} Hz: create a new stream"
+                f"sampling rate {sample_rate} Hz in a stream that began with {self.sample_rate} Hz: create a new stream"
             )
         self._add(self.resampler(packet))
 

@@ -32,7 +32,7 @@ class Recognizer:
 
     Args:
         package: a packaged model (see `open_package`).
-        options: endpoints, beams.
+        options: endpoint rules and beams.
 
     Raises:
         FileNotFoundError: there is no package.
@@ -41,7 +41,7 @@ class Recognizer:
     Example:
         >>> recognizer = Recognizer.load(package)        # folder made by `augmem package`
         >>> stream = recognizer.stream()
-        >>> stream.accept_waveform(samples, 16000)       # int16 or float32, any packet size, any sample rate
+        >>> stream.accept_waveform(samples, 16000)       # int16 or float32, any packet size, any sampling rate
         >>> steps = recognizer.step([stream])            # or many streams at once
         >>> recognizer.finish([stream])
         >>> final = stream.events()[-1]

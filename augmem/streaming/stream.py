@@ -53,7 +53,7 @@ class Stream:
             sample_rate: Hz; any rate, but the same for the whole stream.
 
         Raises:
-            UserError: invalid samples, another sample rate than before, or a finished stream.
+            UserError: invalid samples, another sampling rate than before, or a finished stream.
         """
         if self.is_finishing:
             raise UserError("the stream is finished; create a new one")

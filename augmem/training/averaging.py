@@ -51,7 +51,7 @@ class RunningAverage:
 
 
 def select_best_epochs(dev_losses: Mapping[int, float], count: int) -> list[int]:
-    """Return the `count` epochs with the lowest dev loss, in order of time; of equal ones the later."""
+    """Return the `count` epochs with the lowest dev loss, in ascending order; of equal losses, the later epoch."""
     ranked = sorted(dev_losses, key=lambda epoch: (dev_losses[epoch], -epoch))
     return sorted(ranked[:count])
 
@@ -65,7 +65,12 @@ def has_stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
 
 
 def average_models(paths: Sequence[Path], output: Path) -> None:
-    """Write a model whose weights are the mean over model files, summed in float64."""
+    """Write a model whose weights are the mean over several model files, computed in float64.
+
+    Args:
+        paths: at least one model file, all of one description.
+        output: model file to write.
+    """
     models = [AcousticModel.load(path) for path in paths]
     states = [model.state_dict() for model in models]
     mean: dict[str, Tensor] = {

@@ -26,14 +26,14 @@ def build_trainer(
     output: Path,
     context: DistributedContext | None = None,
 ) -> Trainer:
-    """Create model and objective, and the trainer of both.
+    """Create a model, its objective and their trainer.
 
     Args:
         config: options of training.
-        description: the model to train.
+        description: description of the model to train.
         lang_dir: lang folder of the description.
         graph_dir: contains the phone LM, P.safetensors.
-        train_cuts, dev_cuts: with features and one supervision each.
+        train_cuts, dev_cuts: cuts with features and one supervision each.
         output: folder of the run.
         context: rank, world size and device; read from torchrun's environment by default.
 

@@ -1,7 +1,7 @@
 """Checkpoints: written atomically with a hash, verified when read.
 
 `checkpoint-00000120.pt` is the state after step 120; `checkpoint-00000120.pt.sha256` is its hash in the format of
-sha256sum (`sha256sum -c` verifies it). The hash is written first, so that no checkpoint lacks one.
+sha256sum (`sha256sum -c` verifies it). The hash is written first, so every checkpoint has one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,23 @@ PATTERN = "checkpoint-*.pt"
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write the state after a step, then remove all but the `keep` newest checkpoints."""
+    """Write a checkpoint, then remove all but the newest ones.
+
+    Args:
+        folder: folder of the checkpoints.
+        step: number of steps made.
+        state: state after these steps; may hold tensors.
+        keep: number of checkpoints to keep.
+
+    Returns:
+        path of the checkpoint.
+    """
     path = folder / f"checkpoint-{step:08d}.pt"
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     with atomic_path(path) as temporary:
         save_tensors(state, temporary)
         line = f"{sha256_file(temporary)}  {path.name}\n"
-        write_text(_hash_file(path), line + before)  # when interrupted here, the old file still verifies
+        write_text(_hash_file(path), line + before)  # if interrupted here, an older file of this step is still valid
     write_text(_hash_file(path), line)
     for old in list_checkpoints(folder)[keep:]:
         old.unlink()
@@ -40,7 +50,11 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Load the newest undamaged checkpoint; log a warning for each damaged one."""
+    """Load the newest undamaged checkpoint; log a warning for each damaged one.
+
+    Returns:
+        path and state; None if there is no undamaged checkpoint.
+    """
     for path in list_checkpoints(folder):
         damage = find_damage(path)
         if damage is None:
@@ -50,7 +64,7 @@ def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def find_damage(path: Path) -> str | None:
-    """Verify the hash of a checkpoint; return what is wrong, or None."""
+    """Verify the hash of a checkpoint; return a description of the damage, or None."""
     if not _hash_file(path).is_file():
         return f"{_hash_file(path).name} is missing"
     expected = _hash_file(path).read_text(encoding="utf-8")

@@ -17,16 +17,16 @@ class TrainingConfig:
         epochs: passes over the training data.
         max_steps: stop after this many steps, for dry runs; null: no limit.
         batches: how utterances are batched and augmented.
-        accumulate: batches in a step, over all processes; a multiple of their number. The result does not depend on
-            the number of processes.
-        precision: of the encoder under autocast: "bfloat16", or on GPUs "float16" with loss scaling. The objective is
-            always computed in float32.
+        accumulate: batches per step, in all processes together; must be a multiple of the number of processes. The
+            result does not depend on the number of processes.
+        precision: number format of the encoder under autocast: "bfloat16", or on GPUs "float16" with loss scaling. The
+            objective is always computed in float32.
         learning_rate: peak of the schedule.
         schedule: decay after the warm-up: "cosine" falls to `min_lr_ratio` of the peak at the last step; "noam" falls
             with the inverse square root of the step.
         warmup_steps: steps during which the learning rate rises linearly from zero.
         min_lr_ratio: final learning rate of "cosine" divided by the peak.
-        weight_decay: of AdamW; biases and normalisation layers are exempt.
+        weight_decay: weight decay of AdamW; biases and normalisation layers are exempt.
         adam_betas: decay rates of AdamW's averages of the gradient and its square.
         clip: maximum norm of the gradient per frame; larger gradients are scaled down to it.
         ctc_epochs: epochs of pure CTC at the start.
@@ -42,12 +42,13 @@ class TrainingConfig:
         average_epochs: number of epochs averaged.
         running_average: decay of the running average per step.
         patience: stop when the dev loss has not improved for this many epochs; null: never.
-        seed: of initial weights and dropout (batches have their own).
+        seed: random seed of initial weights and dropout; batches have `batches.seed`.
         device: "auto" selects a GPU if there is one.
         checkpoint_every: steps between checkpoints; each epoch ends with one too.
         keep_checkpoints: number of newest checkpoints to keep.
         log_every: steps between lines of log.jsonl.
-        max_nonfinite: skipped steps in a row, because of a non-finite loss or gradient, before training fails.
+        max_nonfinite: maximum number of consecutive steps that are skipped because of a non-finite loss or gradient;
+            after more, training fails.
     """
 
     epochs: int = 20
@@ -98,7 +99,7 @@ class TrainingConfig:
         """Check that each process gets a batch in each step.
 
         Raises:
-            UserError: `accumulate` is no multiple of the number of processes.
+            UserError: `accumulate` is not a multiple of the number of processes.
         """
         if self.accumulate % number:
             raise UserError(

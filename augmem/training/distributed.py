@@ -65,7 +65,7 @@ class DistributedContext:
         return batch % self.world_size == self.rank
 
     def all_reduce(self, values: Tensor) -> Tensor:
-        """Return the elementwise sum of a CPU tensor over all ranks."""
+        """Return the elementwise sum of a CPU tensor over all ranks, on the CPU."""
         if self.world_size == 1:
             return values
         values = values.to(self.device)
@@ -111,7 +111,12 @@ class TrainingForward(nn.Module):
 
 
 def gradient_sync(network: nn.Module, last: bool) -> AbstractContextManager[None]:
-    """Return a context for a forward and backward pass: only the `last` one of a step reduces gradients."""
+    """Return a context for a forward and backward pass: gradients are reduced only in the last one of a step.
+
+    Args:
+        network: result of `DistributedContext.wrap`.
+        last: whether this is the last pass of the step.
+    """
     if last or not isinstance(network, DistributedDataParallel):
         return nullcontext()
     return network.no_sync()
@@ -121,7 +126,7 @@ def check_distributed(config: TrainingConfig, context: DistributedContext) -> No
     """Check that the settings fit the device and the number of processes.
 
     Raises:
-        UserError: `training.accumulate` is no multiple of the world size, or float16 is requested on a CPU.
+        UserError: `training.accumulate` is not a multiple of the world size, or float16 is requested on a CPU.
     """
     if config.precision == "float16" and context.device.type != "cuda":
         raise UserError("training.precision is float16, which needs a GPU; use bfloat16 on CPUs")

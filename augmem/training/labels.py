@@ -1,4 +1,4 @@
-"""Forced alignments on disk: the output index of every frame of every utterance."""
+"""Files of frame labels: the output of each frame of each utterance, from forced alignment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,13 @@ def output_definition(description: ModelDescription) -> dict[str, Any]:
 
 
 def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: ModelDescription) -> None:
-    """Write the aligned outputs (T,) of each utterance atomically."""
+    """Write frame labels atomically.
+
+    Args:
+        path: file to write.
+        labels: outputs (T,) of each utterance id, one per encoder frame.
+        description: description of the model that aligned them.
+    """
     frames = {name: torch.tensor(outputs, dtype=torch.int32) for name, outputs in labels.items()}
     definition = json.dumps(output_definition(description))
     with atomic_path(path) as temporary:
@@ -37,11 +43,18 @@ def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: M
 
 
 def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int]]:
-    """Read a file that `write_labels` wrote, for a model of this description.
+    """Read a file that `write_labels` wrote.
+
+    Args:
+        path: file to read.
+        description: description of the model to train.
+
+    Returns:
+        outputs (T,) of each utterance id.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        UserError: the file has another format, or its outputs are another model's.
+        UserError: the file has another format, or labels of a model with other outputs.
     """
     if not path.is_file():
         remedy = f"create it with augmem align --exp EXP --part PART --output DIR --labels {path}"
@@ -57,7 +70,7 @@ def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int
     other = [f"{key} {found.get(key)}, expected {value}" for key, value in expected.items() if found.get(key) != value]
     if other:
         raise UserError(
-            f"{path}: aligned with a model of other outputs ({'; '.join(other)}); align with a model of the same "
+            f"{path}: aligned with a model that has other outputs ({'; '.join(other)}); align with a model of the same "
             "units, topology and context"
         )
     return {name: outputs.tolist() for name, outputs in labels.items()}

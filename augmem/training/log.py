@@ -22,7 +22,7 @@ from augmem.training.schedule import Position
 
 logger = logging.getLogger(__name__)
 
-FIRST_LINE = 3  # steps until the first estimate
+FIRST_LINE = 3  # number of steps before the first console line
 LINE_INTERVAL = 20.0  # seconds between console lines
 
 
@@ -31,7 +31,7 @@ class StepResult:
     """Result of one training step.
 
     Args:
-        stats: losses of all ranks.
+        stats: sums over all ranks.
         learning_rate: learning rate of the step.
         ctc_weight: share of CTC in the loss.
         grad_norm: norm of the gradient per frame, before clipping.
@@ -179,7 +179,7 @@ class TrainingLog:
         left = 0.0 if finished else self.left.seconds(at)
         self.write("epoch", at.step, {"epoch": at.epoch, "minutes": seconds / 60, **metrics, "seconds_left": left})
         logger.info(
-            "epoch %d/%d: dev loss %.3f a frame, dev unit error rate %.1f %%, took %s, %s",
+            "epoch %d/%d: dev loss %.3f per frame, dev unit error rate %.1f %%, took %s, %s",
             at.epoch, self.config.epochs, metrics["dev_loss"], 100 * metrics["dev_unit_error_rate"],
             format_duration(seconds), format_time_left(left),
         )  # fmt: skip
@@ -211,7 +211,7 @@ def format_time_left(seconds: float) -> str:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read the lines of a log.jsonl. A truncated last line is left out; a missing file is empty."""
+    """Read the lines of a log.jsonl. A truncated last line is left out; a missing file has no lines."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:

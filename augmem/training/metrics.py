@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 @dataclass
 class LossStats:
-    """Sums over utterances, added up over batches, steps and ranks.
+    """Sums over utterances, which add up over batches, steps and ranks.
 
     Args:
         loss: training loss, in nats.
-        ctc: CTC or cross-entropy loss.
-        numerator, denominator: LF-MMI log scores.
+        ctc: CTC or cross-entropy loss, in nats.
+        numerator, denominator: LF-MMI scores, in nats.
         frames: output frames of valid utterances.
-        mmi_frames: those under LF-MMI.
+        mmi_frames: output frames of valid utterances in batches with an LF-MMI loss.
         input_frames: feature frames of all utterances.
         utterances: number of utterances.
         invalid: number of utterances without a loss.
@@ -62,7 +62,7 @@ class LossStats:
         return cls(*values.tolist())
 
     def means(self) -> dict[str, float]:
-        """Return means per frame; objectives without weight are left out."""
+        """Return means per frame; objectives with weight zero are left out."""
         figures = {"loss": _ratio(self.loss, self.frames)}
         if self.ctc:
             figures["ctc"] = _ratio(self.ctc, self.frames)
@@ -102,7 +102,7 @@ class Timer:
             self.parts[name] = self.parts.get(name, 0.0) + perf_counter() - began
 
     def measure_items(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items and add the wait for each to a part."""
+        """Yield the items; add the time that each takes to arrive to a part."""
         while True:
             with self.measure(name):
                 item = next(items, None)

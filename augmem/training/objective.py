@@ -35,7 +35,7 @@ class BatchLoss(NamedTuple):
 class Objective:
     """CTC or cross-entropy, and LF-MMI, over the same topology.
 
-    Applied to the model's output and, with weight `iterated_loss`, to those of its iterated-loss layers.
+    Applied to the output layer and, with weight `iterated_loss`, to the iterated-loss layers.
 
     Args:
         lang: units and lexicon.
@@ -95,8 +95,13 @@ class Objective:
     def best_outputs(self, log_probs: Tensor, lengths: Tensor, ctc_weight: float) -> Tensor:
         """Return the most probable output of each frame (B, T).
 
-        With pure CTC these are the model's own. Under LF-MMI they have the highest occupancy in the denominator graph,
-        because such a model is meaningful only together with the phone LM.
+        With pure CTC, they have the highest log-probability. With LF-MMI, they have the highest occupancy in the
+        denominator graph, because an LF-MMI model is meaningful only together with the phone LM.
+
+        Args:
+            log_probs: (B, T, V) float32.
+            lengths: (B,) frames.
+            ctc_weight: share of CTC in the loss.
         """
         if ctc_weight == 1:
             return log_probs.argmax(-1)

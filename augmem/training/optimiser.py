@@ -37,7 +37,7 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def scale_gradients(model: nn.Module, factor: float) -> None:
-    """Multiply all gradients by a factor; parameters of layers that all batches dropped get zeros."""
+    """Multiply all gradients by a factor; parameters without a gradient (of dropped layers) get zeros."""
     for parameter in model.parameters():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

@@ -50,7 +50,7 @@ class Schedule:
         return [range(first, min(first + size, total)) for first in range(first_batch, total, size)]
 
     def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step (the first is 0).
+        """Return the learning rate of a step; the first step has number 0.
 
         Linear warm-up to `config.learning_rate`, then the half cosine of Loshchilov and Hutter (arXiv 1608.03983), or
         the inverse square root of Vaswani et al. (arXiv 1706.03762).

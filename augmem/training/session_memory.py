@@ -11,12 +11,12 @@ from augmem.training.config import TrainingConfig
 
 
 class SessionMemory:
-    """Memory banks of the sessions in progress, one row a lane.
+    """Memory banks of the sessions in progress, one row per lane.
 
     A lane is a row of consecutive batches that holds the utterances of one session after another.
 
     Args:
-        empty: memory of no lanes; rows are added on demand.
+        empty: memory with zero lanes; rows are added on demand.
     """
 
     def __init__(self, empty: Memory) -> None:
@@ -27,7 +27,7 @@ class SessionMemory:
 
         Args:
             lanes: (B,) lane of each utterance.
-            begins: (B,) whether a session begins with it, which empties its memory.
+            begins: (B,) whether a session begins with the utterance; its memory is then empty.
         """
         self._grow(int(lanes.max()) + 1, self.memory.filled.size(1))
         filled = self.memory.filled[lanes] & ~begins[:, None]
@@ -57,7 +57,7 @@ class SessionMemory:
 
 
 def make_session_memory(model: AcousticModel, config: TrainingConfig) -> SessionMemory | None:
-    """Return an empty session memory, or None if batches hold unrelated utterances.
+    """Return an empty session memory; None if `batches.session_cuts` is 1.
 
     Raises:
         UserError: the encoder has no memory, or a step accumulates several batches.

@@ -45,9 +45,9 @@ class Trainer:
 
     Args:
         config: objective, schedule, batches.
-        model: to train; it is moved to the device.
+        model: model to train; it is moved to the device.
         objective: loss of a batch.
-        train_cuts, dev_cuts: with features and one supervision each.
+        train_cuts, dev_cuts: cuts with features and one supervision each.
         output: folder of the run: checkpoints, epoch-N.pt, log.jsonl, skipped.tsv and model.pt.
         context: rank, world size and device.
 
@@ -112,7 +112,12 @@ class Trainer:
         return self.position.step >= self.schedule.total_steps or stalled
 
     def train_epoch(self, deadline: float, log: TrainingLog | None) -> None:
-        """Train the rest of the current epoch, or until the deadline; then validate and save."""
+        """Train to the end of the current epoch or to the deadline; validate and save at the end of the epoch.
+
+        Args:
+            deadline: `time.time()` after which no step starts.
+            log: log of the run; None on ranks other than zero.
+        """
         began, timer, at = time.time(), Timer(), self.position
         steps = self.schedule.steps_of_epoch(at.epoch, at.batch)
         assigned = [number for numbers in steps for number in numbers if self.context.is_assigned(number)]
@@ -138,8 +143,8 @@ class Trainer:
         """Make one step: accumulate the gradients of its batches, update the weights.
 
         Args:
-            batches: those assigned to this rank, in order.
-            numbers: of all batches of the step in the epoch.
+            batches: the batches assigned to this rank, in order.
+            numbers: numbers of all batches of the step within the epoch.
             timer: measures the parts of the step.
         """
         stats, at, batch = LossStats(), self.position, None
@@ -165,7 +170,7 @@ class Trainer:
         with timer.measure("all_reduce"):
             stats = LossStats.from_tensor(self.context.all_reduce(stats.to_tensor()))
         with timer.measure("optimiser"):
-            # a sum over frames, which DistributedDataParallel has divided by the world size
+            # The gradients are sums over frames, which DistributedDataParallel has divided by the world size.
             scale_gradients(self.model, self.context.world_size / max(1.0, stats.frames))
             self.scaler.unscale_(self.optimiser)
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
@@ -189,7 +194,7 @@ class Trainer:
         return levels, lengths
 
     def _backward_zero(self) -> None:
-        """Take part in the gradient reduction without a batch, in an epoch's last step."""
+        """Reduce zero gradients, for a rank without a batch in the last step of an epoch."""
         device, frames = self.context.device, self.model.encoder.chunk_frames
         zeros = torch.zeros(1, frames, self.model.description.feature_dim, device=device)
         levels, _, _ = self.network(zeros, torch.tensor([frames], device=device))
@@ -224,7 +229,7 @@ class Trainer:
             )
 
     def _finish_epoch(self, began: float, log: TrainingLog | None) -> None:
-        """Count the epoch; on rank zero validate and save the weights."""
+        """Advance to the next epoch; validate and save the weights on rank zero; write a checkpoint."""
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
         if log:
             self._validate(began, log)
@@ -250,7 +255,7 @@ class Trainer:
         )  # fmt: skip
 
     def _write_model(self) -> None:
-        """Write model.pt from the epochs so far."""
+        """Write model.pt as an average over the steps or epochs so far."""
         last = list(range(max(1, self.position.epoch - self.config.average_epochs + 1), self.position.epoch + 1))
         use_best = self.config.checkpoint_averaging == "best"
         epochs = (use_best and select_best_epochs(self.dev_losses, self.config.average_epochs)) or last

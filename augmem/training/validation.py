@@ -21,22 +21,23 @@ def validate(
 ) -> dict[str, float]:
     """Compute the dev loss and the unit error rate of the best outputs (see `Objective.best_outputs`).
 
-    Dev has no alignments: where training uses cross-entropy, the dev loss is CTC's. The unit error rate drops at the
-    hand-over, because from there on the phone LM takes part.
+    Dev has no alignments: if training uses cross-entropy, the dev loss uses CTC instead. The unit error rate drops at
+    the hand-over, because the phone LM takes part from then on.
 
     Args:
-        model: is evaluated without dropout.
-        cuts: dev set, with features.
+        model: model to evaluate, without dropout.
+        cuts: cuts of dev, with features.
         objective: provides loss, units and lexicon.
-        max_duration: seconds in a batch.
+        max_duration: maximum duration of a batch with padding, in seconds.
         ctc_weight: share of CTC in the loss.
 
     Returns:
-        dev_loss, in nats a frame, and dev_unit_error_rate, relative to the first pronunciation of each word.
+        dev_loss, in nats per frame, and dev_unit_error_rate, relative to the first pronunciation of each word.
     """
     device = model.output.weight.device
     stats, errors, units = LossStats(), 0, 0
-    training, _ = model.training, model.eval()
+    training = model.training
+    model.eval()
     with torch.no_grad():
         for batch in evaluation_batches(cuts, max_duration):
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
@@ -52,7 +53,7 @@ def validate(
 
 
 def reference_units(lang: Lang, text: str) -> list[int]:
-    """Return the units of each word's first pronunciation."""
+    """Return the units of a text, with the first pronunciation of each word."""
     words = (lang.pronunciations.get(word) or lang.pronunciations[lang.oov_word] for word in text.split())
     return [unit for pronunciations in words for unit in pronunciations[0]]
 

@@ -1,4 +1,4 @@
-"""Audio files: decoded by libsndfile, compressed speech without a change of length."""
+"""Decoding of audio files by libsndfile: lengths, channels, resampling, errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The carried corpus: unpacked once, checked, never half."""
+"""The carried corpus: unpacking, checksums, damaged archives."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_damaged_archive_is_refused_and_leaves_nothing(copy: Path, tmp_path: Pat
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     archive.write_bytes({"cut": whole[:middle], "flipped": flipped, "empty": b""}[damage])
-    with pytest.raises(UserError, match=rf"{PART}\.tar: damaged or cut short \(\d+ bytes, .*git checkout"):
+    with pytest.raises(UserError, match=rf"{PART}\.tar: damaged or truncated \(\d+ bytes, .*git checkout"):
         unpack_part(PART, tmp_path / "data", copy)
     assert not list((tmp_path / "data").rglob("*"))
 

@@ -21,7 +21,7 @@ MINI = "train-clean-5"
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves archives, resumes where a client asks to; may break the first answer off in the middle."""
+    """Serves archives, with range requests; interrupts the first response if `interrupt_first` is set."""
 
     archives: ClassVar[dict[str, bytes]]
     requests: ClassVar[list[str]]
@@ -42,8 +42,8 @@ class Server(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content) - start))
         self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
-        broken_off = self.interrupt_first and len(self.requests) == 1
-        self.wfile.write(content[start : len(content) // 2 if broken_off else None])
+        interrupted = self.interrupt_first and len(self.requests) == 1
+        self.wfile.write(content[start : len(content) // 2 if interrupted else None])
         return None
 
     def log_message(self, *arguments: object) -> None:
@@ -89,7 +89,7 @@ def test_downloaded_part_equals_the_archive(server: str, tree: Path, tmp_path: P
 
 def test_interrupted_download_resumes(server: str, tree: Path, tmp_path: Path) -> None:
     Server.interrupt_first = True
-    with pytest.raises(UserError, match=rf"{MINI}\.tar\.gz: cut short or damaged .* run again to fetch the rest"):
+    with pytest.raises(UserError, match=rf"{MINI}\.tar\.gz: truncated or damaged .* run again to fetch the rest"):
         download_part(MINI, tmp_path / "down", server)
     assert not (tmp_path / "down" / "LibriSpeech" / MINI).exists()
     folder = download_part(MINI, tmp_path / "down", server)
@@ -105,7 +105,7 @@ def test_damaged_archive_is_named_and_leaves_no_part(server: str, tmp_path: Path
     content[begin : begin + 8] = bytes(byte ^ 0xFF for byte in content[begin : begin + 8])
     Server.archives = {f"/31/{MINI}.tar.gz": bytes(content)}
     for _ in range(2):  # the second time nothing is left to fetch
-        with pytest.raises(UserError, match=rf"{MINI}\.tar\.gz: cut short or damaged .* delete it and run again"):
+        with pytest.raises(UserError, match=rf"{MINI}\.tar\.gz: truncated or damaged .* delete it and run again"):
             download_part(MINI, tmp_path / "down", server)
         assert not (tmp_path / "down" / "LibriSpeech" / MINI).exists()
 

@@ -82,11 +82,11 @@ def test_damaged_shard_is_named(shar: Path) -> None:
     ):
         imported(shar)
     second.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match=r"recording\.000001\.tar: cannot be read \(.*\): cut short; fetch it again"):
+    with pytest.raises(UserError, match=r"recording\.000001\.tar: cannot be read \(.*\): truncated; fetch it again"):
         imported(shar)
     with tarfile.open(second, "w"):
         pass
-    with pytest.raises(UserError, match=r"recording\.000001\.tar: its end where .* has b: cut short"):
+    with pytest.raises(UserError, match=r"recording\.000001\.tar: its end where .* has b: truncated"):
         imported(shar)
     second.unlink()
     with pytest.raises(

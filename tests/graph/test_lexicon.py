@@ -1,4 +1,4 @@
-"""L against an enumeration of the sequences it must accept, and against icefall's state layout."""
+"""L, compared with an enumeration of the sequences it must accept and with the state layout of icefall."""
 
 from __future__ import annotations
 

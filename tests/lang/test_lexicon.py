@@ -1,4 +1,4 @@
-"""Lexicons: the kinds that users bring, faults with file and line, disambiguation symbols."""
+"""Lexicons: supported formats, errors with file and line, disambiguation symbols."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_cmudict_has_its_words_and_39_phones() -> None:
     ],
     ids=["comments", "lexiconp", "lexiconp_silprob", "Montreal Forced Aligner"],
 )
-def test_comments_and_probabilities_are_no_phones(tmp_path: Path, text: str) -> None:
+def test_comments_and_probabilities_are_not_phones(tmp_path: Path, text: str) -> None:
     path = tmp_path / "lexicon.txt"
     path.write_text(text)
     assert read_lexicon(path) == {"CAT": [("K", "AE", "T")], "DOG": [("D", "AO", "G")]}
@@ -53,7 +53,7 @@ def test_numbered_and_repeated_variants_case_stress_and_comments(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "fault"),
+    ("text", "line", "error"),
     [
         (b"GOOD G UH D\nBAD\n", 2, "BAD has no pronunciation"),
         (b"GOOD G UH D\n\nODD AA #1\n", 3, "#1 is a reserved symbol"),
@@ -61,10 +61,10 @@ def test_numbered_and_repeated_variants_case_stress_and_comments(tmp_path: Path)
         (b"GOOD G UH D\nCAF\xe9 K\n", 2, "not UTF-8"),
     ],
 )
-def test_faults_name_file_and_line(tmp_path: Path, text: bytes, line: int, fault: str) -> None:
+def test_errors_name_file_and_line(tmp_path: Path, text: bytes, line: int, error: str) -> None:
     path = tmp_path / "mine.txt"
     path.write_bytes(text)
-    with pytest.raises(UserError, match=rf"mine\.txt:{line}: {fault}"):
+    with pytest.raises(UserError, match=rf"mine\.txt:{line}: {error}"):
         read_lexicon(path)
 
 

@@ -19,7 +19,7 @@ WIDE = SearchConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
 
 
 def certain_scores(recognizer: Recognizer, words: list[str], pauses: list[int]) -> torch.Tensor:
-    """Scores (T, V) close to certainty: two frames for each unit, then `pauses` blanks after each word."""
+    """Return nearly one-hot scores (T, V): two frames for each unit, then `pauses` blanks after each word."""
     units = []
     for word, pause in zip(words, pauses, strict=True):
         units += [unit for unit in recognizer.decoder.lang.pronunciations[word][0] for _ in range(2)] + [0] * pause
@@ -29,7 +29,7 @@ def certain_scores(recognizer: Recognizer, words: list[str], pauses: list[int]) 
 
 
 def texts_of(recognizer: Recognizer, chunks: list[torch.Tensor]) -> list[str]:
-    """The final results for these scores, one per segment."""
+    """Return the final results for these scores, one per segment."""
     stream = recognizer.stream()
     for chunk in chunks:
         stream.add_scores(chunk, stream.encoder_state)

@@ -74,5 +74,5 @@ def test_invalid_packets_are_refused() -> None:
         with pytest.raises(UserError, match=r"must be in \[-1, 1\]; divide int16 values by 32768"):
             features.accept(np.array([0.0, -loud], dtype=np.float32), 16000)
     features.accept(np.zeros(10, dtype=np.int16), 8000)
-    with pytest.raises(UserError, match="sample rate 16000 Hz in a stream that began with 8000 Hz"):
+    with pytest.raises(UserError, match="sampling rate 16000 Hz in a stream that began with 8000 Hz"):
         features.accept(np.zeros(10, dtype=np.int16), 16000)

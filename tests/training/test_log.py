@@ -51,7 +51,7 @@ def test_every_console_line_has_the_time_left_from_the_third_step_on(
     steps = [int(match[1]) for match in map(re.compile(r"step (\d+)/").search, caplog.messages) if match]
     assert all(later - earlier >= 7 for earlier, later in pairwise(steps)), "lines are 20 s apart"
     assert caplog.messages[-1] == (
-        "epoch 1/2: dev loss 0.500 a frame, dev unit error rate 25.0 %, took 1 min 30 s, 5 min 30 s left"
+        "epoch 1/2: dev loss 0.500 per frame, dev unit error rate 25.0 %, took 1 min 30 s, 5 min 30 s left"
     ), "100 steps of 3 s and one more validation"
 
 
