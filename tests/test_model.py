@@ -38,7 +38,7 @@ def model() -> AcousticModel:
     return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
 
 
-def test_a_model_survives_saving_and_loading(tmp_path: Path, model: AcousticModel) -> None:
+def test_saved_and_loaded_model_is_equal(tmp_path: Path, model: AcousticModel) -> None:
     model.save(tmp_path / "model.pt", epoch=4)
     again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "-abcdef"))
     assert again.description.encoder == ENCODER and again.description.training == {"epoch": 4}

@@ -1,4 +1,4 @@
-"""What stands between the rooms: which features belong to which utterance."""
+"""Stages after a change of lexicon, language model, units or pronunciations."""
 
 from __future__ import annotations
 

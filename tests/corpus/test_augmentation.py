@@ -108,10 +108,10 @@ def test_recorded_impulse_response_is_convolved(tmp_path: Path) -> None:
     room[[100, 300, 700]] = [0.9, 0.5, -0.25]
     soundfile.write(tmp_path / "rir.wav", room, 16000, subtype="FLOAT")
     speech = np.random.default_rng(0).normal(scale=0.1, size=(1, 8000)).astype(np.float32)
-    heard = add_reverberation(speech, 16000, ReverbConfig(1.0, str(tmp_path)))
+    reverberant = add_reverberation(speech, 16000, ReverbConfig(1.0, str(tmp_path)))
     expected = scipy.signal.convolve(speech[0], room)[100:8100]  # the direct sound stays where it was
     expected *= np.sqrt(np.mean(speech**2) / np.mean(expected**2))
-    np.testing.assert_allclose(heard[0], expected, atol=1e-5)
+    np.testing.assert_allclose(reverberant[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("time", [0.2, 0.5])

@@ -99,7 +99,7 @@ def test_failure_of_apt_is_explained(tmp_path: Path, apt: Apt, script: str) -> N
 
 
 def test_outdated_package_lists_are_updated(tmp_path: Path, apt: Apt) -> None:
-    """apt-get knows the package only after an update, into folders that a user may write to."""
+    """apt-get finds the package only after an update, into folders with write access."""
     apt(
         'case "$*" in *update) touch state/updated;; *) [ -e state/updated ] && echo new > some-game_1.0_all.deb;; esac'
     )

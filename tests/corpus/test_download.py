@@ -111,7 +111,7 @@ def test_damaged_archive_is_named_and_leaves_no_part(server: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("reason", ["HTTP Error 404", "refused"])
-def test_refused_download_tells_what_to_do_and_leaves_nothing(server: str, tmp_path: Path, reason: str) -> None:
+def test_failed_download_names_the_remedy_and_leaves_no_files(server: str, tmp_path: Path, reason: str) -> None:
     Server.archives = {}
     address = server if reason.startswith("HTTP") else "http://127.0.0.1:9"
     with pytest.raises(UserError, match=rf"could not download {MINI} from .*{reason}.*openslr\.org/12.*--corpus-dir"):

@@ -62,8 +62,8 @@ def test_validation_names_shards_and_removes_its_files(shar: Path, capsys: pytes
     content[audio.offset_data : audio.offset_data + audio.size] = bytes(audio.size)
     shard.write_bytes(content)
     assert parse_and_run(arguments) == 1
-    said = capsys.readouterr().out
-    assert said.startswith(f"{shard.with_suffix('')}/000000: ") and "(unreadable audio: b)" in said
+    output = capsys.readouterr().out
+    assert output.startswith(f"{shard.with_suffix('')}/000000: ") and "(unreadable audio: b)" in output
     assert sorted(shar.rglob("*")) == before
 
 

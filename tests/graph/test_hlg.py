@@ -144,7 +144,7 @@ def test_the_decoding_graph_keeps_its_scores_as_lm_scores(grammar_file: Path) ->
     assert torch.equal(graph.word_starts, hlg.word_starts)
 
 
-def test_no_disambiguation_symbol_survives(grammar_file: Path) -> None:
+def test_graphs_have_no_disambiguation_symbols(grammar_file: Path) -> None:
     hlg = build_hlg(LANG, "ctc", read_grammar(grammar_file))
     assert hlg.labels.max() < LANG.num_units
     assert set(hlg.aux_labels.values.tolist()) == {LANG.words[word] for word in WORDS}

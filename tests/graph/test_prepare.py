@@ -91,7 +91,7 @@ def test_a_decoding_graph_is_refused_with_other_units_topology_context_or_words(
     check_origin(build_hlg(lang, "hmm", read_grammar(grammar)), Origin("other", "other"), path)  # of another toolkit
 
 
-def test_other_words_do_not_change_what_training_depends_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_other_words_do_not_change_the_inputs_of_training(folders: tuple[Path, Path], tmp_path: Path) -> None:
     def written(lexicon: str, texts: list[str], name: str) -> Lang:
         (tmp_path / "lexicon.txt").write_text(lexicon)
         prepare_lang(LangConfig(lexicon=str(tmp_path / "lexicon.txt"), g2p="none"), texts, tmp_path / name)

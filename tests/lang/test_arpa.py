@@ -51,7 +51,7 @@ def test_back_off_by_hand(tmp_path: Path) -> None:
     ],
     ids=["CRLF", "text before", "blanks", "gzip", "xz", "byte order mark"],
 )
-def test_copies_are_read_alike_by_all_tools(tmp_path: Path, convert: Callable[[str], bytes]) -> None:
+def test_copies_are_equal_for_all_tools(tmp_path: Path, convert: Callable[[str], bytes]) -> None:
     plain, given, copied = (tmp_path / name for name in ("plain.arpa", "given.arpa", "copy.arpa"))
     plain.write_text(TINY)
     given.write_bytes(convert(TINY))

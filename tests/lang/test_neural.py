@@ -50,7 +50,7 @@ def test_scores_equal_those_of_single_steps(model: NeuralLm) -> None:
         assert found == pytest.approx(total, abs=1e-4)
 
 
-def test_saved_and_loaded_models_score_alike(model: NeuralLm, tmp_path: Path) -> None:
+def test_saved_and_loaded_models_have_equal_scores(model: NeuralLm, tmp_path: Path) -> None:
     model.save(tmp_path / "neural.pt")
     texts = [text.split() for text in sentences(5, 4)]
     assert NeuralLm.load(tmp_path / "neural.pt").log_probabilities(texts) == model.log_probabilities(texts)

@@ -1,4 +1,4 @@
-"""Paired tests: their verdicts on systems whose difference is known."""
+"""Significance tests on systems with a known difference."""
 
 import random
 
@@ -14,7 +14,7 @@ QUICK = 1000  # replications
 
 
 def decode(wrong: float, seed: int, number: int = 150) -> list[Utterance]:
-    """Sentences of ten words; each word is wrong with probability `wrong`."""
+    """Return sentences of ten words; each word is wrong with probability `wrong`."""
     rng = random.Random(seed)
     ref = list("ABCDEFGHIJ")
     return [
@@ -23,14 +23,14 @@ def decode(wrong: float, seed: int, number: int = 150) -> list[Utterance]:
     ]
 
 
-def test_a_clearly_better_system_is_found_by_both_tests() -> None:
+def test_a_much_better_system_is_significant_in_both_tests() -> None:
     result = compare(decode(0.4, 1), decode(0.2, 2), replications=QUICK)
     assert result.significant
     assert result.bootstrap.improvement > 0.99 and result.bootstrap.interval.high < 0
     assert result.matched_pairs.z < -5
 
 
-def test_exchanging_the_systems_exchanges_the_signs() -> None:
+def test_exchanging_the_systems_changes_the_signs() -> None:
     a, b = decode(0.3, 1), decode(0.25, 2)
     ab, ba = compare(a, b, replications=QUICK), compare(b, a, replications=QUICK)
     assert ab.matched_pairs.z == pytest.approx(-ba.matched_pairs.z)
@@ -44,7 +44,7 @@ def test_a_system_does_not_differ_from_itself() -> None:
     assert result.differences == [] and result.same == 150
 
 
-def test_equal_systems_are_called_different_about_one_time_in_twenty() -> None:
+def test_rate_of_false_alarms_is_about_five_percent() -> None:
     alarms = sum(
         compare(decode(0.3, 2 * seed, 60), decode(0.3, 2 * seed + 1, 60), replications=QUICK).matched_pairs.p_value
         < 0.05
@@ -53,15 +53,15 @@ def test_equal_systems_are_called_different_about_one_time_in_twenty() -> None:
     assert alarms <= 13  # expected 5; more than 13 by chance: about 1 in 3000
 
 
-def test_segments_end_at_two_words_right_in_both() -> None:
+def test_segments_end_at_two_words_correct_in_both_systems() -> None:
     ref = list("ABCDEFGH")
     a = align(ref, list("XBCDEFGX"))
     b = align(ref, list("ABXDEXGX"))
-    # A errs at A and H, B at C, F and H: only D E part the stretches, for between A and C stands B alone.
+    # System a has errors at A and H, system b at C, F and H. Only D E end a segment: between A and C there is one word.
     assert list(_segments(a, b)) == [(1, 1), (1, 2)]
 
 
-def test_insertions_belong_to_the_place_where_they_stand() -> None:
+def test_insertions_are_counted_at_their_position() -> None:
     ref = list("ABCD")
     a, b = align(ref, list("ABZCD")), align(ref, list("ABCDZ"))
     assert list(_segments(a, b)) == [(1, 0), (0, 1)]
@@ -71,14 +71,14 @@ SENTENCES = st.lists(st.sampled_from(["A", "B", "C"]), max_size=10)
 
 
 @given(SENTENCES, SENTENCES, SENTENCES)
-def test_segments_hold_every_error_once(ref: list[str], one: list[str], two: list[str]) -> None:
+def test_segments_contain_every_error_once(ref: list[str], one: list[str], two: list[str]) -> None:
     a, b = Utterance("u", "s", ref, one), Utterance("u", "s", ref, two)
     segments = list(_segments(a.steps, b.steps))
     assert sum(errors for errors, _ in segments) == a.counts.errors
     assert sum(errors for _, errors in segments) == b.counts.errors
 
 
-def test_few_segments_that_all_differ_alike_fall_back_to_the_sign_test() -> None:
+def test_segments_with_equal_differences_use_the_sign_test() -> None:
     pairs = [(Utterance(f"{i}", "s", ["A"], ["B"]), Utterance(f"{i}", "s", ["A"], ["A"])) for i in range(3)]
     assert matched_pairs(pairs).p_value == pytest.approx(0.25)
     assert matched_pairs([]).p_value == 1.0
@@ -94,7 +94,7 @@ def test_different_test_sets_are_refused() -> None:
         compare([], [])
 
 
-def test_the_text_names_the_verdict_and_what_differs_most() -> None:
+def test_text_contains_significance_and_largest_differences() -> None:
     good = [Utterance("u1", "s", ["A", "B"], ["A", "B"]), Utterance("u2", "s", ["C"], ["C"])]
     bad = [Utterance("u1", "s", ["A", "B"], []), Utterance("u2", "s", ["C"], ["C"])]
     text = comparison_text(compare(bad, good, "first pass", "rescored", QUICK))

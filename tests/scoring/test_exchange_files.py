@@ -1,4 +1,4 @@
-"""Files that other programs read: icefall's recogs and errs, NIST's trn and ctm."""
+"""Files of other programs: recogs and errs of icefall, trn and ctm of NIST."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ UTTERANCES = [
     Utterance("a-3", "LOLA", ["IT'S", "FINE"], []),
 ]
 
-# The layout icefall's write_error_stats gives for these utterances, written down by hand from its format.
+# Output of write_error_stats of icefall for these utterances, written by hand.
 ERRS = """%WER = 50.00
 Errors: 1 insertions, 3 deletions, 1 substitutions, over 10 reference words (6 correct)
 Search below for sections starting with PER-UTT DETAILS:, SUBSTITUTIONS:, DELETIONS:, INSERTIONS:, PER-WORD STATS:
@@ -60,15 +60,15 @@ MY   1 0 1 1
 HELLO   1 0 1 1
 GO   1 0 1 1
 BAR   1 0 1 1
-"""  # noqa: W291 - icefall ends a heading with two spaces
+"""  # noqa: W291 - icefall writes two spaces after a heading
 
 
-def test_errs_file_is_icefalls_to_the_letter(tmp_path: Path) -> None:
+def test_errs_file_equals_that_of_icefall(tmp_path: Path) -> None:
     write_errs(tmp_path / "errs.txt", UTTERANCES)
     assert (tmp_path / "errs.txt").read_text() == ERRS
 
 
-def test_recogs_file_is_icefalls_to_the_letter(tmp_path: Path) -> None:
+def test_recogs_file_has_the_format_of_icefall(tmp_path: Path) -> None:
     write_recogs(tmp_path / "recogs.txt", UTTERANCES)
     assert (tmp_path / "recogs.txt").read_text().splitlines()[-3:] == [
         "a-2:\thyp=['GO', 'THE', 'BAR', 'NOW']",
@@ -94,7 +94,7 @@ def test_recogs_are_read_back(tmp_path: Path) -> None:
         ("a ref\na hyp\n", "line 1"),
     ],
 )
-def test_a_broken_recogs_file_is_named_with_its_line(tmp_path: Path, text: str, fault: str) -> None:
+def test_error_in_a_recogs_file_names_file_and_line(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "recogs.txt"
     path.write_text(text)
     with pytest.raises(UserError, match=rf"recogs\.txt.*{fault}"):
@@ -105,7 +105,7 @@ SENTENCES = st.lists(st.sampled_from(["A", "B", "C", "D"]), max_size=8)
 
 
 @given(st.lists(st.tuples(SENTENCES, SENTENCES), max_size=6))
-def test_confusions_add_up_to_the_words_of_both_sides(pairs: list[tuple[list[str], list[str]]]) -> None:
+def test_confusions_sum_to_the_numbers_of_words(pairs: list[tuple[list[str], list[str]]]) -> None:
     wrong = confusions(Utterance(str(i), "s", *pair) for i, pair in enumerate(pairs))
     substituted = sum(wrong.substitutions.values())
     assert wrong.hits.total() + substituted + wrong.deletions.total() == sum(len(ref) for ref, _ in pairs)
@@ -113,14 +113,14 @@ def test_confusions_add_up_to_the_words_of_both_sides(pairs: list[tuple[list[str
     assert all(ref != hyp for ref, hyp in wrong.substitutions)
 
 
-def test_trn_names_survive_sclites_rules(tmp_path: Path) -> None:
+def test_trn_names_are_valid_in_sclite(tmp_path: Path) -> None:
     write_trn(tmp_path / "x.trn", [Utterance("a-1 (b)", "OLD-JOE", ["HI"], [])], "ref")
     write_trn(tmp_path / "y.trn", [Utterance("a-1", "JOE", ["HI"], [])], "hyp")
     assert (tmp_path / "x.trn").read_text() == "HI (OLD_JOE-a-1_[b])\n"
     assert (tmp_path / "y.trn").read_text() == "(JOE-a-1)\n"
 
 
-def test_kaldis_text_is_sorted_by_bytes(tmp_path: Path) -> None:
+def test_kaldi_text_is_sorted_by_bytes(tmp_path: Path) -> None:
     utterances = [Utterance("b", "JOE", ["HI"], []), Utterance("B", "JOE", ["GO", "ON"], ["GONE"])]
     write_kaldi_text(tmp_path / "ref", utterances, "ref")
     write_kaldi_text(tmp_path / "hyp", utterances, "hyp")

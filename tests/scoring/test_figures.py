@@ -1,4 +1,4 @@
-"""Curves, attention, sweep and provenance: the numbers behind the pictures."""
+"""Charts, attention plots, sweep tables and provenance."""
 
 import io
 import math
@@ -15,7 +15,7 @@ from augmem.scoring.figures import flatten, points, smooth, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 
-def test_points_take_the_first_known_name_and_leave_out_what_is_no_number() -> None:
+def test_points_use_the_first_key_and_skip_non_finite_values() -> None:
     log = [
         {"kind": "step", "step": 1, "lr": 0.5},
         {"kind": "step", "step": 2, "learning_rate": "nan"},
@@ -28,7 +28,7 @@ def test_points_take_the_first_known_name_and_leave_out_what_is_no_number() -> N
     assert x.tolist() == [1, 6] and y.tolist() == [0.5, 7.0]
 
 
-def test_nested_figures_are_found_by_their_joined_names() -> None:
+def test_nested_keys_are_joined() -> None:
     line = flatten({"kind": "epoch", "step": 1, "dev": {"loss": 2.0, "by": {"part": 3.0}}})
     assert line == {"kind": "epoch", "step": 1, "dev_loss": 2.0, "dev_by_part": 3.0}
 
@@ -72,7 +72,7 @@ def attention(layers: int, heads: int, queries: int, columns: int) -> list[np.nd
         [("memory", 1), ("centre", 8), ("future", 2)],
     ],
 )
-def test_attention_picture_of_any_layout(groups: list[tuple[str, int]]) -> None:
+def test_attention_plot_of_any_groups(groups: list[tuple[str, int]]) -> None:
     png = plot_attention(attention(2, 1, 8, sum(width for _, width in groups)), groups)
     height, width, _ = matplotlib.image.imread(io.BytesIO(png), format="png").shape
     assert width > height > 400
@@ -86,14 +86,14 @@ def test_shares_are_means_that_sum_to_one() -> None:
     assert shares[0] == pytest.approx(layer[:, :, :3].sum() / 16)
 
 
-def test_attention_of_the_wrong_shape_is_refused() -> None:
+def test_attention_of_a_wrong_shape_raises_an_error() -> None:
     with pytest.raises(ValueError, match=r"layer 1 has shape \(2, 8, 15\).*have 14 columns"):
         plot_attention(attention(1, 2, 8, 15), [("memory", 14)])
     with pytest.raises(ValueError, match="no attention"):
         plot_attention([], [("memory", 14)])
 
 
-def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
+def test_sweep_table_is_sorted_and_marks_the_chosen_pair() -> None:
     sweep = [
         {"lm_scale": s, "word_insertion_bonus": p, "wer": w}
         for s, p, w in [(1.5, 0, 0.3), (0.5, 0, 0.5), (0.5, -1, 0.4)]
@@ -108,18 +108,18 @@ def test_sweep_table_sorts_the_grid_and_marks_the_choice() -> None:
     assert worst is not None and worst.heat == 1 and not worst.chosen
 
 
-def test_a_flat_sweep_has_no_heat() -> None:
+def test_heat_is_zero_if_all_pairs_have_the_same_wer() -> None:
     sweep = [{"lm_scale": s, "word_insertion_bonus": 0, "wer": 0.2} for s in (1, 2)]
     (table,) = sweep_tables({"systems": {"one": {**sweep[0], "sweep": sweep}}})
     assert all(cell is not None and math.isclose(cell.heat, 0) for row in table.rows for cell in row)
 
 
-def test_provenance_names_versions_and_machine() -> None:
+def test_provenance_contains_versions_and_machine() -> None:
     found = provenance()
     assert "kaldialign" in found["versions"] and "cores" in found["machine"]
 
 
-def test_commit_says_when_files_differ_from_it(tmp_path: Path) -> None:
+def test_commit_counts_changed_files(tmp_path: Path) -> None:
     assert git_commit(tmp_path) == "unknown"
 
     def git(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""The experiment's page: what it must hold, what it must not, and what it does with hostile text."""
+"""The report: content, self-containedness, and escaping of text."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from augmem.scoring import (
 )
 
 QUICK = 200  # replications
-EVIL = "<script>alert('X')</script>"
+HTML = "<script>alert('X')</script>"
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 RESULTS = {
     "dev_joe": {"first_pass": [Utterance("d1", "JOE", ["HELLO", "QUEEN"], ["HELLO", "QUEEN"])]},
@@ -31,7 +31,7 @@ RESULTS = {
 
 
 class Page(HTMLParser):
-    """Collects what the tests ask about, and checks that tags are closed in order."""
+    """Collects tags, links, ids and text, and checks that tags are nested correctly."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
         summary=summary,
         training_log=folder / "log.jsonl",
         tuned=folder / "tuned.json",
-        attention=[Picture(b"\x89PNG not really", "Layer 3 looks back")],
+        attention=[Picture(b"\x89PNG not really", "Layer 3")],
         comparisons=[("test_joe", compare(a, b, "untrained", "first_pass", QUICK))],
         skipped=[Skipped("digest", "d7", "too short", "3 frames")] * 3,
         normalisation="numbers read out",
@@ -106,11 +106,11 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
     )
 
 
-def test_every_section_shows_its_figures(tmp_path: Path, summary: Path) -> None:
+def test_all_sections_are_shown(tmp_path: Path, summary: Path) -> None:
     found = page(full_inputs(tmp_path, summary), tmp_path / "report.html")
     assert not found.open
     for expected in (
-        "queen digest", "25.0 %", "100.00", "43.2 %", "5.7 %", "15.0", "Layer 3 looks back",
+        "queen digest", "25.0 %", "100.00", "43.2 %", "5.7 %", "15.0", "Layer 3",
         "first pass against untrained", "\u221275.00 points", "3 of digest: too short", "3 frames",
         "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z", "numbers read out", "7 QUEENS! SEVEN QUEENS",
     ):  # fmt: skip
@@ -119,7 +119,7 @@ def test_every_section_shows_its_figures(tmp_path: Path, summary: Path) -> None:
     assert len(found.ids) == len(set(found.ids))
 
 
-def test_the_page_needs_nothing_from_outside(tmp_path: Path, summary: Path) -> None:
+def test_report_has_no_external_references(tmp_path: Path, summary: Path) -> None:
     found = page(full_inputs(tmp_path, summary), tmp_path / "report.html")
     assert found.links and all(link.startswith(("#", "data:image/png;base64,")) for link in found.links)
     assert {link[1:] for link in found.links if re.fullmatch(r"#\w+", link)} <= set(found.ids)
@@ -136,13 +136,13 @@ def test_only_scores_are_needed(tmp_path: Path, summary: Path) -> None:
     assert {link[1:] for link in found.links} <= set(found.ids)
 
 
-def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    word = EVIL.replace(" ", "")
-    score_all({EVIL: {EVIL: [Utterance(EVIL, EVIL, [word, "A"], ["B", word])]}}, tmp_path / "s", replications=QUICK)
+def test_text_is_escaped(tmp_path: Path) -> None:
+    word = HTML.replace(" ", "")
+    score_all({HTML: {HTML: [Utterance(HTML, HTML, [word, "A"], ["B", word])]}}, tmp_path / "s", replications=QUICK)
     inputs = ReportInputs(
-        title=EVIL, summary=tmp_path / "s" / "summary.json",
-        attention=[Picture(b"", '"><script>')], skipped=[Skipped(EVIL, EVIL, EVIL, EVIL)],
-        config=EVIL, provenance={EVIL: EVIL}, seconds={EVIL: 1.0}, normalisation=EVIL, normalised=[(EVIL, EVIL)],
+        title=HTML, summary=tmp_path / "s" / "summary.json",
+        attention=[Picture(b"", '"><script>')], skipped=[Skipped(HTML, HTML, HTML, HTML)],
+        config=HTML, provenance={HTML: HTML}, seconds={HTML: 1.0}, normalisation=HTML, normalised=[(HTML, HTML)],
     )  # fmt: skip
     found = page(inputs, tmp_path / "report.html")
     assert "script" not in found.tags and not found.open
@@ -163,14 +163,14 @@ def test_intervals_by_session_and_part_sizes_are_shown(tmp_path: Path) -> None:
     assert "lone: 1 utterances, 1 speaker" in found
 
 
-def test_speakers_and_parts_without_reference_words_do_not_break_it(tmp_path: Path) -> None:
+def test_speaker_without_reference_words_has_no_wer(tmp_path: Path) -> None:
     utterances = [Utterance("a", "LOUD", ["A"], ["A"]), Utterance("b", "SILENT", [], ["B"])]
     score_all({"test": {"one": utterances}}, tmp_path, replications=QUICK)
     text = page(ReportInputs("t", tmp_path / "summary.json"), tmp_path / "r").text
     assert "SILENT \u2013 0" in text
 
 
-def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> None:
+def test_errors_name_missing_and_invalid_inputs(tmp_path: Path, summary: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.json"):
         write_report(tmp_path / "r", ReportInputs("t", tmp_path / "nothing.json"))
     (tmp_path / "empty.json").write_text('{"scores": []}')
@@ -182,7 +182,7 @@ def test_missing_and_broken_inputs_are_named(tmp_path: Path, summary: Path) -> N
     assert not (tmp_path / "r").exists()
 
 
-def test_long_lists_of_skipped_utterances_are_cut_and_say_so(tmp_path: Path, summary: Path) -> None:
+def test_long_lists_of_skipped_utterances_are_shortened(tmp_path: Path, summary: Path) -> None:
     skipped = [Skipped("train", f"u{i}", "no audio") for i in range(1234)]
     text = page(ReportInputs("t", summary, skipped=skipped), tmp_path / "r").text
     assert "1,234 of train: no audio" in text and "and 1,034 more" in text and "u1233" not in text

@@ -1,4 +1,4 @@
-"""Scores and the files of the scoring stage."""
+"""Scores and the files of stage score."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ UTTERANCES = [
 QUICK = 200  # replications
 
 
-def test_score_sums_over_utterances_and_speakers() -> None:
+def test_score_is_summed_over_utterances_and_speakers() -> None:
     result = score("test", "first pass", UTTERANCES, QUICK)
     assert (result.counts.words, result.counts.errors) == (10, 4)
     assert list(result.speakers) == ["JOE", "LOLA"]
@@ -26,7 +26,7 @@ def test_score_sums_over_utterances_and_speakers() -> None:
     assert [u.id for u in result.worst(5)] == ["a", "c"]
 
 
-def test_order_of_utterances_changes_nothing() -> None:
+def test_score_does_not_depend_on_the_order_of_utterances() -> None:
     assert score("t", "s", UTTERANCES, QUICK) == score("t", "s", UTTERANCES[::-1], QUICK)
 
 
@@ -34,7 +34,7 @@ def test_order_of_utterances_changes_nothing() -> None:
     ("utterances", "fault"),
     [([], "0 utterances"), (UTTERANCES[2:], "1 utterances"), (UTTERANCES * 2, "duplicate")],
 )
-def test_what_has_no_score_is_refused(utterances: list[Utterance], fault: str) -> None:
+def test_utterances_that_cannot_be_scored_raise_an_error(utterances: list[Utterance], fault: str) -> None:
     with pytest.raises(UserError, match=fault):
         score("test", "first pass", utterances, QUICK)
 
@@ -52,7 +52,7 @@ def test_score_all_writes_the_files_of_the_stage(tmp_path: Path) -> None:
     assert speakers[1:] == ["JOE\t6\t4\t1\t2\t1\t66.67", "LOLA\t4\t0\t0\t0\t0\t0.00"]
 
 
-def test_summary_is_strict_json_with_what_the_report_needs(tmp_path: Path) -> None:
+def test_summary_is_valid_json(tmp_path: Path) -> None:
     score_all({"test": {"one": UTTERANCES}}, tmp_path, replications=QUICK)
 
     def refuse(constant: str) -> None:
@@ -68,7 +68,7 @@ def test_summary_is_strict_json_with_what_the_report_needs(tmp_path: Path) -> No
     assert found["wrong_utterances"] == 2
 
 
-def test_table_holds_the_figures_and_stays_narrow(tmp_path: Path) -> None:
+def test_table_contains_all_results_and_is_narrow(tmp_path: Path) -> None:
     table = wer_table([score("test_joe", "first pass", UTTERANCES, QUICK)])
     row = table.splitlines()[2].split()
     assert row[:4] == ["test_joe", "first", "pass", "40.00"]

@@ -1,4 +1,4 @@
-"""A server with its workers and clients over loopback: results, refusals, hostile clients, a killed worker."""
+"""A server with its workers and clients over loopback: results, refusals, faulty clients, a killed worker."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def test_worker_that_dies_during_shutdown_is_not_replaced(package: Path) -> None
 
 
 def test_audio_is_read_no_faster_than_it_is_decoded(package: Path) -> None:
-    """Audio that waits for decoding stays bounded, whatever a client sends."""
+    """Audio that waits for decoding is bounded for any client."""
     samples = np.tile(noise(4.0, 1), 5)
 
     async def visit(server: RecognitionServer, address: str) -> None:

@@ -261,7 +261,7 @@ def test_an_utterance_with_nonfinite_features_is_listed_as_skipped(folders: tupl
 SESSIONS = replace(BATCHES, session_cuts=3)
 
 
-def test_session_memory_survives_a_resume(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_session_memory_is_restored_when_training_resumes(folders: tuple[Path, Path], tmp_path: Path) -> None:
     """Bit for bit, and the losses differ from those without session memory."""
     whole = trainer(folders, tmp_path / "whole", batches=SESSIONS)
     assert whole.run()
