@@ -46,7 +46,7 @@ def report_inputs(experiment: Experiment) -> ReportInputs:
     return ReportInputs(
         title=experiment.root.name,
         summary=experiment.scores / "summary.json",
-        live=experiment.streaming / "summary.json" if streamed else None,
+        streaming=experiment.streaming / "summary.json" if streamed else None,
         training_log=experiment.training / "log.jsonl",
         tuned=experiment.decoding / TUNED_FILE,
         searches={part: experiment.decoding / part / SUMMARY_FILE for part in parts},

@@ -75,7 +75,7 @@ class BatchConfig:
     """Batches and data augmentation.
 
     Args:
-        max_duration: maximum duration of a batch with padding, in seconds; a longer utterance is a batch of its own.
+        max_duration: maximum duration of a batch with padding, in seconds; a longer utterance forms a batch alone.
         num_buckets: groups of similar duration from which batches are drawn; more buckets mean less padding and less
             randomness.
         seed: random seed of the order and of augmentation.
@@ -161,7 +161,13 @@ def training_batches(
 
 
 def num_batches(cuts: CutSet, config: BatchConfig, epoch: int) -> int:
-    """Return the number of batches of an epoch."""
+    """Return the number of batches of an epoch.
+
+    Args:
+        cuts: at least one.
+        config: batches.
+        epoch: number of the epoch.
+    """
     return len(_plan(cuts, config, epoch))
 
 

@@ -22,7 +22,7 @@ _COMPLETED = ".completed"  # written by Lhotse into the folder of a part
 PUBLISHED_PARTS = (*MINI_LIBRISPEECH, *LIBRISPEECH)
 
 
-def downloaded(part: str, folder: Path) -> Path | None:
+def find_downloaded(part: str, folder: Path) -> Path | None:
     """Return the folder of a part that has been downloaded and unpacked completely; None if it has not."""
     path = folder / "LibriSpeech" / part
     return path if (path / _COMPLETED).is_file() else None
@@ -42,7 +42,7 @@ def download_part(part: str, folder: Path, server: str = OPENSLR) -> Path:
     Raises:
         UserError: the server cannot be reached or lacks the part, or the archive is truncated or damaged.
     """
-    if done := downloaded(part, folder):
+    if done := find_downloaded(part, folder):
         return done
     archive = folder / f"{part}.tar.gz"
     logger.info("downloading %s to %s (resumes if interrupted)", part, folder)
@@ -74,8 +74,8 @@ def _check_checksum(archive: Path) -> None:
 
 
 def _remove_remains(part: str, folder: Path, archive: Path) -> None:
-    """Remove a half unpacked part, and the empty file that a refused download leaves."""
-    if not downloaded(part, folder):
+    """Remove a partly unpacked part, and the empty file of a failed download."""
+    if not find_downloaded(part, folder):
         shutil.rmtree(folder / "LibriSpeech" / part, ignore_errors=True)
         if archive.is_file() and archive.stat().st_size == 0:
             archive.unlink()

@@ -255,12 +255,22 @@ def _with_config(cut: MonoCut, config: FeatureConfig) -> MonoCut:
 
 
 def transcripts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str]]:
-    """Return (id, normalised text) of every utterance of several parts."""
+    """Return (id, normalised text) of every utterance of several parts.
+
+    Args:
+        manifests: folder with one subfolder per part, as filled by `prepare_corpus`.
+        parts: names of the parts.
+    """
     return [(id, text) for id, _, text in normalised_texts(manifests, parts)]
 
 
 def normalised_texts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, str, str]]:
-    """Return (id, text as written, normalised text) of every utterance of several parts."""
+    """Return (id, text as written, normalised text) of every utterance of several parts.
+
+    Args:
+        manifests: folder with one subfolder per part, as filled by `prepare_corpus`.
+        parts: names of the parts.
+    """
     return [
         (supervision.id, (supervision.custom or {}).get("original_text", supervision.text), supervision.text)
         for part in parts

@@ -143,7 +143,7 @@ def _list_audio_without_transcript(transcript: Path, ids: set[str], skipped: Ski
 
 
 def warn_of_openslr_11(parts: Parts, files: Sequence[str | None]) -> None:
-    """Log a warning if results on held-out parts may be too good because of the language model.
+    """Log a warning if the text of a language model may contain the transcripts of dev-held or test-held.
 
     The text of OpenSLR 11's language models leaves out the books of LibriSpeech's official dev and test sets only. The
     carried dev-held and test-held belong to train-clean-100.

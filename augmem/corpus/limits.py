@@ -45,7 +45,12 @@ class Limits:
                 )
 
     def check(self, utterance: SupervisionSegment, origin: str) -> SkippedUtterance | None:
-        """Return why an utterance is skipped; None if it is within the limits."""
+        """Return why an utterance is skipped; None if it is within the limits.
+
+        Args:
+            utterance: an utterance with a positive duration.
+            origin: file and line of the utterance, for messages.
+        """
         if utterance.speaker in map(str, self.exclude_speakers):  # YAML reads numbers as integers
             return SkippedUtterance(utterance.id, "excluded speaker", f"{origin}: speaker {utterance.speaker}")
         seconds = utterance.duration

@@ -95,6 +95,10 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
 def open_corpus(config: CorpusConfig, download: Path) -> CorpusReader:
     """Return a reader of the corpus.
 
+    Args:
+        config: format and path of the corpus.
+        download: permanent folder for unpacked and downloaded audio.
+
     Raises:
         FileNotFoundError: the corpus is missing.
         UserError: the folder has no parts.
@@ -187,7 +191,11 @@ def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, limi
 
 
 def choose_dev_speakers(utterances: list[CorpusUtterance], seed: int = 0) -> tuple[str, ...]:
-    """Draw speakers with about a twentieth of the utterances, at least one.
+    """Draw speakers with about 5 % of the utterances, at least one speaker.
+
+    Args:
+        utterances: all training utterances.
+        seed: random seed.
 
     Raises:
         UserError: there is only one speaker.

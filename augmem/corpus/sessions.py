@@ -68,6 +68,10 @@ def sessions(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
 
     The cuts of a recording are consecutive in order of time. The cuts of a speaker that are the only ones of their
     recordings are consecutive in order of their ids. Cuts of different speeds are in different sessions.
+
+    Args:
+        cuts: cuts with one supervision each.
+        most: maximum number of cuts in a session.
     """
     shared = Counter(cut.supervisions[0].recording_id for cut in cuts)
     groups: dict[tuple[str, ...], list[Cut]] = defaultdict(list)

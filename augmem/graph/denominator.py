@@ -57,6 +57,13 @@ class Denominator:
 
 
 def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
-    """Return H o P as a sorted acceptor over model outputs."""
+    """Return H o P as a sorted acceptor over model outputs.
+
+    Args:
+        phone_lm: P, a sorted epsilon-free acceptor over units.
+        topology: name of H.
+        num_units: number of units including the blank.
+        biphones: context of H.
+    """
     composed = k2.connect(k2.compose(build_topology(topology, num_units, biphones), phone_lm))
     return k2.arc_sort(remove_outputs(composed))

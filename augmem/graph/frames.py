@@ -141,6 +141,12 @@ def _table(keys: Tensor, values: Tensor, scores: Tensor, size: int, padding: int
 
 
 def scatter_logsumexp(scores: Tensor, index: Tensor, size: int) -> Tensor:
-    """Return the log-sum-exp (size,) of the scores of each index; -inf for an index without scores."""
+    """Return the log-sum-exp (size,) of the scores of each index; -inf for an index without scores.
+
+    Args:
+        scores: (n,) natural logs.
+        index: (n,) index of each score, less than `size`.
+        size: number of indices.
+    """
     sums = torch.zeros(size, dtype=torch.float64, device=scores.device)
     return sums.index_add_(0, index, scores.double().exp()).log().to(scores.dtype)

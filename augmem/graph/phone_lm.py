@@ -29,8 +29,8 @@ class PhoneLm:
 
     Args:
         units: the units, without blank.
-        probabilities: history -> unit or END -> probability, summing to one. Contains (START,) and, for every other
-            history, all its suffixes.
+        probabilities: probability of each unit and of END after each history; sums to one. Contains (START,) and, for
+            every other history, all its suffixes.
 
     Example:
         >>> lm = estimate_phone_lm([[1, 2], [1, 2, 1]], units=[1, 2], order=2, max_histories=0)

@@ -21,12 +21,23 @@ def num_outputs(name: str, num_units: int, biphones: Biphones = ()) -> int:
     """Return the number of outputs the acoustic model needs, including the blank.
 
     "hmm" and "chain" have no blank and do not use output 0.
+
+    Args:
+        name: ctc, modified_ctc, hmm or chain.
+        num_units: number of units including the blank.
+        biphones: pairs (left, unit) with a class of their own.
     """
     return len(output_units(name, num_units, biphones))
 
 
 def output_units(name: str, num_units: int, biphones: Biphones = ()) -> list[int]:
-    """Return the unit of each of the model's outputs; 0 for the blank."""
+    """Return the unit of each of the model's outputs; 0 for the blank.
+
+    Args:
+        name: ctc, modified_ctc, hmm or chain.
+        num_units: number of units including the blank.
+        biphones: pairs (left, unit) with a class of their own.
+    """
     _check(name)
     classes = Classes(num_units, biphones)
     return classes.unit_of + (classes.unit_of[1:] if name == "chain" else [])

@@ -104,6 +104,11 @@ def compare(
 ) -> Comparison:
     """Compare two systems on the same utterances.
 
+    Args:
+        a, b: utterances of systems A and B, with the same ids and references.
+        name_a, name_b: names of the systems.
+        replications: number of resampled test sets.
+
     Raises:
         UserError: utterances or references of the two systems differ.
 

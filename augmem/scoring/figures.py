@@ -32,8 +32,8 @@ class Chart:
     """One chart of the report.
 
     Args:
-        title: title.
-        caption: caption.
+        title: heading above the chart.
+        caption: explanation below the chart.
         svg: <svg> element without external references.
     """
 
@@ -42,11 +42,11 @@ class Chart:
     svg: str
 
 
-def read_log(path: Path) -> list[Line]:
+def read_training_log(path: Path) -> list[Line]:
     """Read the lines of a training log with flat keys. A truncated last line is left out.
 
     Raises:
-        UserError: another line is not JSON.
+        UserError: another line is not JSON; the message has file and line number.
     """
     lines: list[Line] = []
     texts = path.read_text(encoding="utf-8").splitlines()

@@ -72,7 +72,7 @@ def percentile_interval(values: NDArray[np.float64]) -> Interval:
 
 
 def resampling_units(utterances: Sequence[Utterance], unit: ResamplingUnit) -> list[list[int]]:
-    """Return the positions of the utterances that are drawn together."""
+    """Return the positions of the utterances of each resampling unit."""
     if unit == "utterance":
         return [[position] for position in range(len(utterances))]
     sessions: dict[str, list[int]] = {}
@@ -87,7 +87,14 @@ def wer_interval(
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> Interval:
-    """Compute the 95 % bootstrap interval of the WER of one or more utterances."""
+    """Compute the 95 % bootstrap interval of the WER of one or more utterances.
+
+    Args:
+        utterances: at least one.
+        unit: resample utterances or whole sessions.
+        replications: number of resampled test sets.
+        seed: seed of the random number generator.
+    """
     units = resampling_units(utterances, unit)
     errors = [sum(utterances[i].counts.errors for i in members) for members in units]
     words = [sum(utterances[i].counts.words for i in members) for members in units]

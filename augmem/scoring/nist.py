@@ -37,6 +37,11 @@ def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", 
     """Write lines "words (speaker-utterance)".
 
     Hyphens of speakers and white space become underscores, because sclite ends a speaker at the first hyphen.
+
+    Args:
+        path: file to write.
+        utterances: the utterances.
+        side: whether to write references or hypotheses.
     """
     lines = []
     for utterance in utterances:

@@ -17,7 +17,7 @@ from augmem.errors import UserError
 from augmem.files import read_json, write_text
 from augmem.scoring.alignment import Utterance
 from augmem.scoring.comparison import Comparison
-from augmem.scoring.figures import read_log, reliability_chart, training_charts
+from augmem.scoring.figures import read_training_log, reliability_chart, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 SHOWN_SKIPPED = 200
@@ -31,7 +31,7 @@ class Picture:
 
     Args:
         png: content of a PNG file.
-        caption: caption.
+        caption: explanation below the plot.
     """
 
     png: bytes
@@ -67,14 +67,14 @@ class ReportInputs:
     Args:
         title: name of the experiment.
         summary: summary.json of stage score.
-        live: summary.json of streaming recognition.
+        streaming: summary.json of streaming recognition.
         training_log: log.jsonl of the training.
         tuned: tuned.json of stage decode.
         searches: part -> summary.json of its decoding.
         attention: plots of the attention.
         normalisation: description of the text normalisation.
-        normalised: examples of it from the transcripts: as written, as scored.
-        comparisons: (part, significance tests of two systems).
+        normalised: examples of normalisation: text as written, text as scored.
+        comparisons: name of a part, and significance tests of two systems on it.
         skipped: skipped utterances.
         config: the recipe as YAML.
         provenance: result of `provenance()`.
@@ -83,7 +83,7 @@ class ReportInputs:
 
     title: str
     summary: Path
-    live: Path | None = None
+    streaming: Path | None = None
     training_log: Path | None = None
     tuned: Path | None = None
     searches: Mapping[str, Path] = field(default_factory=dict)
@@ -122,10 +122,10 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     scores = summary["scores"]
     if not scores:
         raise UserError(f"{inputs.summary}: no scores; run stage score again")
-    log = read_log(inputs.training_log) if inputs.training_log else []
+    log = read_training_log(inputs.training_log) if inputs.training_log else []
     tuned = read_json(inputs.tuned) if inputs.tuned else {}
     headline = _headline(scores)
-    scores = scores + (read_json(inputs.live)["scores"] if inputs.live else [])
+    scores = scores + (read_json(inputs.streaming)["scores"] if inputs.streaming else [])
     best = _of_system(scores, headline["system"])
     return {
         "inputs": inputs,

@@ -64,6 +64,9 @@ def score(part: str, system: str, utterances: Sequence[Utterance], replications:
     """Score one system on one part.
 
     Args:
+        part: name of the part.
+        system: name of the system.
+        utterances: all utterances of the part, in any order.
         replications: number of resampled test sets of the intervals.
 
     Raises:
@@ -92,7 +95,7 @@ def score(part: str, system: str, utterances: Sequence[Utterance], replications:
 
 
 def count_sessions(utterances: Sequence[Utterance]) -> int:
-    """Count sessions; 0 if an utterance has none, or if each utterance is a session of its own."""
+    """Count sessions; 0 if an utterance has none, or if several utterances all have different sessions."""
     names = {utterance.session for utterance in utterances}
     return 0 if "" in names or len(names) == len(utterances) > 1 else len(names)
 

@@ -30,7 +30,7 @@ class EndpointRule:
     length: float = 0.0
 
     def applies(self, words: bool, silence: float, cost: float, length: float) -> bool:
-        """Return whether a segment with these properties ends."""
+        """Return whether the rule ends a segment; see `is_endpoint` for the arguments."""
         return (
             (words or not self.after_words)
             and silence >= self.trailing_silence
@@ -89,7 +89,12 @@ def cut_position(spoken: Sequence[tuple[int, int]], num_frames: int) -> int:
 
 
 def find_pauses(spoken: Sequence[tuple[int, int]], num_frames: int) -> list[tuple[int, int]]:
-    """Return first frame and end of the pauses between words, and of silence at either end that is long enough."""
+    """Return first frame and end of the pauses between words, and of silence at either end that is long enough.
+
+    Args:
+        spoken: first frame and end of each word.
+        num_frames: number of frames of the segment.
+    """
     pauses = [(before[1], after[0]) for before, after in pairwise(spoken)]
     if spoken and spoken[0][0] >= MIN_PAUSE:
         pauses.insert(0, (0, spoken[0][0]))

@@ -138,7 +138,7 @@ def check_output(output: Path) -> None:
 
 
 def to_json(features: Mapping[str, Any], info: PackageInfo) -> dict[str, Any]:
-    """Return the content of package.json."""
+    """Return the values to write to package.json; see `PackageInfo`."""
     return {
         "format": FORMAT,
         "features": features,

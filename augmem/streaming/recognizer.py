@@ -131,7 +131,12 @@ class Recognizer:
         return [event for event in events + stream.events() if event.kind == "final"]
 
     def transcribe_offline(self, samples: NDArray[np.float32], sample_rate: int) -> str:
-        """Recognise a whole recording (n,) at once, by the parallel form of encoder and search; return its text."""
+        """Recognise a whole recording (n,) at once, by the parallel form of encoder and search; return its text.
+
+        Args:
+            samples: (n,) float32 in [-1, 1].
+            sample_rate: Hz.
+        """
         features = OnlineFeatures(self.feature_config)
         features.accept(samples, sample_rate)
         features.finish()

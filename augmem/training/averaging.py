@@ -51,13 +51,23 @@ class RunningAverage:
 
 
 def select_best_epochs(dev_losses: Mapping[int, float], count: int) -> list[int]:
-    """Return the `count` epochs with the lowest dev loss, in ascending order; of equal losses, the later epoch."""
+    """Return the `count` epochs with the lowest dev loss, in ascending order; of equal losses, the later epoch.
+
+    Args:
+        dev_losses: dev loss of each epoch.
+        count: number of epochs to select.
+    """
     ranked = sorted(dev_losses, key=lambda epoch: (dev_losses[epoch], -epoch))
     return sorted(ranked[:count])
 
 
 def has_stalled(dev_losses: Mapping[int, float], patience: int | None) -> bool:
-    """Return whether the dev loss has not improved for `patience` epochs (early stopping)."""
+    """Return whether the dev loss has not improved for `patience` epochs (early stopping).
+
+    Args:
+        dev_losses: dev loss of each epoch.
+        patience: number of epochs; None: never.
+    """
     if patience is None or not dev_losses:
         return False
     first_best = min(dev_losses, key=lambda epoch: (dev_losses[epoch], epoch))

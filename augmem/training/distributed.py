@@ -98,7 +98,7 @@ class DistributedContext:
 
 
 class TrainingForward(nn.Module):
-    """Expose `AcousticModel.forward_levels` as `forward`, the method DistributedDataParallel wraps."""
+    """Expose `AcousticModel.forward_levels` as `forward`, the method that DistributedDataParallel wraps."""
 
     def __init__(self, model: AcousticModel) -> None:
         super().__init__()

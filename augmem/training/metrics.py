@@ -102,7 +102,12 @@ class Timer:
             self.parts[name] = self.parts.get(name, 0.0) + perf_counter() - began
 
     def measure_items(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items; add the time that each takes to arrive to a part."""
+        """Yield the items; add the time that each takes to arrive to a part.
+
+        Args:
+            name: name of the part.
+            items: iterator, such as a data loader; None ends it.
+        """
         while True:
             with self.measure(name):
                 item = next(items, None)

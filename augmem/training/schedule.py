@@ -45,7 +45,12 @@ class Schedule:
         return min(planned, self.config.max_steps or planned)
 
     def steps_of_epoch(self, epoch: int, first_batch: int = 0) -> list[range]:
-        """Return the batch numbers of each remaining step of an epoch."""
+        """Return the batch numbers of each remaining step of an epoch.
+
+        Args:
+            epoch: number of the epoch, from 0.
+            first_batch: first batch of the epoch that has not been processed.
+        """
         total, size = self.batches_per_epoch[epoch], self.config.accumulate
         return [range(first, min(first + size, total)) for first in range(first_batch, total, size)]
 

@@ -36,7 +36,12 @@ class SessionMemory:
         return Memory(self.memory.slots[lanes][..., width - kept :, :], filled[:, width - kept :])
 
     def set(self, lanes: Tensor, memory: Memory) -> None:
-        """Store the memory at the end of each utterance of a batch; rows with non-finite values become empty."""
+        """Store the memory at the end of each utterance of a batch; rows with non-finite values become empty.
+
+        Args:
+            lanes: (B,) lane of each utterance.
+            memory: memory banks of B rows; the latest slots are at the right.
+        """
         finite = memory.slots.flatten(1).isfinite().all(1)
         columns = memory.filled.size(1)
         self._grow(0, columns)

@@ -329,6 +329,11 @@ class Trainer:
 
 
 def find_nonfinite(features: Tensor, log_probs: Tensor) -> list[bool]:
-    """Return which utterances (B,) have non-finite features; if none has, which have non-finite outputs."""
+    """Return which utterances (B,) have non-finite features; if none has, which have non-finite outputs.
+
+    Args:
+        features: (B, T, F).
+        log_probs: (B, T', V).
+    """
     inputs, outputs = (~x.isfinite().flatten(1).all(1) for x in (features, log_probs))
     return list((inputs if inputs.any() else outputs).tolist())

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import pytest
 
-from augmem.corpus.download import download_part, downloaded
+from augmem.corpus.download import download_part, find_downloaded
 from augmem.corpus.librispeech import LibriSpeech
 from augmem.errors import UserError
 from augmem.skipped import SkipLog
@@ -81,7 +81,7 @@ def test_part_that_is_neither_in_the_tree_nor_carried_is_downloaded_once(
 
 def test_downloaded_part_equals_the_archive(server: str, tree: Path, tmp_path: Path) -> None:
     folder = download_part(MINI, tmp_path / "down", server)
-    assert folder == downloaded(MINI, tmp_path / "down")
+    assert folder == find_downloaded(MINI, tmp_path / "down")
     assert flacs(folder) == flacs(tree / PART)
     download_part(MINI, tmp_path / "down", server)
     assert Server.requests == [f"/31/{MINI}.tar.gz from 0"]

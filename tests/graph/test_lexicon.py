@@ -34,7 +34,7 @@ def lang_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
+def find_accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
     """Return the probability of every (units, words) pair with at most `longest` units, by following all paths."""
     arcs = defaultdict(list)
     rows = zip(fst.arcs.values()[:, :3].tolist(), fst.aux_labels.tolist(), fst.scores.tolist(), strict=True)
@@ -53,7 +53,7 @@ def accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
     return found
 
 
-def expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
+def list_expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
     """Return the same by enumerating words, pronunciations and optional silences."""
     found: dict[tuple, float] = defaultdict(float)
     for count in range(longest + 1):
@@ -73,7 +73,7 @@ def expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
 @settings(max_examples=25)
 def test_l_accepts_exactly_the_lexicon_with_optional_silence(entries: list, silence: float) -> None:
     fst = lexicon_fst(entries, TOKENS, WORDS, silence)
-    assert accepted(fst, 3) == pytest.approx(expected(entries, 3, silence))
+    assert find_accepted(fst, 3) == pytest.approx(list_expected(entries, 3, silence))
 
 
 @given(ENTRIES, st.sampled_from([0.0, 0.5]))
