@@ -85,7 +85,7 @@ def side_by_side(
 ) -> None:
     """Search all items with each decoder, in turn for every utterance; print a row for each decoder."""
     name, seconds = f"{search:g} / {output:g} / {active}", sum(item.seconds for item in items)
-    config = replace(DecodingConfig(), search_beam=search, output_beam=output, max_active=active)
+    config = replace(DecodingConfig(), search_beam=search, output_beam=output, max_active=active, acoustic_scale=1.0)
     simple = kaldi_decoder.LatticeSimpleDecoderConfig(beam=search, lattice_beam=output)
     faster = kaldi_decoder.FasterDecoderOptions(beam=search, min_active=config.min_active, max_active=active)
     others = {"kaldi-decoder, best path": partial(kaldi_words, fst, options=faster)}

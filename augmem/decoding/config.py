@@ -19,7 +19,8 @@ class SearchConfig:
         output_beam: lattice arcs whose best path scores less than the best path of all by more than this are dropped.
         min_active: minimum number of graph states kept in each frame.
         max_active: maximum number of graph states kept in each frame.
-        acoustic_scale: weight of the acoustic scores in the first pass; graph scores have weight 1.
+        acoustic_scale: weight of the acoustic scores in the first pass; graph scores have weight 1. A larger value
+            makes the search faster. It does not change the scores of the lists, which are separate.
         nbest: maximum number of word sequences in a list.
         nbest_beam: word sequences that score less than the best one by more than this are not listed.
         nbest_tokens: maximum number of partial word sequences in each frame while a list is made.
@@ -30,14 +31,14 @@ class SearchConfig:
         UserError: a value out of range.
     """
 
-    search_beam: float = 20.0
-    output_beam: float = 10.0
+    search_beam: float = 16.0
+    output_beam: float = 8.0
     min_active: int = 30
-    max_active: int = 10000
-    acoustic_scale: float = 1.0
-    nbest: int = 100
-    nbest_beam: float = 10.0
-    nbest_tokens: int = 2000
+    max_active: int = 4000
+    acoustic_scale: float = 1.5
+    nbest: int = 50
+    nbest_beam: float = 8.0
+    nbest_tokens: int = 250
     retries: int = 2
 
     def __post_init__(self) -> None:

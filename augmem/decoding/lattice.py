@@ -104,7 +104,7 @@ def backward_best(lattice: Lattice) -> Floats:
         source = lattice.source[arcs]
         if len(source) == 0:
             continue
-        first = np.flatnonzero(np.diff(source, prepend=-1))
+        first = group_starts(source[1:] != source[:-1])
         best[source[first]] = np.maximum.reduceat(lattice.scores[arcs] + best[lattice.target[arcs]], first)
     return best
 
@@ -117,10 +117,11 @@ def forward_best(lattice: Lattice) -> Floats:
         arcs = lattice.arcs_of(frame)
         target = lattice.target[arcs]
         order = np.argsort(target, kind="stable")
-        first = np.flatnonzero(np.diff(target[order], prepend=-1))
-        if len(first):
+        target = target[order]
+        if len(target):
+            first = group_starts(target[1:] != target[:-1])
             reached = (best[lattice.source[arcs]] + lattice.scores[arcs])[order]
-            best[target[order][first]] = np.maximum.reduceat(reached, first)
+            best[target[first]] = np.maximum.reduceat(reached, first)
     return best
 
 
@@ -200,7 +201,7 @@ def add_grouped(total: Floats, states: Ints, values: Floats) -> None:
         return
     order = np.argsort(states, kind="stable")
     states, values = states[order], values[order]
-    first = np.flatnonzero(np.diff(states, prepend=-1))
+    first = group_starts(states[1:] != states[:-1])
     total[states[first]] = np.logaddexp.reduceat(values, first)
 
 
@@ -215,6 +216,15 @@ def arc_posteriors(lattice: Lattice, scale: float = 1.0) -> Floats:
     before, after = forward_sum(lattice, scale), backward_sum(lattice, scale)
     through = before[lattice.source] + scale * lattice.scores + after[lattice.target]
     return np.exp(through - after[0])
+
+
+def group_starts(changes: NDArray[np.bool_]) -> Ints:
+    """Return the first position of each run of equal values of an array (N,) that is not empty.
+
+    Args:
+        changes: (N - 1,) whether a value differs from the one before it.
+    """
+    return np.concatenate(([0], np.flatnonzero(changes) + 1))
 
 
 def ranges(first: Ints, count: Ints) -> Ints:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from augmem.decoding.config import SearchConfig
-from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, ranges
+from augmem.decoding.lattice import Floats, Ints, Lattice, backward_best, group_starts, ranges
 from augmem.decoding.times import WordFrames, non_silent, word_frames
 
 _SHIFT = 32  # bits of the lower half of a combined key
@@ -124,16 +124,18 @@ class Timings:
 
     def spans(self, numbers: Ints, ends: Ints) -> list[list[tuple[int, int]]]:
         """Return (begin, end) of every word of some sequences, whose last words end at `ends`."""
-        nodes = np.concatenate(self.nodes).tolist()
-        found = []
-        for number, end in zip(numbers.tolist(), ends.tolist(), strict=True):
-            spans = []
-            while number:
-                number, begin, before = nodes[number]
-                spans.append((begin, end))
-                end = before
-            found.append(spans[::-1])
-        return found
+        nodes = np.concatenate(self.nodes)
+        columns: list[
+            tuple[list[int], list[int], list[int]]
+        ] = []  # number, begin, end; last word first
+        while numbers.any():
+            parents, begins, before = nodes[numbers].T
+            columns.append((numbers.tolist(), begins.tolist(), ends.tolist()))
+            numbers, ends = parents, before
+        return [
+            [(begins[row], ends[row]) for exists, begins, ends in reversed(columns) if exists[row]]
+            for row in range(len(numbers))
+        ]
 
 
 def best_word_sequences(lattice: Lattice, config: SearchConfig, silent: Collection[int] = (0,)) -> list[WordSequence]:
@@ -232,7 +234,7 @@ def merge_tokens(tokens: Tokens) -> Tokens:
         return tokens
     order = np.lexsort((-tokens.best, (tokens.state << _SHIFT) | tokens.history))
     state, history, total = tokens.state[order], tokens.history[order], tokens.total[order]
-    first = np.flatnonzero(np.r_[True, (state[1:] != state[:-1]) | (history[1:] != history[:-1])])
+    first = group_starts((state[1:] != state[:-1]) | (history[1:] != history[:-1]))
     merged = tokens.take(order[first])
     merged.total = np.logaddexp.reduceat(total, first)
     return merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -118,6 +119,7 @@ class Worker:
 
     def __init__(self, context: WorkerContext) -> None:
         self.config, self.acoustics = context.config, context.acoustics
+        self.time_of = cache(context.acoustics.time_of)
         files = context.files
         self.words = {index: word for word, index in read_symbols(files.lang / "words.txt").items()}
         self.silent = silent_ids(read_symbols(files.lang / "tokens.txt"))
@@ -189,8 +191,7 @@ class Worker:
     def hypothesis(self, sequence: WordSequence, am: float) -> Hypothesis:
         """Convert word ids to words and frames to seconds."""
         words = tuple(self.words[word] for word in sequence.words)
-        time_of = self.acoustics.time_of
-        times = tuple((time_of(word.begin), time_of(word.end)) for word in sequence.times)
+        times = tuple((self.time_of(word.begin), self.time_of(word.end)) for word in sequence.times)
         return Hypothesis(words, round(am, 4), round(sequence.graph, 4), times)
 
 

@@ -17,7 +17,7 @@ from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import spoken_frames, word_frames
 
-WIDE = DecodingConfig(search_beam=1000.0, output_beam=1000.0, max_active=100000, nbest_beam=1000.0)
+WIDE = DecodingConfig(search_beam=1000.0, output_beam=1000.0, max_active=100000, nbest_beam=1000.0, acoustic_scale=1.0)
 GRAPH = DecodingGraph(toy_graph())
 ONLINE = OnlineSearch(GRAPH, WIDE)
 

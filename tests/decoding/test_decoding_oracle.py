@@ -46,7 +46,7 @@ def distance(reference: tuple, words: tuple) -> int:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.lists(st.integers(1, 5), max_size=6))
 def test_lattice_oracle_equals_the_best_of_all_its_paths(seed: int, frames: int, reference: list[int]) -> None:
-    narrow = DecodingConfig(search_beam=6, output_beam=4, min_active=1)
+    narrow = DecodingConfig(search_beam=6, output_beam=4, min_active=1, acoustic_scale=1.0)
     lattice = find_lattices(toys.random_scores(seed, frames), torch.tensor([frames]), GRAPH, narrow)[0].lattice
     every_path = best_word_sequences(lattice, toys.limits(10**6, 1000, 10**6))
     expected = min(distance(tuple(reference), path.words) for path in every_path)

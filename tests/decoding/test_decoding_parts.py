@@ -38,7 +38,9 @@ from augmem.graph import HLG_FILE, Origin, save_fsa, set_origin
 from augmem.lang import NeuralLmConfig
 from augmem.lang.neural import train_neural
 
-CONFIG = DecodingConfig(nbest=8, max_duration=3.0)
+CONFIG = DecodingConfig(
+    nbest=8, max_duration=3.0, acoustic_scale=1.0, output_beam=10.0, nbest_beam=10.0, nbest_tokens=2000
+)
 WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
 
 

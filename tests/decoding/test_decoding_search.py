@@ -21,7 +21,9 @@ from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from augmem.errors import UserError
 from benchmarks.kaldi_decoder import kaldi_best, openfst
 
-WIDE = DecodingConfig(search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000)
+WIDE = DecodingConfig(
+    search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000, acoustic_scale=1.0
+)
 GRAPH = DecodingGraph(toys.toy_graph())
 
 EXACT = kaldi_decoder.FasterDecoderOptions(beam=1000, min_active=0)
@@ -161,7 +163,7 @@ def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, ca
 def test_narrow_beams_are_widened(caplog: pytest.LogCaptureFixture) -> None:
     """The only path that can end costs 30 nats more at first than one that leads nowhere."""
     graph = k2.Fsa.from_str("0 1 1 1 -30\n0 2 2 2 0\n1 3 3 0 0\n2 2 2 0 0\n3 4 -1 -1 0\n4", num_aux_labels=1)
-    narrow = DecodingConfig(search_beam=15, output_beam=10, min_active=0, max_active=10)
+    narrow = DecodingConfig(search_beam=15, output_beam=10, min_active=0, max_active=10, acoustic_scale=1.0)
     flat = torch.zeros(1, 2, 4).log_softmax(-1)
     with caplog.at_level(logging.INFO):
         found = find_lattices(flat, torch.tensor([2]), DecodingGraph(graph), narrow)[0]

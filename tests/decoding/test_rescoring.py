@@ -22,7 +22,7 @@ from augmem.decoding.search import DecodingGraph, empty_lattice
 from augmem.errors import UserError
 
 GRAPH = DecodingGraph(toys.toy_graph())
-WIDE = DecodingConfig(search_beam=1000, output_beam=1000, min_active=0, max_active=100000)
+WIDE = DecodingConfig(search_beam=1000, output_beam=1000, min_active=0, max_active=100000, acoustic_scale=1.0)
 WORDS = {0: "<eps>", 1: "ONE", 2: "TWO", 3: "TO", 4: "TOO"}
 TRIGRAM = """\\data\\
 ngram 1=6

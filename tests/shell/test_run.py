@@ -98,9 +98,10 @@ def test_the_best_path_equals_that_of_kaldi_decoder(trained: Trained) -> None:
     graph = DecodingGraph.load(experiment.graphs / HLG_FILE)
     fst = openfst(graph.fsa[0])
     options = kaldi_decoder.FasterDecoderOptions(beam=20, max_active=10000)
+    config = DecodingConfig(search_beam=20, output_beam=10, max_active=10000, acoustic_scale=1.0)
     for item in load_items(experiment, PART, Lang.load(experiment.lang), every=4):
         score, words = kaldi_best(fst, item.scores, options)
-        lattice = lattice_of(graph, item.scores, DecodingConfig())
+        lattice = lattice_of(graph, item.scores, config)
         path = best_path(lattice)
         assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
         assert words_on(lattice, path) == words == item.reference
@@ -113,7 +114,7 @@ def test_the_best_path_of_random_scores_equals_that_of_kaldi_decoder(trained: Tr
     graph = DecodingGraph.load(folder / "exp" / "graphs" / HLG_FILE)
     fst, states = openfst(graph.fsa[0]), graph.fsa[0].shape[0]
     options = kaldi_decoder.FasterDecoderOptions(beam=1000, max_active=10 * states)
-    config = DecodingConfig(search_beam=1000, max_active=10 * states)
+    config = DecodingConfig(search_beam=1000, output_beam=10, max_active=10 * states, acoustic_scale=1.0)
     wider = replace(config, search_beam=2000, output_beam=20)
     generator = torch.Generator().manual_seed(round(10 * sharpness))
     for frames in (30, 45, 60):
