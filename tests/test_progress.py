@@ -10,7 +10,7 @@ from augmem.progress import Progress, track
 
 
 class Clock:
-    """A clock set by hand."""
+    """A clock whose time is set by the test."""
 
     now = 0.0
 
@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_a_line_has_the_count_and_the_time_to_go(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_has_the_count_and_the_time_left(caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     with caplog.at_level(logging.INFO), Progress("decoding dev", 100, "utterances", clock) as progress:
         clock.now = 10.0

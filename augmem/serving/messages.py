@@ -1,7 +1,7 @@
 """Messages between the server and its decoding processes, and their framing on a socket.
 
 A message is a pickled dataclass after four bytes of its size. Both ends belong to one server; nothing that a client
-sends is unpickled.
+sends is unpickled. The field `stream` is the number of a stream, unique within the server.
 """
 
 from __future__ import annotations

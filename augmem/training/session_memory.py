@@ -13,7 +13,7 @@ from augmem.training.config import TrainingConfig
 class SessionMemory:
     """Memory banks of the sessions in progress, one row per lane.
 
-    A lane is a row of consecutive batches that holds the utterances of one session after another.
+    A lane is a sequence of sessions: the n-th batch has its n-th utterance.
 
     Args:
         empty: memory with zero lanes; rows are added on demand.

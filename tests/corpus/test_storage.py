@@ -56,7 +56,7 @@ def test_shar_is_read_by_lhotse(shar: Path) -> None:
 
 
 def test_features_equal_those_of_archives(features: Path, shar: Path) -> None:
-    """Where an archive starts a second chunk, both are within half a step of the computed features."""
+    """Where an archive starts a second chunk, both are within half a quantisation step of the computed features."""
     one, other = (load_cuts(root, [PART], in_memory=False) for root in (features, shar))
     assert [cut.id for cut in one] == [cut.id for cut in other]
     lengths = [cut.num_frames for cut in one]

@@ -255,7 +255,7 @@ def test_batches_hold_every_utterance_once_and_respect_the_limit() -> None:
     assert make_batches(dict(reversed(durations.items())), 0.8) == batches
 
 
-def test_progress_is_logged_with_the_time_to_go(
+def test_progress_is_logged_with_the_time_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("augmem.progress.FIRST_LINE", 0.0)

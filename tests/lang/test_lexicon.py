@@ -39,7 +39,7 @@ def test_comments_and_probabilities_are_not_phones(tmp_path: Path, text: str) ->
     assert read_lexicon(path) == {"CAT": [("K", "AE", "T")], "DOG": [("D", "AO", "G")]}
 
 
-def test_phones_in_two_cases_are_refused(tmp_path: Path) -> None:
+def test_phones_in_upper_and_lower_case_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.txt"
     path.write_text("HELLO hh ah0 l ow1\nhello HH AH L OW\n")
     with pytest.raises(UserError, match=r"lexicon\.txt:2: phone HH is hh in lines above"):
