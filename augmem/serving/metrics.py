@@ -20,7 +20,7 @@ class Metrics:
             "augmem_final_latency_seconds", "seconds from the end of the audio to the last result",
             registry=registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
-        self.restarts = Counter("augmem_worker_restarts", "decoding processes that ended unexpectedly and were replaced", registry=registry)
+        self.restarts = Counter("augmem_worker_restarts", "decoding processes that were replaced", registry=registry)
 
     def to_text(self) -> str:
         """Return all metrics as text."""

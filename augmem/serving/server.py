@@ -134,7 +134,7 @@ class RecognitionServer:
                 await self._replace_process(worker)
 
     async def _replace_process(self, worker: Worker) -> None:
-        """Start another process, unless the server stops, and report the death of the old one to its streams."""
+        """Start another process, unless the server stops, and report an error to the streams of the old one."""
         logger.error("a decoding process died")
         self.metrics.restarts.inc()
         worker.close()
