@@ -19,7 +19,7 @@ from augmem.streaming import PackageInfo, open_package, write_package
 
 
 class Trained(NamedTuple):
-    """A trained model and all that its package holds besides the decoding graph."""
+    """A trained model and the content of its package, except the decoding graph."""
 
     model: Path
     lang: Path

@@ -27,7 +27,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
 
     Raises:
         FileNotFoundError: the experiment has not been trained or decoded.
-        UserError: `output` holds something other than a package.
+        UserError: `output` exists and is not a package.
     """
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(

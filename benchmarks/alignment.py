@@ -1,7 +1,7 @@
 """Forced alignment, compared with PocketSphinx: `python -m benchmarks.alignment --exp EXP --part dev_joe`.
 
-PocketSphinx aligns the same transcripts with its own acoustic model (senones, 10 ms frames) and our lexicon. Neither is
-the truth; where two systems with nothing in common but the lexicon agree, both are likely right.
+PocketSphinx aligns the same transcripts with its own acoustic model (senones, 10 ms frames) and the same lexicon.
+Neither alignment is a reference; agreement of two independent systems indicates that both are correct.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from augmem.corpus import load_cuts
 from augmem.experiment import Experiment
 from augmem.lang import Lang
 
-FRAME = 0.01  # seconds, PocketSphinx's
+FRAME = 0.01  # seconds per frame of PocketSphinx
 TOLERANCES = (0.02, 0.05, 0.1, 0.2)
 
 
@@ -34,16 +34,16 @@ def main() -> None:
     begins, ends, failed = [], [], 0
     for task in tasks:
         samples = cuts[task.name].resample(16000).load_audio()[0]
-        theirs, mine = other.align(samples, task.text), aligner.align(task.scores, task.text).words
-        if len(theirs) != len(mine):
+        expected, aligned = other.align(samples, task.text), aligner.align(task.scores, task.text).words
+        if len(expected) != len(aligned):
             failed += 1
             continue
-        begins += [ours.begin - begin for ours, (begin, _) in zip(mine, theirs, strict=True)]
-        ends += [ours.end - end for ours, (_, end) in zip(mine, theirs, strict=True)]
+        begins += [word.begin - begin for word, (begin, _) in zip(aligned, expected, strict=True)]
+        ends += [word.end - end for word, (_, end) in zip(aligned, expected, strict=True)]
     print(f"{args.part}: {len(begins)} words of {len(cuts) - failed} utterances; {failed} not aligned by PocketSphinx")
     for name, found in {"begin": np.array(begins), "end": np.array(ends)}.items():
         within = ", ".join(f"{np.mean(np.abs(found) <= t):.1%} within {1000 * t:.0f} ms" for t in TOLERANCES)
-        print(f"word {name}: ours - theirs, median {1000 * np.median(found):+.0f} ms; absolute, median "
+        print(f"word {name}: augmem - PocketSphinx, median {1000 * np.median(found):+.0f} ms; absolute, median "
               f"{1000 * np.median(np.abs(found)):.0f} ms; {within}")  # fmt: skip
 
 
@@ -56,9 +56,9 @@ class Sphinx:
         self.known: set[str] = set()
 
     def align(self, samples: np.ndarray, text: str) -> list[tuple[float, float]]:
-        """Begin and end in seconds of each word; fewer than there are words if it failed."""
+        """Return begin and end of each word in seconds; fewer entries than words if it failed."""
         for word in text.split():
-            self._teach(word)
+            self._add_word(word)
         try:
             self.decoder.set_align_text(text.lower())
             self.decoder.start_utt()
@@ -69,8 +69,8 @@ class Sphinx:
             return []
         return [(segment.start_frame * FRAME, (segment.end_frame + 1) * FRAME) for segment in found]
 
-    def _teach(self, word: str) -> None:
-        """Give it our pronunciations; the first one under the word itself, as it wants it."""
+    def _add_word(self, word: str) -> None:
+        """Add the pronunciations of a word; the first one under the word itself, as PocketSphinx requires."""
         if word in self.known or word not in self.lang.pronunciations:
             return
         self.known.add(word)

@@ -87,7 +87,7 @@ def scaling(exp: Path, steps: int, repeats: int) -> None:
     """Print the speed-up of two processes over one, from pairs of measurements."""
     pairs = [(speed(measure(exp, steps, 1)), speed(measure(exp, steps, 2))) for _ in range(repeats)]
     ratios = sorted(two / one for one, two in pairs)
-    print(f"\ntwo processes / one, frames a second: median {statistics.median(ratios):.2f}, "
+    print(f"\ntwo processes / one, frames per second: median {statistics.median(ratios):.2f}, "
           f"from {ratios[0]:.2f} to {ratios[-1]:.2f}", flush=True)  # fmt: skip
 
 

@@ -31,8 +31,8 @@ def check_options(arguments: argparse.Namespace) -> None:
         "max_ngrams": (arguments.max_ngrams >= 0, "0 or more"),
         "decimals": (1 <= arguments.decimals <= 6, "between 1 and 6"),
     }
-    for name, (holds, rule) in rules.items():
-        if not holds:
+    for name, (condition, rule) in rules.items():
+        if not condition:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; it must be {rule}")
 
 

@@ -15,13 +15,13 @@ class LangConfig:
     Args:
         units: "phone" for a pronouncing dictionary, "grapheme" for letters with their position in the word, "bpe" for
             word pieces trained on the training text.
-        lexicon: a lexicon file of "WORD P1 P2 ..." lines (plain, gzip or xz), whose words join the vocabulary; null
-            takes pronunciations from the CMU Pronouncing Dictionary.
-        max_pronunciations: number of pronunciations kept for a word, first ones first; 0 keeps all.
+        lexicon: a lexicon file of "WORD P1 P2 ..." lines (plain, gzip or xz), whose words are added to the vocabulary;
+            null: the CMU Pronouncing Dictionary.
+        max_pronunciations: maximum number of pronunciations of a word; the first ones are kept; 0: no limit.
         min_count: words that occur less often in the training text are left out and read as <UNK>.
-        extra_vocabulary: files whose most frequent words join the vocabulary: running text, of which only words of the
-            lexicon are taken, or a list of word<TAB>count lines in a file whose name ends in .tsv; or the name of
-            a collection, as in lm.extra_text.
+        extra_vocabulary: files whose most frequent words are added to the vocabulary: running text, of which only words
+            of the lexicon are taken, or a .tsv file of word<TAB>count lines; or the name of a collection, as in
+            lm.extra_text.
         extra_vocabulary_size: number of words taken from them; 0 takes none.
         silence_probability: probability of silence between words in L; 0 builds L without silence.
         g2p: "phonetisaurus" guesses pronunciations of words missing from the lexicon; "none" makes them <UNK>.
@@ -63,9 +63,9 @@ class LmConfig:
         rescoring_order: n-gram order of the language model that rescores lattices.
         extra_text: further text files, or names of collections that are downloaded (fortunes); a model of each is
             interpolated with that of the training text, with weights tuned on the dev text.
-        first_pass_arpa: a given ARPA file (plain, gzip or xz) for the first pass. Its words join the vocabulary. null
-            prunes the given rescoring model, or trains a model if there is none.
-        rescoring_arpa: a given ARPA file (plain, gzip or xz) for rescoring; null trains a model.
+        first_pass_arpa: a given ARPA file (plain, gzip or xz) for the first pass; its words extend the vocabulary.
+            null: the given rescoring model is pruned, or a model is trained if there is none.
+        rescoring_arpa: a given ARPA file (plain, gzip or xz) for rescoring; null: a model is trained.
         first_pass_pruning: n-grams whose loss raises perplexity by less than this share are removed from the first-pass
             model, to keep the decoding graph small; 0 keeps all. A given first-pass model is not pruned: see
             `augmem prune-lm`.
@@ -123,6 +123,6 @@ class NeuralLmConfig:
 _SECTIONS = {"LangConfig": "lang", "LmConfig": "lm", "NeuralLmConfig": "neural_lm"}
 
 
-def _require(config: Any, field: str, holds: bool, rule: str) -> None:
-    if not holds:
+def _require(config: Any, field: str, condition: bool, rule: str) -> None:
+    if not condition:
         raise UserError(f"{_SECTIONS[type(config).__name__]}.{field} is {getattr(config, field)!r}: it {rule}")

@@ -24,7 +24,8 @@ def prune_model(
         vocabulary: a number of words to keep, the most probable ones, or a file of words; None keeps all.
         threshold: see `BackoffModel.prune`.
         max_ngrams: see `BackoffModel.prune`.
-        decimals: of log10 values.
+        decimals: number of decimals of log10 values.
+
     Raises:
         UserError: the model has none of the words.
     """
@@ -34,19 +35,19 @@ def prune_model(
 
 
 def choose_vocabulary(model: BackoffModel, vocabulary: str) -> set[str]:
-    """Return the `vocabulary` most probable words of a model, or those it shares with a file."""
+    """Return the `vocabulary` most probable words of a model, or the words of a file that the model has."""
     if vocabulary.isdecimal():
         order = np.argsort(-model.levels[0].logprob, kind="stable")
         words = [word for word in map(model.words.__getitem__, order.tolist()) if not word.startswith("<")]
         return set(words[: int(vocabulary)])
     found = set(word_counts(Path(vocabulary))).intersection(model.words)
     if not found:
-        raise UserError(f"{vocabulary}: the language model has none of its words; give words as the model writes them")
+        raise UserError(f"{vocabulary}: the language model has none of its words; use the spelling of the model")
     return found
 
 
 def make_lexicon(words: Iterable[str], texts: Sequence[Path]) -> list[Entry]:
-    """Return the pronunciations of words and of the words of text files: the CMU dictionary's, else guessed by G2P."""
+    """Return the pronunciations of words and of the words of text files: from the CMU dictionary, else by G2P."""
     dictionary = load_cmudict()
     wanted = {word for word in words if not word.startswith("<")}.union(*map(word_counts, texts)) - set(UNKNOWN_WORDS)
     missing = sorted(wanted - dictionary.keys())

@@ -53,7 +53,7 @@ class Package(NamedTuple):
 
 @dataclass(frozen=True)
 class PackageInfo:
-    """What a package holds besides model, lang folder and graph.
+    """Content of a package besides model, lang folder and graph.
 
     Args:
         scales: weights of the first pass, tuned on dev.
@@ -74,14 +74,14 @@ def write_package(output: Path, model: Path, lang: Path, graph: Path, info: Pack
     """Write a package atomically.
 
     Args:
-        output: the folder to write; an older package there is replaced.
+        output: the folder to write; an existing package is replaced.
         model: model file.
         lang: lang folder.
         graph: file of the decoding graph.
         info: scales, options and texts.
 
     Raises:
-        UserError: `output` holds something other than a package.
+        UserError: `output` exists and is not a package.
     """
     check_output(output)
     features = AcousticModel.load(model, lang).description.features
@@ -131,10 +131,10 @@ def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
 
 
 def check_output(output: Path) -> None:
-    """Raise UserError if `output` holds something other than a package."""
+    """Raise UserError if `output` exists and is not a package."""
     is_used = output.is_file() or (output.is_dir() and any(output.iterdir()))
     if is_used and not (output / _PACKAGE).is_file():
-        raise UserError(f"{output}: holds something other than a packaged model; choose another folder, or delete it")
+        raise UserError(f"{output}: not a packaged model; choose another folder, or delete it")
 
 
 def to_json(features: Mapping[str, Any], info: PackageInfo) -> dict[str, Any]:

@@ -107,8 +107,8 @@ class TrainingConfig:
                 f"set it to a multiple of {number}"
             )
 
-    def _check(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
+    def _check(self, name: str, condition: bool, rule: str) -> None:
+        if not condition:
             raise UserError(f"training.{name} is {getattr(self, name)}; it must be {rule}")
 
 

@@ -48,7 +48,7 @@ def test_only_packages_are_replaced(tmp_path: Path, package: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("all of it")
     for output in (tmp_path / "thesis", tmp_path / "thesis" / "chapter.tex"):
-        with pytest.raises(UserError, match="holds something other than a packaged model"):
+        with pytest.raises(UserError, match="not a packaged model"):
             write(output)
     assert (tmp_path / "thesis" / "chapter.tex").read_text() == "all of it"
     (tmp_path / "model").mkdir()

@@ -87,7 +87,7 @@ def test_two_processes_equal_one_with_accumulation(folders: Folders, single_proc
 
 
 def test_processes_without_a_batch_take_part_in_the_reduction(folders: Folders, tmp_path: Path) -> None:
-    """Four batches an epoch, three a step; with layer drop, so that some layers have no gradient."""
+    """Four batches per epoch, three per step; with layer drop, so that some layers have no gradient."""
     settings = {"accumulate": 3, "layers": 3, "layer_drop": 0.5}
     finish(torchrun(folders, tmp_path / "three", 3, **settings))
     assert make_trainer(folders, tmp_path / "one", **settings).run()
