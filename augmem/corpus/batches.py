@@ -262,7 +262,7 @@ def draw(probability: float) -> bool:
 
 
 def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> Tensor:
-    """Apply Lhotse's SpecAugment to one utterance; draw from the global random states of Python, NumPy and torch.
+    """Apply Lhotse's SpecAugment to one utterance, with the global random states of Python, NumPy and torch.
 
     Args:
         features: (T, F).

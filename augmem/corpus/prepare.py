@@ -191,7 +191,7 @@ def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, limi
 
 
 def choose_dev_speakers(utterances: list[CorpusUtterance], seed: int = 0) -> tuple[str, ...]:
-    """Draw speakers with about 5 % of the utterances, at least one speaker.
+    """Choose random speakers with about 5 % of the utterances, at least one speaker.
 
     Args:
         utterances: all training utterances.

@@ -240,7 +240,7 @@ def _range(interval: Interval | None) -> str:
 
 
 def _size(s: Score) -> str:
-    """State the size of a part, for the reader of its intervals."""
+    """Format the size of a part."""
     sessions = f", {s.sessions} sessions (chapters or recordings)" if s.sessions else ""
     return f"{s.part}: {len(s.utterances)} utterances{sessions}, {_number(len(s.speakers), 'speaker')}"
 

@@ -1,4 +1,4 @@
-"""Live recognition: online features, encoder and search of many streams, results as events."""
+"""Streaming recognition: online features, encoder and search of many streams, results as events."""
 
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 from augmem.streaming.events import Event, Word

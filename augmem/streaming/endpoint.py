@@ -62,7 +62,7 @@ def is_endpoint(rules: Sequence[EndpointRule], words: bool, silence: float, cost
 
 
 def relative_cost(growing: GrowingLattice) -> float:
-    """Return by how many nats the best complete path scores less than the best path; inf if none is complete."""
+    """Return the score of the best path minus that of the best complete path, in nats; inf if none is complete."""
     lattice = growing.lattice
     complete = np.flatnonzero(growing.complete)
     if len(complete) == 0:
@@ -89,7 +89,7 @@ def cut_position(spoken: Sequence[tuple[int, int]], num_frames: int) -> int:
 
 
 def find_pauses(spoken: Sequence[tuple[int, int]], num_frames: int) -> list[tuple[int, int]]:
-    """Return first frame and end of the pauses between words, and of silence at either end that is long enough.
+    """Return first frame and end of the pauses between words, and of sufficiently long silence at either end.
 
     Args:
         spoken: first frame and end of each word.

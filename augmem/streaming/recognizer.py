@@ -1,4 +1,4 @@
-"""Live recognition of many streams with one model.
+"""Streaming recognition of many streams with one model.
 
 Final results equal those of offline decoding of the same audio: features, encoder and lattices are exact (see their
 modules), and words are chosen from the lattice in the same way.
@@ -89,7 +89,7 @@ class Recognizer:
         return Stream(self.feature_config, self._initial_state, self.model.description.num_units)
 
     def step(self, streams: Sequence[Stream]) -> int:
-        """Advance by one chunk every stream that has one, and by all that is left every finishing stream.
+        """Advance each stream that has a chunk by one chunk, and each finishing stream by all its remaining frames.
 
         Returns:
             the number of streams that were advanced; 0 if all need more audio or are done.
@@ -158,7 +158,7 @@ class Recognizer:
             stream.add_scores(row[: int(state.emitted)], state.limit_memory(self.options.memory_reset_segments))
 
     def _encode_rest(self, streams: Sequence[Stream]) -> None:
-        """Encode what is left of finishing streams, one by one since their lengths differ."""
+        """Encode the remaining frames of finishing streams, one by one because their lengths differ."""
         for stream in streams:
             frames = stream.take_frames(len(stream.frames))
             scores, state = self.model.step(frames[None], stream.encoder_state, final=True)

@@ -26,7 +26,7 @@ class DistributedContext:
     """Rank, world size and device of this process. The default is a single process on the CPU.
 
     Args:
-        rank: index of this process. Rank zero validates, logs and saves.
+        rank: index of this process. Rank 0 validates, logs and saves.
         world_size: number of processes.
         device: where this process computes.
 
@@ -85,7 +85,7 @@ class DistributedContext:
         return values
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank zero's value."""
+        """Return the value of rank 0."""
         return self.all_gather(value)[0]
 
     def wrap(self, model: AcousticModel) -> nn.Module:

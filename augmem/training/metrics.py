@@ -102,7 +102,7 @@ class Timer:
             self.parts[name] = self.parts.get(name, 0.0) + perf_counter() - began
 
     def measure_items(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items; add the time that each takes to arrive to a part.
+        """Yield the items; add the waiting time for each item to a part.
 
         Args:
             name: name of the part.

@@ -90,5 +90,5 @@ class Schedule:
 
 
 def _half_cosine(done: float, floor: float) -> float:
-    """Fall from 1 to `floor` while `done` rises from 0 to 1."""
+    """Return a value that falls from 1 to `floor` while `done` rises from 0 to 1."""
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * done))

@@ -116,7 +116,7 @@ class Trainer:
 
         Args:
             deadline: `time.time()` after which no step starts.
-            log: log of the run; None on ranks other than zero.
+            log: log of the run; None on ranks other than 0.
         """
         began, timer, at = time.time(), Timer(), self.position
         steps = self.schedule.steps_of_epoch(at.epoch, at.batch)
@@ -229,7 +229,7 @@ class Trainer:
             )
 
     def _finish_epoch(self, began: float, log: TrainingLog | None) -> None:
-        """Advance to the next epoch; validate and save the weights on rank zero; write a checkpoint."""
+        """Advance to the next epoch; validate and save the weights on rank 0; write a checkpoint."""
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
         if log:
             self._validate(began, log)
@@ -272,7 +272,7 @@ class Trainer:
         return self.output / f"epoch-{epoch}.pt"
 
     def save_checkpoint(self) -> None:
-        """Write a checkpoint on rank zero, with the skipped utterances of all ranks."""
+        """Write a checkpoint on rank 0, with the skipped utterances of all ranks."""
         skips = {skip.id: skip for listed in self.context.all_gather(list(self.skips)) for skip in listed}
         self.skips = SkipLog(list(skips.values()))
         if not self.context.is_rank_zero:
