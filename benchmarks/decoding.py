@@ -46,18 +46,32 @@ from augmem.files import read_json
 from augmem.model_acoustics import ModelAcoustics
 from augmem.references import reference_words
 
-# search_beam, output_beam, max_active, rescoring_beam; the widest first
+
+class Setting(NamedTuple):
+    """Options of one row; the n-best beam equals the output beam."""
+
+    search_beam: float
+    output_beam: float
+    max_active: int
+    rescoring_beam: float
+    acoustic_scale: float
+
+    def __str__(self) -> str:
+        return " / ".join(f"{value:g}" for value in self)
+
+
+# The widest first.
 SETTINGS = (
-    (20.0, 10.0, 10000, 8.0),
-    (18.0, 8.0, 7000, 6.0),
-    (16.0, 8.0, 7000, 6.0),
-    (16.0, 8.0, 4000, 6.0),
-    (14.0, 8.0, 4000, 6.0),
-    (14.0, 6.0, 4000, 6.0),
-    (14.0, 6.0, 2500, 5.0),
-    (12.0, 6.0, 2500, 5.0),
-    (12.0, 5.0, 1500, 4.0),
-    (10.0, 5.0, 1500, 4.0),
+    Setting(20.0, 10.0, 10000, 8.0, 1.5),
+    Setting(20.0, 10.0, 10000, 8.0, 1.0),
+    Setting(20.0, 8.0, 7000, 6.0, 2.0),
+    Setting(18.0, 8.0, 5000, 6.0, 1.5),
+    Setting(16.0, 8.0, 7000, 6.0, 1.0),
+    Setting(16.0, 8.0, 4000, 6.0, 2.0),
+    Setting(16.0, 8.0, 4000, 6.0, 1.5),
+    Setting(14.0, 8.0, 4000, 6.0, 1.5),
+    Setting(14.0, 6.0, 2500, 5.0, 1.5),
+    Setting(12.0, 6.0, 1500, 4.0, 1.5),
 )
 TOLERANCE = 1.01  # WER of the knee over WER of the widest beams
 SYSTEMS = (FIRST_PASS, RESCORED, MBR)
@@ -89,7 +103,7 @@ class Stopwatch:
 class Row(NamedTuple):
     """Results of one setting: WER and real-time factor by name, means and rates as in the table."""
 
-    setting: tuple[float, float, int, float]
+    setting: Setting
     wer: dict[str, float]
     rtf: dict[str, float]
     density: float
@@ -133,7 +147,7 @@ class Benchmark:
         """Real-time factor of features and encoder."""
         return self.watch.seconds["encoder"] / self.speech
 
-    def run(self, config: DecodingConfig, setting: tuple[float, float, int, float], oracle: bool) -> Row:
+    def run(self, config: DecodingConfig, setting: Setting, oracle: bool) -> Row:
         """Decode, tune and choose with one setting."""
         watch, entries, oracle_errors = Stopwatch(), {}, 0
         self.worker.config = config
@@ -180,7 +194,10 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=6, help="use every N-th utterance (%(default)s)")
     parser.add_argument("--nbest", type=int, help="length of the lists (recipe)")
     parser.add_argument("--no-oracle", action="store_true", help="leave out the slow oracle WER of the lattices")
-    parser.add_argument("--settings", help="search/output/active/rescoring beams, comma separated, widest first")
+    parser.add_argument(
+        "--settings",
+        help="search beam/output beam/active states/rescoring beam/acoustic scale, comma separated; widest first",
+    )
     parser.add_argument("--plot", type=Path, help="PNG of WER against real-time factor")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -194,28 +211,27 @@ def main() -> None:
     print_head()
     rows = []
     for setting in parse_settings(args.settings) if args.settings else SETTINGS:
-        search, output, active, rescoring = setting
-        config = replace(
-            benchmark.config,
-            search_beam=search,
-            output_beam=output,
-            max_active=active,
-            rescoring_beam=rescoring,
-            nbest_beam=output,
-            nbest=args.nbest or benchmark.config.nbest,
-        )
+        options = {
+            **setting._asdict(),
+            "nbest_beam": setting.output_beam,
+            "nbest": args.nbest or benchmark.config.nbest,
+        }
+        config = replace(benchmark.config, **options)
         rows.append(benchmark.run(config, setting, not args.no_oracle))
         print_row(rows[-1])
     best = knee(rows)
-    print(f"\nknee: {format_setting(best.setting)} at {best.total:.3f} of real time; memory {memory():.0f} MiB")
+    print(f"\nknee: {best.setting} at {best.total:.3f} of real time; memory {memory():.0f} MiB")
     if args.plot:
         draw(rows, best, args.plot)
 
 
-def parse_settings(text: str) -> list[tuple[float, float, int, float]]:
-    """Parse settings such as 20/10/10000/8,14/8/4000/6."""
+def parse_settings(text: str) -> list[Setting]:
+    """Parse settings such as 20/10/10000/8/1.5,14/8/4000/6/1.5."""
     fields = [item.split("/") for item in text.split(",")]
-    return [(float(search), float(output), int(active), float(beam)) for search, output, active, beam in fields]
+    return [
+        Setting(float(search), float(output), int(active), float(rescoring), float(scale))
+        for search, output, active, rescoring, scale in fields
+    ]
 
 
 def knee(rows: Sequence[Row]) -> Row:
@@ -224,15 +240,10 @@ def knee(rows: Sequence[Row]) -> Row:
     return min(close, key=lambda row: row.total)
 
 
-def format_setting(setting: tuple[float, float, int, float]) -> str:
-    """Format a setting."""
-    return " / ".join(f"{value:g}" for value in setting)
-
-
 def print_head() -> None:
     """Print the head of the table."""
     columns = (
-        "search / output beam / states / rescoring beam", "first pass WER %", "rescored", "MBR",
+        "search / output beam / states / rescoring beam / acoustic scale", "first pass WER %", "rescored", "MBR",
         *(f"RTF {step}" for step in STEPS), "RTF whole stage", "arcs per frame", "hypotheses",
         "lattice oracle WER %", "list oracle WER %",
     )  # fmt: skip
@@ -242,7 +253,7 @@ def print_head() -> None:
 def print_row(row: Row) -> None:
     """Print a row of the table."""
     cells = (
-        format_setting(row.setting),
+        str(row.setting),
         *(f"{100 * row.wer[name]:.2f}" for name in SYSTEMS),
         *(f"{row.rtf[step]:.4f}" for step in STEPS),
         f"{row.total:.3f}", f"{row.density:.0f}", f"{row.hypotheses:.0f}",
@@ -261,7 +272,7 @@ def draw(rows: Sequence[Row], best: Row, path: Path) -> None:
     for name, marker in zip(SYSTEMS, "os^", strict=True):
         rates = [100 * row.wer[name] for row in ordered]
         axes.plot([row.total for row in ordered], rates, marker=marker, label=name.replace("_", " "))
-    axes.axvline(best.total, color="grey", linestyle=":", label=f"knee: {format_setting(best.setting)}")
+    axes.axvline(best.total, color="grey", linestyle=":", label=f"knee: {best.setting}")
     axes.set_xscale("log")
     axes.set_xlabel("real-time factor of the decode stage, one core")
     axes.set_ylabel("WER on dev, %")

@@ -125,9 +125,7 @@ class Timings:
     def spans(self, numbers: Ints, ends: Ints) -> list[list[tuple[int, int]]]:
         """Return (begin, end) of every word of some sequences, whose last words end at `ends`."""
         nodes = np.concatenate(self.nodes)
-        columns: list[
-            tuple[list[int], list[int], list[int]]
-        ] = []  # number, begin, end; last word first
+        columns: list[tuple[list[int], list[int], list[int]]] = []  # number, begin, end; last word first
         while numbers.any():
             parents, begins, before = nodes[numbers].T
             columns.append((numbers.tolist(), begins.tolist(), ends.tolist()))

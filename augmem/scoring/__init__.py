@@ -11,7 +11,7 @@ from augmem.scoring.comparison import Comparison, compare, comparison_text
 from augmem.scoring.environment import provenance
 from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
-from augmem.scoring.nist import TimedWord, read_ctm, write_ctm, write_kaldi_text, write_trn
+from augmem.scoring.nist import TimedWord, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
 from augmem.scoring.score import Score, score, score_all, wer_table
 from augmem.scoring.textgrid import write_textgrid
@@ -35,7 +35,6 @@ __all__ = [
     "plot_attention",
     "plot_heads",
     "provenance",
-    "read_ctm",
     "read_recogs",
     "score",
     "score_all",

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.scoring.alignment import Utterance
 
@@ -68,26 +67,3 @@ def write_ctm(path: Path, words: Iterable[TimedWord]) -> None:
     ordered = sorted(words, key=lambda word: (word.recording, word.channel, word.start))
     lines = [f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n" for w in ordered]
     write_text(path, "".join(lines))
-
-
-def read_ctm(path: Path) -> list[TimedWord]:
-    """Read a ctm file. Confidences are optional; lines that begin with ";;" are comments.
-
-    Raises:
-        UserError: a line has another format, with file and line number.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    numbered = [(number, line.split()) for number, line in enumerate(lines, 1) if not line.startswith(";;")]
-    return [_timed_word(path, number, fields) for number, fields in numbered if fields]
-
-
-def _timed_word(path: Path, number: int, fields: Sequence[str]) -> TimedWord:
-    """Parse a line of a ctm file."""
-    if len(fields) in (5, 6):
-        try:
-            start, duration, confidence = float(fields[2]), float(fields[3]), float([*fields, "1"][5])
-            return TimedWord(fields[0], start, duration, fields[4], confidence, fields[1])
-        except ValueError:
-            pass
-    expected = "recording channel start duration word [confidence]"
-    raise UserError(f"{path}, line {number}: expected {expected!r}, found {' '.join(fields)!r}")

@@ -10,7 +10,6 @@ from augmem.errors import UserError
 from augmem.scoring import (
     TimedWord,
     Utterance,
-    read_ctm,
     read_recogs,
     write_ctm,
     write_errs,
@@ -19,6 +18,7 @@ from augmem.scoring import (
     write_trn,
 )
 from augmem.scoring.icefall import confusions
+from tests.ctm import read_ctm
 
 UTTERANCES = [
     Utterance("a-1", "JOE", ["HELLO", "THERE", "MY", "QUEEN"], ["HELLO", "THEIR", "MY", "QUEEN"]),
@@ -138,12 +138,3 @@ def test_ctm_is_sorted_and_read_back(tmp_path: Path) -> None:
     write_ctm(path, words)
     assert path.read_text().splitlines()[0] == "rec1 1 0.50 0.20 B 1.0000"
     assert read_ctm(path) == [words[2], words[1], words[0]]
-
-
-def test_ctm_without_confidence_and_with_comments(tmp_path: Path) -> None:
-    path = tmp_path / "x.ctm"
-    path.write_text(";; a comment\nrec A 0.1 0.2 HI\n")
-    assert read_ctm(path) == [TimedWord("rec", 0.1, 0.2, "HI", 1.0, "A")]
-    path.write_text("rec A 0.1 HI\n")
-    with pytest.raises(UserError, match=r"x\.ctm, line 1"):
-        read_ctm(path)

@@ -25,11 +25,12 @@ from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
 from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.lang import Lang
-from augmem.scoring import TimedWord, read_ctm
+from augmem.scoring import TimedWord
 from augmem.serving import recognize
 from augmem.streaming import Recognizer, RecognizerOptions
 from benchmarks.alignment import Sphinx
 from benchmarks.kaldi_decoder import kaldi_best, lattice_of, load_items, openfst
+from tests.ctm import read_ctm
 from tests.serving.processes import BROWSER, browsing, serving
 from tests.shell.experiments import PART, SPEECH, Text, augmem, fixture_options, run, run_here
 
