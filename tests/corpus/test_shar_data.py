@@ -78,7 +78,7 @@ def test_damaged_shard_is_named(shar: Path) -> None:
     whole = second.read_bytes()
     second.write_bytes(first.read_bytes())
     with pytest.raises(
-        ValueError, match=r"recording\.000001\.tar: a where .*cuts\.000001\.jsonl\.gz has b: .*fetch both"
+        UserError, match=r"recording\.000001\.tar: a where .*cuts\.000001\.jsonl\.gz has b: .*fetch both"
     ):
         imported(shar)
     second.write_bytes(whole[: len(whole) // 2])
@@ -90,7 +90,7 @@ def test_damaged_shard_is_named(shar: Path) -> None:
         imported(shar)
     second.unlink()
     with pytest.raises(
-        ValueError, match=r"recording\.000001\.tar: no such file, but .*cuts\.000001\.jsonl\.gz is there"
+        UserError, match=r"recording\.000001\.tar: no such file, but .*cuts\.000001\.jsonl\.gz is there"
     ):
         imported(shar)
     with pytest.raises(FileNotFoundError, match=r"no Lhotse Shar; there should be <part>/cuts\.000000\.jsonl\.gz"):

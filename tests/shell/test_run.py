@@ -142,7 +142,7 @@ def test_all_stages_with_other_topologies(trained: Trained, tmp_path: Path, topo
 def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Path) -> None:
     """--max-minutes stops the first run with status 3."""
     folder, options = trained
-    for stage in ("lang", "lm", "graphs"):
+    for stage in ("lang", "lm", "training_graphs", "graphs"):
         shutil.copytree(folder / "exp" / stage, tmp_path / "exp" / stage)
     options = [*options, "--exp", tmp_path / "exp", "--stage", "train", "--stop-stage", "train", "--processes", "2"]
     options += ["--training.accumulate", "2", "--training.epochs", "2", "--training.ctc_epochs", "1"]
@@ -150,7 +150,7 @@ def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Pa
     assert stopped.returncode == 3 and "stopped early" in stopped.stdout, stopped.stderr[-4000:]
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert result.stdout.count("2 processes") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
+    assert result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
 
 
 def test_inspect_plots_attention(trained: Trained) -> None:
@@ -236,7 +236,7 @@ def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> N
             await tab.until("document.getElementById('state').textContent === 'Done'")
             assert float((await tab.text("final")).split()[0]) > 0
             for shown in await tab.run(f"{finals}.map(word => [word.title, word.style.opacity])"):
-                assert "% sure" in shown[0] and 0.35 <= float(shown[1]) <= 1
+                assert "% confidence" in shown[0] and 0.35 <= float(shown[1]) <= 1
             await tab.photograph(pictures / "microphone.png")
             for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
                 await give(SPEECH / "flac" / f"{name}.flac")
@@ -312,7 +312,7 @@ def test_a_file_is_aligned_with_its_transcript(package: Path, tmp_path: Path) ->
     command = ["align", "--package", package, "--output", tmp_path / "out", speech]
     result = augmem(*command)
     assert result.returncode == 1
-    assert "jfk.txt: no such file; it must hold the transcript" in result.stderr
+    assert "jfk.txt: no such file; it must have the transcript" in result.stderr
     speech.with_suffix(".txt").write_text("And so, my fellow Americans: ask not what your country can do for you!")
     result = augmem(*command)
     assert result.returncode == 0, result.stderr
@@ -375,7 +375,7 @@ def test_a_wrong_option_is_reported(options: list[str], message: str) -> None:
     ("option", "message"),
     [
         (["--encoder.heads", "7"], "heads"),
-        (["--processes", "2"], "training.accumulate is 1, which 2 processes cannot share evenly"),
+        (["--processes", "2"], "training.accumulate is 1, which 2 processes cannot share equally"),
     ],
 )
 def test_a_wrong_recipe_value_is_reported(option: list[str], message: str, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from augmem.model import AcousticModel
 from augmem.streaming import Event, OnlineFeatures, PackageInfo, Recognizer, RecognizerOptions, Stream, write_package
 from tests.tiny import ENCODER, RATE, noise, split_packets
 
-WIDE = SearchConfig(search_beam=50.0, output_beam=50.0, nbest_beam=50.0)
+WIDE = SearchConfig(search_beam=75.0, output_beam=75.0, max_active=10000, nbest_beam=50.0, nbest_tokens=2000)
 
 
 @pytest.fixture(scope="module")

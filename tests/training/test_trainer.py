@@ -129,7 +129,7 @@ def test_an_alignment_of_other_outputs_is_refused(folders: tuple[Path, Path], tm
     description = trainer(folders, tmp_path).model.description
     write_labels(tmp_path / "other.pt", {"a": [1]}, replace(description, topology="hmm"))
     with pytest.raises(
-        UserError, match=r"other\.pt: aligned with a model of other outputs \(topology hmm, expected ctc\)"
+        UserError, match=r"other\.pt: aligned with a model that has other outputs \(topology hmm, expected ctc\)"
     ):
         trainer(folders, tmp_path, alignment=str(tmp_path / "other.pt"))
     (tmp_path / "junk.pt").write_text("junk")
