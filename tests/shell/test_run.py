@@ -150,7 +150,7 @@ def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Pa
     assert stopped.returncode == 3 and "stopped early" in stopped.stdout, stopped.stderr[-4000:]
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.pt: mean of epochs 2") == 1
+    assert result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.pt: average of epochs 2") == 1
 
 
 def test_inspect_plots_attention(trained: Trained) -> None:
