@@ -1,8 +1,23 @@
 """Fixtures of tests and of examples in docstrings."""
 
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
+
+
+class SkipWithoutK2:
+    """Skips what imports k2 where k2 is not installed: a test file, a fixture with its tests, or a single test."""
+
+    def find_spec(self, name: str, *arguments: object) -> None:
+        """Skip the running test if it imports k2; all other modules are left to the other finders."""
+        if name in ("k2", "_k2"):
+            pytest.skip("needs k2, which is not installed", allow_module_level=True)
+
+
+if PathFinder.find_spec("k2") is None:
+    sys.meta_path.insert(0, SkipWithoutK2())
 
 
 @pytest.fixture(scope="session")

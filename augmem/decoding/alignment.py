@@ -14,13 +14,13 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-import k2
 import torch
 from torch import Tensor
 
 from augmem.errors import UserError
 from augmem.graph import Biphones, NumeratorCompiler, build_topology
 from augmem.lang import Lang
+from augmem.lazy_k2 import k2
 
 EXACT_BEAM = 1000.0  # nats; no pruning in practice
 

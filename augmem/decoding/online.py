@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-import k2
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from torch import Tensor
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Lattice, arc_frames
 from augmem.decoding.search import DecodingGraph, prepare_graph, split_lattices, with_open_ends
+from augmem.lazy_k2 import k2
 
 PAUSE_PENALTY = -1e6
 

@@ -15,7 +15,6 @@ from enum import Enum
 from functools import cached_property
 from pathlib import Path
 
-import k2
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,6 +23,7 @@ from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice
 from augmem.errors import UserError
 from augmem.graph import Origin, check_origin, load_fsa
+from augmem.lazy_k2 import k2
 
 logger = logging.getLogger(__name__)
 

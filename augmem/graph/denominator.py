@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import k2
 from torch import Tensor
 
 from augmem.graph.frames import frame_graph
@@ -12,6 +11,7 @@ from augmem.graph.fsa import count_states_and_arcs, remove_outputs
 from augmem.graph.k2_intersection import k2_score
 from augmem.graph.topology import Biphones, build_topology
 from augmem.graph.total_score import DenseGraph
+from augmem.lazy_k2 import k2
 
 logger = logging.getLogger(__name__)
 

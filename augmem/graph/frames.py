@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import k2
 import torch
 from torch import Tensor
+
+from augmem.lazy_k2 import k2
 
 INFINITE = float("inf")
 

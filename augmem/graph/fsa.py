@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import _k2
-import k2
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,6 +14,7 @@ from torch import Tensor
 
 from augmem.errors import UserError
 from augmem.files import atomic_path
+from augmem.lazy_k2 import _k2, k2
 
 FILE_FORMAT = "augmem graph 1"
 _SPLITS, _IDS, _RAGGED = "row_splits", "row_ids", ".row_splits"  # parts of tensor names

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
-import k2
-
 from augmem.errors import UserError
 from augmem.graph.fsa import count_states_and_arcs
 from augmem.graph.lexicon import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
 from augmem.lang import Lang
+from augmem.lazy_k2 import k2
 
 logger = logging.getLogger(__name__)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import k2
 import torch
 from torch import Tensor
 
 from augmem.graph.frames import INFINITE
+from augmem.lazy_k2 import k2
 
 
 def k2_score(log_probs: Tensor, lengths: Tensor, fsas: k2.Fsa, beam: float) -> Tensor:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import k2
 import torch
 
 from augmem.graph.frames import FrameGraph, FrameGraphs, frame_graph, stack_graphs
 from augmem.graph.fsa import remove_outputs, split_fsas
 from augmem.graph.lexicon import build_lexicon
 from augmem.graph.topology import Biphones, build_topology
+from augmem.lazy_k2 import k2
 
 if TYPE_CHECKING:
     from augmem.lang import Lang

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-import k2
-
 from augmem.graph.context import Classes
 from augmem.graph.fsa import Arc, build_fsa
+from augmem.lazy_k2 import k2
 
 Biphones = Sequence[Sequence[int]]
 
