@@ -8,7 +8,9 @@ Letters: B streams, F feature bins, C frames of a centre, V units.
 
 from __future__ import annotations
 
+import inspect
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +99,7 @@ def export_step(model: AcousticModel, output: Path, batch: int = 1, bank_size: i
         the description.
 
     Raises:
-        UserError: another ending, sizes out of range, or a model without such a step.
+        UserError: another ending, sizes out of range, a model without such a step, or no package for ONNX.
     """
     if output.suffix not in FORMATS:
         raise UserError(f"--output {output}: must end in {' or '.join(FORMATS)}, for {' or '.join(FORMATS.values())}")
@@ -114,7 +116,23 @@ def export_step(model: AcousticModel, output: Path, batch: int = 1, bank_size: i
         else:
             torch.onnx.export(
                 step, step.example(), str(temporary), opset_version=_OPSET,
-                input_names=facts["inputs"], output_names=facts["outputs"],
+                input_names=facts["inputs"], output_names=facts["outputs"], **_exporter(),
             )  # fmt: skip
     write_json(facts_file(output), facts)
     return facts
+
+
+def _exporter() -> dict[str, bool]:
+    """Select the exporter that traces, where torch has two.
+
+    It writes a single file and the same operators with all releases. The other one, torch's default since 2.9, stores
+    large weights in a second file.
+
+    Raises:
+        UserError: a torch with two exporters needs the package onnx for either of them.
+    """
+    if "dynamo" not in inspect.signature(torch.onnx.export).parameters:
+        return {}
+    if find_spec("onnx") is None:
+        raise UserError("this torch needs the package onnx to write .onnx files: pip install onnx, or write a .pt file")
+    return {"dynamo": False}

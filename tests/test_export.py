@@ -75,3 +75,16 @@ def test_sizes_out_of_range_are_refused(model: AcousticModel, tmp_path: Path) ->
         export_step(model, tmp_path / "step.pt", batch=0)
     with pytest.raises(UserError, match="--bank-size -1: must be at least 0"):
         export_step(model, tmp_path / "step.pt", bank_size=-1)
+
+
+def test_an_exporter_without_its_package_is_an_error_with_a_remedy(
+    model: AcousticModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def export(*arguments: object, dynamo: bool = True) -> None:
+        raise AssertionError("called without onnx")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    monkeypatch.setattr("augmem.export.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install onnx, or write a \.pt file"):
+        export_step(model, tmp_path / "step.onnx")
+    assert not list(tmp_path.iterdir())

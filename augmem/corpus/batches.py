@@ -22,7 +22,7 @@ from lhotse.dataset import SpecAugment
 from lhotse.dataset.sampling import DynamicBucketingSampler, DynamicCutSampler
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from augmem.corpus.audio import read_samples
 from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, add_noise, add_reverberation
@@ -31,6 +31,24 @@ from augmem.corpus.sessions import LaneCut, plan_sessions
 from augmem.errors import UserError
 
 _SPEC_AUGMENT = "training.batches.spec_augment"
+
+
+class _AnySource(Sampler):
+    """A base of Lhotse's samplers that takes a data source or none.
+
+    The Sampler of older torch releases requires `data_source`, and newer ones refuse it. Lhotse passes one or none,
+    depending on its release.
+    """
+
+    def __init__(self, data_source: object = None) -> None: ...
+
+
+class _BucketingSampler(DynamicBucketingSampler, _AnySource):
+    """Lhotse's bucketing sampler for all releases of torch."""
+
+
+class _CutSampler(DynamicCutSampler, _AnySource):
+    """Lhotse's sampler without buckets for all releases of torch."""
 
 
 @dataclass(frozen=True)
@@ -181,7 +199,7 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
         max_duration: maximum duration of a batch with padding, in seconds.
     """
     ordered = sorted(cuts, key=lambda cut: (-cut.duration, cut.id))
-    sampler = DynamicCutSampler(ordered, max_duration=max_duration, shuffle=False, world_size=1, rank=0)
+    sampler = _CutSampler(ordered, max_duration=max_duration, shuffle=False, world_size=1, rank=0)
     for batch in sampler:
         yield collate(list(batch), [_load(cut) for cut in batch])
 
@@ -195,9 +213,7 @@ def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]] | li
     options = {"max_duration": config.max_duration, "shuffle": True, "seed": sampling, "world_size": 1, "rank": 0}
     buckets = min(config.num_buckets, len(listed))
     sampler = (
-        DynamicBucketingSampler(listed, num_buckets=buckets, **options)
-        if buckets > 1
-        else DynamicCutSampler(listed, **options)
+        _BucketingSampler(listed, num_buckets=buckets, **options) if buckets > 1 else _CutSampler(listed, **options)
     )
     plan = [list(batch) for batch in sampler]
     # Lhotse visits the buckets in the same order in every epoch, and its smallest batches come last. sync_buckets=False

@@ -207,3 +207,23 @@ def test_spec_augment_masks_features(cuts: CutSet) -> None:
 def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         wrong()
+
+
+def demand_source(self: object, data_source: object) -> None:
+    """The constructor of torch's Sampler until release 2.1."""
+
+
+def refuse_source(self: object) -> None:
+    """The constructor of torch's Sampler today."""
+
+
+@pytest.mark.parametrize("constructor", [demand_source, refuse_source])
+@pytest.mark.parametrize("num_buckets", [1, 2])
+def test_batches_are_made_whether_or_not_the_sampler_of_torch_takes_a_data_source(
+    constructor: Callable[..., None], num_buckets: int, cuts: CutSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.utils.data.Sampler, "__init__", constructor)
+    expected = sorted(cut.id for cut in cuts)
+    trained = training_batches(cuts, BatchConfig(num_buckets=num_buckets, workers=0), epoch=0)
+    assert sorted(name for batch in trained for name in batch.ids) == expected
+    assert sorted(name for batch in evaluation_batches(cuts, 60.0) for name in batch.ids) == expected
