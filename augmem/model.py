@@ -23,7 +23,7 @@ from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.graph import Origin, context_hash
 from augmem.lang import content_hash, read_symbols, units_hash
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 
 FILE_FORMAT = "augmem acoustic model 1"
 MIN_STD = 1e-3  # of a log-mel bin: a constant bin (band-limited audio) must not be amplified
@@ -201,7 +201,7 @@ class AcousticModel(nn.Module):
         description = dataclasses.replace(self.description, training=notes)
         weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            save_tensors({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
+            torch_save({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
 
     @staticmethod
     def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:

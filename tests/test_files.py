@@ -19,7 +19,7 @@ from augmem.files import (
     sha256_json,
     write_json,
 )
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 
 
 def test_an_error_keeps_the_old_file(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_hashes(tmp_path: Path) -> None:
     assert sha256_json({"a": 1, "b": [2]}) == sha256_json({"b": [2], "a": 1}) != sha256_json({"a": 1, "b": [3]})
 
 
-SAVERS = [lambda path: save_tensors({"a": torch.zeros(99)}, path), lambda path: path.write_text("a")]
+SAVERS = [lambda path: torch_save({"a": torch.zeros(99)}, path), lambda path: path.write_text("a")]
 
 
 @pytest.mark.parametrize("write", SAVERS)
@@ -80,6 +80,6 @@ def test_other_errors_of_the_disk_pass_unchanged(tmp_path: Path) -> None:
 
 
 def test_torch_loads_saved_tensors(tmp_path: Path) -> None:
-    save_tensors({"a": torch.arange(5), "b": "text"}, tmp_path / "x.pt")
+    torch_save({"a": torch.arange(5), "b": "text"}, tmp_path / "x.pt")
     loaded = torch.load(tmp_path / "x.pt")
     assert loaded["a"].tolist() == [0, 1, 2, 3, 4] and loaded["b"] == "text"

@@ -26,7 +26,7 @@ from augmem.lang.config import LmConfig, NeuralLmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.ngram import read_sources
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ class NeuralLm(nn.Module):
         """Write the model to a file."""
         content = {"config": json.dumps(asdict(self.config)), "words": list(self.words), "state": self.state_dict()}
         with atomic_path(path) as partial:
-            save_tensors(content, partial)
+            torch_save(content, partial)
 
     @staticmethod
     def load(path: Path) -> NeuralLm:

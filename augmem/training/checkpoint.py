@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from augmem.files import atomic_path, sha256_file, write_text
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 
 logger = logging.getLogger(__name__)
 PATTERN = "checkpoint-*.pt"
@@ -34,7 +34,7 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     path = folder / f"checkpoint-{step:08d}.pt"
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     with atomic_path(path) as temporary:
-        save_tensors(state, temporary)
+        torch_save(state, temporary)
         line = f"{sha256_file(temporary)}  {path.name}\n"
         write_text(_hash_file(path), line + before)  # if interrupted here, an older file of this step is still valid
     write_text(_hash_file(path), line)

@@ -12,7 +12,7 @@ import torch
 from augmem.errors import UserError
 from augmem.files import atomic_path
 from augmem.model import ModelDescription
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 
 FILE_FORMAT = "augmem frame labels 1"
 
@@ -39,7 +39,7 @@ def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: M
     frames = {name: torch.tensor(outputs, dtype=torch.int32) for name, outputs in labels.items()}
     definition = json.dumps(output_definition(description))
     with atomic_path(path) as temporary:
-        save_tensors({"format": FILE_FORMAT, "meaning": definition, "labels": frames}, temporary)
+        torch_save({"format": FILE_FORMAT, "meaning": definition, "labels": frames}, temporary)
 
 
 def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int]]:

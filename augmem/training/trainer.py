@@ -18,7 +18,7 @@ from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
-from augmem.tensors import save_tensors
+from augmem.tensors import torch_save
 from augmem.training.averaging import RunningAverage, average_models, has_stalled, select_best_epochs
 from augmem.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
@@ -222,7 +222,7 @@ class Trainer:
         logger.warning(text, self.position.step, result.stats.loss, result.grad_norm, ids)
         if self.nonfinite_steps > self.config.max_nonfinite:
             dump = self.output / f"nonfinite-batch-{self.context.rank}.pt"
-            save_tensors(vars(batch) if batch else {}, dump)
+            torch_save(vars(batch) if batch else {}, dump)
             raise UserError(
                 f"loss or gradient of {self.nonfinite_steps} steps in a row was not finite; the last batch is in "
                 f"{dump}: check its features, or reduce training.learning_rate"
