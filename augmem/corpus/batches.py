@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,13 +35,13 @@ _SPEC_AUGMENT = "training.batches.spec_augment"
 
 
 class _AnySource(Sampler):
-    """A base of Lhotse's samplers that takes a data source or none.
+    """A base of Lhotse's samplers whose constructor takes and ignores any arguments.
 
     The Sampler of older torch releases requires `data_source`, and newer ones refuse it. Lhotse passes one or none,
     depending on its release.
     """
 
-    def __init__(self, data_source: object = None) -> None: ...
+    def __init__(self, *arguments: Any, **options: Any) -> None: ...
 
 
 class _BucketingSampler(DynamicBucketingSampler, _AnySource):
