@@ -10,7 +10,6 @@ from augmem.corpus import normalised_texts
 from augmem.decoding import FIRST_PASS, SUMMARY_FILE, TUNED_FILE
 from augmem.experiment import Experiment
 from augmem.files import read_json
-from augmem.lang import NORMALISATION
 from augmem.recipe import RECIPE_FILE
 from augmem.scoring import (
     Comparison,
@@ -50,7 +49,7 @@ def report_inputs(experiment: Experiment) -> ReportInputs:
         training_log=experiment.training / "log.jsonl",
         tuned=experiment.decoding / TUNED_FILE,
         searches={part: experiment.decoding / part / SUMMARY_FILE for part in parts},
-        normalisation=NORMALISATION,
+        normalisation=experiment.recipe.corpus.rules.description,
         normalised=normalisation_examples(normalised_texts(experiment.manifests, parts)),
         comparisons=streaming_comparisons(experiment) if streamed else (),
         attention=attention_plots(experiment, experiment.parts.dev),

@@ -35,8 +35,8 @@ from augmem.graph import (
     read_biphones,
 )
 from augmem.lang import (
+    ENGLISH,
     NEURAL_FILE,
-    NORMALISATION,
     Lang,
     prepare_lang,
     prepare_language_models,
@@ -102,12 +102,12 @@ def lang(experiment: Experiment) -> None:
     model = finished_model(experiment)
     texts = experiment.texts(experiment.parts.train)
     extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
-    config = replace(experiment.recipe.lang, extra_vocabulary=extra)
+    config, rules = replace(experiment.recipe.lang, extra_vocabulary=extra), experiment.recipe.corpus.rules
     models = [Path(path) for path in experiment.recipe.lm.given_models]
 
     def make(output: Path) -> None:
         base = experiment.lang if model and experiment.lang.is_dir() else None
-        prepare_lang(config, texts, output, models, base)
+        prepare_lang(config, texts, output, models, base, rules)
         if problems := validate_lang(output):
             raise UserError("errors in the lang folder:\n" + "\n".join(problems))
         if model:
@@ -120,6 +120,8 @@ def lang(experiment: Experiment) -> None:
         "lexicon": file_digests([config.lexicon] if config.lexicon else []),
         "language models": file_digests(experiment.recipe.lm.given_models),
     }
+    if rules != ENGLISH:
+        inputs |= {"normalisation": asdict(rules)}
     run_stage("lang", experiment.lang, inputs, make)
 
 
@@ -313,7 +315,7 @@ def score(experiment: Experiment) -> None:
     """Compute word error rates of all systems; write their words with times and confidences."""
     inputs = {"decode": fingerprint(experiment.decoding)}
     run_stage("score", experiment.scores, inputs, partial(write_scores, experiment))
-    logger.info("references: %s (%s)", NORMALISATION, experiment.scores / NORMALISED_FILE)
+    logger.info("references: %s (%s)", experiment.recipe.corpus.rules.description, experiment.scores / NORMALISED_FILE)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
 

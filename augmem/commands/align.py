@@ -118,7 +118,6 @@ def file_task(package: Package, path: Path) -> AlignmentTask:
     import torch
 
     from augmem.corpus import features_of_file
-    from augmem.lang import normalise_text
 
     text = path.with_suffix(".txt")
     if not text.is_file():
@@ -126,7 +125,7 @@ def file_task(package: Package, path: Path) -> AlignmentTask:
     features = features_of_file(path, package.features)
     with torch.no_grad():
         log_probs, lengths = package.model(features[None], torch.tensor([len(features)]))
-    words = normalise_text(text.read_text(encoding="utf-8"))
+    words = package.lang.normalisation(text.read_text(encoding="utf-8"))
     return AlignmentTask(path.stem, log_probs[0, : lengths[0]], words, len(features) * package.features.frame_shift)
 
 

@@ -19,7 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ngrams", type=int, default=0, help="keep the most important ones; 0: no limit")
     parser.add_argument("--decimals", type=int, default=4, help="decimals of log10 values in the file (%(default)s)")
     parser.add_argument("--lexicon", type=Path, help="also write the pronunciations of the model's words")
-    parser.add_argument("--upper-case", action="store_true", help="convert words to upper case first")
+    for name in ("upper", "lower"):
+        text = f"convert words to {name} case first"
+        parser.add_argument(f"--{name}-case", dest="case", action="store_const", const=name, help=text)
     text = "text whose words join the lexicon, such as training transcripts"
     parser.add_argument("--lexicon-text", type=Path, nargs="*", default=[], metavar="FILE", help=text)
 
@@ -42,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_options(arguments)
     model = read_model(arguments.input)
-    model = model.upper() if arguments.upper_case else model
+    model = model.change_case(arguments.case) if arguments.case else model
     model = prune_model(model, arguments.vocabulary, arguments.pruning, arguments.max_ngrams, arguments.decimals)
     write_model(arguments.output, model, arguments.decimals)
     counts = ", ".join(f"{count:,} {order}-grams" for order, count in enumerate(model.counts, start=1))

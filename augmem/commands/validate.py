@@ -21,6 +21,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shortest", type=float, default=0.0, help="minimum duration of an utterance, in seconds")
     parser.add_argument("--longest", type=float, help="maximum duration of an utterance, in seconds")
     parser.add_argument("--most-characters", type=float, help="maximum number of characters per second")
+    text = "text normalisation, as --corpus.normalisation of run.sh"
+    parser.add_argument("--normalisation", choices=["english", "unicode", "none"], default="english", help=text)
+    parser.add_argument("--language", help="language code of the transcripts, such as de")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -28,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.corpus import CorpusConfig, Limits, validate_corpus
 
     limits = Limits(arguments.shortest, arguments.longest, arguments.most_characters)
-    config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits)
+    text = {"normalisation": arguments.normalisation, "language": arguments.language}
+    config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits, **text)
     count = 0
     with TemporaryDirectory(prefix="augmem-validate-") as folder:
         for part, problems in validate_corpus(config, Path(folder), arguments.part):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from augmem.corpus.audio import describe_audio
 from augmem.corpus.limits import Limits
 from augmem.corpus.sessions import SESSION
 from augmem.errors import UserError
-from augmem.lang import normalise_text
+from augmem.lang import BRACKETS, ENGLISH, LETTERS, Losses, Normalisation, format_losses
 from augmem.progress import track
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
 
@@ -79,6 +80,7 @@ def write_part(
     output: Path,
     skipped: SkipLog,
     limits: Limits | None = None,
+    rules: Normalisation = ENGLISH,
 ) -> None:
     """Write the manifests of a part: recordings, supervisions and skipped.tsv.
 
@@ -88,11 +90,12 @@ def write_part(
         output: folder to write to.
         skipped: receives the skipped utterances; `utterances` may add to it as well.
         limits: limits on duration and text; None: none.
+        rules: normalisation of the transcripts.
 
     Raises:
         UserError: two utterances have the same id, or none is usable.
     """
-    pairs = describe_part(name, utterances, skipped, limits or Limits())
+    pairs = describe_part(name, utterances, skipped, limits or Limits(), rules)
     if not pairs:
         skipped.log(name, 0, output / SKIPPED_FILE)
         raise UserError(f"part {name}: no usable utterance, {len(skipped)} skipped: {skipped.counts()}")
@@ -108,10 +111,14 @@ def write_part(
 
 
 def describe_part(
-    name: str, utterances: Iterable[CorpusUtterance], skipped: SkipLog, limits: Limits
+    name: str,
+    utterances: Iterable[CorpusUtterance],
+    skipped: SkipLog,
+    limits: Limits,
+    rules: Normalisation = ENGLISH,
 ) -> list[Described]:
     """Return recording and supervision of every usable utterance; add the others to `skipped`."""
-    described = list(_describe_all(name, _check_ids(utterances, skipped), limits))
+    described = list(_describe_all(name, _check_ids(utterances, skipped), limits, rules))
     skipped.extend([item for item in described if isinstance(item, SkippedUtterance)])
     return [item for item in described if not isinstance(item, SkippedUtterance)]
 
@@ -153,19 +160,20 @@ def _check_ids(utterances: Iterable[CorpusUtterance], skipped: SkipLog) -> Itera
 
 
 def _describe_all(
-    name: str, utterances: Iterable[CorpusUtterance], limits: Limits
+    name: str, utterances: Iterable[CorpusUtterance], limits: Limits, rules: Normalisation
 ) -> Iterator[Described | SkippedUtterance]:
     """Read the headers of all audio files, in threads, since most of the time is spent waiting for the disk."""
     utterances = list(utterances)
+    _log_losses(name, utterances, rules)
     with ThreadPoolExecutor() as pool:
-        described = pool.map(partial(_describe, limits=limits), utterances)
+        described = pool.map(partial(_describe, limits=limits, rules=rules), utterances)
         yield from track(described, f"manifests of {name}", total=len(utterances), unit="utterances")
 
 
-def _describe(utterance: CorpusUtterance, limits: Limits) -> Described | SkippedUtterance:
-    text = normalise_text(utterance.text)
+def _describe(utterance: CorpusUtterance, limits: Limits, rules: Normalisation) -> Described | SkippedUtterance:
+    text = rules(utterance.text)
     if not text:
-        detail = f"{utterance.origin}: no words in {utterance.text!r}; correct the transcript"
+        detail = f"{utterance.origin}: no words in {utterance.text!r}; {_remedy(utterance.text, rules)}"
         return SkippedUtterance(utterance.id, "empty transcript", detail)
     if not is_file(utterance.audio):
         detail = f"{utterance.audio}: no such file, named by {utterance.origin}; supply it or remove the line"
@@ -176,8 +184,26 @@ def _describe(utterance: CorpusUtterance, limits: Limits) -> Described | Skipped
         return SkippedUtterance(utterance.id, "unreadable audio", str(error))
     if problem := _check_recording(utterance, recording):
         return problem
-    supervision = _supervision(utterance, recording, text)
+    supervision = _supervision(utterance, recording, text, rules.language or ("English" if rules == ENGLISH else None))
     return limits.check(supervision, utterance.origin) or (recording, supervision)
+
+
+def _remedy(text: str, rules: Normalisation) -> str:
+    """Return what to do about a transcript without words."""
+    if rules == ENGLISH and any(kind == LETTERS for kind, _ in rules.losses(text)):
+        return "its letters are not English: --corpus.normalisation unicode keeps them"
+    return "correct the transcript"
+
+
+def _log_losses(name: str, utterances: Iterable[CorpusUtterance], rules: Normalisation) -> None:
+    """Log what normalisation drops, changes or may misread; warn of anything but passages in brackets."""
+    losses: Losses = Counter()
+    for utterance in utterances:
+        losses.update(rules.losses(utterance.text))
+    if losses:
+        level = logging.INFO if all(kind == BRACKETS for kind, _ in losses) else logging.WARNING
+        text = "part %s: normalisation %r drops, changes or may misread %s; other choices: --corpus.normalisation"
+        logger.log(level, text, name, rules.form, format_losses(losses))
 
 
 def is_file(path: Path) -> bool:
@@ -203,7 +229,9 @@ def _check_recording(utterance: CorpusUtterance, recording: Recording) -> Skippe
     return None
 
 
-def _supervision(utterance: CorpusUtterance, recording: Recording, text: str) -> SupervisionSegment:
+def _supervision(
+    utterance: CorpusUtterance, recording: Recording, text: str, language: str | None
+) -> SupervisionSegment:
     end = recording.duration if utterance.end is None else min(utterance.end, recording.duration)
     return SupervisionSegment(
         id=utterance.id,
@@ -212,7 +240,7 @@ def _supervision(utterance: CorpusUtterance, recording: Recording, text: str) ->
         duration=round(end - utterance.start, ndigits=8),
         channel=0,
         text=text,
-        language="English",
+        language=language,
         speaker=utterance.speaker,
         custom={"original_text": utterance.text, SESSION: utterance.session or recording.id},
     )

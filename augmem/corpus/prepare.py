@@ -22,6 +22,7 @@ from augmem.corpus.reader import CorpusReader, Parts
 from augmem.corpus.shar_data import SharData
 from augmem.errors import UserError
 from augmem.files import read_json, write_json
+from augmem.lang import Normalisation
 from augmem.skipped import SkipLog
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,10 @@ class CorpusConfig:
         test: parts to report on; empty: the default of the corpus.
         limits: limits on the utterances of training parts.
         allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
+        normalisation: how transcripts and all other text become words: english (upper case A-Z, numbers in words),
+            unicode (any language: NFC, lower case, no punctuation) or none (as it is).
+        language: language code of the transcripts, such as de. With unicode, numbers are written in words where
+            num2words has the language; null: they are left as digits.
 
     Example:
         >>> CorpusConfig(train=("train-clean-5",)).recipe
@@ -58,10 +63,18 @@ class CorpusConfig:
     test: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     allow_overlap: bool = False
+    normalisation: Literal["english", "unicode", "none"] = "english"
+    language: str | None = None
+
+    @property
+    def rules(self) -> Normalisation:
+        """The normalisation of all text of an experiment."""
+        return Normalisation(self.normalisation, self.language)
 
     def __post_init__(self) -> None:
         if self.recipe not in _READERS:
             raise UserError(f"corpus.recipe={self.recipe!r}: must be one of {', '.join(_READERS)}")
+        self.rules  # noqa: B018  checks normalisation and language
 
 
 def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
@@ -83,9 +96,9 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
     if parts.dev:
         for part in parts.all():
             limits = None if part in (*parts.dev, *parts.test) else config.limits
-            _write(reader, part, output, limits)
+            _write(reader, part, output, config.rules, limits)
     else:
-        parts = _write_with_dev_split(reader, parts, output, config.limits)
+        parts = _write_with_dev_split(reader, parts, output, config)
     if not config.allow_overlap:
         check_utterances(output, parts)
     warn_of_shared_speakers(output, parts)
@@ -167,12 +180,12 @@ def check_names(parts: tuple[str, ...], reader: CorpusReader) -> None:
         raise UserError(f"no part {', '.join(unknown)} in this corpus; it has: {', '.join(reader.names())}{available}")
 
 
-def _write(reader: CorpusReader, part: str, output: Path, limits: Limits | None = None) -> None:
+def _write(reader: CorpusReader, part: str, output: Path, rules: Normalisation, limits: Limits | None = None) -> None:
     skipped = SkipLog()
-    write_part(part, reader.utterances(part, skipped), output / part, skipped, limits)
+    write_part(part, reader.utterances(part, skipped), output / part, skipped, limits, rules)
 
 
-def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, limits: Limits) -> Parts:
+def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, config: CorpusConfig) -> Parts:
     """Write the parts of a corpus without a dev part; take all utterances of some speakers out of training for it."""
     skipped = {part: SkipLog() for part in parts.train}
     utterances = {part: list(reader.utterances(part, skipped[part])) for part in parts.train}
@@ -182,11 +195,11 @@ def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, limi
     )
     for part, found in utterances.items():
         kept = (utterance for utterance in found if utterance.speaker not in speakers)
-        write_part(part, kept, output / part, skipped[part], limits)
+        write_part(part, kept, output / part, skipped[part], config.limits, config.rules)
     taken = (u for found in utterances.values() for u in found if u.speaker in speakers)
-    write_part(DEV_SPLIT, taken, output / DEV_SPLIT, SkipLog())
+    write_part(DEV_SPLIT, taken, output / DEV_SPLIT, SkipLog(), rules=config.rules)
     for part in parts.test:
-        _write(reader, part, output)
+        _write(reader, part, output, config.rules)
     return Parts(parts.train, (DEV_SPLIT,), parts.test)
 
 

@@ -16,6 +16,7 @@ from augmem.corpus.manifests import Described, describe_part, make_cuts
 from augmem.corpus.prepare import CorpusConfig, check_names, open_corpus
 from augmem.corpus.reader import CorpusReader
 from augmem.errors import UserError
+from augmem.lang import ENGLISH, Normalisation
 from augmem.progress import track
 from augmem.skipped import SkipLog
 
@@ -53,15 +54,15 @@ def validate_corpus(config: CorpusConfig, download: Path, parts: Sequence[str] =
     reader = open_corpus(config, download)
     check_names(tuple(parts), reader)
     for part in parts or reader.names():
-        yield part, validate_part(reader, part, config.limits)
+        yield part, validate_part(reader, part, config.limits, config.rules)
 
 
-def validate_part(reader: CorpusReader, part: str, limits: Limits) -> list[str]:
+def validate_part(reader: CorpusReader, part: str, limits: Limits, rules: Normalisation = ENGLISH) -> list[str]:
     """Return all problems of a part."""
     problems = Problems()
     pairs: list[Described] = []
     try:
-        pairs = describe_part(part, reader.utterances(part, problems), problems, limits)
+        pairs = describe_part(part, reader.utterances(part, problems), problems, limits, rules)
     except (UserError, OSError) as error:  # a whole file is missing
         problems.error(str(error))
     if not pairs and not problems.all():

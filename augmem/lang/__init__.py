@@ -16,28 +16,35 @@ from augmem.lang.lexicon import (
 )
 from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
 from augmem.lang.ngram import prepare_language_models
+from augmem.lang.normalisation import ENGLISH, NORMALISATION_FILE, Normalisation, format_losses
 from augmem.lang.prepare import prepare_lang
 from augmem.lang.reduce import make_lexicon, prune_model
 from augmem.lang.symbols import read_symbols
-from augmem.lang.text import NORMALISATION, normalise_text
+from augmem.lang.text import BRACKETS, LETTERS, Losses, normalise_text
 from augmem.lang.text_files import write_lines
 from augmem.lang.validate import validate_lang
 
 __all__ = [
+    "BRACKETS",
+    "ENGLISH",
+    "LETTERS",
     "NEURAL_FILE",
-    "NORMALISATION",
+    "NORMALISATION_FILE",
     "OOV_WORD",
     "SILENCE",
     "Entry",
     "Lang",
     "LangConfig",
     "LmConfig",
+    "Losses",
     "NeuralLm",
     "NeuralLmConfig",
+    "Normalisation",
     "adapt_lang",
     "add_disambiguation",
     "content_hash",
     "format_lexicon",
+    "format_losses",
     "fortune_sentences",
     "load_cmudict",
     "make_lexicon",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Container, Iterator, Sequence
 from itertools import chain
@@ -15,6 +16,7 @@ from augmem.lang.text_files import lines, write_lines
 
 Columns = tuple[list[int], list[float], list[float]]  # ids, logprobs, backoffs
 REMEDY = "make the file again"
+_HIGHEST_ORDER = 6  # of kenlm
 _SECTION = re.compile(r"\\(\d+)-grams:")
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 
@@ -28,17 +30,12 @@ def read_model(path: Path) -> BackoffModel:
     """
     numbers: dict[str, int] = {}
     columns: list[Columns] = []
-    for order, number, row in read_entries(path):
+    for order, _, row in read_entries(path):
         if order > len(columns):
             columns.append(([], [], []))
         if order == 1:
-            numbers.setdefault(row[1], len(numbers))
-        try:
-            _append_entry(row, order, numbers, columns[-1])
-        except KeyError as error:
-            raise UserError(f"{path}:{number}: {error} is not among the 1-grams; {REMEDY}") from error
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: {error}; {REMEDY}") from error
+            numbers[row[1]] = len(numbers)
+        _append_entry(row, order, numbers, columns[-1])
     ngrams = [
         (np.array(ids, np.int64).reshape(-1, order), np.array(logprobs), np.array(backoffs))
         for order, (ids, logprobs, backoffs) in enumerate(columns, start=1)
@@ -66,6 +63,8 @@ def read_vocabulary(path: Path) -> list[str]:
 def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
     """Copy an ARPA file in a form that all tools read: plain, one blank or tab between fields, no other text.
 
+    N-grams of the highest order lose back-off weights, which mean nothing.
+
     Returns:
         the number of n-grams with a word outside the vocabulary, without <unk>. They are copied too.
     """
@@ -86,17 +85,18 @@ class _OutsideCounter:
 
 def _clean_lines(path: Path, outside: _OutsideCounter) -> Iterator[str]:
     yield "\n\\data\\"
-    current = 0
+    current, highest = 0, 0
     for order, _, row in read_entries(path, with_counts=True):
         if order == 0:
             yield " ".join(row)
+            highest += 1
             continue
         while current < order:
             current += 1
             yield f"\n\\{current}-grams:"
         words = row[1 : order + 1]
         outside.add(words)
-        yield "\t".join((row[0], " ".join(words), *row[order + 1 :]))
+        yield "\t".join((row[0], " ".join(words), *(row[order + 1 :] if order < highest else ())))
     yield "\n\\end\\"
 
 
@@ -143,7 +143,8 @@ class _Parser:
         self.path, self.number = path, 0
         self.order, self.inside, self.finished = 0, False, False
         self._counts: list[int] = []
-        self._seen, self._missing = 0, {START, END}
+        self._seen, self._complete = 0, 0
+        self._words: set[str] = set()
 
     def start_section(self, mark: str) -> None:
         """Check the section that ends here, and enter the next one."""
@@ -151,30 +152,57 @@ class _Parser:
         if mark == "\\data\\":
             self._counts, self.inside = [], True
         section = _SECTION.match(mark) if self.inside else None
-        self.order, self._seen = int(section[1]) if section else 0, 0
+        self.order, self._seen = int(section[1][:3]) if section else 0, 0
         self.finished = self.inside and mark == "\\end\\"
+        if self.order and self.order != self._complete + 1:
+            raise self.error(f"\\{self.order}-grams: follows the {self._complete}-grams")
+        if self.finished and any(self._counts[self._complete :]):
+            raise self.error(f"there are no {self._complete + 1}-grams, but \\data\\ announces some")
+        if self.finished and not self._complete:
+            raise self.error("there are no 1-grams")
 
     def _check_section(self) -> None:
         announced = self._counts[self.order - 1] if 0 < self.order <= len(self._counts) else 0
         if self.order and self._seen != announced:
             raise self.error(f"{self._seen} {self.order}-grams, but \\data\\ announces {announced}")
-        if self.order == 1 and self._missing:
-            missing = " and ".join(sorted(self._missing))
-            raise self.error(f"the 1-grams lack {missing}", "train the model on one sentence a line")
+        if self.order == 1 and (missing := {START, END} - self._words):
+            fault = f"the 1-grams lack {' and '.join(sorted(missing))}"
+            raise self.error(fault, "train the model on one sentence a line")
+        self._complete = max(self._complete, self.order)
 
     def check_entry(self, row: Sequence[str]) -> None:
-        """Check the number of fields of an n-gram."""
+        """Check the number of fields of an n-gram, its numbers and its words."""
         if len(row) not in (self.order + 1, self.order + 2):
             raise self.error(f"expected log10, {self.order} words and an optional back-off weight")
         self._seen += 1
-        self._missing.discard(row[1])
+        self._check_numbers(row)
+        if self.order == 1:
+            if row[1] in self._words:
+                raise self.error(f"{row[1]} is in two 1-grams")
+            self._words.add(row[1])
+        elif not self._words.issuperset(row[1 : self.order + 1]):
+            unknown = next(word for word in row[1:] if word not in self._words)
+            raise self.error(f"{unknown!r} is not among the 1-grams")
+
+    def _check_numbers(self, row: Sequence[str]) -> None:
+        for text in (row[0], *row[self.order + 1 :]):
+            try:
+                value = float(text)
+            except ValueError:
+                raise self.error(f"{text!r} is not a number") from None
+            if not math.isfinite(value) or "_" in text:
+                raise self.error(f"{text} is not a finite number", "write -99 for impossible n-grams")
+        if float(row[0]) > 0:
+            raise self.error(f"log10 {row[0]} is a probability above 1")
 
     def add_count(self, line: str) -> str:
         """Read a line `ngram ORDER=NUMBER`; return ORDER=NUMBER."""
         found = _COUNT.fullmatch(line.strip())
         if not found:
             raise self.error(f"expected ngram ORDER=NUMBER, found {line!r}")
-        self._counts.append(int(found[2]))
+        if int(found[1][:3]) != len(self._counts) + 1 or len(self._counts) == _HIGHEST_ORDER:
+            raise self.error(f"{line.strip()} is not in the order 1, 2, ... up to {_HIGHEST_ORDER}")
+        self._counts.append(int(found[2][:18]))
         return f"{len(self._counts)}={found[2]}"
 
     def error(self, fault: str, remedy: str = REMEDY) -> UserError:

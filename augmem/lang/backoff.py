@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,17 +197,18 @@ class BackoffModel:
         words = [word for word, keep in zip(self.words, kept, strict=True) if keep]
         return BackoffModel.build(words, [_scale(ngrams[0], words), *ngrams[1:]]).renormalise()
 
-    def upper(self) -> BackoffModel:
-        """Return the model with its words in upper case.
+    def change_case(self, case: Literal["upper", "lower"]) -> BackoffModel:
+        """Return the model with its words in upper or lower case.
 
         Raises:
             UserError: two words become one.
         """
-        words = [word if word in MARKS else word.upper() for word in self.words]
+        words = [word if word in MARKS else getattr(word, case)() for word in self.words]
         if len(set(words)) < len(words):
             twice = sorted(word for word, count in Counter(words).items() if count > 1)
             examples = ", ".join(twice[:3])
-            raise UserError(f"{len(twice)} words are not unique in upper case ({examples}, ...): train the model again")
+            fault = f"{len(twice)} words are not unique in {case} case ({examples}, ...)"
+            raise UserError(f"{fault}: train the model again")
         return BackoffModel(words, self.levels)
 
     def round(self, decimals: int) -> BackoffModel:

@@ -39,7 +39,7 @@ def guess_pronunciations(
     """Guess the pronunciations of words missing from a lexicon.
 
     Args:
-        words: upper-case words, none of them in the lexicon.
+        words: none of them in the lexicon.
         lexicon: entries that rules use and the model is trained on.
         cache: folder that keeps trained models between runs.
         training_entries: lexicon entries used for training; 0 takes all.
@@ -63,7 +63,7 @@ def apply_rules(word: str, lexicon: Lexicon) -> list[Guess]:
     bare = word.strip("'")
     if bare in lexicon:
         return [Guess(word, phones, f"as {bare}") for phones in lexicon[bare]]
-    base = bare.removesuffix("'S")
+    base = bare[:-2] if bare.upper().endswith("'S") else bare
     if base != bare and base in lexicon:
         return [Guess(word, phones + _possessive(phones[-1]), f"possessive of {base}") for phones in lexicon[base]]
     return []

@@ -11,6 +11,7 @@ from pathlib import Path
 from augmem.errors import UserError
 from augmem.files import sha256_json
 from augmem.lang.lexicon import DISAMBIGUATION, OOV_WORD, SILENCE
+from augmem.lang.normalisation import Normalisation
 from augmem.lang.symbols import read_symbols
 
 HASHED = ("tokens.txt", "words.txt", "lexicon.txt")
@@ -109,6 +110,15 @@ class Lang:
     def words_hash(self) -> str:
         """Hex digest of words.txt and lexicon.txt: what a decoding graph depends on besides the units."""
         return words_hash(self.folder)
+
+    @cached_property
+    def normalisation(self) -> Normalisation:
+        """The rules that its words were made with.
+
+        Raises:
+            UserError: a fault in the file.
+        """
+        return Normalisation.load(self.folder)
 
     @cached_property
     def silence_probability(self) -> float:

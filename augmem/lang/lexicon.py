@@ -12,6 +12,7 @@ from itertools import dropwhile
 from pathlib import Path
 
 from augmem.errors import UserError
+from augmem.lang.normalisation import ENGLISH, Normalisation
 from augmem.lang.text_files import lines
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,11 @@ RESERVED = frozenset({"<eps>", "<blk>", "<s>", "</s>"})
 DISAMBIGUATION = re.compile(r"#\d+")
 
 _VARIANT = re.compile(r"\(\d+\)$")
-_SPELLABLE = re.compile(r"[A-Z']+")
-_STRESS = re.compile(r"(?<=[A-Z])[012]$")
-_NUMBER = re.compile(r"\d+\.\d*(e-?\d+)?|\d+e-?\d+|[01]")
+_STRESSED = re.compile(r"(A[AEHOWY]|E[HRY]|I[HY]|O[WY]|U[HW])[012]")  # vowels of ARPAbet
+_TONE = re.compile(r"[^\W\d_]+[3-9]")
+_PROBABILITY = re.compile(r"\d*\.\d+(e[+-]?\d+)?|\d+\.|\d+e[+-]?\d+|[01]", re.IGNORECASE)
+_NUMBER = re.compile(r"\d*\.\d+|\d+\.|\d\d+|\d+(\.\d*)?e[+-]?\d+", re.IGNORECASE)  # 2, 6 and 9 are phones of X-SAMPA
+_FEW_SKIPPED = 0.1  # share of the entries; dictionaries have some with digits or full stops
 _COMMENT = re.compile(r"^(;;;|#(?!\d)).*|\s#(?!\d+(\s|$)).*")
 
 
@@ -53,13 +56,13 @@ def load_cmudict() -> Lexicon:
     return read_lexicon(Path(spec.origin).parent / "model" / "en-us" / "cmudict-en-us.dict")
 
 
-def read_lexicon(path: Path) -> Lexicon:
+def read_lexicon(path: Path, normalisation: Normalisation = ENGLISH) -> Lexicon:
     """Read "WORD P1 P2 ..." lines (plain, gzip or xz); further pronunciations repeat the word, or number it as WORD(2).
 
-    Words are upper-cased and stress digits stripped. Comments are removed: lines that start with ;;; or #, and text
-    after " #". Probabilities between word and phones (lexiconp.txt of Kaldi, dictionaries of the Montreal Forced
-    Aligner) are ignored. Entries of the special words (!SIL, <SPOKEN_NOISE>, <UNK>) are skipped: every lang folder has
-    its own.
+    Words get the case of normalised text, and ARPAbet vowels lose their stress. Comments are removed: lines that start
+    with ;;; or #, and text after " #". Probabilities between word and phones (lexiconp.txt of Kaldi, dictionaries of
+    the Montreal Forced Aligner) are ignored. Entries of the special words (!SIL, <SPOKEN_NOISE>, <UNK>) are skipped:
+    every lang folder has its own.
 
     Raises:
         FileNotFoundError: no such file.
@@ -76,23 +79,38 @@ def read_lexicon(path: Path) -> Lexicon:
         if not fields or fields[0].upper() in SPECIAL_WORDS:
             continue
         where = f"lexicon {path}:{number}"
-        word, phones = _entry(fields, where)
+        word, phones = _entry(fields, where, normalisation)
         probabilities += len(phones) < len(fields) - 1
-        _check_case(phones, spellings, where)
-        if not is_normalised_word(word):
+        _check_case(map(strip_stress, phones), spellings, where)
+        if not normalisation.is_word(word):
             skipped.append(word)
-        elif phones not in lexicon.setdefault(word, []):
-            lexicon[word].append(phones)
+        else:
+            lexicon.setdefault(word, []).append(phones)
     _check_read(path, lexicon, skipped, probabilities)
-    return lexicon
+    return _unique(lexicon)
 
 
-def _entry(fields: Sequence[str], where: str) -> Entry:
-    word = _VARIANT.sub("", fields[0]).upper()
-    given = list(dropwhile(_NUMBER.fullmatch, fields[1:]))
-    if not given:
+def strip_stress(phone: str) -> str:
+    """Remove the stress of an ARPAbet vowel: AH0 -> AH."""
+    return phone[:-1] if _STRESSED.fullmatch(phone.upper()) else phone
+
+
+def _unique(lexicon: Lexicon) -> Lexicon:
+    """Strip stress, unless the digits are tones, and remove repeated pronunciations."""
+    strip = str if any(map(_TONE.fullmatch, phones_of(lexicon))) else strip_stress
+    return {
+        word: list(dict.fromkeys(tuple(strip(phone) for phone in phones) for phones in forms))
+        for word, forms in lexicon.items()
+    }
+
+
+def _entry(fields: Sequence[str], where: str, normalisation: Normalisation) -> Entry:
+    word = normalisation.change_case(_VARIANT.sub("", fields[0]))
+    phones = tuple(dropwhile(_PROBABILITY.fullmatch, fields[1:]))
+    if not phones:
         raise UserError(f"{where}: {fields[0]} has no pronunciation; write its phones after it or delete the line")
-    phones = tuple(_STRESS.sub("", phone) for phone in given)
+    if number := next(filter(_NUMBER.fullmatch, phones), None):
+        raise UserError(f"{where}: phone {number} is a number; write WORD P1 P2 ..., probabilities before the phones")
     for symbol in (word, *phones):
         if symbol in RESERVED or DISAMBIGUATION.fullmatch(symbol):
             raise UserError(f"{where}: {symbol} is a reserved symbol; give that word or phone another name")
@@ -109,18 +127,21 @@ def _check_case(phones: Iterable[str], spellings: dict[str, str], where: str) ->
 
 
 def _check_read(path: Path, lexicon: Lexicon, skipped: Sequence[str], probabilities: int) -> None:
+    entries = len(skipped) + sum(map(len, lexicon.values()))
+    if skipped and not lexicon:
+        raise UserError(
+            f"lexicon {path}: no word of it can occur in normalised text ({', '.join(skipped[:3])}); for languages "
+            "other than English: --corpus.normalisation unicode"
+        )
     if not lexicon:
         raise UserError(f"lexicon {path}: no usable entry; write one WORD P1 P2 ... on each line")
     if probabilities:
         logger.info("%s: probabilities of %d entries are ignored", path.name, probabilities)
     if skipped:
         examples = ", ".join(skipped[:3])
-        logger.info("%s: %d entries cannot occur in normalised text (%s, ...)", path.name, len(skipped), examples)
-
-
-def is_normalised_word(word: str) -> bool:
-    """Return whether a word can occur in normalised text."""
-    return _SPELLABLE.fullmatch(word) is not None
+        text = "%s: %d of %d entries are left out: their words cannot occur in normalised text (%s, ...)"
+        level = logging.WARNING if len(skipped) > _FEW_SKIPPED * entries else logging.INFO
+        logger.log(level, text, path.name, len(skipped), entries, examples)
 
 
 def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:

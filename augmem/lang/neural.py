@@ -136,8 +136,10 @@ def prepare_neural_lm(
         train_texts: normalised training sentences.
         dev_texts: normalised sentences of each dev part; they select the epoch.
     """
-    vocabulary = set(Lang.load(lang_dir).pronunciations) - SPECIAL_WORDS
-    texts = [text for source in read_sources(lm, train_texts, vocabulary) for text in source.texts]
+    lang = Lang.load(lang_dir)
+    vocabulary = set(lang.pronunciations) - SPECIAL_WORDS
+    sources = read_sources(lm, train_texts, vocabulary, lang.normalisation)
+    texts = [text for source in sources for text in source.texts]
     dev = [text for part in dev_texts.values() for text in part if text]
     output.mkdir(parents=True, exist_ok=True)
     train_neural(config, texts, dev, [OOV_WORD, *sorted(vocabulary)]).save(output / NEURAL_FILE)

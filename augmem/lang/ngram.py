@@ -16,11 +16,13 @@ import kenlm
 
 from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_file, write_json
-from augmem.lang.arpa import copy_arpa, read_model, read_vocabulary, write_model
-from augmem.lang.backoff import UNKNOWN_WORDS, BackoffModel
+from augmem.lang.arpa import copy_arpa, read_entries, read_model, read_vocabulary, write_model
+from augmem.lang.backoff import END, START, UNKNOWN_WORDS, BackoffModel
 from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
+from augmem.lang.normalisation import ENGLISH, Normalisation
+from augmem.lang.symbols import read_symbols
 from augmem.lang.text_files import lines
 from augmem.lang.tools import run_tool
 from augmem.lang.vocabulary import read_text
@@ -55,8 +57,10 @@ def prepare_language_models(
         FileNotFoundError: a file of the config is missing.
         UserError: an empty text, or a fault in a file of the config.
     """
-    vocabulary = set(Lang.load(lang_dir).pronunciations) - SPECIAL_WORDS
-    sources = [] if config.rescoring_arpa else read_sources(config, train_texts, vocabulary)
+    lang = Lang.load(lang_dir)
+    vocabulary = set(lang.pronunciations) - SPECIAL_WORDS
+    given = config.rescoring_arpa
+    sources = [] if given else read_sources(config, train_texts, vocabulary, lang.normalisation)
     if len(sources) > 1 and not any(text for texts in dev_texts.values() for text in texts):
         raise UserError("lm.extra_text needs dev text to tune interpolation weights: name a dev part, or set it to []")
     output.mkdir(parents=True, exist_ok=True)
@@ -65,7 +69,8 @@ def prepare_language_models(
         name: _make_model(config, name, sources, vocabulary, dev_texts, output / f"{name}.arpa") for name in names
     }
     first_pass = output / f"{FIRST_PASS}.arpa"
-    write_grammar(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt")
+    source = config.first_pass_arpa or config.rescoring_arpa or ""
+    write_grammar(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt", source)
     recognisable = vocabulary.intersection(read_vocabulary(first_pass))
     summary = {
         name: evaluate(output / f"{name}.arpa", dev_texts, recognisable) | {"ngrams_left_out": left_out[name]}
@@ -93,7 +98,9 @@ def _make_model(
     return 0
 
 
-def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[str]) -> list[TrainingText]:
+def read_sources(
+    config: LmConfig, train_texts: Sequence[str], vocabulary: set[str], normalisation: Normalisation = ENGLISH
+) -> list[TrainingText]:
     """Return the training text and every extra text.
 
     In the training text, words outside the vocabulary become <UNK>, so that the model learns where they occur.
@@ -103,7 +110,7 @@ def read_sources(config: LmConfig, train_texts: Sequence[str], vocabulary: set[s
         UserError: a text is empty.
     """
     covered = [" ".join(w if w in vocabulary else OOV_WORD for w in text.split()) for text in train_texts]
-    extra = [TrainingText(name, list(read_text(Path(name)))) for name in config.extra_text]
+    extra = [TrainingText(name, list(read_text(Path(name), normalisation))) for name in config.extra_text]
     sources = [TrainingText("the training text", [text for text in covered if text]), *extra]
     for source in sources:
         if not source.texts:
@@ -163,10 +170,19 @@ def _write_lines(texts: Iterable[str], path: Path) -> None:
         stream.writelines(f"{text}\n" for text in texts if text)
 
 
-def write_grammar(arpa: Path, words: Path, output: Path) -> None:
+def write_grammar(arpa: Path, words: Path, output: Path, source: str = "") -> None:
     """Run Kaldi's arpa2fst in a process of its own, because its log cannot be silenced.
 
-    N-grams with words that words.txt lacks are skipped.
+    N-grams with words that words.txt lacks are skipped; all others must be in the result.
+
+    Args:
+        arpa: the model, as plain text.
+        words: words.txt.
+        output: file of FST text.
+        source: the model that `arpa` was made from, for messages; empty: `arpa` itself.
+
+    Raises:
+        UserError: the conversion failed, or lost n-grams.
     """
     with atomic_path(output) as partial:
         command = [
@@ -176,7 +192,27 @@ def write_grammar(arpa: Path, words: Path, output: Path) -> None:
         with partial.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            raise UserError(f"{arpa}: kaldilm cannot convert it to an FST: {done.stderr[-500:]}")
+            raise UserError(f"{source or arpa}: kaldilm cannot convert it to an FST: {done.stderr[-500:]}")
+        symbols = read_symbols(words)
+        lost = _expected_arcs(arpa, symbols) - _word_arcs(partial, symbols["#0"])
+        if lost:
+            raise UserError(
+                f"{source or arpa}: {lost} n-grams are lost in the FST: the first words of each n-gram must be "
+                "an n-gram of the next lower order; train or prune the model again"
+            )
+
+
+def _expected_arcs(arpa: Path, symbols: Container[str]) -> int:
+    """Count the n-grams of known words that do not end in a sentence mark: each is one arc of the FST."""
+    return sum(
+        row[order] not in (START, END) and all(word in symbols for word in row[1 : order + 1])
+        for order, _, row in read_entries(arpa)
+    )
+
+
+def _word_arcs(fst: Path, back_off: int) -> int:
+    with fst.open(encoding="utf-8") as stream:
+        return sum(len(fields) > 3 and fields[2] != str(back_off) for fields in map(str.split, stream))
 
 
 def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dict[str, Any]:

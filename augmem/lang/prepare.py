@@ -14,7 +14,9 @@ from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
 from augmem.lang.lang import SILENCE_PROBABILITY_FILE, Lang, content_hash
 from augmem.lang.lexicon import (
+    DISAMBIGUATION,
     OOV_WORD,
+    RESERVED,
     SILENCE,
     SPECIAL_ENTRIES,
     SPECIAL_WORDS,
@@ -22,15 +24,15 @@ from augmem.lang.lexicon import (
     Lexicon,
     add_disambiguation,
     format_lexicon,
-    is_normalised_word,
     letters_of,
     load_cmudict,
     phones_of,
     read_lexicon,
 )
+from augmem.lang.normalisation import ENGLISH, Normalisation
 from augmem.lang.symbols import number_symbols, write_symbols
 from augmem.lang.units import UnitLexicon, with_units_of
-from augmem.lang.vocabulary import check_language_model, extra_vocabulary, training_vocabulary
+from augmem.lang.vocabulary import check_language_model, check_lexicon, extra_vocabulary, training_vocabulary
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def prepare_lang(
     output: Path,
     language_models: Sequence[Path] = (),
     base: Path | None = None,
+    normalisation: Normalisation = ENGLISH,
 ) -> None:
     """Write a lang folder for the words of `texts` (normalised training transcripts).
 
@@ -52,36 +55,51 @@ def prepare_lang(
     Args:
         language_models: given ARPA files, the first-pass model first.
         base: a lang folder whose units are kept, that of a trained model; None: units are selected from the data.
+        normalisation: the rules that `texts` were made with.
     Raises:
         FileNotFoundError: a file of the config is missing.
-        UserError: no words in `texts`, a fault in a file of the config, or a language model of another case or
-            language.
+        UserError: no words in `texts`, a fault in a file of the config, or a lexicon or language model of another case
+            or language.
     """
     output.mkdir(parents=True, exist_ok=True)
-    wider = model_words(language_models, texts)
+    wider = model_words(language_models, texts, normalisation)
     silence_probability = config.silence_probability
     if config.units == "phone":
-        dictionary = read_lexicon(Path(config.lexicon)) if config.lexicon else load_cmudict()
+        dictionary = load_dictionary(config, normalisation)
+        check_lexicon(config.lexicon, dictionary.keys(), texts)
         wider = wider.union(dictionary) if config.lexicon else wider
-        lexicon = phone_lexicon(config, choose_words(config, texts, wider, dictionary), dictionary, output)
+        words = choose_words(config, texts, wider, dictionary, normalisation)
+        lexicon = phone_lexicon(config, words, dictionary, output)
     elif config.units == "grapheme":
-        lexicon = letter_lexicon(choose_words(config, texts, wider))
+        lexicon = letter_lexicon(choose_words(config, texts, wider, None, normalisation))
     else:
         pieces = copy_pieces(base, output) if base else train_pieces(texts, config.bpe_vocab_size, output)
-        lexicon = UnitLexicon(pieces, encode_words(choose_words(config, texts, wider), output))
+        words = choose_words(config, texts, wider, None, normalisation)
+        lexicon = UnitLexicon(pieces, encode_words(words, output))
         silence_probability = 0.0  # word pieces are trained without a silence unit: blanks take its place
-    write_lang(with_units_of(base, lexicon), silence_probability, output)
+    write_lang(with_units_of(base, lexicon), silence_probability, output, normalisation)
     lang = Lang.load(output)
     logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(lexicon.entries), lang.num_units)
 
 
-def model_words(language_models: Sequence[Path], texts: Sequence[str]) -> set[str]:
+def load_dictionary(config: LangConfig, normalisation: Normalisation) -> Lexicon:
+    """Read the given lexicon, or the CMU dictionary in the case of normalised text."""
+    if config.lexicon:
+        return read_lexicon(Path(config.lexicon), normalisation)
+    if normalisation == ENGLISH:
+        return load_cmudict()
+    return {normalisation.change_case(word): forms for word, forms in load_cmudict().items()}
+
+
+def model_words(
+    language_models: Sequence[Path], texts: Sequence[str], normalisation: Normalisation = ENGLISH
+) -> set[str]:
     """Check given language models against the training text; return the words of the first."""
     vocabularies = [read_vocabulary(path) for path in language_models]
     for path, words in zip(language_models, vocabularies, strict=True):
         check_language_model(path, set(words), texts)
     first = vocabularies[0] if vocabularies else []
-    usable = {word for word in first if is_normalised_word(word)}
+    usable = {word for word in first if normalisation.is_word(word)}
     if len(usable) < len(first):
         examples = ", ".join([word for word in first if word not in usable][:3])
         logger.warning(
@@ -92,7 +110,11 @@ def model_words(language_models: Sequence[Path], texts: Sequence[str]) -> set[st
 
 
 def choose_words(
-    config: LangConfig, texts: Sequence[str], wider: Collection[str] = (), lexicon: Lexicon | None = None
+    config: LangConfig,
+    texts: Sequence[str],
+    wider: Collection[str] = (),
+    lexicon: Lexicon | None = None,
+    normalisation: Normalisation = ENGLISH,
 ) -> list[str]:
     """Return the vocabulary, sorted: the words of the training text, `wider`, and words of the extra files."""
     known = training_vocabulary(texts, config.min_count)
@@ -101,8 +123,10 @@ def choose_words(
             f"no word occurs {config.min_count} times or more in the {len(texts)} training transcripts: "
             "check the corpus stage's skipped.tsv, or lower lang.min_count"
         )
-    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size, lexicon))
+    extra = set(extra_vocabulary(config.extra_vocabulary, config.extra_vocabulary_size, lexicon, normalisation))
     vocabulary = {*known, *wider, *extra} - SPECIAL_WORDS
+    if reserved := sorted(word for word in vocabulary if word in RESERVED or DISAMBIGUATION.fullmatch(word)):
+        raise UserError(f"{', '.join(reserved[:5])} in transcripts or word lists: a reserved symbol; remove it")
     if len(vocabulary) > len(known):
         logger.info("vocabulary: %d words; %d of them are in the training text", len(vocabulary), len(known))
     return sorted(vocabulary)
@@ -142,8 +166,10 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
     return guesses
 
 
-def write_lang(lexicon: UnitLexicon, silence_probability: float, output: Path) -> None:
-    """Write the files that hold units, words, lexicon and silence probability; the hash comes last."""
+def write_lang(
+    lexicon: UnitLexicon, silence_probability: float, output: Path, normalisation: Normalisation = ENGLISH
+) -> None:
+    """Write the files of units, words, lexicon, silence probability and normalisation; the hash comes last."""
     entries, highest = add_disambiguation(lexicon.entries)
     tokens = number_symbols([*lexicon.units, *(f"#{i}" for i in range(highest + 1))])
     words = number_symbols(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])
@@ -152,4 +178,5 @@ def write_lang(lexicon: UnitLexicon, silence_probability: float, output: Path) -
     write_text(output / "lexicon.txt", format_lexicon(lexicon.entries))
     write_text(output / "lexicon_disambig.txt", format_lexicon(entries))
     write_text(output / SILENCE_PROBABILITY_FILE, f"{silence_probability}\n")
+    normalisation.save(output)
     write_text(output / "hash.txt", content_hash(output) + "\n")

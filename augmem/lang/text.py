@@ -1,34 +1,33 @@
-"""Text normalisation, shared by training text, dev text and references: written English to spoken words."""
+"""Normalisation of written English: the words as spoken, in upper case."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections import Counter
 
-from num2words import num2words
+from augmem.lang.english_numbers import ambiguous_numbers, read_numbers
+from augmem.lang.quotes import remove_english_quotes
 
-NORMALISATION = (  # described for readers of scores
-    "upper case, A to Z and apostrophes alone; numbers, money, times, % and & read out; Mr, Mrs, Dr, vs and Jr "
-    "expanded; accents removed; text in <>, (), [] or {} removed; all other marks are spaces"
+ENGLISH_RULES = (  # described for readers of scores
+    "upper case, A to Z and apostrophes alone; numbers, money, fractions, times, % and & read out; Mr, Mrs, Dr, vs and "
+    "Jr expanded; accents removed; text in <>, (), [] or {} removed, except ((words)) and [laughter-words]; all other "
+    "marks are spaces"
 )
+Losses = Counter[tuple[str, str]]  # (kind, piece of text) -> how often
+LETTERS, SYMBOLS, NUMBERS, BRACKETS = "letters", "symbols", "ambiguous numbers", "passages in brackets"
 
+APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bc`\u00b4", "'"))
 _LETTERS = str.maketrans({
-    "\u2018": "'", "\u2019": "'", "\u201b": "'", "\u02bc": "'", "`": "'", "\u00b4": "'",
     "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
 })  # fmt: skip
 _ABBREVIATIONS = {"MR": "MISTER", "MRS": "MISSUS", "DR": "DOCTOR", "VS": "VERSUS", "JR": "JUNIOR"}
-_CURRENCIES = {"$": "dollar", "£": "pound", "€": "euro"}
-_LONGEST_NUMBER = 15  # digits; longer ones are codes, read digit by digit
 
+_NORMALISED = re.compile(r"[A-Z' ]*")
+_SPOKEN_IN_BRACKETS = re.compile(r"\(\(([^()]*)\)\)|\[laughter-([^\[\]]*)\]", re.IGNORECASE)
 _NOT_SPOKEN = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]|\{[^{}]*\}")
-_MONEY = re.compile(r"([$£€])\s?(\d[\d,]*(?:\.\d+)?)")
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
-_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):([0-5]\d)(?![\d:])(\s+hours)?", re.IGNORECASE)
-_DECADE = re.compile(r"(?<!\d)(\d+)'?s(?![a-z])", re.IGNORECASE)
-_ORDINAL = re.compile(r"(?<![\d.])(\d+)(?:st|nd|rd|th)(?![a-z])", re.IGNORECASE)
-_DECIMAL = re.compile(r"(?<![\d.])(\d+)\.(\d+)(?![\d.])")
-_INTEGER = re.compile(r"\d+")
+_GROUPED = re.compile(r"(?<!\d)\d{1,3}(?:[\u00a0\u2009\u202f]\d{3})+(?!\d)")
+_SPOKEN_MARKS = frozenset("@#%*/=+&")
 
 
 def normalise_text(text: str) -> str:
@@ -39,88 +38,68 @@ def normalise_text(text: str) -> str:
 
     Example:
         >>> normalise_text("Mr. Smith paid $5.50 [laughs]")
-        'MISTER SMITH PAID FIVE DOLLARS FIFTY'
+        'MISTER SMITH PAID FIVE DOLLARS FIFTY CENTS'
     """
-    text = unicodedata.normalize("NFKC", text.translate(_LETTERS)).translate(_LETTERS)
-    text = _read_numbers(_read_symbols(_drop_unspoken(text)))
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
-    words = re.sub(r"[^A-Z']", " ", plain.upper()).split()
+    plain = "".join(c for c in unicodedata.normalize("NFKD", _read(text)) if not unicodedata.combining(c))
+    words = re.sub(r"[^A-Z']", " ", plain.translate(_LETTERS).upper()).split()
     tidied = (_tidy_apostrophes(word) for word in words)
     return " ".join(_ABBREVIATIONS.get(word, word) for word in tidied if word)
 
 
-def _drop_unspoken(text: str) -> str:
-    """Remove text in brackets, innermost first, so that nested brackets are removed too."""
+def english_losses(text: str) -> Losses:
+    """Count what `normalise_text` drops, changes or may read wrongly: letters, symbols, numbers and text in brackets.
+
+    Example:
+        >>> sorted(english_losses("7/10 M\u00fcller [laughs]"))
+        [('ambiguous numbers', '7/10'), ('letters', '\u00fc'), ('passages in brackets', '[laughs]')]
+    """
+    if _NORMALISED.fullmatch(text):
+        return Counter()
+    written = drop_unspoken(_unify(text))
+    losses = Counter((BRACKETS, passage) for passage in unspoken_passages(_unify(text)))
+    losses.update((NUMBERS, number) for number in ambiguous_numbers(written))
+    losses.update((kind, c) for c in _read(text) if (kind := kind_of(c)) and not (c.isascii() and c.isalpha()))
+    return losses
+
+
+def kind_of(character: str) -> str:
+    """Return LETTERS or SYMBOLS for a character that is spoken; an empty string for a mark that is not."""
+    category = unicodedata.category(character)
+    if category[0] in "LN":
+        return LETTERS
+    return SYMBOLS if character in _SPOKEN_MARKS or category in ("Sc", "Sm", "So") else ""
+
+
+def drop_unspoken(text: str) -> str:
+    """Remove text in brackets, innermost first; keep words in ((...)), which are uncertain, and in [laughter-...]."""
+    text = _SPOKEN_IN_BRACKETS.sub(lambda match: f" {match[1] or match[2] or ''} ", text)
     found = 1
     while found:
         text, found = _NOT_SPOKEN.subn(" ", text)
     return text
 
 
+def unspoken_passages(text: str) -> list[str]:
+    """Return the passages that `drop_unspoken` removes, without those around others."""
+    return _NOT_SPOKEN.findall(_SPOKEN_IN_BRACKETS.sub(" ", text))
+
+
+def _read(text: str) -> str:
+    """Return text with numbers and symbols in words, without quotation marks and text in brackets."""
+    if _NORMALISED.fullmatch(text):
+        return text
+    text = read_numbers(remove_english_quotes(drop_unspoken(_unify(text))))
+    return re.sub(r"(?<=[\w\s])&(?=[\w\s])", " and ", text)
+
+
+def _unify(text: str) -> str:
+    """Return text in NFKC with ASCII apostrophes; a blank stands before fractions, commas between groups of digits."""
+    text = _GROUPED.sub(lambda match: re.sub(r"\D", ",", match[0]), text.translate(APOSTROPHES))
+    text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e\u2189])", " ", text)
+    return re.sub("''+", '"', unicodedata.normalize("NFKC", text).translate(APOSTROPHES))
+
+
 def _tidy_apostrophes(word: str) -> str:
     """Remove quotation marks around a word; keep the apostrophes of 'EM, DON'T, BOYS' and JUMPIN'."""
     word = re.sub(r"'+", "'", word)
     return word.strip("'") if len(word) < 2 or (word[0] == "'" and word[-1] == "'") else word
-
-
-def _read_symbols(text: str) -> str:
-    """Convert $5, 50 % and & to words."""
-    text = _MONEY.sub(_money, text)
-    text = re.sub(r"(?<=\d)\s?%", " percent ", text)
-    return re.sub(r"(?<=[\w\s])&(?=[\w\s])", " and ", text)
-
-
-def _money(match: re.Match[str]) -> str:
-    """$1 -> 1 dollar; $5.50 -> 5 dollars 50."""
-    whole, _, hundredths = match[2].partition(".")
-    unit = _CURRENCIES[match[1]] + ("" if whole == "1" else "s")
-    return f"{whole} {unit} {hundredths.strip('0') and hundredths.lstrip('0')} "
-
-
-def _read_numbers(text: str) -> str:
-    """Convert clock times, decades, ordinals, decimals and integers to words, in this order."""
-    text = _THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    readers: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
-        (_CLOCK, _clock),
-        (_DECADE, lambda match: _plural(_cardinal(match[1]))),
-        (_ORDINAL, lambda match: _ordinal(match[1])),
-        (_DECIMAL, lambda match: f"{_cardinal(match[1])} point {_digits(match[2])}"),
-        (_INTEGER, lambda match: _cardinal(match[0])),
-    )
-    for pattern, read in readers:
-        text = pattern.sub(lambda match, read=read: f" {read(match)} ", text)  # type: ignore[misc]
-    return text
-
-
-def _clock(match: re.Match[str]) -> str:
-    """19:00 hours -> nineteen hundred hours; 7:00 -> seven o'clock; 7:05 -> seven oh five."""
-    hour, minute = _cardinal(str(int(match[1]))), int(match[2])
-    if match[3]:
-        return f"{hour} {'hundred' if minute == 0 else _cardinal(str(minute))} hours"
-    if minute == 0:
-        return f"{hour} o'clock"
-    return f"{hour} {'oh ' if minute < 10 else ''}{_cardinal(str(minute))}"
-
-
-def _cardinal(digits: str) -> str:
-    """Read years as years (1844: eighteen forty-four), codes (007) digit by digit, all else as cardinals."""
-    if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits[0] == "0"):
-        return _digits(digits)
-    number = int(digits)
-    is_year = len(digits) == 4 and (1100 <= number < 2000 or 2010 <= number < 2100)
-    return num2words(number, to="year" if is_year else "cardinal")
-
-
-def _ordinal(digits: str) -> str:
-    return num2words(int(digits), to="ordinal") if len(digits) <= _LONGEST_NUMBER else _digits(digits)
-
-
-def _digits(digits: str) -> str:
-    return " ".join(num2words(int(digit)) for digit in digits)
-
-
-def _plural(words: str) -> str:
-    """Forty -> forties, six -> sixes, hundred -> hundreds."""
-    if words.endswith("y"):
-        return words[:-1] + "ies"
-    return words + ("es" if words.endswith("x") else "s")

@@ -20,13 +20,13 @@ from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import atomic_path, read_json, write_json, write_text
 from augmem.graph import HLG_FILE
-from augmem.lang import Lang
+from augmem.lang import NORMALISATION_FILE, Lang
 from augmem.model import AcousticModel
 
 FORMAT = "augmem package 2"
 LANG_FILES = (
     "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
-    "hash.txt",
+    "hash.txt", NORMALISATION_FILE,
 )  # fmt: skip
 _PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", HLG_FILE, "lang"
 

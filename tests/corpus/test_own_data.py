@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,32 @@ def test_folder_with_tables(tmp_path: Path) -> None:
         ("far-b", "you", 0.5, 1.0, "HELLO"),
         ("a", "me", 0.0, 2.0, "NUMBER FIVE"),
     ]
+
+
+def test_letters_of_other_languages_are_kept_on_request_and_counted_otherwise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b"):
+        write_tone(tmp_path / "mine" / f"{name}.wav", 2.0)
+    (tmp_path / "mine" / "train.tsv").write_text("audio\ttext\na.wav\tF\u00fcnf \u00c4pfel, 25!\nb.wav\t\u4f60\u597d\n")
+    config = CorpusConfig("folder", str(tmp_path / "mine"), dev=("train",), allow_overlap=True)
+    prepare_corpus(config, tmp_path, tmp_path / "english")
+    assert (
+        "part train: normalisation 'english' drops, changes or may misread 4 letters (\u00fc 1, \u00c4 1" in caplog.text
+    )
+    (skipped,) = read_skipped(tmp_path / "english" / "train" / "skipped.tsv")
+    assert (skipped.id, skipped.reason) == (
+        "b",
+        "empty transcript",
+    ) and "--corpus.normalisation unicode" in skipped.detail
+    caplog.clear()
+    prepare_corpus(replace(config, normalisation="unicode", language="de"), tmp_path, tmp_path / "unicode")
+    found = SupervisionSet.from_file(tmp_path / "unicode" / "train" / "supervisions.jsonl.gz")
+    assert [(s.text, s.language) for s in found] == [
+        ("f\u00fcnf \u00e4pfel f\u00fcnfundzwanzig", "de"),
+        ("\u4f60\u597d", "de"),
+    ]
+    assert "normalisation" not in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ import pytest
 from augmem.errors import UserError
 from augmem.lang import read_model
 from augmem.lang.arpa import copy_arpa, read_vocabulary
+from augmem.lang.ngram import write_grammar
+from augmem.lang.symbols import number_symbols, write_symbols
 
 TINY = """\\data\\
 ngram 1=3
@@ -73,17 +75,42 @@ def test_ngrams_with_words_outside_the_vocabulary_are_counted(tmp_path: Path) ->
     assert copy_arpa(tmp_path / "tiny.arpa", tmp_path / "copy.arpa", {"B"}) == 2
 
 
+def test_back_off_weights_of_the_highest_order_are_dropped(tmp_path: Path) -> None:
+    (tmp_path / "tiny.arpa").write_text(TINY.replace("-0.3\tA A", "-0.3\tA A\t-0.7"))
+    copy_arpa(tmp_path / "tiny.arpa", tmp_path / "copy.arpa", {"A"})
+    assert kenlm.Model(str(tmp_path / "copy.arpa")).score("A", eos=False) == pytest.approx(-0.6)
+
+
+def test_ngrams_that_the_fst_would_lose_are_a_fault(tmp_path: Path) -> None:
+    trigram = "\\3-grams:\n-0.1\t<s> A A\n\n\\end"
+    text = TINY.replace("ngram 2=1\n", "ngram 2=1\nngram 3=1\n").replace("\\end", trigram)
+    (tmp_path / "tiny.arpa").write_text(text)
+    write_symbols(tmp_path / "words.txt", number_symbols(["<eps>", "A", "#0", "<s>", "</s>"]))
+    with pytest.raises(UserError, match=r"mine\.arpa\.gz: 1 n-grams are lost"):
+        write_grammar(tmp_path / "tiny.arpa", tmp_path / "words.txt", tmp_path / "fst.txt", "mine.arpa.gz")
+    assert not (tmp_path / "fst.txt").exists()
+    (tmp_path / "tiny.arpa").write_text(TINY)
+    write_grammar(tmp_path / "tiny.arpa", tmp_path / "words.txt", tmp_path / "fst.txt")
+    assert (tmp_path / "fst.txt").read_text().count("\t1\t1\t") == 2  # A and A A
+
+
 @pytest.mark.parametrize(
     ("old", "new", "fault"),
     [
         ("\\end\\\n", "", r"tiny\.arpa:\d+: the file ends before"),
         ("-0.3\tA A", "-0.3\tA", r"tiny\.arpa:11: expected log10, 2 words"),
-        ("-0.3\tA A", "minus\tA A", r"tiny\.arpa:11: could not convert"),
+        ("-0.3\tA A", "minus\tA A", r"tiny\.arpa:11: 'minus' is not a number"),
         ("-0.3\tA A", "-0.3\tA B", r"tiny\.arpa:11: 'B' is not among the 1-grams"),
         ("ngram 2=1", "ngram 2=one", r"tiny\.arpa:3: expected ngram ORDER=NUMBER, found 'ngram 2=one'"),
         ("ngram 2=1", "ngram 2=2", r"tiny\.arpa:13: 1 2-grams, but .* announces 2"),
         ("-0.5\tA", "-0.5\tA A A A", r"tiny\.arpa:6: expected log10, 1 words"),
         ("</s>", "B", r"tiny\.arpa:10: the 1-grams lack </s>; train the model on one sentence a line"),
+        ("-0.3\tA A", "nan\tA A", r"tiny\.arpa:11: nan is not a finite number"),
+        ("-0.3\tA A", "0.3\tA A", r"tiny\.arpa:11: log10 0\.3 is a probability above 1"),
+        ("</s>", "A", r"tiny\.arpa:7: A is in two 1-grams"),
+        ("2-grams", "3-grams", r"tiny\.arpa:10: \\3-grams: follows the 1-grams"),
+        ("\\2-grams:\n-0.3\tA A\n", "", r"tiny\.arpa:11: there are no 2-grams"),
+        ("ngram 2=1", "ngram 3=1", r"tiny\.arpa:3: ngram 3=1 is not in the order"),
         ("A A", "CAF\xe9 A", r"tiny\.arpa:11: not UTF-8"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from augmem.errors import UserError
-from augmem.lang import load_cmudict, read_lexicon
+from augmem.lang import Normalisation, load_cmudict, read_lexicon
 from augmem.lang.lexicon import add_disambiguation, phones_of
 
 PHONES = st.lists(st.sampled_from(["A", "B", "C"]), min_size=1, max_size=4).map(tuple)
@@ -39,6 +39,27 @@ def test_comments_and_probabilities_are_not_phones(tmp_path: Path, text: str) ->
     assert read_lexicon(path) == {"CAT": [("K", "AE", "T")], "DOG": [("D", "AO", "G")]}
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Gr\u00fc\u00dfe g \u0281 y\u02d0 s @\n", {"gr\u00fc\u00dfe": [("g", "\u0281", "y\u02d0", "s", "@")]}),
+        ("Tu\u0308r 1.0 t_h y: 6\n", {"t\u00fcr": [("t_h", "y:", "6")]}),  # X-SAMPA
+        ("\u4f60 N I3\n\u6069 AH1 N\n", {"\u4f60": [("N", "I3")], "\u6069": [("AH1", "N")]}),
+        ("\u0643\u062a\u0627\u0628 k i t a: b\n", {"\u0643\u062a\u0627\u0628": [("k", "i", "t", "a:", "b")]}),
+    ],
+    ids=["German", "decomposed", "tones", "Arabic"],
+)  # fmt: skip
+def test_lexicons_of_other_languages(tmp_path: Path, text: str, expected: dict[str, list[tuple[str, ...]]]) -> None:
+    (tmp_path / "mine.txt").write_text(text)
+    assert read_lexicon(tmp_path / "mine.txt", Normalisation("unicode")) == expected
+
+
+def test_a_lexicon_of_another_script_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("\u4f60 n i3\n")
+    with pytest.raises(UserError, match=r"no word of it can occur in normalised text .*--corpus.normalisation unicode"):
+        read_lexicon(tmp_path / "mine.txt")
+
+
 def test_phones_in_upper_and_lower_case_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.txt"
     path.write_text("HELLO hh ah0 l ow1\nhello HH AH L OW\n")
@@ -58,6 +79,8 @@ def test_numbered_and_repeated_variants_case_stress_and_comments(tmp_path: Path)
         (b"GOOD G UH D\nBAD\n", 2, "BAD has no pronunciation"),
         (b"GOOD G UH D\n\nODD AA #1\n", 3, "#1 is a reserved symbol"),
         (b"ODD <eps> D\n", 1, "<eps> is a reserved symbol"),
+        (b"GOOD G UH D\nODD AA 0.5 D\n", 2, "phone 0.5 is a number"),
+        (b"ODD 12 AA\n", 1, "phone 12 is a number"),
         (b"GOOD G UH D\nCAF\xe9 K\n", 2, "not UTF-8"),
     ],
 )
