@@ -57,6 +57,17 @@ class GrowingLattice:
     complete: np.ndarray
 
 
+def new_state() -> Any:
+    """Return k2's state of a stream without frames: an empty `DecodeStateInfo` in k2 1.24, None in k2 1.23.
+
+    k2 1.23 has the class without a constructor.
+    """
+    try:
+        return k2.DecodeStateInfo()
+    except TypeError:
+        return None
+
+
 class OnlineSearch:
     """Search of streams; holds no state of a stream.
 
@@ -91,7 +102,8 @@ class OnlineSearch:
         count, frames = len(chunks), len(chunks[0])
         segments = torch.tensor([[number, 0, frames] for number in range(count)], dtype=torch.int32)
         dense = k2.DenseFsaVec(self.config.acoustic_scale * torch.stack(list(chunks)).float(), segments)
-        lattices, states = self._intersecter(final, count).decode(dense, [search.state for search in searches])
+        states = [new_state() if search.state is None else search.state for search in searches]
+        lattices, states = self._intersecter(final, count).decode(dense, states)
         for search, state, chunk in zip(searches, states, chunks, strict=True):
             search.state = state
             search.log_probs.append(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import k2
 import numpy as np
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from augmem.decoding import DecodingConfig, Lattice, best_path, best_word_sequences, find_lattices, words_on
 from augmem.decoding.lattice import arc_frames
-from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
+from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch, new_state
 from augmem.decoding.search import DecodingGraph
 from augmem.decoding.times import spoken_frames, word_frames
 
@@ -69,6 +70,43 @@ def test_an_unfinished_word_pauses_and_is_not_lost() -> None:
     paused, closed = in_chunks(scores, 2)
     assert not paused.complete[best_path(paused.lattice)[-1]]
     assert words_on(closed.lattice, best_path(closed.lattice)) == [1]
+
+
+class NewState:
+    """`DecodeStateInfo` of k2 1.24: a stream starts with an empty one."""
+
+    def __init__(self, old: object = None) -> None:
+        self.old = old
+
+
+class NewIntersecter(k2.OnlineDenseIntersecter):
+    """`OnlineDenseIntersecter` of k2 1.24: takes and returns `DecodeStateInfo` only."""
+
+    def decode(self, dense: k2.DenseFsaVec, states: list[NewState]) -> tuple[k2.Fsa, list[NewState]]:
+        assert all(type(state) is NewState for state in states)
+        lattices, new = super().decode(dense, [state.old for state in states])
+        return lattices, [NewState(state) for state in new]
+
+
+class OldState:
+    """`DecodeStateInfo` of k2 1.23: it has no constructor."""
+
+    def __new__(cls) -> OldState:
+        raise TypeError("_k2.DecodeStateInfo: No constructor defined!")
+
+
+def test_streams_start_with_the_state_that_k2_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = random_scores(1, 6)
+    expected = in_chunks(scores, 2)[-1].lattice
+    monkeypatch.setattr(k2, "DecodeStateInfo", OldState)
+    assert new_state() is None
+    monkeypatch.setattr(k2, "DecodeStateInfo", NewState)
+    monkeypatch.setattr(k2, "OnlineDenseIntersecter", NewIntersecter)
+    online, search = OnlineSearch(GRAPH, WIDE), StreamSearch()
+    for number, chunk in enumerate(scores.split(2)):
+        found = online.advance([search], [chunk], final=number == 2)[0].lattice
+    assert isinstance(search.state, NewState)
+    np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 @settings(max_examples=30, deadline=None)
