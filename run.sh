@@ -18,7 +18,7 @@ data=                # audio, manifests and features; empty: data/<corpus>
 exp=                 # all other results; empty: exp/<config>, or exp/<corpus>-<config>
 nj=                  # worker processes for features and decoding; empty: one per core
 scheduler=           # Dask scheduler, tcp://HOST:PORT; empty: worker processes on this machine
-processes=1          # training processes, one per GPU
+processes=           # training processes; empty: one per GPU, or per core without one, that can share a step
 max_minutes=         # stop training after this time; empty: train to the end
 dry_run=false        # run all stages with a single training step
 overrides=()         # options of the recipe, as in --training.epochs 3
@@ -61,7 +61,7 @@ Options (default):
                        after the corpus)
   --nj N               worker processes for features and decoding (one per core)
   --scheduler ADDRESS  run features and decoding on the workers of a Dask scheduler, tcp://HOST:PORT, instead of --nj
-  --processes N        training processes, started by torchrun: one per GPU or core ($processes)
+  --processes N        training processes; must divide training.accumulate (one per GPU, or per core without one)
   --resume             resume an interrupted training (always on)
   --max-minutes N      stop training after N minutes; the next run resumes it (no limit)
   --dry-run            run all stages with a single training step on ten seconds of audio, in <exp>-dry
@@ -121,12 +121,6 @@ fi
 selected() { (( stage <= $1 && $1 <= stop_stage )); }
 title() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
 augmem() { .venv/bin/augmem "$@"; }
-# Train one model in several processes; if one fails, all are restarted from the latest checkpoint.
-train_distributed() {
-  .venv/bin/python -m augmem.training.launch --rdzv_backend c10d --rdzv_endpoint localhost:0 \
-    --nproc_per_node "$1" --max_restarts 3 -m augmem.cli "${@:2}"
-  [[ -e $exp/train/.done ]] || exit 3  # stopped by --max-minutes
-}
 parts() { [[ -z $2 ]] || printf '%s\n' "--corpus.$1" "[$2]"; }
 
 if selected 0; then
@@ -139,7 +133,7 @@ if (( stop_stage > 0 )); then
   mapfile -t given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
   [[ -z $corpus_dir ]] || given+=(--corpus.source "$corpus_dir")
   [[ -z $data ]] || given+=(--data "$data")
-  augmem recipe --exp "$exp" --processes "$processes" --config "$config" --corpus.recipe "$corpus" "${given[@]}" "${overrides[@]}"
+  augmem recipe --exp "$exp" ${processes:+--processes "$processes"} --config "$config" --corpus.recipe "$corpus" "${given[@]}" "${overrides[@]}"
 fi
 
 if selected 1; then
@@ -169,12 +163,7 @@ fi
 
 if selected 6; then
   title 6 "acoustic model: CTC, then lattice-free MMI"
-  training=(train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"})
-  if (( processes == 1 )); then
-    augmem "${training[@]}"
-  else
-    train_distributed "$processes" "${training[@]}"
-  fi
+  augmem train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"} ${processes:+--processes "$processes"}
 fi
 
 if selected 7; then

@@ -38,7 +38,7 @@ TOOLS = {
     "kaldi": "export manifests as Kaldi data directories",
     "package": "copy a trained model and all it needs into one folder",
     "prune-lm": "make a smaller n-gram language model and its lexicon",
-    "serve": "serve live recognition over websockets, with a web page",
+    "serve": "serve streaming recognition over websockets, with a web page",
     "stream": "compute word error rates of streaming recognition and compare with offline decoding",
     "transcribe": "transcribe audio files or the microphone",
     "validate": "list all problems of a corpus with file, line and remedy",
@@ -119,6 +119,7 @@ def stage_parser(name: str) -> ArgumentParser:
         parser.add_argument("--scheduler", help="Dask scheduler, tcp://HOST:PORT, whose workers replace those of --nj")
     if name == "train":
         parser.add_argument("--max-minutes", type=float, help="stop after N minutes; the next run resumes training")
+        parser.add_argument("--processes", type=int, help="training processes (one per GPU, or per core without one)")
     return parser
 
 
@@ -152,10 +153,9 @@ def run_stage(name: str, options: Namespace) -> int:
 
     experiment = Experiment.load(options.exp)
     if name == "train":
-        finished = stages.train(experiment, options.max_minutes)
-        return (
-            0 if finished or "WORLD_SIZE" in os.environ else 3
-        )  # torchrun restarts a process with another status than 0
+        finished = stages.train(experiment, options.max_minutes, options.processes)
+        # torchrun restarts a process with another status than 0
+        return 0 if finished or "WORLD_SIZE" in os.environ else 3
     workers = [options.nj, options.scheduler] if name in PARALLEL else []
     getattr(stages, name)(experiment, *workers)
     return 0

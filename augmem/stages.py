@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -54,7 +55,7 @@ from augmem.scoring import (
     write_report,
 )
 from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
-from augmem.training import DistributedContext, build_trainer
+from augmem.training import DistributedContext, build_trainer, default_processes, launch_processes
 
 logger = logging.getLogger(__name__)
 
@@ -216,17 +217,27 @@ def read_context(experiment: Experiment) -> tuple[Biphone, ...]:
     return read_biphones(experiment.training_graphs / BIPHONES_FILE, Lang.load(experiment.lang).tokens)
 
 
-def train(experiment: Experiment, max_minutes: float | None) -> bool:
-    """Train, or resume training, in one process or in the processes that torchrun started.
+def train(experiment: Experiment, max_minutes: float | None, processes: int | None = None) -> bool:
+    """Train, or resume training, in this process, in several processes, or in those that torchrun started.
 
     A finished model depends on units, topology and context of the lang and graph stages. Until training is finished,
     the phone LM and the pronunciations of the transcripts must not change either.
+
+    Args:
+        experiment: the experiment.
+        max_minutes: time after which no step starts.
+        processes: number of processes; by default one per GPU, or per core without a GPU, that can share a step.
 
     Returns:
         Whether training is finished.
     """
     recipe, parts = experiment.recipe, experiment.parts
     inputs = training_inputs(experiment)
+    processes = processes or default_processes(recipe.training.accumulate)
+    if processes > 1 and "WORLD_SIZE" not in os.environ and not is_done(experiment.training, inputs):
+        limit = [] if max_minutes is None else ["--max-minutes", str(max_minutes)]
+        launch_processes(processes, ["train", "--exp", str(experiment.root), *limit])
+        return is_done(experiment.training, inputs)
     context = DistributedContext.from_environment(recipe.training.device)
 
     def action(output: Path) -> bool:

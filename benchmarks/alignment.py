@@ -31,17 +31,17 @@ def main() -> None:
     cuts = {cut.id: cut for cut in load_cuts(experiment.features, [args.part], in_memory=False)}
     other = Sphinx(Lang.load(experiment.lang))
     aligner, tasks = load_part(args.exp, args.part)
-    begins, ends, failed = [], [], 0
+    starts, ends, failed = [], [], 0
     for task in tasks:
         samples = cuts[task.name].resample(16000).load_audio()[0]
         expected, aligned = other.align(samples, task.text), aligner.align(task.scores, task.text).words
         if len(expected) != len(aligned):
             failed += 1
             continue
-        begins += [word.begin - begin for word, (begin, _) in zip(aligned, expected, strict=True)]
+        starts += [word.begin - begin for word, (begin, _) in zip(aligned, expected, strict=True)]
         ends += [word.end - end for word, (_, end) in zip(aligned, expected, strict=True)]
-    print(f"{args.part}: {len(begins)} words of {len(cuts) - failed} utterances; {failed} not aligned by PocketSphinx")
-    for name, found in {"begin": np.array(begins), "end": np.array(ends)}.items():
+    print(f"{args.part}: {len(starts)} words of {len(cuts) - failed} utterances; {failed} not aligned by PocketSphinx")
+    for name, found in {"begin": np.array(starts), "end": np.array(ends)}.items():
         within = ", ".join(f"{np.mean(np.abs(found) <= t):.1%} within {1000 * t:.0f} ms" for t in TOLERANCES)
         print(f"word {name}: augmem - PocketSphinx, median {1000 * np.median(found):+.0f} ms; absolute, median "
               f"{1000 * np.median(np.abs(found)):.0f} ms; {within}")  # fmt: skip

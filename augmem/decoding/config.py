@@ -12,7 +12,7 @@ from augmem.errors import UserError
 class SearchConfig:
     """Options of the first pass and its n-best lists.
 
-    Offline decoding, live recognition and packaged models use this one set. Beams are in nats.
+    Offline decoding, streaming recognition and packaged models use this one set. Beams are in nats.
 
     Args:
         search_beam: paths that score less than the best path of a frame by more than this are dropped in the search.

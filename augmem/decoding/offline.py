@@ -1,4 +1,4 @@
-"""Decoding of whole parts in worker processes. k2 on a CPU uses one thread and holds the interpreter's lock."""
+"""Decoding of whole parts in worker processes. k2 on a CPU uses one thread and holds the GIL."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Scales:
 
 
 def first_pass_score(sequence: WordSequence, scales: Scales, acoustic_scale: float) -> float:
-    """Score a word sequence of a lattice, offline and in live recognition.
+    """Score a word sequence of a lattice, offline and in streaming recognition.
 
     Args:
         sequence: from `best_word_sequences`.

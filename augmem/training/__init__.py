@@ -8,7 +8,18 @@ from augmem.training.build import build_trainer
 from augmem.training.config import TrainingConfig
 from augmem.training.distributed import DistributedContext
 from augmem.training.labels import write_labels
+from augmem.training.launch import default_processes, launch_processes
 from augmem.training.log import read_log
 from augmem.training.trainer import MODEL_FILE, Trainer
 
-__all__ = ["MODEL_FILE", "DistributedContext", "Trainer", "TrainingConfig", "build_trainer", "read_log", "write_labels"]
+__all__ = [
+    "MODEL_FILE",
+    "DistributedContext",
+    "Trainer",
+    "TrainingConfig",
+    "build_trainer",
+    "default_processes",
+    "launch_processes",
+    "read_log",
+    "write_labels",
+]

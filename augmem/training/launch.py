@@ -1,26 +1,67 @@
 """Start distributed training: `python -m augmem.training.launch OPTIONS -m augmem.cli train --exp DIR`.
 
 Takes torchrun's options. Works around a bug of torch 1.13 under Python 3.11, where torchrun fails because the default
-of `--redirects` is parsed as None. With torch 2, torchrun itself does the same.
+of `--redirects` is parsed as None. With later releases use torchrun itself.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from torch.distributed.elastic.multiprocessing.api import Std
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-from torch.distributed.run import config_from_args, parse_args
+import torch
+
+from augmem.errors import UserError
+
+if TYPE_CHECKING:
+    from torch.distributed.launcher.api import LaunchConfig
 
 
-def main() -> None:
-    """Start the processes; restart all of them when one exits with an error."""
-    config, command, arguments = config_from_args(parse_args(sys.argv[1:]))
-    elastic_launch(set_redirects(config), command)(*arguments)
+def default_processes(accumulate: int) -> int:
+    """Return the number of training processes that a machine can use: one per GPU, or one per core without a GPU.
+
+    Args:
+        accumulate: batches per step, which the processes share equally.
+    """
+    devices = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    return max(number for number in range(1, accumulate + 1) if accumulate % number == 0 and number <= devices)
+
+
+def launch_processes(processes: int, command: Sequence[str]) -> None:
+    """Run `augmem` in several processes on this machine; if one fails, restart all of them from the latest checkpoint.
+
+    Args:
+        processes: number of processes; the cores are divided among them.
+        command: arguments of `augmem`.
+
+    Raises:
+        UserError: the processes failed repeatedly.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    options = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--max_restarts", "3"]
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    try:
+        launch([*options, "--nproc_per_node", str(processes), "-m", "augmem.cli", *command])
+    except ChildFailedError as error:
+        raise UserError("train: a training process failed repeatedly; see its message above") from error
+
+
+def launch(arguments: Sequence[str]) -> None:
+    """Start the processes that torchrun's options describe."""
+    from torch.distributed.launcher.api import elastic_launch
+    from torch.distributed.run import config_from_args, parse_args
+
+    config, command, command_arguments = config_from_args(parse_args(list(arguments)))
+    elastic_launch(set_redirects(config), command)(*command_arguments)
 
 
 def set_redirects(config: LaunchConfig) -> LaunchConfig:
     """Replace None by "no redirection"; in torch 2 the settings are part of `logs_specs` and never None."""
+    from torch.distributed.elastic.multiprocessing.api import Std
+
     for name in ("redirects", "tee"):
         if getattr(config, name, Std.NONE) is None:
             setattr(config, name, Std.NONE)
@@ -28,4 +69,4 @@ def set_redirects(config: LaunchConfig) -> LaunchConfig:
 
 
 if __name__ == "__main__":
-    main()
+    launch(sys.argv[1:])

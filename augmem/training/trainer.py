@@ -231,18 +231,15 @@ class Trainer:
     def _finish_epoch(self, began: float, log: TrainingLog | None) -> None:
         """Advance to the next epoch; validate and save the weights on rank 0; write a checkpoint."""
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
-        if log:
-            self._validate(began, log)
-        self.dev_losses = self.context.broadcast(self.dev_losses)
-        self.save_checkpoint()
-
-    def _validate(self, began: float, log: TrainingLog) -> None:
         epoch, ctc_weight = self.position.epoch, self.schedule.ctc_weight(self.position.epoch)
-        figures = validate(self.model, self.dev_cuts, self.objective, self.config.batches.max_duration, ctc_weight)
+        max_duration = self.config.batches.max_duration
+        figures = validate(self.model, self.dev_cuts, self.objective, max_duration, ctc_weight, self.context)
         if ctc_weight == self.schedule.final_ctc_weight:  # losses of different objectives are not comparable
             self.dev_losses[epoch] = figures["dev_loss"]
-        self.model.save(self._epoch_file(epoch), epoch=epoch, step=self.position.step)
-        log.log_epoch(self.position, figures, time.time() - began, self.is_finished)
+        if log:
+            self.model.save(self._epoch_file(epoch), epoch=epoch, step=self.position.step)
+            log.log_epoch(self.position, figures, time.time() - began, self.is_finished)
+        self.save_checkpoint()
 
     def _log_start(self) -> None:
         if self.position.step == 0:

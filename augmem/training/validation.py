@@ -12,14 +12,22 @@ from lhotse import CutSet
 from augmem.corpus import evaluation_batches
 from augmem.lang import Lang
 from augmem.model import AcousticModel
+from augmem.training.distributed import DistributedContext
 from augmem.training.metrics import LossStats
 from augmem.training.objective import Objective
 
 
 def validate(
-    model: AcousticModel, cuts: CutSet, objective: Objective, max_duration: float, ctc_weight: float
+    model: AcousticModel,
+    cuts: CutSet,
+    objective: Objective,
+    max_duration: float,
+    ctc_weight: float,
+    context: DistributedContext | None = None,
 ) -> dict[str, float]:
     """Compute the dev loss and the unit error rate of the best outputs (see `Objective.best_outputs`).
+
+    The ranks divide the batches among them.
 
     Dev has no alignments: if training uses cross-entropy, the dev loss uses CTC instead. The unit error rate drops at
     the hand-over, because the phone LM takes part from then on.
@@ -30,16 +38,20 @@ def validate(
         objective: provides loss, units and lexicon.
         max_duration: maximum duration of a batch with padding, in seconds.
         ctc_weight: share of CTC in the loss.
+        context: rank and world size; by default this process alone.
 
     Returns:
         dev_loss, in nats per frame, and dev_unit_error_rate, relative to the first pronunciation of each word.
     """
+    context = context or DistributedContext()
     device = model.output.weight.device
     stats, errors, units = LossStats(), 0, 0
     training = model.training
     model.eval()
     with torch.no_grad():
-        for batch in evaluation_batches(cuts, max_duration):
+        for number, batch in enumerate(evaluation_batches(cuts, max_duration)):
+            if not context.is_assigned(number):
+                continue
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
             stats += objective([log_probs], lengths, batch.texts, ctc_weight).stats
             outputs = objective.best_outputs(log_probs, lengths, ctc_weight).tolist()
@@ -49,6 +61,8 @@ def validate(
                 errors += kaldialign.edit_distance(reference, hypothesis)["total"]
                 units += len(reference)
     model.train(training)
+    stats = LossStats.from_tensor(context.all_reduce(stats.to_tensor()))
+    errors, units = context.all_reduce(torch.tensor([errors, units])).tolist()
     return {"dev_loss": stats.means()["loss"], "dev_unit_error_rate": errors / max(1, units)}
 
 

@@ -1,4 +1,4 @@
-"""A small language whose decoding graph can be searched by hand.
+"""A small language whose decoding graph can be enumerated.
 
 Three units besides blank, four words (two of them sound alike, two begin alike), a bigram grammar with
 back-off.
@@ -21,7 +21,7 @@ from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import Lattice
 
 NUM_UNITS = 4
-DISAMBIGUATION = 9  # marks back-off, so that it can happen between words only and each path exists once
+DISAMBIGUATION = 9  # marks back-off, so that it occurs between words only and each path exists once
 LEXICON = {1: (1, 2), 2: (1, 3), 3: (2,), 4: (2,)}
 UNIGRAM = {1: -1.2, 2: -1.6, 3: -1.1, 4: -2.3}
 END_UNIGRAM = -1.4
@@ -48,7 +48,7 @@ def toy_graph() -> k2.Fsa:
 
 
 def toy_lexicon() -> k2.Fsa:
-    """Loops of pronunciations; the word comes out with its first unit."""
+    """Loop over pronunciations; the first unit of a word emits it."""
     inner, lines = itertools.count(1), []
     for word, units in LEXICON.items():
         states = [0, *(next(inner) for _ in units[1:]), 0]
@@ -73,19 +73,19 @@ def toy_grammar() -> k2.Fsa:
 
 
 def from_arcs(lines: list[tuple[int, int, int, int, float]], last: int) -> k2.Fsa:
-    """A transducer from (source, target, label, word, score)."""
+    """Make a transducer from (source, target, label, word, score)."""
     text = [f"{a} {b} {label} {word} {score}" for a, b, label, word, score in sorted(lines)]
     return k2.Fsa.from_str("\n".join([*text, str(last)]), num_aux_labels=1)
 
 
 def random_scores(seed: int, frames: int, batch: int = 1, sharpness: float = 2.0, units: int = NUM_UNITS) -> Tensor:
-    """(batch, frames, units) log-probabilities."""
+    """Return random log-probabilities of shape (batch, frames, units)."""
     generator = torch.Generator().manual_seed(seed)
     return (sharpness * torch.randn(batch, frames, units, generator=generator)).log_softmax(-1)
 
 
 def grammar_paths(words: tuple[int, ...]) -> list[float]:
-    """Scores of every way through the grammar: at each word either the bigram or back-off."""
+    """Return the scores of all grammar paths: for each word either the bigram or back-off."""
     scores = [0.0]
     for history, word in itertools.pairwise((0, *words, -1)):
         if word == -1:
@@ -99,7 +99,7 @@ def grammar_paths(words: tuple[int, ...]) -> list[float]:
 
 @lru_cache
 def parses(units: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Every word sequence that spells these units."""
+    """Return all word sequences with these units."""
     if not units:
         return [()]
     found = []
@@ -110,7 +110,7 @@ def parses(units: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def all_sentences(log_probs: Tensor, acoustic_scale: float = 1.0) -> dict[tuple[int, ...], tuple[float, float]]:
-    """Word sequences that (T, V) scores can spell: (log-sum, best) over alignments and grammar's ways."""
+    """Return (log-sum, best) over all alignments and grammar paths of each word sequence, for scores (T, V)."""
     alignments: dict[tuple[int, ...], list[float]] = defaultdict(list)
     rows = log_probs.double().tolist()
     for labels in itertools.product(range(log_probs.shape[1]), repeat=len(rows)):
@@ -124,7 +124,7 @@ def all_sentences(log_probs: Tensor, acoustic_scale: float = 1.0) -> dict[tuple[
 
 
 def all_paths(lattice: Lattice, state: int = 0) -> list[list[int]]:
-    """Every path from a state to the end, as arcs."""
+    """Return all paths from a state to the end, as arcs."""
     if state == lattice.num_states - 1:
         return [[]]
     leaving = np.flatnonzero(lattice.source == state)
@@ -132,13 +132,13 @@ def all_paths(lattice: Lattice, state: int = 0) -> list[list[int]]:
 
 
 def log_sum(values: list[float]) -> float:
-    """log of the summed exp."""
+    """Return the logarithm of the sum of exponentials."""
     top = max(values)
     return top + math.log(sum(math.exp(value - top) for value in values))
 
 
 class ToyLang:
-    """A lang folder's face: the toy's words, an unknown word, and optional silence around words."""
+    """Lang folder of the toy language: words, an unknown word, and optional silence around words."""
 
     oov_word = "<UNK>"
     num_units = 5
@@ -156,7 +156,7 @@ class ToyLang:
         }
 
     def L(self) -> k2.Fsa:  # noqa: N802
-        """State 0 start, 1 between words, 2 to say silence; a word comes out with its first unit."""
+        """States: 0 start, 1 between words, 2 before silence. The first unit of a word emits it."""
         half, sil = self.silence_score, self.tokens["SIL"]
         lines = [(0, 1, 0, 0, half), (0, 2, 0, 0, half), (2, 1, sil, 0, 0.0)]
         states = itertools.count(3)
@@ -176,7 +176,7 @@ class ToyLang:
         return from_arcs([*lines, (1, last, -1, -1, 0.0)], last)
 
     def spellings(self, words: list[str]) -> list[list[tuple[int, int]]]:
-        """Every way to say the words, as (unit, number of the word it begins or -1)."""
+        """Return all pronunciations of the words, as (unit, number of the word that it starts, or -1)."""
         ways: list[list[tuple[int, int]]] = [[], [(self.tokens["SIL"], -1)]]
         for number, word in enumerate(words):
             spoken = [

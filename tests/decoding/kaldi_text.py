@@ -1,4 +1,4 @@
-"""A reader of lattices in Kaldi's text format, for tests of the writer."""
+"""Reader of lattices in Kaldi's text format, for tests of the writer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ArcFields = tuple[int, int, int, list[int], float, float]  # source, target, uni
 
 
 def read_kaldi_text(lines: Iterable[str]) -> Iterator[tuple[str, Lattice]]:
-    """Names and lattices of an archive written by `as_kaldi_text`.
+    """Yield names and lattices of an archive written by `as_kaldi_text`.
 
     Raises:
         ValueError: a line does not fit the format; the message names its number.
@@ -41,7 +41,7 @@ def read_kaldi_text(lines: Iterable[str]) -> Iterator[tuple[str, Lattice]]:
 
 
 def are_costs(field: str) -> bool:
-    """Whether this is a graph and an acoustic cost."""
+    """Return whether a field holds a graph and an acoustic cost."""
     try:
         return len([float(cost) for cost in field.split(",")]) == 2
     except ValueError:
@@ -49,7 +49,7 @@ def are_costs(field: str) -> bool:
 
 
 def assembled(rows: list[list[str]]) -> Lattice:
-    """A lattice from the fields of its lines."""
+    """Make a lattice from the fields of its lines."""
     inner = {row[0]: row for row in rows if row[2:3] == ["0"]}  # the further arcs of chains, by source
     arcs: list[ArcFields] = []
     for row in rows:
@@ -68,7 +68,7 @@ def assembled(rows: list[list[str]]) -> Lattice:
 
 
 def from_arcs(arcs: Sequence[ArcFields]) -> Lattice:
-    """A lattice of these arcs, states numbered afresh."""
+    """Make a lattice of these arcs, with new state numbers."""
     states = np.unique([state for arc in arcs for state in arc[:2]]).astype(np.int64)
     source, target = (np.searchsorted(states, np.array([arc[n] for arc in arcs], dtype=np.int64)) for n in (0, 1))
     order = np.argsort(source, kind="stable")

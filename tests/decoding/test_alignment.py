@@ -1,4 +1,4 @@
-"""Alignments against brute force over all labellings of all frames, for every topology, with and without context."""
+"""Alignments equal brute force over all frame labellings, for each topology, with and without context."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ LANG = ToyLang({"A": ["X"], "AB": ["X Y", "Y X"], "B": ["Y"], "BB": ["Y Y"], "<U
 WORDS = ["A", "AB", "B", "BB", "ZZ"]
 SHIFT = 0.04
 SIL, X, Y = (LANG.tokens[unit] for unit in ("SIL", "X", "Y"))
-BIPHONES = ((0, X), (SIL, X), (X, Y), (Y, Y))  # after the beginning, silence, another unit and itself
+BIPHONES = ((0, X), (SIL, X), (X, Y), (Y, Y))  # after the start, silence, another unit and itself
 CASES = [(topology, biphones) for topology in TOPOLOGIES for biphones in ((), BIPHONES)]
 
 
 def unit_sequences(words: Sequence[str]) -> set[tuple[int, ...]]:
-    """Every pronunciation of every word, silence or none between, before and after."""
+    """Return all pronunciations of the words, with and without silence around each word."""
     slots: list[list[list[int]]] = [[[], [SIL]]]
     for word in words:
         slots += [LANG.pronunciations.get(word, LANG.pronunciations["<UNK>"]), [[], [SIL]]]
@@ -32,7 +32,7 @@ def unit_sequences(words: Sequence[str]) -> set[tuple[int, ...]]:
 
 
 def outputs(topology: str, units: Sequence[int], frames: int, biphones: Biphones) -> set[tuple[int, ...]]:
-    """All frame labellings that read as these units."""
+    """Return all frame labellings of these units."""
     found = set()
     classes = {pair: LANG.num_units + n for n, pair in enumerate(biphones)}
     num_classes = LANG.num_units + len(biphones)
@@ -48,7 +48,7 @@ def outputs(topology: str, units: Sequence[int], frames: int, biphones: Biphones
         if not rest:
             return
         if topology == "ctc" and done and done[-1] == rest[0]:
-            return  # equal classes need a blank between them
+            return  # equal outputs need a blank between them
         longer = rest[0] + (num_classes - 1 if topology == "chain" else 0)
         for length in range(1, frames - len(done) + 1):
             grow((*done, rest[0], *[longer] * (length - 1)), rest[1:])
@@ -91,7 +91,7 @@ def test_best_path_is_the_best_of_all_labellings(
 @pytest.mark.parametrize(("topology", "biphones"), CASES)
 @settings(max_examples=15, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), min_size=1, max_size=6), seed=st.integers(0, 1000))
-def test_times_are_in_order_and_units_lie_in_their_words(
+def test_times_are_in_order_and_units_lie_within_their_words(
     topology: str, biphones: Biphones, words: list[str], seed: int
 ) -> None:
     torch.manual_seed(seed)
@@ -106,13 +106,13 @@ def test_times_are_in_order_and_units_lie_in_their_words(
         assert [LANG.tokens[unit] for unit in inside] in known
 
 
-def test_a_transcript_without_words_is_told() -> None:
+def test_a_transcript_without_words_is_refused() -> None:
     with pytest.raises(UserError, match="the transcript has no words"):
         align("ctc", torch.zeros(9, LANG.num_units).log_softmax(-1), [])
 
 
-def test_spikes_stand_where_they_were_put() -> None:
-    """SIL, X Y with blanks after each: the inner unit reaches to the next, the last keeps one frame of blank."""
+def test_units_start_at_their_spikes() -> None:
+    """SIL, X, Y with blanks after each: X ends where Y starts; Y ends after one frame of blank."""
     labels = [SIL, SIL, 0, X, 0, 0, Y, 0, 0, 0]
     scores = torch.full((10, LANG.num_units), -10.0)
     scores[range(10), labels] = 0.0

@@ -1,4 +1,4 @@
-"""Chunk by chunk gives the best path that the whole utterance gives; and words get the frames they were said in."""
+"""Decoding in chunks finds the best path of the whole utterance, and word times are those of the best path."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_equals_offline_for_every_chunk_size(seed: int, frames: int, size: int) 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(4, 8))
-def test_streams_searched_together_are_searched_alike(seed: int, size: int, frames: int) -> None:
+def test_batched_streams_equal_single_streams(seed: int, size: int, frames: int) -> None:
     frames -= frames % size
     scores = [random_scores(seed + n, frames) for n in range(3)]
     searches = [StreamSearch() for _ in scores]
@@ -63,8 +63,8 @@ def test_streams_searched_together_are_searched_alike(seed: int, size: int, fram
         assert words_on(growing.lattice, best_path(growing.lattice)) == words_on(alone, best_path(alone))
 
 
-def test_an_unfinished_word_pauses_and_is_not_lost() -> None:
-    """Units 1 and 2 make word 1: after unit 1 nothing is complete, yet something is heard."""
+def test_a_word_continues_over_a_chunk_boundary() -> None:
+    """Units 1 and 2 make word 1: after unit 1 no word is complete, but the path is not empty."""
     scores = torch.full((4, NUM_UNITS), -20.0)
     scores[:2, 1] = scores[2:, 2] = 0.0
     paused, closed = in_chunks(scores, 2)
@@ -111,7 +111,7 @@ def test_streams_start_with_the_state_that_k2_expects(monkeypatch: pytest.Monkey
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(3, 7))
-def test_times_are_those_of_the_best_path_that_spells_the_words(seed: int, frames: int) -> None:
+def test_word_times_are_those_of_the_best_path_with_these_words(seed: int, frames: int) -> None:
     lattice = offline(random_scores(seed, frames))
     best: dict[tuple[int, ...], list[int]] = {}
     for path in all_paths(lattice):
@@ -128,7 +128,7 @@ def test_times_are_those_of_the_best_path_that_spells_the_words(seed: int, frame
         assert all(before.end <= after.begin for before, after in pairwise(hypothesis.times))
 
 
-def test_arcs_that_nothing_leads_to_have_no_frame() -> None:
-    """k2's online intersection now and then leaves a state behind that no path from the start reaches."""
+def test_unreachable_arcs_have_no_frame() -> None:
+    """k2's online intersection sometimes returns a state that cannot be reached from the start."""
     source, target = np.array([0, 0, 1, 2, 3, 4]), np.array([1, 2, 4, 4, 4, 5])
     assert arc_frames(source, target).tolist() == [0, 0, 1, 1, -1, 2]

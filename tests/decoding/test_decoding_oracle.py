@@ -1,4 +1,4 @@
-"""Oracles, minimum Bayes risk, confidences and their calibration, against enumeration."""
+"""Oracle WER, minimum Bayes risk, confidences and their calibration, compared with enumeration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ lists = st.lists(st.tuples(sentences, st.floats(-20, 0)), min_size=1, max_size=6
 
 
 def distance(reference: tuple, words: tuple) -> int:
-    """Word errors by jiwer, which refuses empty references."""
+    """Count word errors with jiwer, which refuses empty references."""
     if not reference:
         return len(words)
     result = jiwer.process_words(" ".join(map(str, reference)), " ".join(map(str, words)))
@@ -53,7 +53,7 @@ def test_lattice_oracle_equals_the_best_of_all_its_paths(seed: int, frames: int,
     assert lattice_oracle_errors(lattice, reference) == expected
 
 
-def test_oracles_of_nothing_miss_every_word() -> None:
+def test_oracles_of_empty_lattices_count_every_word_as_an_error() -> None:
     assert lattice_oracle_errors(empty_lattice(), [1, 2, 3]) == 3
     assert nbest_oracle_errors([], ("A", "B")) == 2
     assert nbest_oracle_errors([("A",), ("B", "B")], ("A", "B")) == 1
@@ -70,8 +70,8 @@ def test_minimum_bayes_risk_equals_its_definition(pairs: list[tuple[tuple, float
     assert risks[minimum_bayes_risk(hypotheses, probabilities)] == pytest.approx(min(risks))
 
 
-def test_minimum_bayes_risk_prefers_the_middle() -> None:
-    """The most probable sentence is unlike the others, which agree but for a word."""
+def test_minimum_bayes_risk_prefers_the_centre_of_the_list() -> None:
+    """The most probable sentence differs from the others, which differ by one word from each other."""
     hypotheses = [("X", "Y", "Z"), ("A", "B", "C"), ("A", "B", "D"), ("A", "B", "E")]
     probabilities = np.array([0.34, 0.22, 0.22, 0.22])
     assert minimum_bayes_risk(hypotheses, probabilities) == 1
@@ -80,7 +80,7 @@ def test_minimum_bayes_risk_prefers_the_middle() -> None:
         minimum_bayes_risk([], np.zeros(0))
 
 
-def test_confidences_are_the_weight_of_those_who_agree() -> None:
+def test_confidences_are_the_posterior_of_entries_with_that_word() -> None:
     hypotheses = [("A", "B", "C"), ("A", "C"), ("A", "X", "C"), ()]
     confidences = word_confidences(hypotheses[0], hypotheses, np.array([0.4, 0.3, 0.2, 0.1]))
     assert confidences == pytest.approx([0.9, 0.4, 0.9])
@@ -89,7 +89,7 @@ def test_confidences_are_the_weight_of_those_who_agree() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(lists)
-def test_confidences_are_probabilities_but_never_certain(pairs: list[tuple[tuple, float]]) -> None:
+def test_confidences_lie_between_0_and_1(pairs: list[tuple[tuple, float]]) -> None:
     hypotheses = [words for words, _ in pairs]
     probabilities = posteriors(np.array([score for _, score in pairs]))
     for answer, probability in zip(hypotheses, probabilities, strict=True):
@@ -111,13 +111,13 @@ def test_cross_entropy_is_one_for_perfect_zero_for_the_mean_and_negative_if_wors
     assert normalised_cross_entropy([1.0] * 6 + [0.0] * 2, right) == pytest.approx(1, abs=1e-4)
     assert normalised_cross_entropy([0.75] * 8, right) == pytest.approx(0)
     assert normalised_cross_entropy([0.99] * 8, right) < 0
-    # two words, told 0.8 and 0.4: 1 - (log2(1/0.8) + log2(1/0.6)) / 2
+    # two words with confidences 0.8 and 0.4: 1 - (log2(1/0.8) + log2(1/0.6)) / 2
     assert normalised_cross_entropy([0.8, 0.4], [True, False]) == pytest.approx(1 - (0.321928 + 0.736966) / 2)
     with pytest.raises(ValueError, match="needs correct and wrong words"):
         normalised_cross_entropy([0.5], [True])
 
 
-def test_reliability_bins_hold_every_word() -> None:
+def test_reliability_bins_contain_every_word_once() -> None:
     bins = reliability([0.05, 0.95, 1.0, 0.91, 0.5], [False, True, True, False, True])
     assert sum(b.words for b in bins) == 5
     assert [(round(b.confidence, 3), round(b.accuracy, 3)) for b in bins] == [
@@ -127,17 +127,17 @@ def test_reliability_bins_hold_every_word() -> None:
     ]
 
 
-def test_the_best_scale_is_the_one_that_tells_the_truth() -> None:
+def test_fitted_scale_recovers_the_true_probabilities() -> None:
     generator = np.random.default_rng(1)
     truth = generator.uniform(0.05, 0.95, 4000)
     right = generator.uniform(size=4000) < truth
-    logit = np.log(truth / (1 - truth)) * 3  # three times too sure
+    logit = np.log(truth / (1 - truth)) * 3  # overconfident by a factor of three
     best, table = best_posterior_scale(lambda s: (1 / (1 + np.exp(-s * logit)), right), [0.1, 1 / 3, 1.0, 2.0])
     assert best == pytest.approx(1 / 3) and table[best] > 0.1 > table[1.0]
 
 
-def test_calibration_finds_the_scale_that_tells_the_truth() -> None:
-    """Lists drawn so that the first of two words is right with the probability that scale 0.5 gives it."""
+def test_calibration_finds_the_scale_of_the_true_probabilities() -> None:
+    """In the sampled lists the first of two words is correct with its probability at scale 0.5."""
     random = np.random.default_rng(1)
     lists = []
     for _ in range(3000):

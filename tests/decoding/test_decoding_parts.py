@@ -46,7 +46,7 @@ WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
 
 @dataclass(frozen=True)
 class ToyAcoustics:
-    """Random scores that depend on the utterance id; the id is followed by the number of frames, such as 3-25."""
+    """Return random scores that depend on the utterance id, which ends with the number of frames: 3-25."""
 
     kill: bool = False
     origin: Origin | None = None
@@ -66,7 +66,7 @@ class ToyAcoustics:
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
-    """A folder with the toy's words.txt and HLG.safetensors."""
+    """Folder with words.txt and HLG.safetensors of the toy language."""
     lines = [f"{word} {number}" for number, word in enumerate(WORDS)]
     (tmp_path / "words.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "tokens.txt").write_text("<eps> 0\nA 1\nB 2\nC 3\n")
@@ -75,17 +75,17 @@ def graph(tmp_path: Path) -> Path:
 
 
 def toy_utterances(part: str, first: int, count: int) -> dict[UtteranceKey, float]:
-    """Utterances of several lengths with their durations."""
+    """Return utterances of several lengths with their durations."""
     frames = {n: n * 7 % 30 + 4 for n in range(first, first + count)}
     return {UtteranceKey(part, f"{n}-{length}"): length / 100 for n, length in frames.items()}
 
 
 def one(seed: int, frames: int = 6) -> dict[UtteranceKey, float]:
-    """One utterance of part dev."""
+    """Return one utterance of part dev."""
     return {UtteranceKey("dev", f"{seed}-{frames}"): frames / 100}
 
 
-# log10 of each word; unigram models in effect, so that a sentence's score is the sum of its words' and its end's
+# log10 of each word; in effect unigram models: the score of a sentence is the sum over its words and its end
 SMALL = {"</s>": -0.4, "ONE": -0.8, "TWO": -0.7, "TO": -0.6, "TOO": -1.5}
 LARGE = {"</s>": -0.3, "ONE": -0.5, "TWO": -0.9, "TO": -1.1, "TOO": -1.3}
 
@@ -96,22 +96,22 @@ def language_models(folder: Path) -> tuple[Path, Path]:
     for path, scores in zip(paths, (SMALL, LARGE), strict=True):
         lines = [f"{score}\t{word}" for word, score in scores.items()]
         head = ["\\data\\", f"ngram 1={len(lines) + 1}", "ngram 2=1", "", "\\1-grams:", "-99\t<s>\t0"]
-        bigram = ["", "\\2-grams:", f"{scores['TO']}\tONE TO"]  # KenLM reads no file without one
+        bigram = ["", "\\2-grams:", f"{scores['TO']}\tONE TO"]  # KenLM refuses files without bigrams
         path.write_text("\n".join([*head, *(f"{line}\t0" for line in lines), *bigram, "", "\\end\\", ""]))
     return paths
 
 
 def sentence(scores: Mapping[str, float], words: Sequence[str]) -> float:
-    """What a model says of a sentence."""
+    """Return the score of a sentence."""
     return math.log(10) * sum(scores[word] for word in (*words, "</s>"))
 
 
 def exchange(words: Sequence[str]) -> float:
-    """What the larger model says of a sentence above the smaller one."""
+    """Return the difference of the scores of the larger and the smaller model."""
     return sentence(LARGE, words) - sentence(SMALL, words)
 
 
-def test_result_depends_neither_on_the_number_of_jobs_nor_on_their_machine(graph: Path, scheduler: str) -> None:
+def test_result_is_independent_of_jobs_and_scheduler(graph: Path, scheduler: str) -> None:
     durations = {**toy_utterances("dev", 1, 9), **toy_utterances("test", 20, 4)}
     files = DecodingFiles(graph, graph, language_models(graph))
     for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("remote", 1, scheduler)):
@@ -323,7 +323,7 @@ def test_tuning_finds_the_best_point_of_the_grid(tmp_path: Path) -> None:
                 best.append(max(scored)[1] if scored else "")
             assert point["wer"] == pytest.approx(jiwer.wer([reference for reference, _ in DEV], best))
         assert result["systems"][system]["wer"] == min(point["wer"] for point in sweep)
-    assert result["words"] == 6 and result["oracle_wer"] == pytest.approx(3 / 6)  # the empty list misses all
+    assert result["words"] == 6 and result["oracle_wer"] == pytest.approx(3 / 6)  # the empty list has three deletions
     assert oracle_wer(tmp_path, "dev", references) == pytest.approx(3 / 6)
 
     systems = load_systems(tmp_path / "tuned.json")
@@ -337,7 +337,7 @@ def test_tuning_finds_the_best_point_of_the_grid(tmp_path: Path) -> None:
 
 
 def test_tuning_reads_only_dev(tmp_path: Path) -> None:
-    """An unreadable test part changes nothing."""
+    """An unreadable test part has no effect."""
     references = write_lists(tmp_path, "dev", *DEV)
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "nbest.jsonl.gz").write_bytes(b"not to be read")
@@ -374,7 +374,7 @@ def test_a_best_point_at_the_edge_of_the_grid_is_logged(tmp_path: Path, caplog: 
     assert "the best lm_scale, 2, is at the edge of its grid: widen decoding.lm_scales" in caplog.text
 
 
-def test_nbest_files_are_read_back_and_broken_lines_named(tmp_path: Path) -> None:
+def test_nbest_files_are_read_back_and_errors_name_the_line(tmp_path: Path) -> None:
     write_lists(tmp_path, "dev", *DEV)
     entries = list(read_nbest(tmp_path, "dev"))
     write_nbest(tmp_path / "again" / "dev", entries)

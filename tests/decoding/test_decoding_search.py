@@ -1,4 +1,4 @@
-"""The first pass and n-best lists against enumeration, kaldi-decoder and k2's own sums."""
+"""First pass and n-best lists, compared with enumeration, kaldi-decoder and k2."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ seeds = st.integers(0, 10**6)
 
 
 def lattice_of(log_probs: torch.Tensor, config: DecodingConfig = WIDE) -> Lattice:
-    """The lattice of one utterance (1, T, V)."""
+    """Return the lattice of one utterance (1, T, V)."""
     return find_lattices(log_probs, torch.tensor([log_probs.shape[1]]), GRAPH, config)[0].lattice
 
 
@@ -58,7 +58,7 @@ def test_best_path_and_nbest_equal_enumeration(seed: int, frames: int, acoustic_
         assert listed[words].graph == pytest.approx(max(toys.grammar_paths(words)), abs=1e-5)
 
 
-def test_narrow_lists_hold_the_best_of_the_full_one() -> None:
+def test_short_lists_contain_the_best_of_the_full_list() -> None:
     lattice = lattice_of(toys.random_scores(3, 12))
     full = best_word_sequences(lattice, toys.limits(10**6, 1000, 10**6))
     narrow = best_word_sequences(lattice, toys.limits(5, 8, 500))
@@ -84,7 +84,7 @@ def test_arc_posteriors_sum_to_one_per_frame_and_equal_k2(seed: int, scale: floa
 
 @settings(deadline=None, max_examples=10)
 @given(seeds, st.floats(0.2, 2.0))
-def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there(seed: int, scale: float) -> None:
+def test_confidences_equal_the_posterior_of_all_paths_with_that_word_at_that_time(seed: int, scale: float) -> None:
     lattice = lattice_of(toys.random_scores(seed, 6))
     best = best_path(lattice)
     said = [(int(lattice.frame[arc]), int(word)) for arc in best for word in lattice.words[arc] if word]
@@ -98,7 +98,7 @@ def test_confidences_in_place_equal_the_weight_of_all_paths_with_that_word_there
         assert confidence == pytest.approx(min(max(having / total, MIN_ERROR_PROBABILITY), 1 - MIN_ERROR_PROBABILITY))
 
 
-def test_lattice_states_are_in_order_of_time() -> None:
+def test_lattice_states_are_in_order_of_frames() -> None:
     lattice = lattice_of(toys.random_scores(5, 8))
     assert (np.diff(lattice.source) >= 0).all() and (np.diff(lattice.frame) >= 0).all()
     time = np.zeros(lattice.num_states, dtype=int)
@@ -118,7 +118,7 @@ def test_best_path_equals_kaldi_decoder(seed: int, frames: int) -> None:
     assert words_on(lattice, path) == words
 
 
-def test_batch_order_and_neighbours_do_not_matter() -> None:
+def test_result_is_independent_of_the_rest_of_the_batch() -> None:
     log_probs, lengths = toys.random_scores(7, 20, batch=4), torch.tensor([5, 20, 11, 20])
     together = find_lattices(log_probs, lengths, GRAPH, WIDE)
     for b, found in enumerate(together):
@@ -129,7 +129,7 @@ def test_batch_order_and_neighbours_do_not_matter() -> None:
 
 
 def test_several_words_on_one_arc() -> None:
-    """Ragged word labels, as epsilon removal leaves them on an HLG."""
+    """Ragged word labels, as on an HLG after epsilon removal."""
     graph = k2.Fsa.from_str("0 1 1 -0.5\n1 1 0 0\n1 2 2 -0.25\n2 3 -1 -0.125\n3")
     graph.aux_labels = k2.RaggedTensor([[5, 6], [], [7], [-1]])
     log_probs = toys.random_scores(1, 4)
@@ -142,8 +142,10 @@ def test_several_words_on_one_arc() -> None:
 
 
 @pytest.mark.parametrize("ragged", [False, True])
-def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, caplog: pytest.LogCaptureFixture) -> None:
-    """Four units in a row are a must, and there are three frames."""
+def test_an_utterance_without_final_state_gets_a_partial_lattice(
+    ragged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The graph requires four units, and there are three frames."""
     lines = [f"{n} {n + 1} {unit} {word} -0.5" for n, (unit, word) in enumerate([(1, 8), (2, 0), (3, 9), (1, 0)])]
     graph = k2.Fsa.from_str("\n".join([*lines, "4 5 -1 -1 0", "5"]), num_aux_labels=1)
     if ragged:
@@ -161,7 +163,7 @@ def test_an_utterance_without_final_state_is_rescued_and_logged(ragged: bool, ca
 
 
 def test_narrow_beams_are_widened(caplog: pytest.LogCaptureFixture) -> None:
-    """The only path that can end costs 30 nats more at first than one that leads nowhere."""
+    """The only complete path starts 30 nats below a path without an end."""
     graph = k2.Fsa.from_str("0 1 1 1 -30\n0 2 2 2 0\n1 3 3 0 0\n2 2 2 0 0\n3 4 -1 -1 0\n4", num_aux_labels=1)
     narrow = DecodingConfig(search_beam=15, output_beam=10, min_active=0, max_active=10, acoustic_scale=1.0)
     flat = torch.zeros(1, 2, 4).log_softmax(-1)
@@ -180,7 +182,7 @@ def test_bad_scores_are_refused() -> None:
     log_probs[1, 3, 2] = float("nan")
     with pytest.raises(UserError, match="mine: acoustic scores are NaN"):
         find_lattices(log_probs, torch.tensor([5, 5]), GRAPH, WIDE, ["yours", "mine"])
-    find_lattices(log_probs, torch.tensor([5, 3]), GRAPH, WIDE)  # what lies beyond the length does not matter
+    find_lattices(log_probs, torch.tensor([5, 3]), GRAPH, WIDE)  # frames beyond the length are ignored
 
 
 def test_configuration_names_field_value_and_rule() -> None:

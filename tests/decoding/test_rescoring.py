@@ -1,4 +1,4 @@
-"""Lattices rescored by a larger n-gram model, and lattices in Kaldi's form, against enumeration and KenLM itself."""
+"""Lattices rescored by a larger n-gram model and lattices in Kaldi's format, compared with enumeration and KenLM."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def toy_lattice(seed: int, frames: int, config: DecodingConfig = WIDE) -> Lattic
 
 
 def profile(lattice: Lattice) -> list[tuple[tuple[int, ...], tuple[int, ...], float, float]]:
-    """Every path as words, units, acoustic and graph score; sorted."""
+    """Return all paths as words, units, acoustic and graph score, sorted."""
     paths = [np.array(path) for path in toys.all_paths(lattice)]
     rows = [
         (
@@ -104,9 +104,7 @@ def profile(lattice: Lattice) -> list[tuple[tuple[int, ...], tuple[int, ...], fl
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 6))
-def test_every_path_has_one_models_sentence_score_in_the_place_of_the_others(
-    arpa: Path, bigram: Path, seed: int, frames: int
-) -> None:
+def test_rescoring_replaces_the_lm_score_of_every_path(arpa: Path, bigram: Path, seed: int, frames: int) -> None:
     lattice, oracles = toy_lattice(seed, frames), [kenlm.Model(str(path)) for path in (bigram, arpa)]
     larger = rescore_lattice(lattice, ModelExchange(NgramModel(bigram), NgramModel(arpa)), WORDS, 10**6)
     before, after = profile(lattice), profile(larger)
@@ -118,7 +116,7 @@ def test_every_path_has_one_models_sentence_score_in_the_place_of_the_others(
     assert all((found == frame).all() and len(found) for frame, found in enumerate(frames_of))
 
 
-def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
+def test_empty_sentences_and_words_outside_the_model(arpa: Path) -> None:
     model = NgramModel(arpa)
     assert model.sentence(["ONE", "TO"]) == pytest.approx(np.log(10) * (-0.2 - 0.1 - 0.15))
     assert not model.unseen
@@ -132,7 +130,7 @@ def test_sentences_and_words_the_model_lacks(arpa: Path) -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 6), st.floats(0, 12))
-def test_pruning_keeps_the_paths_within_the_beam_and_no_dead_ends(seed: int, frames: int, beam: float) -> None:
+def test_pruning_keeps_exactly_the_paths_within_the_beam(seed: int, frames: int, beam: float) -> None:
     lattice = toy_lattice(seed, frames)
     best = float(lattice.scores[best_path(lattice)].sum())
     narrow = prune_lattice(lattice, beam)
@@ -147,7 +145,7 @@ def test_pruning_keeps_the_paths_within_the_beam_and_no_dead_ends(seed: int, fra
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 6))
-def test_kaldis_form_is_read_back(seed: int, frames: int) -> None:
+def test_kaldi_text_is_read_back(seed: int, frames: int) -> None:
     lattices = {"one": toy_lattice(seed, frames), "none": empty_lattice(), "two": toy_lattice(seed + 1, frames)}
     text = "".join(as_kaldi_text(name, lattice) for name, lattice in lattices.items())
     found = dict(read_kaldi_text(text.splitlines()))
@@ -175,13 +173,13 @@ def test_an_arc_of_two_words_becomes_a_chain() -> None:
         ("u\n0 1 2 3 1,1\n", "the lattice of u is cut short"),
     ],
 )
-def test_broken_archives_are_named(text: str, message: str) -> None:
+def test_errors_in_archives_name_the_line(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(read_kaldi_text(text.splitlines()))
 
 
-def test_openfst_finds_the_same_best_path_in_kaldis_form() -> None:
-    """The sum of both costs as one weight; numbers alone, as Kaldi reads them; searched by OpenFst."""
+def test_openfst_finds_the_same_best_path_in_kaldi_text() -> None:
+    """Integer labels, as Kaldi reads them; the weight is the sum of both costs; shortest path by OpenFst."""
     lattice = toy_lattice(7, 6)
     fst = kaldifst.StdVectorFst()
     lines = as_kaldi_text("u", lattice).splitlines()[1:-1]

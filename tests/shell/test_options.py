@@ -56,7 +56,5 @@ def test_a_dry_run_writes_beside_the_experiment(stub: Path, exp: str) -> None:
 def test_the_corpus_chooses_recipe_and_experiment(stub: Path, options: list[str], recipe: str, exp: str) -> None:
     first, *stages = run(stub, "--stage", "corpus", *options).stdout.splitlines()
     corpus = options[1] if "--corpus" in options else "librispeech"
-    assert first.startswith(
-        f"recipe --exp exp/{exp} --processes 1 --config conf/{recipe}.yaml --corpus.recipe {corpus}"
-    )
+    assert first.startswith(f"recipe --exp exp/{exp} --config conf/{recipe}.yaml --corpus.recipe {corpus}")
     assert stages[-1] == f"report --exp exp/{exp}"

@@ -17,7 +17,7 @@ import torch
 
 from augmem.errors import UserError
 from augmem.model import AcousticModel
-from augmem.training import MODEL_FILE, DistributedContext, Trainer, TrainingConfig, read_log
+from augmem.training import MODEL_FILE, DistributedContext, Trainer, TrainingConfig, default_processes, read_log
 from augmem.training.checkpoint import list_checkpoints
 from augmem.training.distributed import check_distributed
 from tests.tiny import make_lang_and_graphs
@@ -73,6 +73,11 @@ def losses(output: Path) -> list[float]:
     return [line["loss"] for line in read_log(output / "log.jsonl") if line["kind"] == "step"]
 
 
+def dev_figures(output: Path) -> list[list[float]]:
+    epochs = [line for line in read_log(output / "log.jsonl") if line["kind"] == "epoch"]
+    return [[line["dev_loss"], line["dev_unit_error_rate"]] for line in epochs]
+
+
 def assert_same_weights(one: Path, other: Path) -> None:
     weights, others = (AcousticModel.load(folder / MODEL_FILE).state_dict() for folder in (one, other))
     for name, value in weights.items():
@@ -83,6 +88,7 @@ def test_two_processes_equal_one_with_accumulation(folders: Folders, single_proc
     """With dropout: random numbers depend on the batch, not on the process."""
     finish(torchrun(folders, tmp_path, 2))
     assert len(losses(single_process)) == 8 and losses(tmp_path) == pytest.approx(losses(single_process), rel=1e-5)
+    torch.testing.assert_close(dev_figures(tmp_path), dev_figures(single_process), rtol=1e-5, atol=1e-6)
     assert_same_weights(tmp_path, single_process)
 
 
@@ -112,6 +118,17 @@ def test_training_resumes_after_a_process_is_killed(folders: Folders, single_pro
     assert f"{victim}" in text and "resuming from" in text
     assert losses(tmp_path) == pytest.approx(losses(single_process), rel=1e-5)
     assert_same_weights(tmp_path, single_process)
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "cores", "processes"), [(1, 8, 1), (2, 1, 1), (2, 2, 2), (4, 3, 2), (6, 64, 6), (3, 2, 1)]
+)
+def test_default_processes_share_a_step_equally(
+    monkeypatch: pytest.MonkeyPatch, accumulate: int, cores: int, processes: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert default_processes(accumulate) == processes
 
 
 def test_settings_that_do_not_fit_the_processes_are_refused() -> None:
