@@ -88,6 +88,11 @@ def load_dictionary(config: LangConfig, normalisation: Normalisation) -> Lexicon
         return read_lexicon(Path(config.lexicon), normalisation)
     if normalisation == ENGLISH:
         return load_cmudict()
+    if normalisation.language and not normalisation.language.startswith("en"):
+        raise UserError(
+            f"lang.lexicon is null, and the CMU dictionary is English, not {normalisation.language} (corpus.language): "
+            "name a lexicon, or use letters as units: --lang.units grapheme"
+        )
     return {normalisation.change_case(word): forms for word, forms in load_cmudict().items()}
 
 

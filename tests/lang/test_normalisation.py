@@ -98,9 +98,14 @@ def test_own_lexicon_of_another_language(tmp_path: Path) -> None:
 
 def test_the_english_dictionary_is_refused_for_another_language(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"CMU dictionary of English\): it has 33\.3% .*lang\.lexicon.*--lang\.units grapheme"
+        UserError, match=r"lang\.lexicon is null, .* not de \(corpus\.language\): .*--lang\.units grapheme"
     ):
-        prepare_lang(LangConfig(), ["gr\u00fc\u00dfe aus m\u00fcnchen"], tmp_path, normalisation=GERMAN)
+        prepare_lang(LangConfig(), ["drei"], tmp_path, normalisation=GERMAN)
+    fault = r"CMU dictionary of English\): it has 33\.3% .*lang\.lexicon.*--lang\.units grapheme"
+    with pytest.raises(UserError, match=fault):
+        prepare_lang(
+            LangConfig(), ["gr\u00fc\u00dfe aus m\u00fcnchen"], tmp_path, normalisation=Normalisation("unicode")
+        )
 
 
 def test_the_english_dictionary_has_lower_case_words_for_unicode(tmp_path: Path) -> None:
