@@ -15,6 +15,7 @@ from augmem.lang import adapt_lang, write_given_grammar
 from augmem.model import AcousticModel
 from augmem.packaging import LICENSE, model_card
 from augmem.scoring import provenance
+from augmem.stage_runner import check_outputs
 from augmem.streaming import PackageInfo, open_package, write_package
 
 
@@ -31,7 +32,9 @@ def from_experiment(experiment: Experiment) -> Trained:
 
     Raises:
         FileNotFoundError: the experiment has not been trained or decoded.
+        UserError: a file has changed since its stage wrote it.
     """
+    check_outputs(experiment.model, experiment.lang, experiment.decoding / TUNED_FILE)
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE)
     return Trained(experiment.model, experiment.lang, info)

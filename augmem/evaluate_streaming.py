@@ -46,7 +46,7 @@ def evaluate_streaming(experiment: Experiment, jobs: int) -> None:
         results = {part: {STREAMING: stream_part(experiment, part, package, jobs)} for part in parts}
         score_all(results, folder)
 
-    run_stage("stream", output, inputs, action)
+    run_stage("stream", output, inputs, action, [experiment.decoding])
     logger.info("streaming word error rates:\n%s", (output / "wer.txt").read_text(encoding="utf-8"))
     for part in parts:
         logger.info("%s\n", compare_with_offline(experiment, part, output))

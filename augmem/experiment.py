@@ -6,14 +6,24 @@ import gzip
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 from augmem.corpus import Parts, read_parts, transcripts
 from augmem.files import sha256_file, sha256_json
 from augmem.recipe import Recipe, load_recipe
-from augmem.stage_runner import fingerprint
+from augmem.stage_runner import Options, fingerprint
 from augmem.training import MODEL_FILE
+
+WITHOUT_EFFECT = (
+    "training.batches.workers",
+    "training.checkpoint_every",
+    "training.device",
+    "training.keep_checkpoints",
+    "training.log_every",
+)
+"""Options that do not affect the result of a stage: a change does not forbid to resume or to use it."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +106,8 @@ class Experiment:
         return self.training / MODEL_FILE
 
     def section(self, *names: str) -> dict[str, Any]:
-        """Return sections of the recipe as JSON values, for the inputs of a stage."""
-        return {name: json.loads(json.dumps(asdict(getattr(self.recipe, name)))) for name in names}
+        """Return sections of the recipe for the inputs of a stage, without options that do not affect its result."""
+        return {name: Options(section_values(self.recipe, name), section_values(Recipe(), name)) for name in names}
 
     @property
     def parts(self) -> Parts:
@@ -113,6 +123,16 @@ class Experiment:
     def texts(self, parts: Sequence[str]) -> list[str]:
         """Return the normalised transcripts of parts."""
         return [text for _, text in transcripts(self.manifests, parts)]
+
+
+def section_values(recipe: Recipe, name: str) -> dict[str, Any]:
+    """Return a section of a recipe as JSON values, without options that do not affect results."""
+    values: dict[str, Any] = json.loads(json.dumps(asdict(getattr(recipe, name))))
+    for option in WITHOUT_EFFECT:
+        section, *folders, key = option.split(".")
+        if section == name:
+            reduce(dict.__getitem__, folders, values).pop(key)
+    return values
 
 
 def source_digest(source: str | None) -> str:

@@ -7,7 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,43 @@ def sha256_file(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def sha256_files(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return the hex digests of files in a folder, by name; hashed in parallel (hashlib releases the GIL)."""
+    names = sorted(names)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return dict(zip(names, pool.map(lambda name: sha256_file(folder / name), names), strict=True))
+
+
+def find_change(folder: Path, hashes: Mapping[str, str]) -> str | None:
+    """Compare files with the digests recorded when they were written.
+
+    Args:
+        folder: that contains the files.
+        hashes: of `sha256_files`.
+
+    Returns:
+        a description of the first missing or changed file; None if all are as recorded.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> write_text(folder / "words.txt", "one two")
+        >>> hashes = sha256_files(folder, ["words.txt"])
+        >>> find_change(folder, hashes)
+        >>> write_text(folder / "words.txt", "one tvo")
+        >>> str(find_change(folder, hashes)).removeprefix(str(folder))
+        '/words.txt: changed since it was written (its sha256 is not the recorded one)'
+    """
+    for name in sorted(hashes):
+        if not (folder / name).is_file():
+            return f"{folder / name}: missing"
+    found = sha256_files(folder, hashes)
+    changed = [name for name, digest in found.items() if digest != hashes[name]]
+    if changed:
+        return f"{folder / changed[0]}: changed since it was written (its sha256 is not the recorded one)"
+    return None
 
 
 def sha256_json(value: Any) -> str:

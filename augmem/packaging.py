@@ -9,6 +9,7 @@ from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
 from augmem.scoring import provenance
+from augmem.stage_runner import check_outputs
 from augmem.streaming import PackageInfo, write_package
 
 LICENSE = """\
@@ -27,8 +28,9 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
 
     Raises:
         FileNotFoundError: the experiment has not been trained or decoded.
-        UserError: `output` exists and is not a package.
+        UserError: `output` exists and is not a package, or a file has changed since its stage wrote it.
     """
+    check_outputs(experiment.model, experiment.lang, experiment.graphs, experiment.decoding / TUNED_FILE)
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(
         scales, search or experiment.recipe.decoding.search, model_card(experiment), LICENSE, provenance()

@@ -3,22 +3,33 @@
 A stage is a function that fills an empty folder. `run_stage` passes it a temporary folder, renames the folder when
 the function returns, and writes a `.done` record. The record's fingerprint covers the configuration of the stage and
 everything it read. The inputs of a stage include the fingerprints of earlier stages, so a change reruns all stages
-that depend on it.
+that depend on it. The record also has the sha256 of each output: a stage whose outputs are missing or changed is run
+again, and a stage that reads them checks them once, in its first process.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from augmem.errors import UserError
-from augmem.files import atomic_path, explain_full_disk, read_json, remove, sha256_json, write_json
+from augmem.files import (
+    atomic_path,
+    explain_full_disk,
+    find_change,
+    read_json,
+    remove,
+    sha256_files,
+    sha256_json,
+    write_json,
+)
 from augmem.progress import format_duration
 
 logger = logging.getLogger(__name__)
@@ -27,7 +38,26 @@ DONE = ".done"
 INPUTS = ".inputs.json"
 
 
-def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callable[[Path], None]) -> None:
+class Options(dict[str, Any]):
+    """A section of the recipe among the inputs of a stage.
+
+    Args:
+        values: the options of the section, nested as in the recipe.
+        defaults: of the same options, for records made before an option existed.
+    """
+
+    def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.defaults = defaults
+
+
+def run_stage(
+    name: str,
+    output: Path,
+    inputs: Mapping[str, Any],
+    action: Callable[[Path], None],
+    reads: Iterable[Path] = (),
+) -> None:
     """Fill `output` by calling `action(empty folder)`, unless it already holds the result of the same inputs.
 
     Args:
@@ -35,6 +65,7 @@ def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callab
         output: folder for all results of the stage.
         inputs: everything the result depends on, as JSON values (see `fingerprint`).
         action: fills the folder it is given; nothing remains if it is killed or raises.
+        reads: files and folders of earlier stages that `action` reads; see `check_outputs`.
 
     Example:
         >>> import tempfile
@@ -49,11 +80,12 @@ def run_stage(name: str, output: Path, inputs: Mapping[str, Any], action: Callab
         if is_done(output, inputs):
             logger.info("%s: up to date (%s)", name, output)
             return
+        check_outputs(*reads)
         started = announce(name, output, inputs)
         with explain_full_disk(output), atomic_path(output) as folder:
             folder.mkdir()
             action(folder)
-            write_json(folder / DONE, record(name, inputs, started))
+            write_json(folder / DONE, record(name, inputs, started, folder, files_of(folder)))
     logger.info("%s: wrote %s in %s", name, output, format_duration(time.time() - started))
 
 
@@ -62,7 +94,9 @@ def run_resumable_stage(
     output: Path,
     inputs: Mapping[str, Any],
     action: Callable[[Path], bool],
+    results: Iterable[str],
     resume_inputs: Mapping[str, Any] | None = None,
+    reads: Iterable[Path] = (),
 ) -> bool:
     """Run a stage that keeps its own checkpoints in `output` and resumes from them.
 
@@ -71,7 +105,9 @@ def run_resumable_stage(
 
     Args:
         action: returns whether the stage is complete.
+        results: names of the files in `output` that later stages read; the others may be removed.
         resume_inputs: further inputs that must not change before the stage is complete; afterwards they may.
+        reads: as in `run_stage`.
 
     Returns:
         Whether the stage is complete.
@@ -85,13 +121,14 @@ def run_resumable_stage(
             return True
         started_with = {**inputs, **(resume_inputs or {})}
         refuse_other_inputs(name, output, started_with)
+        check_outputs(*reads)
         started = announce(name, output, inputs)
         with explain_full_disk(output):
             output.mkdir(parents=True, exist_ok=True)
             write_json(output / INPUTS, started_with)
             finished = action(output)
             if finished:
-                write_json(output / DONE, record(name, inputs, started))
+                write_json(output / DONE, record(name, inputs, started, output, results))
     state = "wrote" if finished else "stopped early; run again to resume in"
     logger.info("%s: %s %s after %s", name, state, output, format_duration(time.time() - started))
     return finished
@@ -112,8 +149,87 @@ def fingerprint(output: Path) -> str:
 
 
 def is_done(output: Path, inputs: Mapping[str, Any]) -> bool:
-    """Return whether `output` is complete and was made from these inputs."""
-    return (output / DONE).exists() and fingerprint(output) == sha256_json(inputs)
+    """Return whether `output` was made from these inputs and all its files are as they were written."""
+    if not (output / DONE).exists():
+        return False
+    done = read_json(output / DONE)
+    if differing_inputs(done.get("inputs", {}), inputs):
+        return False
+    if change := find_change(output, done.get("outputs", {})):
+        logger.warning("%s; %s is made again", change, output)
+        return False
+    return True
+
+
+def check_outputs(*paths: Path) -> None:
+    """Check that results of earlier stages are as they were written.
+
+    Files of an earlier release, which recorded no digests, are not checked.
+
+    Args:
+        paths: output folders of stages, or files and folders in them.
+
+    Raises:
+        UserError: a file is missing or its content has changed.
+    """
+    for path in paths:
+        output = next((folder for folder in (path, *path.parents) if (folder / DONE).exists()), None)
+        if output is None:
+            continue
+        done = read_json(output / DONE)
+        hashes = {name: digest for name, digest in done.get("outputs", {}).items() if is_under(output / name, path)}
+        if change := find_change(output, hashes):
+            raise UserError(f"{change}; run stage {stage_of_run(done['stage'])} again, which restores it")
+
+
+def is_under(file: Path, path: Path) -> bool:
+    """Return whether a file is `path` or in the folder `path`."""
+    return file == path or path in file.parents
+
+
+def stage_of_run(name: str) -> str:
+    """Return the name of the stage of run.sh, of which `name` may be a step.
+
+    Example:
+        >>> [stage_of_run(name) for name in ("lang", "features of dev", "neural lm", "training graphs")]
+        ['lang', 'features', 'lm', 'graphs']
+    """
+    return {"training graphs": "graphs", "neural lm": "lm"}.get(name, name.split()[0])
+
+
+def differing_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the inputs that have changed since a stage ran; of options the names with both values.
+
+    Options that did not exist then count as their defaults; options that do not exist any more are ignored.
+
+    Example:
+        >>> section = {"training": Options({"epochs": 3, "boost": 0.0}, {"epochs": 20, "boost": 0.0})}
+        >>> differing_inputs({"training": {"epochs": 4, "removed": 1}}, section)
+        ['training.epochs: 4 before, 3 now']
+    """
+    changed = []
+    for name in sorted({*before, *now}):
+        value = now.get(name)
+        if isinstance(value, Options):
+            changed += differing_options(name, before.get(name) or {}, value, value.defaults)
+        elif sha256_json(before.get(name)) != sha256_json(value):
+            changed.append(name)
+    return changed
+
+
+def differing_options(
+    name: str, before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> list[str]:
+    """Return the options of a section that have changed, with both values."""
+    changed = []
+    for key, value in now.items():
+        old, default = before.get(key, defaults[key]), defaults[key]
+        if isinstance(value, dict):
+            nested = default if isinstance(default, dict) else value
+            changed += differing_options(f"{name}.{key}", old if isinstance(old, dict) else {}, value, nested)
+        elif sha256_json(old) != sha256_json(value):
+            changed.append(f"{name}.{key}: {json.dumps(old)} before, {json.dumps(value)} now")
+    return changed
 
 
 def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> None:
@@ -125,17 +241,17 @@ def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> N
     started = output / INPUTS
     if not started.exists():
         return
-    before = read_json(started)
-    changed = sorted(key for key in {*before, *inputs} if sha256_json(before.get(key)) != sha256_json(inputs.get(key)))
-    if changed:
+    if changed := differing_inputs(read_json(started), inputs):
         later = "run the later stages alone to use its result as it is, " if (output / DONE).exists() else ""
         raise UserError(
-            f"{output}: {name} was started with other inputs (changed: {', '.join(changed)}); {later}"
+            f"{output}: {name} was started with other inputs (changed: {'; '.join(changed)}); {later}"
             f"choose another experiment folder with --exp, or move {output} away to start again"
         )
 
 
-def record(name: str, inputs: Mapping[str, Any], started: float) -> dict[str, Any]:
+def record(
+    name: str, inputs: Mapping[str, Any], started: float, folder: Path, results: Iterable[str]
+) -> dict[str, Any]:
     """Return the content of `.done`."""
     return {
         "stage": name,
@@ -144,7 +260,13 @@ def record(name: str, inputs: Mapping[str, Any], started: float) -> dict[str, An
         "cpu_seconds": round(sum(os.times()[:4]), 1),  # of this process and its workers
         "finished": time.strftime("%Y-%m-%d %H:%M:%S %z"),
         "inputs": dict(inputs),
+        "outputs": sha256_files(folder, results),
     }
+
+
+def files_of(folder: Path) -> list[str]:
+    """List all files below a folder, relative to it."""
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
 
 def announce(name: str, output: Path, inputs: Mapping[str, Any]) -> float:

@@ -55,7 +55,7 @@ from augmem.scoring import (
     write_report,
 )
 from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
-from augmem.training import DistributedContext, build_trainer, default_processes, launch_processes
+from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
 
 logger = logging.getLogger(__name__)
 
@@ -95,6 +95,7 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
             partial(
                 compute_features, config, manifests, jobs=jobs, perturb=perturb, scheduler=scheduler, storage=storage
             ),
+            reads=[manifests],
         )
 
 
@@ -123,7 +124,7 @@ def lang(experiment: Experiment) -> None:
     }
     if rules != ENGLISH:
         inputs |= {"normalisation": asdict(rules)}
-    run_stage("lang", experiment.lang, inputs, make)
+    run_stage("lang", experiment.lang, inputs, make, reads=[experiment.manifests])
 
 
 def lm(experiment: Experiment) -> None:
@@ -138,6 +139,7 @@ def lm(experiment: Experiment) -> None:
         "lang": fingerprint(experiment.lang),
         "extra text": file_digests(extra),
     }
+    reads = [experiment.manifests, experiment.lang]
     warn_of_openslr_11(experiment.parts, [*config.given_models, experiment.recipe.lang.lexicon])
     inputs = experiment.section("lm") | sources | {"given models": file_digests(config.given_models)}
     run_stage(
@@ -145,6 +147,7 @@ def lm(experiment: Experiment) -> None:
         experiment.lm,
         inputs,
         lambda output: prepare_language_models(config, texts, dev, experiment.lang, output),
+        reads,
     )
     if (neural := experiment.recipe.neural_lm).epochs:
         run_stage(
@@ -152,6 +155,7 @@ def lm(experiment: Experiment) -> None:
             experiment.neural_lm,
             experiment.section("neural_lm") | sources,
             lambda output: prepare_neural_lm(neural, config, texts, dev, experiment.lang, output),
+            reads,
         )
 
 
@@ -193,6 +197,7 @@ def graphs(experiment: Experiment) -> None:
         experiment.graphs,
         inputs,
         lambda output: prepare_decoding_graph(topology, biphones, experiment.lang, grammar, output),
+        reads=[experiment.lang, grammar],
     )
 
 
@@ -209,6 +214,7 @@ def build_training_graphs(experiment: Experiment) -> None:
         experiment.training_graphs,
         inputs,
         lambda output: prepare_training_graphs(config, experiment.lang, texts, output),
+        reads=[experiment.manifests, experiment.lang],
     )
 
 
@@ -248,10 +254,12 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
         )  # fmt: skip
         return trainer.run(max_minutes)
 
-    done = context.broadcast(is_done(experiment.training, inputs))
+    done = context.broadcast(context.is_rank_zero and is_done(experiment.training, inputs))
     if context.is_rank_zero:
         resume_inputs = {} if done else {"training graphs": fingerprint(experiment.training_graphs)}
-        return run_resumable_stage("train", experiment.training, inputs, action, resume_inputs)
+        reads = [experiment.lang, experiment.training_graphs]
+        reads += [experiment.features / part for part in (*parts.train, *parts.dev)]
+        return run_resumable_stage("train", experiment.training, inputs, action, [MODEL_FILE], resume_inputs, reads)
     return done or action(experiment.training)
 
 
@@ -299,6 +307,7 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
         "graphs": fingerprint(experiment.graphs),
+        "lm": fingerprint(experiment.lm),
         "features": {part: fingerprint(experiment.features / part) for part in parts_in_use},
     }
     neural = experiment.neural_lm / NEURAL_FILE if experiment.recipe.neural_lm.epochs else None
@@ -319,13 +328,15 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
         )
         tune(output, parts.dev, {key: reference_words(cut) for key, cut in cuts.items()}, config)
 
-    run_stage("decode", experiment.decoding, inputs, action)
+    reads = [experiment.model, experiment.lang, experiment.graphs, experiment.lm]
+    reads += [experiment.features / part for part in parts_in_use]
+    run_stage("decode", experiment.decoding, inputs, action, reads + ([experiment.neural_lm] if neural else []))
 
 
 def score(experiment: Experiment) -> None:
     """Compute word error rates of all systems; write their words with times and confidences."""
     inputs = {"decode": fingerprint(experiment.decoding)}
-    run_stage("score", experiment.scores, inputs, partial(write_scores, experiment))
+    run_stage("score", experiment.scores, inputs, partial(write_scores, experiment), [experiment.decoding])
     logger.info("references: %s (%s)", experiment.recipe.corpus.rules.description, experiment.scores / NORMALISED_FILE)
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
@@ -379,4 +390,5 @@ def report(experiment: Experiment) -> None:
         experiment.root / "report",
         inputs,
         lambda output: write_report(output / "report.html", report_inputs(experiment)),
+        reads=[experiment.scores, experiment.decoding, experiment.model],
     )

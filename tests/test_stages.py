@@ -17,7 +17,7 @@ from augmem.graph import HLG_FILE, load_fsa
 from augmem.lang import Lang, LangConfig, LmConfig
 from augmem.model import AcousticModel
 from augmem.recipe import Recipe
-from augmem.stage_runner import DONE, INPUTS, fingerprint
+from augmem.stage_runner import DONE, INPUTS, fingerprint, is_done
 from tests.corpus.corpora import write_tone
 from tests.tiny import ENCODER
 
@@ -52,7 +52,7 @@ def trained(tmp_path: Path) -> Experiment:
 
 
 def finish(folder: Path, inputs: dict[str, Any]) -> None:
-    write_json(folder / DONE, {"stage": "train", "fingerprint": sha256_json(inputs)})
+    write_json(folder / DONE, {"stage": "train", "fingerprint": sha256_json(inputs), "inputs": inputs})
 
 
 def build_lang_to_graphs(experiment: Experiment) -> None:
@@ -96,3 +96,24 @@ def test_unfinished_training_is_not_resumed_with_other_pronunciations(trained: E
     build_lang_to_graphs(trained)
     with pytest.raises(UserError, match=r"started with other inputs \(changed: training graphs\)"):
         stages.train(trained, None)
+
+
+def test_options_without_effect_on_the_model_do_not_forbid_its_use(trained: Experiment) -> None:
+    options = trained.recipe.training
+    batches = replace(options.batches, workers=7)
+    other = replace(options, device="cuda", log_every=3, checkpoint_every=7, keep_checkpoints=9, batches=batches)
+    changed = replace(trained, recipe=replace(trained.recipe, training=other))
+    assert is_done(changed.training, stages.training_inputs(changed))
+    changed = replace(trained, recipe=replace(trained.recipe, training=replace(options, epochs=7)))
+    assert not is_done(changed.training, stages.training_inputs(changed))
+
+
+def test_a_changed_lexicon_is_not_read_and_made_again_by_its_stage(trained: Experiment) -> None:
+    path = trained.lang / "lexicon.txt"
+    written = path.read_bytes()
+    path.write_bytes(written.replace(b"AH", b"UW"))
+    (trained.graphs / HLG_FILE).unlink()
+    with pytest.raises(UserError, match=r"lexicon\.txt: changed since it was written .* run stage lang again"):
+        stages.graphs(trained)
+    build_lang_to_graphs(trained)
+    assert path.read_bytes() == written and (trained.graphs / HLG_FILE).is_file()

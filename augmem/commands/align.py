@@ -75,10 +75,12 @@ def load_part(folder: Path, part: str) -> tuple[Aligner, Iterator[AlignmentTask]
     from augmem.experiment import Experiment
     from augmem.lang import Lang
     from augmem.model import AcousticModel
+    from augmem.stage_runner import check_outputs
 
     experiment = Experiment.load(folder)
     if part not in experiment.parts.all():
         raise UserError(f"--part {part}: no such part; the experiment has {', '.join(experiment.parts.all())}")
+    check_outputs(experiment.model, experiment.lang)
     model = AcousticModel.load(experiment.model, experiment.lang)
     described = model.description
     aligner = Aligner(Lang.load(experiment.lang), described.topology, model.time_of, biphones=described.biphones)

@@ -25,8 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.experiment import Experiment
     from augmem.export import export_step, facts_file
     from augmem.model import AcousticModel
+    from augmem.stage_runner import check_outputs
 
     experiment = Experiment.load(arguments.exp)
+    check_outputs(experiment.model, experiment.lang)
     model = AcousticModel.load(experiment.model, experiment.lang)
     facts = export_step(model, arguments.output, arguments.batch, arguments.bank_size)
     print(f"{facts['format']}: {facts['chunk_frames']} feature frames per step; state: {', '.join(facts['state'])}")

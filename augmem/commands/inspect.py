@@ -30,8 +30,10 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.files import atomic_path
     from augmem.model import AcousticModel
     from augmem.scoring import group_shares, plot_heads
+    from augmem.stage_runner import check_outputs
 
     experiment = Experiment.load(arguments.exp)
+    check_outputs(experiment.model, experiment.lang)
     model = AcousticModel.load(experiment.model, experiment.lang)
     features = (
         features_of_file(arguments.audio, experiment.recipe.features)

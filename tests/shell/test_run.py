@@ -328,7 +328,7 @@ def test_another_recipe_does_not_overwrite_a_training(trained: Trained) -> None:
     _, options = trained
     result = run_here(*options, "--training.epochs", "3", "--stop-stage", "train")
     assert result.returncode != 0
-    assert "started with other inputs (changed: training)" in result.stderr
+    assert "started with other inputs (changed: training.epochs: 90 before, 3 now)" in result.stderr
     assert "--exp" in result.stderr
 
 
