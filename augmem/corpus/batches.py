@@ -152,7 +152,7 @@ class Batch:
 
 
 def training_batches(
-    cuts: CutSet, config: BatchConfig, epoch: int, numbers: Sequence[int] | None = None
+    cuts: CutSet, config: BatchConfig, epoch: int, numbers: Sequence[int] | None = None, step_batches: int = 1
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch.
 
@@ -163,8 +163,10 @@ def training_batches(
         config: batches and augmentation.
         epoch: number of the epoch; epochs differ in order and masks.
         numbers: batches to load, from 0, in this order; None: all.
+        step_batches: batches of a training step. They have similar sizes, so that processes which share a step do not
+            wait for each other.
     """
-    dataset = _Batches(_plan(cuts, config, epoch), config, epoch)
+    dataset = _Batches(_plan(cuts, config, epoch, step_batches), config, epoch)
     numbers = range(len(dataset)) if numbers is None else numbers
     if config.workers == 0:
         yield from map(dataset.__getitem__, numbers)
@@ -205,7 +207,9 @@ def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
         yield collate(list(batch), [_load(cut) for cut in batch])
 
 
-def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]] | list[list[LaneCut]]:
+def _plan(
+    cuts: CutSet, config: BatchConfig, epoch: int, step_batches: int = 1
+) -> list[list[Cut]] | list[list[LaneCut]]:
     """Return the cuts of all batches of an epoch."""
     listed = list(cuts)  # samplers log a warning for a CutSet in memory
     order, sampling, _ = _seed_words(config.seed, epoch)  # Lhotse adds seed and epoch: (0, 1) would equal (1, 0)
@@ -220,7 +224,16 @@ def _plan(cuts: CutSet, config: BatchConfig, epoch: int) -> list[list[Cut]] | li
     # Lhotse visits the buckets in the same order in every epoch, and its smallest batches come last. sync_buckets=False
     # would change the former, but in 1.32 it loses utterances at the end of an epoch.
     random.Random(order).shuffle(plan)
-    return plan
+    return _shuffle_steps(plan, step_batches, order) if step_batches > 1 else plan
+
+
+def _shuffle_steps(plan: list[list[Cut]], size: int, seed: int) -> list[list[Cut]]:
+    """Group batches of similar padded duration into steps; return them in a random order of the steps."""
+    plan = sorted(plan, key=lambda batch: len(batch) * max(cut.duration for cut in batch))
+    steps = [plan[first : first + size] for first in range(0, len(plan) - size + 1, size)]
+    random.Random(seed).shuffle(steps)
+    rest = plan[len(steps) * size :]  # an incomplete step comes last
+    return [batch for step in steps for batch in step] + rest
 
 
 class _Batches(Dataset):

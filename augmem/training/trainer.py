@@ -121,7 +121,7 @@ class Trainer:
         began, timer, at = time.time(), Timer(), self.position
         steps = self.schedule.steps_of_epoch(at.epoch, at.batch)
         assigned = [number for numbers in steps for number in numbers if self.context.is_assigned(number)]
-        loader = training_batches(self.train_cuts, self.config.batches, at.epoch, assigned)
+        loader = training_batches(self.train_cuts, self.config.batches, at.epoch, assigned, self.config.accumulate)
         batches = timer.measure_items("data", loader)
         self.model.train()
         if log:

@@ -74,12 +74,22 @@ configs = st.builds(
 def test_resumed_epoch_equals_the_rest_of_the_epoch_bit_for_bit(
     cuts: CutSet, config: BatchConfig, epoch: int, data: st.DataObject
 ) -> None:
-    whole = list(training_batches(cuts, config, epoch))
+    size = data.draw(st.integers(1, 3), label="batches of a step")
+    whole = list(training_batches(cuts, config, epoch, step_batches=size))
     assert len(whole) == num_batches(cuts, config, epoch)
     assert sorted(id for batch in whole for id in batch.ids) == sorted(cut.id for cut in cuts)
     skip = data.draw(st.integers(0, len(whole)), label="skip")
     disturb_random_states()
-    assert_equal(list(training_batches(cuts, config, epoch, range(skip, len(whole)))), whole[skip:])
+    rest = training_batches(cuts, config, epoch, range(skip, len(whole)), size)
+    assert_equal(list(rest), whole[skip:])
+
+
+def test_batches_of_a_step_have_similar_sizes(cuts: CutSet) -> None:
+    """Steps of two batches that neighbour in size have the least possible sum of their larger sizes."""
+    config = BatchConfig(max_duration=8, num_buckets=2, workers=0, spec_augment=PLAIN)
+    sizes = [batch.features[:, :, 0].numel() for batch in training_batches(cuts, config, 0, step_batches=2)]
+    steps = [max(sizes[first : first + 2]) for first in range(0, len(sizes) - 1, 2)]
+    assert len(steps) > 2 and sum(steps) == sum(sorted(sizes)[1::2])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
