@@ -50,7 +50,7 @@ def from_package(folder: Path) -> Trained:
     package = open_package(folder)
     card, license_text = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE"))
     return Trained(
-        folder / "model.pt", folder / "lang", PackageInfo(package.scales, package.search, card, license_text)
+        folder / "model.safetensors", folder / "lang", PackageInfo(package.scales, package.search, card, license_text)
     )
 
 
@@ -72,7 +72,7 @@ def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Pa
     model = AcousticModel.load(trained.model, trained.lang)
     with TemporaryDirectory(dir=output.resolve().parent if output.resolve().parent.is_dir() else None) as name:
         work = Path(name)
-        model.save(work / "model.pt")  # in the format of this release
+        model.save(work / "model.safetensors")  # in the format of this release
         adapt_lang(trained.lang, arpa, lexicon, work / "lang")
         write_given_grammar(arpa, work / "lang", work / "grammar.fst.txt")
         description = model.description
@@ -84,7 +84,7 @@ def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Pa
             card=_card(trained.info.card, arpa),
             origin={**provenance(), "language_model": sha256_file(arpa)},
         )
-        write_package(output, work / "model.pt", work / "lang", work / HLG_FILE, info)
+        write_package(output, work / "model.safetensors", work / "lang", work / HLG_FILE, info)
 
 
 def _card(card: str, arpa: Path) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from torch import Tensor, nn
 
 from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, StreamState, build_encoder
 from augmem.errors import UserError
-from augmem.files import atomic_path
 from augmem.graph import Origin, context_hash
 from augmem.lang import content_hash, read_symbols, units_hash
-from augmem.tensors import torch_save
+from augmem.tensors import TensorFormat, load_tensors, save_tensors
 
-FILE_FORMAT = "augmem acoustic model 1"
+FILE_FORMAT = TensorFormat(
+    "augmem acoustic model 2", "an acoustic model", "copy it again, or run the stage train and then those after it"
+)
+_DESCRIPTION = "description"  # name of a text in the file
 MIN_STD = 1e-3  # of a log-mel bin: a constant bin (band-limited audio) must not be amplified
 
 
@@ -199,9 +202,7 @@ class AcousticModel(nn.Module):
         """Write weights and description atomically; `training` is added to that of the description."""
         notes = {**self.description.training, **training}
         description = dataclasses.replace(self.description, training=notes)
-        weights = {name: value.detach().cpu() for name, value in self.state_dict().items()}
-        with atomic_path(path) as temporary:
-            torch_save({"format": FILE_FORMAT, "description": description.to_json(), "weights": weights}, temporary)
+        save_tensors(path, FILE_FORMAT, self.state_dict(), {_DESCRIPTION: description.to_json()})
 
     @staticmethod
     def load(path: Path, lang_dir: Path | None = None) -> AcousticModel:
@@ -213,14 +214,17 @@ class AcousticModel(nn.Module):
 
         Raises:
             FileNotFoundError: no such file.
-            UserError: not a model file, or another lang folder.
+            UserError: not a model file, damaged, or of another lang folder.
         """
-        description, weights = _read(path)
+        weights, texts = load_tensors(path, FILE_FORMAT)
+        with FILE_FORMAT.explain(path):
+            description = ModelDescription.from_json(texts[_DESCRIPTION])
+            _check_sizes(description, weights)
+            model = AcousticModel(description)
+            model.load_state_dict(weights)
         if lang_dir is not None:
             check_units(description, lang_dir, path)
-            description = dataclasses.replace(description, units_hash=read_units_hash(lang_dir), lang_hash="")
-        model = AcousticModel(description)
-        model.load_state_dict(weights)
+            model.description = dataclasses.replace(description, units_hash=read_units_hash(lang_dir), lang_hash="")
         return model.eval()
 
     def _check(self, features: Tensor) -> None:
@@ -257,17 +261,11 @@ def read_units_hash(lang_dir: Path) -> str:
     return units_hash(read_symbols(lang_dir / "tokens.txt"))
 
 
-def _read(path: Path) -> tuple[ModelDescription, dict[str, Tensor]]:
-    """Read a model file: tensors and strings only; no code of the file is run."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file; run the train stage or check the path")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["format"] != FILE_FORMAT:
-            raise ValueError(f"format is {content['format']!r}, wanted {FILE_FORMAT!r}")
-        return ModelDescription.from_json(content["description"]), content["weights"]
-    except (RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{path} is not a model file of this project, or it is damaged ({error}); copy it again "
-            "or run the train stage"
-        ) from error
+def _check_sizes(description: ModelDescription, weights: Mapping[str, Tensor]) -> None:
+    """Refuse sizes that exceed those of the weights, before memory is allocated for them."""
+    encoder, stored = description.encoder, sum(weight.numel() for weight in weights.values())
+    inner = encoder.lstm_dim or encoder.feedforward_dim
+    per_layer = encoder.dim * max(encoder.dim, inner, encoder.convolution_kernel)
+    outputs = description.num_units * encoder.dim + description.feature_dim
+    if encoder.layers * per_layer + outputs + math.prod(encoder.frontend_channels) > stored:
+        raise ValueError(f"the described sizes need more than its {stored} weights")

@@ -55,6 +55,7 @@ from augmem.scoring import (
     write_report,
 )
 from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
+from augmem.tensors import refuse_pickled
 from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
 
 logger = logging.getLogger(__name__)
@@ -164,6 +165,7 @@ def finished_model(experiment: Experiment) -> ModelDescription | None:
 
     A model from an earlier release, without a hash of its units, is checked against its lang folder and rewritten.
     """
+    refuse_pickled(experiment.model)
     if not (experiment.training / DONE).exists() or not experiment.model.is_file():
         return None
     model = AcousticModel.load(experiment.model)

@@ -6,7 +6,6 @@ cannot exceed 100 MB and must fit the length of the file.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -106,15 +104,23 @@ def load_tensors(path: Path, file_format: TensorFormat) -> tuple[dict[str, Tenso
 
 
 def _demand_file(path: Path, file_format: TensorFormat) -> None:
-    """Refuse a missing file, and a pickled one of an earlier release, whose suffix was .pt."""
+    """Refuse a missing or pickled file."""
+    refuse_pickled(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file, expected {file_format.content}; {file_format.remedy}")
+
+
+def refuse_pickled(path: Path) -> None:
+    """Raise UserError if a file, or the one with the suffix .pt if it is missing, was written by `torch.save`.
+
+    Files of earlier releases have that suffix.
+    """
     old = path if path.is_file() else path.with_suffix(".pt")
     if is_pickled(old):
         raise UserError(
             f"{old}: pickled by torch.save, so reading it can run code that it contains; if you trust its origin, "
             f"convert it: augmem convert --trust {old}"
         )
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file, expected {file_format.content}; {file_format.remedy}")
 
 
 def is_pickled(path: Path) -> bool:
@@ -136,6 +142,7 @@ def flatten(value: Any) -> tuple[dict[str, Tensor], str]:
         tensors by dotted path, and JSON text of everything else.
 
     Example:
+        >>> import torch
         >>> tensors, text = flatten({"layers": [{"bias": torch.zeros(2)}], "epochs": {3: 0.5}})
         >>> list(tensors)
         ['layers.0.bias']
@@ -178,18 +185,3 @@ def _unflatten(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in value:
         return tensors[value["tensor"]]
     return {key: _unflatten(item, tensors) for key, item in value["items"]}
-
-
-def torch_save(value: Any, path: Path) -> None:
-    """Save like `torch.save`, but raise OSError when the disk is full; the writer of torch 1.13 aborts the process.
-
-    Args:
-        value: anything that `torch.save` accepts.
-        path: file to write.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    path.write_bytes(buffer.getbuffer())

@@ -101,7 +101,7 @@ def row(name: str, part: str, seeds: Sequence[int], folder: Path, baseline: str)
     rates = ", ".join(f"{100 * s['wer']:.2f}" for s in found)
     own, reference = pool(exps, part), pool([experiment(folder, baseline, seed) for seed in seeds], part)
     test = compare(own, reference, name, baseline)
-    model = AcousticModel.load(exps[0] / "train" / "model.pt")
+    model = AcousticModel.load(exps[0] / "train" / "model.safetensors")
     size = sum(parameter.numel() for parameter in model.parameters())
     cpu = sum(read_json(exp / "train" / ".done")["cpu_seconds"] for exp in exps) / len(exps) / 60
     low, high = (sum(s["interval"][side] for s in found) / len(found) for side in (0, 1))

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from augmem.encoder import EncoderConfig
+from augmem.encoder import ENCODERS, EncoderConfig
 from augmem.errors import UserError
 from augmem.lang import content_hash, units_hash
 from augmem.model import FILE_FORMAT, AcousticModel, ModelDescription
+from augmem.tensors import save_tensors
 
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3))
 
@@ -39,8 +40,8 @@ def model() -> AcousticModel:
 
 
 def test_saved_and_loaded_model_is_equal(tmp_path: Path, model: AcousticModel) -> None:
-    model.save(tmp_path / "model.pt", epoch=4)
-    again = AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "lang", "-abcdef"))
+    model.save(tmp_path / "model.safetensors", epoch=4)
+    again = AcousticModel.load(tmp_path / "model.safetensors", lang_folder(tmp_path / "lang", "-abcdef"))
     assert again.description.encoder == ENCODER and again.description.training == {"epoch": 4}
     features, lengths = torch.randn(2, 90, 20), torch.tensor([90, 41])
     for mine, other in zip(model(features, lengths), again(features, lengths), strict=True):
@@ -68,10 +69,10 @@ def test_streaming_scores_equal_those_of_the_whole_utterance(model: AcousticMode
 
 
 def test_other_words_are_accepted_and_other_units_refused(tmp_path: Path, model: AcousticModel) -> None:
-    model.save(tmp_path / "model.pt")
-    AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
-    with pytest.raises(UserError, match=r"model\.pt was trained with a lang folder whose units have hash"):
-        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "units", "-abcdfe"))
+    model.save(tmp_path / "model.safetensors")
+    AcousticModel.load(tmp_path / "model.safetensors", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
+    with pytest.raises(UserError, match=r"model\.safetensors was trained with a lang folder whose units have hash"):
+        AcousticModel.load(tmp_path / "model.safetensors", lang_folder(tmp_path / "units", "-abcdfe"))
 
 
 def test_models_of_earlier_releases_need_an_unchanged_lang_folder(tmp_path: Path, model: AcousticModel) -> None:
@@ -79,19 +80,39 @@ def test_models_of_earlier_releases_need_an_unchanged_lang_folder(tmp_path: Path
     folder = lang_folder(tmp_path / "lang", "-abcdef")
     values = json.loads(model.description.to_json()) | {"lang_hash": content_hash(folder)}
     del values["units_hash"]
-    content = {"format": FILE_FORMAT, "description": json.dumps(values), "weights": model.state_dict()}
-    torch.save(content, tmp_path / "model.pt")
-    description = AcousticModel.load(tmp_path / "model.pt", folder).description
+    save_tensors(tmp_path / "model.safetensors", FILE_FORMAT, model.state_dict(), {"description": json.dumps(values)})
+    description = AcousticModel.load(tmp_path / "model.safetensors", folder).description
     assert (description.units_hash, description.lang_hash) == (units_hash_of("-abcdef"), "")
     with pytest.raises(UserError, match="it is from an earlier release"):
-        AcousticModel.load(tmp_path / "model.pt", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
+        AcousticModel.load(tmp_path / "model.safetensors", lang_folder(tmp_path / "words", "-abcdef", "OTHER"))
 
 
 def test_damaged_and_missing_files_are_reported(tmp_path: Path, model: AcousticModel) -> None:
-    path = tmp_path / "model.pt"
+    path = tmp_path / "model.safetensors"
     model.save(path)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"model\.pt is not a model file of this project, or it is damaged"):
+    with pytest.raises(UserError, match=r"model\.safetensors: not an acoustic model, or damaged"):
         AcousticModel.load(path)
-    with pytest.raises(FileNotFoundError, match="no such model file"):
-        AcousticModel.load(tmp_path / "none.pt")
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: no such file, expected an acoustic model"):
+        AcousticModel.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layers", 10**9), ("dim", 10**6), ("feedforward_dim", 10**9), ("frontend_channels", [10**9, 1])],
+)
+def test_described_sizes_cannot_exhaust_memory(name: str, value: object, tmp_path: Path, model: AcousticModel) -> None:
+    values = json.loads(model.description.to_json())
+    values["encoder"][name] = value
+    save_tensors(tmp_path / "model.safetensors", FILE_FORMAT, model.state_dict(), {"description": json.dumps(values)})
+    with pytest.raises(UserError, match=r"model\.safetensors: .*the described sizes need more than its \d+ weights"):
+        AcousticModel.load(tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_models_of_all_encoders_are_saved_and_loaded(kind: str, tmp_path: Path) -> None:
+    description = ModelDescription(EncoderConfig(kind, dim=8, heads=2, feedforward_dim=8, layers=1), 20, 0.01, 2, "")
+    model = AcousticModel(description)
+    model.save(tmp_path / "model.safetensors")
+    found = AcousticModel.load(tmp_path / "model.safetensors").state_dict()
+    assert all(torch.equal(found[name], weight) for name, weight in model.state_dict().items())

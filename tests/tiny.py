@@ -47,8 +47,8 @@ def make_package(root: Path) -> Path:
     torch.manual_seed(3)
     model = AcousticModel(description)
     model.output.weight.data *= 20
-    model.save(root / "model.pt")
-    write_package(root / "out", root / "model.pt", lang, graphs / HLG_FILE, PackageInfo(Scales(1.0, 0.0)))
+    model.save(root / "model.safetensors")
+    write_package(root / "out", root / "model.safetensors", lang, graphs / HLG_FILE, PackageInfo(Scales(1.0, 0.0)))
     return root / "out"
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from augmem.errors import UserError
-from augmem.files import atomic_path
 from augmem.lazy_k2 import _k2, k2
+from augmem.tensors import TensorFormat, load_tensors, refuse_pickled, save_tensors
 
-FILE_FORMAT = "augmem graph 1"
+FILE_FORMAT = TensorFormat(
+    "augmem graph 1", "a k2 graph", "delete it and run the stage graphs again, or copy the package again"
+)
 _SPLITS, _IDS, _RAGGED = "row_splits", "row_ids", ".row_splits"  # parts of tensor names
 
 
@@ -76,17 +74,7 @@ def save_fsa(fsa: k2.Fsa, path: Path) -> None:
     """
     tensors = {"arcs": fsa.arcs.values(), **_shape_tensors(fsa), **_attribute_tensors(fsa)}
     texts = {name: value for name, value in fsa.named_non_tensor_attr() if isinstance(value, str)}
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # save_file ignores the umask and makes the file readable by its owner only
-        try:
-            save_file(tensors, temporary, {"format": FILE_FORMAT, **texts})
-        except SafetensorError as error:
-            if "No space left" in str(error) or "code: 28" in str(error):
-                raise OSError(errno.ENOSPC, "no space left on device", str(path)) from error
-            raise
-        temporary.chmod(mode)
+    save_tensors(path, FILE_FORMAT, tensors, texts)
 
 
 def _shape_tensors(fsa: k2.Fsa) -> dict[str, Tensor]:
@@ -117,17 +105,11 @@ def load_fsa(path: Path) -> k2.Fsa:
         UserError: the file does not hold an automaton.
     """
     if not path.is_file():
-        old = f" ({path.stem}.pt is from an earlier release)" if path.with_suffix(".pt").is_file() else ""
-        raise FileNotFoundError(f"{path}: no such graph{old}; run stages lang to graphs, or package the model again")
-    try:
-        with safe_open(path, "pt") as stream:
-            texts = dict(stream.metadata() or {})
-            if (found := texts.pop("format", None)) != FILE_FORMAT:
-                raise ValueError(f"format is {found!r}, expected {FILE_FORMAT!r}")
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+        refuse_pickled(path)
+        raise FileNotFoundError(f"{path}: no such graph; run stages lang to graphs, or package the model again")
+    tensors, texts = load_tensors(path, FILE_FORMAT)
+    with FILE_FORMAT.explain(path):
         fsa = _assemble(tensors)
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a k2 graph ({error}); delete it and run the stage graphs again") from error
     for name, text in texts.items():
         setattr(fsa, name, text)
     return fsa

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,17 +19,17 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from augmem.errors import UserError
-from augmem.files import atomic_path
 from augmem.lang.config import LmConfig, NeuralLmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
 from augmem.lang.ngram import read_sources
-from augmem.tensors import torch_save
+from augmem.tensors import TensorFormat, load_tensors, save_tensors
 
 logger = logging.getLogger(__name__)
 
-NEURAL_FILE = "neural.pt"
+NEURAL_FILE = "neural.safetensors"
+FILE_FORMAT = TensorFormat("augmem neural language model 1", "a neural language model", "run the stage lm again")
+_CONFIG, _WORDS = "config", "words"  # names of texts in the file
 END = "</s>"
 TOKENS = 2000  # words of a batch, padding included
 
@@ -89,9 +88,8 @@ class NeuralLm(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write the model to a file."""
-        content = {"config": json.dumps(asdict(self.config)), "words": list(self.words), "state": self.state_dict()}
-        with atomic_path(path) as partial:
-            torch_save(content, partial)
+        texts = {_CONFIG: json.dumps(asdict(self.config)), _WORDS: json.dumps(self.words)}
+        save_tensors(path, FILE_FORMAT, self.state_dict(), texts)
 
     @staticmethod
     def load(path: Path) -> NeuralLm:
@@ -100,12 +98,13 @@ class NeuralLm(nn.Module):
         Raises:
             UserError: the file was not written by `save`.
         """
-        try:
-            content = torch.load(path, weights_only=True)
-            model = NeuralLm(NeuralLmConfig(**json.loads(content["config"])), content["words"])
-            model.load_state_dict(content["state"])
-        except (RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise UserError(f"{path}: not a neural language model; run the lm stage again") from error
+        weights, texts = load_tensors(path, FILE_FORMAT)
+        with FILE_FORMAT.explain(path):
+            config, words = NeuralLmConfig(**json.loads(texts[_CONFIG])), json.loads(texts[_WORDS])
+            if weights["embedding.weight"].shape != (len(words), config.dim) or config.layers > len(weights):
+                raise ValueError("its weights have other sizes than its options")
+            model = NeuralLm(config, words)
+            model.load_state_dict(weights)
         return model.eval()
 
 
@@ -129,7 +128,7 @@ def prepare_neural_lm(
     lang_dir: Path,
     output: Path,
 ) -> None:
-    """Train on the texts of the n-gram models with the lang folder's words; write neural.pt.
+    """Train on the texts of the n-gram models with the lang folder's words; write NEURAL_FILE.
 
     Args:
         lm: options with the extra texts.

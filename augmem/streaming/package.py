@@ -1,9 +1,9 @@
 """A trained model as one folder, independent of the experiment that trained it.
 
-package.json    format, feature options, scales, search options, origin
-model.pt        weights and the description of the encoder
-lang/           tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
-HLG.safetensors the decoding graph
+package.json       format, feature options, scales, search options, origin
+model.safetensors  weights and the description of the encoder
+HLG.safetensors    the decoding graph
+lang/              tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
 LICENSE, README.md (the model card)
 """
 
@@ -28,7 +28,7 @@ LANG_FILES = (
     "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
     "hash.txt", NORMALISATION_FILE,
 )  # fmt: skip
-_PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.pt", HLG_FILE, "lang"
+_PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.safetensors", HLG_FILE, "lang"
 
 
 class Package(NamedTuple):

@@ -1,6 +1,6 @@
 """Checkpoints: written atomically with a hash, verified when read.
 
-`checkpoint-00000120.pt` is the state after step 120; `checkpoint-00000120.pt.sha256` is its hash in the format of
+`checkpoint-00000120.safetensors` is the state after step 120; the same name with `.sha256` is its hash in the format of
 sha256sum (`sha256sum -c` verifies it). The hash is written first, so every checkpoint has one.
 """
 
@@ -10,13 +10,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from augmem.files import atomic_path, sha256_file, write_text
-from augmem.tensors import torch_save
+from augmem.tensors import TensorFormat, flatten, load_tensors, refuse_pickled, save_tensors, unflatten
 
 logger = logging.getLogger(__name__)
-PATTERN = "checkpoint-*.pt"
+PATTERN = "checkpoint-*.safetensors"
+FILE_FORMAT = TensorFormat("augmem checkpoint 1", "a checkpoint", "delete it to resume from the one before")
+_STATE = "state"  # name of a text in the file
 
 
 def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -25,16 +25,17 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
     Args:
         folder: folder of the checkpoints.
         step: number of steps made.
-        state: state after these steps; may hold tensors.
+        state: state after these steps: nested mappings and sequences of tensors and JSON values.
         keep: number of checkpoints to keep.
 
     Returns:
         path of the checkpoint.
     """
-    path = folder / f"checkpoint-{step:08d}.pt"
+    path = folder / f"checkpoint-{step:08d}.safetensors"
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
+    tensors, text = flatten(state)
     with atomic_path(path) as temporary:
-        torch_save(state, temporary)
+        save_tensors(temporary, FILE_FORMAT, tensors, {_STATE: text})
         line = f"{sha256_file(temporary)}  {path.name}\n"
         write_text(_hash_file(path), line + before)  # if interrupted here, an older file of this step is still valid
     write_text(_hash_file(path), line)
@@ -53,14 +54,31 @@ def load_newest_checkpoint(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Load the newest undamaged checkpoint; log a warning for each damaged one.
 
     Returns:
-        path and state; None if there is no undamaged checkpoint.
+        path and state; None if there is no undamaged checkpoint. Tuples of the state have become lists.
+
+    Raises:
+        UserError: there are only checkpoints of an earlier release.
     """
-    for path in list_checkpoints(folder):
+    paths = list_checkpoints(folder)
+    for path in paths:
         damage = find_damage(path)
         if damage is None:
-            return path, torch.load(path, map_location="cpu")
+            return path, read_checkpoint(path)
         logger.warning("%s is damaged (%s); trying the previous checkpoint", path, damage)
+    for old in [] if paths else sorted(folder.glob("checkpoint-*.pt"), reverse=True):
+        refuse_pickled(old)
     return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read the state in a checkpoint.
+
+    Raises:
+        UserError: the file is not a checkpoint.
+    """
+    tensors, texts = load_tensors(path, FILE_FORMAT)
+    with FILE_FORMAT.explain(path):
+        return dict(unflatten(tensors, texts[_STATE]))
 
 
 def find_damage(path: Path) -> str | None:

@@ -37,7 +37,7 @@ class TrainingConfig:
         iterated_loss: weight of the loss on each of encoder.iterated_loss_layers (arXiv 1910.10324).
         alignment: file of forced alignments (written by augmem align --labels): trains with cross-entropy instead of
             CTC; null: CTC.
-        checkpoint_averaging: how `model.pt` is averaged: over the "last" epochs, over the "best" epochs by dev loss
+        checkpoint_averaging: how the model is averaged: over the "last" epochs, over the "best" epochs by dev loss
             (after the hand-over), or a "running" average over all steps.
         average_epochs: number of epochs averaged.
         running_average: decay of the running average per step.

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from augmem.errors import UserError
-from augmem.files import atomic_path
 from augmem.model import ModelDescription
-from augmem.tensors import torch_save
+from augmem.tensors import TensorFormat, load_tensors, save_tensors
 
-FILE_FORMAT = "augmem frame labels 1"
+FILE_FORMAT = TensorFormat("augmem frame labels 2", "a file of frame labels", "create one with augmem align --labels")
+_IDS, _MEANING = "ids", "meaning"  # names of texts in the file
+_VALUES, _LENGTHS = "values", "lengths"  # names of tensors
 
 
 def output_definition(description: ModelDescription) -> dict[str, Any]:
@@ -36,10 +38,15 @@ def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: M
         labels: outputs (T,) of each utterance id, one per encoder frame.
         description: description of the model that aligned them.
     """
-    frames = {name: torch.tensor(outputs, dtype=torch.int32) for name, outputs in labels.items()}
-    definition = json.dumps(output_definition(description))
-    with atomic_path(path) as temporary:
-        torch_save({"format": FILE_FORMAT, "meaning": definition, "labels": frames}, temporary)
+    texts = {_IDS: json.dumps(list(labels)), _MEANING: json.dumps(output_definition(description))}
+    save_tensors(path, FILE_FORMAT, _join(labels.values()), texts)
+
+
+def _join(labels: Iterable[Sequence[int]]) -> dict[str, Tensor]:
+    """Concatenate the labels of all utterances: one tensor per utterance would make a header of many megabytes."""
+    rows = [torch.tensor(outputs, dtype=torch.int32) for outputs in labels]
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
+    return {_VALUES: torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int32), _LENGTHS: lengths}
 
 
 def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int]]:
@@ -59,13 +66,11 @@ def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int
     if not path.is_file():
         remedy = f"create it with augmem align --exp EXP --part PART --output DIR --labels {path}"
         raise FileNotFoundError(f"training.alignment: {path} does not exist; {remedy}")
-    try:
-        content = torch.load(path, map_location="cpu")
-        found, labels = json.loads(content["meaning"]), content["labels"]
-    except Exception as error:
-        raise UserError(
-            f"{path}: not a file of frame labels ({error}); create one with augmem align --labels"
-        ) from error
+    tensors, texts = load_tensors(path, FILE_FORMAT)
+    with FILE_FORMAT.explain(path):
+        found = dict(json.loads(texts[_MEANING]))
+        rows = tensors[_VALUES].split(tensors[_LENGTHS].tolist())
+        labels = {name: row.tolist() for name, row in zip(json.loads(texts[_IDS]), rows, strict=True)}
     expected = output_definition(description)
     other = [f"{key} {found.get(key)}, expected {value}" for key, value in expected.items() if found.get(key) != value]
     if other:
@@ -73,4 +78,4 @@ def read_labels(path: Path, description: ModelDescription) -> dict[str, list[int
             f"{path}: aligned with a model that has other outputs ({'; '.join(other)}); align with a model of the same "
             "units, topology and context"
         )
-    return {name: outputs.tolist() for name, outputs in labels.items()}
+    return labels

@@ -18,7 +18,7 @@ from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
-from augmem.tensors import torch_save
+from augmem.tensors import TensorFormat, flatten, save_tensors
 from augmem.training.averaging import RunningAverage, average_models, has_stalled, select_best_epochs
 from augmem.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
@@ -33,7 +33,8 @@ from augmem.training.validation import validate
 
 logger = logging.getLogger(__name__)
 
-MODEL_FILE = "model.pt"
+MODEL_FILE = "model.safetensors"
+BATCH_FORMAT = TensorFormat("augmem batch 1", "a batch", "train again")
 
 
 class Trainer:
@@ -48,7 +49,8 @@ class Trainer:
         model: model to train; it is moved to the device.
         objective: loss of a batch.
         train_cuts, dev_cuts: cuts with features and one supervision each.
-        output: folder of the run: checkpoints, epoch-N.pt, log.jsonl, skipped.tsv and model.pt.
+        output: folder of the run: checkpoints, epoch-N.safetensors, log.jsonl, skipped.tsv and
+            model.safetensors.
         context: rank, world size and device.
 
     Raises:
@@ -221,8 +223,9 @@ class Trainer:
         text = "step %d skipped: loss %s, gradient norm %s; utterances of its last batch: %s"
         logger.warning(text, self.position.step, result.stats.loss, result.grad_norm, ids)
         if self.nonfinite_steps > self.config.max_nonfinite:
-            dump = self.output / f"nonfinite-batch-{self.context.rank}.pt"
-            torch_save(vars(batch) if batch else {}, dump)
+            dump = self.output / f"nonfinite-batch-{self.context.rank}.safetensors"
+            tensors, text = flatten(vars(batch) if batch else {})
+            save_tensors(dump, BATCH_FORMAT, tensors, {"batch": text})
             raise UserError(
                 f"loss or gradient of {self.nonfinite_steps} steps in a row was not finite; the last batch is in "
                 f"{dump}: check its features, or reduce training.learning_rate"
@@ -252,7 +255,7 @@ class Trainer:
         )  # fmt: skip
 
     def _write_model(self) -> None:
-        """Write model.pt as an average over the steps or epochs so far."""
+        """Write the model as an average over the steps or epochs so far."""
         last = list(range(max(1, self.position.epoch - self.config.average_epochs + 1), self.position.epoch + 1))
         use_best = self.config.checkpoint_averaging == "best"
         epochs = (use_best and select_best_epochs(self.dev_losses, self.config.average_epochs)) or last
@@ -260,13 +263,13 @@ class Trainer:
             model = AcousticModel(self.model.description)
             model.load_state_dict(self.average.weights)
             model.save(self.output / MODEL_FILE, running_average=self.average.decay, step=self.position.step)
-            logger.info("model.pt: running average over %d steps", self.average.updates)
+            logger.info("%s: running average over %d steps", MODEL_FILE, self.average.updates)
         elif epochs:
             average_models([self._epoch_file(epoch) for epoch in epochs], self.output / MODEL_FILE)
-            logger.info("model.pt: average of epochs %s", ", ".join(map(str, epochs)))
+            logger.info("%s: average of epochs %s", MODEL_FILE, ", ".join(map(str, epochs)))
 
     def _epoch_file(self, epoch: int) -> Path:
-        return self.output / f"epoch-{epoch}.pt"
+        return self.output / f"epoch-{epoch}.safetensors"
 
     def save_checkpoint(self) -> None:
         """Write a checkpoint on rank 0, with the skipped utterances of all ranks."""

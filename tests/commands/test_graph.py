@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from augmem.adaptation import adapt_package, from_package
 from augmem.errors import UserError
@@ -45,8 +46,8 @@ def test_the_new_package_recognises_the_words_of_the_language_model(package: Pat
     graph = load_fsa(tmp_path / "new" / HLG_FILE)
     names = {lang.word_of[index] for index in graph.aux_labels.values.tolist() if index > 0}
     assert names - {"<UNK>"} == {"ONE", "WON", "TWANG"}
-    old, new = (torch.load(folder / "model.pt") for folder in (package, tmp_path / "new"))
-    assert all(torch.equal(weight, new["weights"][name]) for name, weight in old["weights"].items())
+    old, new = (load_file(folder / "model.safetensors") for folder in (package, tmp_path / "new"))
+    assert all(torch.equal(weight, new[name]) for name, weight in old.items())
     events = Recognizer.load(tmp_path / "new").transcribe([noise(2.0)], RATE)
     assert {word.text for event in events for word in event.words} <= names
     assert "lm.arpa.gz" in (tmp_path / "new" / "README.md").read_text()

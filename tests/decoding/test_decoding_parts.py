@@ -163,8 +163,8 @@ def test_the_list_is_rescored_if_the_lattice_is_too_large(graph: Path, caplog: p
 
 def test_a_neural_model_adds_a_list_with_the_mean_of_both_models(graph: Path) -> None:
     neural = train_neural(NeuralLmConfig(epochs=1, dim=8), ["ONE TO", "TWO"], [], ["<UNK>", *WORDS[1:]])
-    neural.save(graph / "neural.pt")
-    files = DecodingFiles(graph, graph, language_models(graph), graph / "neural.pt")
+    neural.save(graph / "neural.safetensors")
+    files = DecodingFiles(graph, graph, language_models(graph), graph / "neural.safetensors")
     decode(WIDE, ToyAcoustics(), one(3), files, graph / "out")
     (entry,) = read_nbest(graph / "out", "dev")
     assert list(entry.lists) == ["first_pass", "rescored", "neural"]

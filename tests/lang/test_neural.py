@@ -51,12 +51,12 @@ def test_scores_equal_those_of_single_steps(model: NeuralLm) -> None:
 
 
 def test_saved_and_loaded_models_have_equal_scores(model: NeuralLm, tmp_path: Path) -> None:
-    model.save(tmp_path / "neural.pt")
+    model.save(tmp_path / "neural.safetensors")
     texts = [text.split() for text in sentences(5, 4)]
-    assert NeuralLm.load(tmp_path / "neural.pt").log_probabilities(texts) == model.log_probabilities(texts)
-    (tmp_path / "neural.pt").write_bytes(b"not a model")
-    with pytest.raises(UserError, match=r"neural\.pt: not a neural language model"):
-        NeuralLm.load(tmp_path / "neural.pt")
+    assert NeuralLm.load(tmp_path / "neural.safetensors").log_probabilities(texts) == model.log_probabilities(texts)
+    (tmp_path / "neural.safetensors").write_bytes(b"not a model")
+    with pytest.raises(UserError, match=r"neural\.safetensors: not a neural language model, or damaged"):
+        NeuralLm.load(tmp_path / "neural.safetensors")
 
 
 def test_the_same_seed_gives_the_same_model(caplog: pytest.LogCaptureFixture) -> None:

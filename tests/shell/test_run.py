@@ -85,11 +85,11 @@ def test_a_second_run_skips_all_stages(trained: Trained) -> None:
     folder, options = trained
     if not (folder / "exp" / "score").exists():
         pytest.fail("the first run left no scores")
-    before = {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
+    before = {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.safetensors")}
     result = run(*options)
     assert result.returncode == 0, result.stderr[-4000:]
     assert result.stdout.count("up to date") == 10
-    assert before == {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.pt")}
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "exp" / "train").glob("*.safetensors")}
 
 
 def test_the_best_path_equals_that_of_kaldi_decoder(trained: Trained) -> None:
@@ -150,7 +150,9 @@ def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Pa
     assert stopped.returncode == 3 and "stopped early" in stopped.stdout, stopped.stderr[-4000:]
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    assert result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.pt: average of epochs 2") == 1
+    assert (
+        result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.safetensors: average of epochs 2") == 1
+    )
 
 
 def test_inspect_plots_attention(trained: Trained) -> None:

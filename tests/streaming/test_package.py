@@ -15,7 +15,7 @@ from augmem.streaming import PackageInfo, open_package, write_package
 
 def test_content_is_read_as_written(tmp_path: Path, package: Path) -> None:
     info = PackageInfo(Scales(1.2, 0.5, 0.2), SearchConfig(search_beam=9.0), "card", "license", {"commit": "abc"})
-    write_package(tmp_path / "out", package / "model.pt", package / "lang", package / HLG_FILE, info)
+    write_package(tmp_path / "out", package / "model.safetensors", package / "lang", package / HLG_FILE, info)
     content = open_package(tmp_path / "out")
     assert (content.scales, content.search) == (info.scales, info.search)
     assert (tmp_path / "out" / "README.md").read_text() == "card"
@@ -43,7 +43,7 @@ def test_only_packages_are_replaced(tmp_path: Path, package: Path) -> None:
 
     def write(output: Path) -> None:
         info = PackageInfo(Scales(1.0, 0.0))
-        write_package(output, package / "model.pt", package / "lang", package / HLG_FILE, info)
+        write_package(output, package / "model.safetensors", package / "lang", package / HLG_FILE, info)
 
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("all of it")

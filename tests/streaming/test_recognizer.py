@@ -172,19 +172,19 @@ def tensors_of(stream: Stream) -> list[torch.Tensor]:
 def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> None:
     narrow = SearchConfig(search_beam=9.0, nbest=3)
     info = PackageInfo(Scales(1.0, 0.0), narrow)
-    write_package(tmp_path / "out", package / "model.pt", package / "lang", package / HLG_FILE, info)
+    write_package(tmp_path / "out", package / "model.safetensors", package / "lang", package / HLG_FILE, info)
     assert Recognizer.load(tmp_path / "out").decoder.config == narrow
     assert Recognizer.load(tmp_path / "out", RecognizerOptions(WIDE)).decoder.config == WIDE
 
 
 def test_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) -> None:
     """When the package is loaded, not when the first stream is created."""
-    described = AcousticModel.load(package / "model.pt", package / "lang").description
+    described = AcousticModel.load(package / "model.safetensors", package / "lang").description
     encoder = EncoderConfig.from_stored(asdict(described.encoder) | {"type": "full_context"})
     whole = replace(described, encoder=encoder)
-    AcousticModel(whole).save(tmp_path / "model.pt")
+    AcousticModel(whole).save(tmp_path / "model.safetensors")
     info = PackageInfo(Scales(1.0, 0.0))
-    write_package(tmp_path / "out", tmp_path / "model.pt", package / "lang", package / HLG_FILE, info)
+    write_package(tmp_path / "out", tmp_path / "model.safetensors", package / "lang", package / HLG_FILE, info)
     with pytest.raises(UserError, match=r"encoder\.type full_context needs the whole utterance"):
         Recognizer.load(tmp_path / "out")
 

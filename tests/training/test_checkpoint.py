@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from augmem.errors import UserError
 from augmem.files import sha256_file
 from augmem.training.checkpoint import list_checkpoints, load_newest_checkpoint, save_checkpoint
 
@@ -15,8 +16,11 @@ from augmem.training.checkpoint import list_checkpoints, load_newest_checkpoint,
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, {"step": step}, keep=2)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-00000003.pt", "checkpoint-00000002.pt"]
-    assert not (tmp_path / "checkpoint-00000001.pt.sha256").exists()
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "checkpoint-00000003.safetensors",
+        "checkpoint-00000002.safetensors",
+    ]
+    assert not (tmp_path / "checkpoint-00000001.safetensors.sha256").exists()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "unhashed"])
@@ -34,7 +38,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     with caplog.at_level(logging.WARNING):
         found = load_newest_checkpoint(tmp_path)
     assert found is not None and found[1]["step"] == 1
-    assert "checkpoint-00000002.pt is damaged" in caplog.text
+    assert "checkpoint-00000002.safetensors is damaged" in caplog.text
 
 
 def test_an_interrupted_replacement_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,3 +59,11 @@ def test_an_interrupted_replacement_leaves_the_old_checkpoint(tmp_path: Path, mo
     found = load_newest_checkpoint(tmp_path)
     assert found is not None and found[1] == {"epoch": 1}
     assert (tmp_path / f"{path.name}.sha256").read_text() == f"{sha256_file(path)}  {path.name}\n"
+
+
+def test_training_does_not_start_again_where_only_older_checkpoints_exist(tmp_path: Path) -> None:
+    torch.save({"step": 3}, tmp_path / "checkpoint-00000003.pt")
+    with pytest.raises(UserError, match=r"augmem convert --trust .*checkpoint-00000003\.pt"):
+        load_newest_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, 4, {"step": 4}, keep=1)
+    assert load_newest_checkpoint(tmp_path) == (tmp_path / "checkpoint-00000004.safetensors", {"step": 4})

@@ -22,7 +22,9 @@ from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription
+from augmem.tensors import load_tensors, unflatten
 from augmem.training import Trainer, TrainingConfig, build_trainer, write_labels
+from augmem.training.trainer import BATCH_FORMAT
 from augmem.training.validation import collapse_outputs
 from tests.tiny import TEXTS, make_lang_and_graphs
 
@@ -97,7 +99,7 @@ def test_the_loss_falls_with_boosted_mmi_and_with_iterated_loss(
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     assert all(not torch.equal(before[name], value) for name, value in run.model.named_parameters())
     assert any("auxiliary" in name for name in before) == ("iterated_loss_layers" in changes)
-    AcousticModel.load(tmp_path / "model.pt", folders[0])
+    AcousticModel.load(tmp_path / "model.safetensors", folders[0])
 
 
 def test_the_cross_entropy_to_an_alignment_falls(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -112,8 +114,8 @@ def test_the_cross_entropy_to_an_alignment_falls(folders: tuple[Path, Path], tmp
             [unit for unit in units if unit != lang.tokens["SIL"]]
             for units in [[u for word in item.supervisions[0].text.split() for u in lang.pronunciations[word][0]]]
         ]
-    write_labels(tmp_path / "labels.pt", labels, teacher.description)
-    alignment = str(tmp_path / "labels.pt")
+    write_labels(tmp_path / "labels.safetensors", labels, teacher.description)
+    alignment = str(tmp_path / "labels.safetensors")
     run = trainer(folders, tmp_path / "run", epochs=12, ctc_epochs=10, learning_rate=0.01, alignment=alignment)
     assert run.run()
     losses = [line["loss"] for line in steps(tmp_path / "run") if line["ctc_weight"] == 1]
@@ -124,17 +126,18 @@ def test_the_cross_entropy_to_an_alignment_falls(folders: tuple[Path, Path], tmp
 
 
 def test_an_alignment_of_other_outputs_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"none\.pt does not exist; create it with augmem align"):
-        trainer(folders, tmp_path, alignment=str(tmp_path / "none.pt"))
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors does not exist; create it with augmem align"):
+        trainer(folders, tmp_path, alignment=str(tmp_path / "none.safetensors"))
     description = trainer(folders, tmp_path).model.description
-    write_labels(tmp_path / "other.pt", {"a": [1]}, replace(description, topology="hmm"))
+    write_labels(tmp_path / "other.safetensors", {"a": [1]}, replace(description, topology="hmm"))
     with pytest.raises(
-        UserError, match=r"other\.pt: aligned with a model that has other outputs \(topology hmm, expected ctc\)"
+        UserError,
+        match=r"other\.safetensors: aligned with a model that has other outputs \(topology hmm, expected ctc\)",
     ):
-        trainer(folders, tmp_path, alignment=str(tmp_path / "other.pt"))
-    (tmp_path / "junk.pt").write_text("junk")
-    with pytest.raises(UserError, match=r"junk\.pt: not a file of frame labels"):
-        trainer(folders, tmp_path, alignment=str(tmp_path / "junk.pt"))
+        trainer(folders, tmp_path, alignment=str(tmp_path / "other.safetensors"))
+    (tmp_path / "junk.safetensors").write_text("junk")
+    with pytest.raises(UserError, match=r"junk\.safetensors: not a file of frame labels, or damaged"):
+        trainer(folders, tmp_path, alignment=str(tmp_path / "junk.safetensors"))
 
 
 def test_a_nonfinite_step_is_skipped(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -149,7 +152,8 @@ def test_divergence_fails_and_saves_the_batch(folders: tuple[Path, Path], tmp_pa
     run = trainer(folders, tmp_path, epochs=50, learning_rate=1e30, clip=1e30, max_nonfinite=3)
     with pytest.raises(UserError, match="of 4 steps in a row was not finite; the last batch is in"):
         run.run()
-    dump = torch.load(tmp_path / "nonfinite-batch-0.pt")
+    tensors, texts = load_tensors(tmp_path / "nonfinite-batch-0.safetensors", BATCH_FORMAT)
+    dump = unflatten(tensors, texts["batch"])
     assert set(dump["ids"]) <= {item.id for item in CUTS} and len(dump["texts"]) == len(dump["features"])
 
 
@@ -231,9 +235,11 @@ def test_the_averaged_model_of_a_resumed_run_is_the_same(
     with pytest.raises(InterruptedRun):
         interrupt_after(6, trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes)).run()
     assert trainer(folders, tmp_path / "pieces", checkpoint_every=1, **changes).run()
-    whole, pieces = (AcousticModel.load(tmp_path / name / "model.pt").state_dict() for name in ("whole", "pieces"))
+    whole, pieces = (
+        AcousticModel.load(tmp_path / name / "model.safetensors").state_dict() for name in ("whole", "pieces")
+    )
     assert all(torch.equal(value, pieces[name]) for name, value in whole.items())
-    last = AcousticModel.load(tmp_path / "whole" / "epoch-3.pt").state_dict()
+    last = AcousticModel.load(tmp_path / "whole" / "epoch-3.safetensors").state_dict()
     assert weights == "best" or any(not torch.equal(value, last[name]) for name, value in whole.items())
 
 
@@ -285,7 +291,7 @@ def test_sessions_need_an_encoder_with_memory(folders: tuple[Path, Path], tmp_pa
 
 def test_a_checkpoint_of_another_model_is_refused(folders: tuple[Path, Path], tmp_path: Path) -> None:
     assert trainer(folders, tmp_path, epochs=1).run()
-    with pytest.raises(UserError, match=r"checkpoint-\d+\.pt: not a checkpoint of this model .*delete"):
+    with pytest.raises(UserError, match=r"checkpoint-\d+\.safetensors: not a checkpoint of this model .*delete"):
         trainer(folders, tmp_path, dim=32).run()
 
 
