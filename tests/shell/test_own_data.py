@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from augmem.skipped import read_skipped
-from tests.shell.experiments import PART, SPEECH, Text, fixture_options, run, run_here
+from tests.shell.experiments import PART, SPEECH, fixture_options, run_here
 
 
 def utterances() -> list[dict[str, str]]:
@@ -38,16 +38,14 @@ def folder_with_table(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize(
-    ("recipe", "write", "runner"), [("kaldi", kaldi_directory, run_here), ("folder", folder_with_table, run)]
-)
+@pytest.mark.parametrize(("recipe", "write"), [("kaldi", kaldi_directory), ("folder", folder_with_table)])
 def test_speakers_are_held_out_without_dev_and_test_parts(
-    recipe: str, write: Callable[[Path], Path], runner: Callable[..., Text], tmp_path: Path
+    recipe: str, write: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     """The table shows the part of the held-out speakers."""
     corpus = write(tmp_path / "corpus")
     place = ["--data", tmp_path / "data", "--exp", tmp_path / "exp", "--config", "conf/fixture.yaml", "--train", "mine"]
-    result = runner("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
+    result = run_here("--corpus", recipe, "--corpus-dir", corpus, *place, "--dry-run")
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert "no dev part: tuning on speakers" in result.stdout
     rows = json.loads((tmp_path / "exp-dry" / "score" / "summary.json").read_text())["scores"]
