@@ -21,6 +21,7 @@ scheduler=           # Dask scheduler, tcp://HOST:PORT; empty: worker processes 
 processes=           # training processes; empty: one per GPU, or per core without one, that can share a step
 max_minutes=         # stop training after this time; empty: train to the end
 dry_run=false        # run all stages with a single training step
+python=              # interpreter of your own environment, used as it is; empty: the active one, or .venv
 overrides=()         # options of the recipe, as in --training.epochs 3
 
 stages=(environment corpus features lang lm graphs train decode score report)
@@ -65,6 +66,8 @@ Options (default):
   --resume             resume an interrupted training (always on)
   --max-minutes N      stop training after N minutes; the next run resumes it (no limit)
   --dry-run            run all stages with a single training step on ten seconds of audio, in <exp>-dry
+  --python PATH        Python of your own environment, used as it is: stage 0 checks it and installs nothing (the active
+                       virtual environment; without one, .venv made by local/setup.sh)
   --help               print this text
   --SECTION.FIELD V    any option of the recipe, as in --training.epochs 3; list: .venv/bin/augmem recipe --help
 EOF
@@ -79,7 +82,7 @@ while (( $# )); do
     --dry-run) dry_run=true; shift ;;
     --*.*) (( $# > 1 )) || fail "$1 needs a value"; overrides+=("$1" "$2"); shift 2 ;;
     --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--scheduler|--processes|\
-    --max-minutes)
+    --max-minutes|--python)
       (( $# > 1 )) || fail "$1 needs a value"
       name=${1#--}
       printf -v "${name//-/_}" '%s' "$2"
@@ -118,18 +121,36 @@ if $dry_run; then
   overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
+# The environment: given, active, or .venv. Only local/setup.sh installs, and only into the .venv that it made.
+if [[ -n $python ]]; then
+  python=$(command -v -- "$python") || fail "--python: no program of this name or path"
+elif [[ -n ${VIRTUAL_ENV:-} && ! $VIRTUAL_ENV -ef .venv ]]; then
+  python=$VIRTUAL_ENV/bin/python
+  [[ -x $python ]] || fail "the active virtual environment has no $python; run deactivate, or activate it again"
+elif [[ -x .venv/bin/python && ! -e .venv/.made-by-setup && ! -e .venv/.complete ]]; then
+  python=.venv/bin/python
+fi
+[[ -z $python ]] || echo "using the environment of $python as it is; nothing is installed into it"
+own=$python
+python=${python:-.venv/bin/python}
+
 selected() { (( stage <= $1 && $1 <= stop_stage )); }
 title() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
-augmem() { .venv/bin/augmem "$@"; }
+augmem() { "$python" -m augmem.cli "$@"; }
 parts() { [[ -z $2 ]] || printf '%s\n' "--corpus.$1" "[$2]"; }
 
 if selected 0; then
-  title 0 "Python environment in .venv"
-  local/setup.sh
+  title 0 "Python environment"
+  if [[ -z $own ]]; then
+    local/setup.sh
+  else
+    tasks=(prepare prepare prepare prepare prepare graphs train decode decode decode)
+    "$python" -m augmem.doctor --task "${tasks[stop_stage]}" || fail "$python lacks what is listed above"
+  fi
 fi
 
 if (( stop_stage > 0 )); then
-  [[ -x .venv/bin/augmem ]] || fail "augmem is not installed in .venv: run stage 0 (environment) first"
+  [[ -x $python ]] || fail "there is no $python: run stage 0 (environment) first"
   mapfile -t given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
   [[ -z $corpus_dir ]] || given+=(--corpus.source "$corpus_dir")
   [[ -z $data ]] || given+=(--data "$data")

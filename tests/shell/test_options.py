@@ -22,10 +22,11 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def stub(folder: Path) -> Path:
     """The same with the stub."""
-    program = folder / ".venv" / "bin" / "augmem"
+    program = folder / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
-    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.write_text('#!/bin/sh\nshift 2; echo "$@"\n')  # after -m augmem.cli
     program.chmod(0o755)
+    (folder / ".venv" / ".made-by-setup").touch()
     return folder
 
 
@@ -36,7 +37,7 @@ def run(folder: Path, *options: str) -> Text:
 def test_a_missing_environment_is_reported_with_the_stage_that_makes_it(folder: Path) -> None:
     result = run(folder, "--stage", "lang")
     assert result.returncode == 2
-    assert result.stderr == "run.sh: augmem is not installed in .venv: run stage 0 (environment) first\n"
+    assert result.stderr == "run.sh: there is no .venv/bin/python: run stage 0 (environment) first\n"
 
 
 @pytest.mark.parametrize("exp", ["exp/a", "exp/a/"])
