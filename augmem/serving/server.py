@@ -7,25 +7,25 @@ resources and is not read faster than its audio is decoded. An error of one conn
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import signal
 import ssl
 import time
 from http import HTTPStatus
-from importlib import resources
 from itertools import count
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from augmem.errors import UserError
+from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin, check_token
 from augmem.serving.config import ServerConfig
 from augmem.serving.messages import StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
+from augmem.serving.pages import load_pages
 from augmem.serving.served_stream import POLICY_VIOLATION, ServedStream
 from augmem.serving.worker import Worker
 from augmem.streaming import RecognizerOptions
@@ -52,7 +52,7 @@ class RecognitionServer:
         self.metrics = Metrics()
         self.workers = [Worker(package, options or RecognizerOptions(), config.threads) for _ in range(config.workers)]
         self.is_stopping = False
-        self.page = (resources.files("augmem.serving") / "page.html").read_text(encoding="utf-8")
+        self.pages = load_pages()
         self._numbers = count()
         self._supervisors: list[asyncio.Task[None]] = []
 
@@ -175,25 +175,30 @@ class RecognitionServer:
 
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer an HTTP request; return None to accept a websocket."""
-        path = urlsplit(request.path).path
+        if denial := check_host(request, self.config.host, self.config.allow_origin):
+            return self._refuse(connection, denial)
+        if "Upgrade" not in request.headers:
+            return self._respond_with_page(connection, urlsplit(request.path).path)
+        if denial := self._check_websocket(request):
+            return self._refuse(connection, denial)
+        return None
+
+    def _respond_with_page(self, connection: ServerConnection, path: str) -> Response:
         if path == "/health":
             return self._health(connection)
         if path == "/metrics":
             return respond(connection, HTTPStatus.OK, self.metrics.to_text(), "text/plain; version=0.0.4")
-        if "Upgrade" not in request.headers:
-            if path == "/":
-                return respond(connection, HTTPStatus.OK, self.page, "text/html; charset=utf-8")
-            return self._refuse(connection, HTTPStatus.NOT_FOUND, "no such page; try /, /health or /metrics")
-        return self._check_websocket(connection, request)
+        if page := self.pages.get(path):
+            return respond(connection, HTTPStatus.OK, *page)
+        return self._refuse(connection, Denial(HTTPStatus.NOT_FOUND, "no such page; try /, /health or /metrics"))
 
-    def _check_websocket(self, connection: ServerConnection, request: Request) -> Response | None:
-        if not is_authorised(request, self.config.token):
-            return self._refuse(connection, HTTPStatus.UNAUTHORIZED, "wrong or missing token")
+    def _check_websocket(self, request: Request) -> Denial | None:
+        denial = check_origin(request, self.config.allow_origin) or check_token(request, self.config.token)
+        if denial:
+            return denial
         if self.is_stopping:
-            return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
-        if self._is_full():
-            return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, FULL)
-        return None
+            return Denial(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
+        return Denial(HTTPStatus.SERVICE_UNAVAILABLE, FULL) if self._is_full() else None
 
     def _health(self, connection: ServerConnection) -> Response:
         """Respond with status 200 if streams are accepted, else with 503, so that load balancers avoid this server."""
@@ -202,28 +207,20 @@ class RecognitionServer:
         code = HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
         return respond(connection, code, json.dumps({"status": status, "streams": len(self.streams)}))
 
-    def _refuse(self, connection: ServerConnection, status: HTTPStatus, reason: str) -> Response:
-        self.metrics.refused.labels(status.phrase).inc()
-        return connection.respond(status, f"{reason}\n")
+    def _refuse(self, connection: ServerConnection, denial: Denial) -> Response:
+        logger.info("refused %s: status %d: %s", connection.remote_address, denial.status, denial.reason)
+        self.metrics.refused.labels(denial.status.phrase).inc()
+        return respond(connection, denial.status, f"{denial.reason}\n", "text/plain; charset=utf-8")
 
 
 def respond(
     connection: ServerConnection, status: HTTPStatus, text: str, content_type: str = "application/json"
 ) -> Response:
-    """Return an HTTP response of a given content type."""
+    """Return an HTTP response of a given content type, with the security headers."""
     response = connection.respond(status, text)
     del response.headers["Content-Type"]
-    response.headers["Content-Type"] = content_type
+    response.headers.update({"Content-Type": content_type, **SECURITY_HEADERS})
     return response
-
-
-def is_authorised(request: Request, token: str | None) -> bool:
-    """Return whether a request has the token, as ?token=... or in its Authorization header."""
-    if token is None:
-        return True
-    in_query = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
-    given = in_query or request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def load_certificate(config: ServerConfig) -> ssl.SSLContext | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -93,7 +94,9 @@ def test_concurrent_clients_get_the_results_of_a_single_stream(package: Path) ->
         body, kind = await asyncio.to_thread(get, address, "/health")
         assert json.loads(body) == {"status": "ok", "streams": 0} and kind == "application/json"
         body, kind = await asyncio.to_thread(get, address, "/")
-        assert "<title>augmem" in body and "src=" not in body and kind.startswith("text/html")
+        assert "<title>augmem" in body and kind.startswith("text/html")
+        for name in re.findall('(?:src|href)="([^"]+[.](?:js|css))"', body):
+            assert (await asyncio.to_thread(get, address, f"/{name}"))[1].startswith(("text/javascript", "text/css"))
 
     run_server(package, visit, workers=2)
 
@@ -214,6 +217,27 @@ def test_client_raises_errors_of_server_and_packets(package: Path) -> None:
             _ = [event async for event in recognize(f"{address}/?token=secret", broken(), RATE)]
 
     run_server(package, visit, token="secret")
+
+
+def test_page_of_another_site_opens_no_stream(package: Path) -> None:
+    """As a browser sends it: with its Origin, and after DNS rebinding with its name as Host."""
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}):
+            with pytest.raises(InvalidStatus, match="403"):
+                await connect(address, additional_headers=headers)
+        own = address.replace("ws", "http", 1)
+        for origin in (own, "https://asr.example.org"):
+            await (await connect(address, additional_headers={"Origin": origin})).close()
+        request = urllib.request.Request(own, headers={"Host": "evil.example:8765"})
+        with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+            await asyncio.to_thread(urllib.request.urlopen, request, timeout=10)
+        assert b"Host 'evil.example:8765': not a name of this server" in refused.value.read()
+        page = await asyncio.to_thread(urllib.request.urlopen, own, timeout=10)
+        assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+        assert page.headers["X-Content-Type-Options"] == "nosniff" and page.headers["X-Frame-Options"] == "DENY"
+
+    run_server(package, visit, allow_origin=("https://asr.example.org",))
 
 
 def test_full_server_and_wrong_token_refuse_the_handshake(package: Path) -> None:
@@ -428,6 +452,10 @@ def test_unavailable_address_leaves_no_process(package: Path) -> None:
         ({"workers": 0}, "workers is 0"),
         ({"key": "a.pem"}, "given with certificate"),
         ({"token": ""}, "token is ''"),
+        (
+            {"allow_origin": ("asr.example.org",)},
+            r"allow_origin is \('asr.example.org',\); it must have the form https",
+        ),
     ],
 )
 def test_invalid_limits_are_refused(change: dict[str, Any], message: str) -> None:

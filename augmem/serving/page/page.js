@@ -1,47 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>augmem: streaming recognition</title>
-<style>
-  :root { color-scheme: light dark; --ink: #26303a; --paper: #fbfaf7; --quiet: #71808d; --accent: #b0501a; --line: #d9d5cb; }
-  @media (prefers-color-scheme: dark) { :root { --ink: #e8e6e1; --paper: #1b2026; --quiet: #93a1ad; --accent: #e8935b; --line: #39424b; } }
-  * { box-sizing: border-box; }
-  body { margin: 0 auto; max-width: 44rem; padding: 2.5rem 1.25rem; background: var(--paper); color: var(--ink);
-    font: 1.05rem/1.6 system-ui, sans-serif; }
-  h1 { font-size: 1.35rem; margin: 0 0 .25rem; }
-  p { color: var(--quiet); margin: 0 0 1.5rem; }
-  button, label { font: inherit; padding: .6rem 1.1rem; border: 1px solid var(--line); border-radius: .5rem; cursor: pointer;
-    background: transparent; color: inherit; display: inline-block; }
-  button.on { background: var(--accent); border-color: var(--accent); color: #fff; }
-  button:focus-visible, label:focus-within { outline: 2px solid var(--accent); outline-offset: 2px; }
-  input[type=file] { position: absolute; opacity: 0; width: 1px; }
-  #drop { border: 1px dashed var(--line); border-radius: .5rem; padding: 1.25rem; margin: 1.25rem 0; min-height: 9rem; }
-  #drop.over { border-color: var(--accent); }
-  #results:empty::before { content: "No results yet. Press Record, or drop an audio file here."; color: var(--quiet); }
-  .partial { color: var(--quiet); font-style: italic; }
-  dl { display: flex; flex-wrap: wrap; gap: .25rem 2rem; margin: 0; font-size: .9rem; color: var(--quiet); }
-  dl div { display: flex; gap: .4rem; } dt::after { content: ":"; } dd { margin: 0; font-variant-numeric: tabular-nums; color: var(--ink); }
-  #state { margin-left: .75rem; color: var(--quiet); }
-  #error { color: var(--accent); min-height: 1.6rem; margin: .75rem 0 0; }
-</style>
-</head>
-<body>
-<h1>Live recognition</h1>
-<p>Press Record and speak, or drop an audio file below. Words in italics are partial results and may change. Fainter words
-have lower confidence; hover over a word to see its confidence and its times.</p>
-<button id="record" type="button" aria-pressed="false">Record</button>
-<label>Choose a file <input id="file" type="file" accept="audio/*"></label>
-<span id="state" role="status"></span>
-<div id="drop" role="log" aria-live="polite"><span id="results"></span></div>
-<dl>
-  <div><dt>Audio sent</dt><dd id="sent">0.0 s</dd></div>
-  <div><dt>Delay of results</dt><dd id="delay">&ndash;</dd></div>
-  <div><dt>Final latency</dt><dd id="final">&ndash;</dd></div>
-</dl>
-<p id="error" role="alert"></p>
-<script>
 "use strict";
 const RATE = 16000;
 const at = id => document.getElementById(id);
@@ -50,7 +6,7 @@ let socket = null, stopRecording = null, sent = 0, ended = 0, finals = [];
 function open() {
   if (socket) socket.close();
   return new Promise((resolve, reject) => {
-    const address = location.protocol.replace("http", "ws") + "//" + location.host + "/" + location.search;
+    const address = location.protocol.replace("http", "ws") + "//" + location.host + location.pathname + location.search;
     socket = new WebSocket(address);
     socket.binaryType = "arraybuffer";
     socket.onopen = () => { socket.send(JSON.stringify({sample_rate: RATE, format: "int16"})); resolve(); };
@@ -106,19 +62,16 @@ function end() {
 
 function fail(reason) { at("error").textContent = reason; at("state").textContent = ""; if (stopRecording) stopRecording(); }
 
-const WORKLET = "registerProcessor('tap', class extends AudioWorkletProcessor {" +
-  "process(inputs) { if (inputs[0][0]) this.port.postMessage(inputs[0][0].slice()); return true; } });";
-
 async function record() {
   if (!navigator.mediaDevices) throw new Error("Browsers allow microphones only on https:// pages and on localhost: start the server with --certificate and --key.");
   const microphone = await navigator.mediaDevices.getUserMedia({audio: {channelCount: 1, echoCancellation: false}});
   const context = new AudioContext({sampleRate: RATE});
   const release = () => { microphone.getTracks().forEach(track => track.stop()); context.close(); };
   try {
-    await context.audioWorklet.addModule(URL.createObjectURL(new Blob([WORKLET], {type: "text/javascript"})));
+    await context.audioWorklet.addModule("microphone.js");
     await open();
   } catch (error) { release(); throw error; }
-  const tap = new AudioWorkletNode(context, "tap");
+  const tap = new AudioWorkletNode(context, "microphone");
   let waiting = [];
   tap.port.onmessage = message => {
     waiting.push(...message.data);
@@ -165,6 +118,3 @@ at("drop").ondrop = event => {
   event.preventDefault(); at("drop").classList.remove("over");
   if (event.dataTransfer.files[0]) play(event.dataTransfer.files[0]).catch(error => fail(error.message));
 };
-</script>
-</body>
-</html>
