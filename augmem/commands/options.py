@@ -38,8 +38,9 @@ def add_dataclass_options(
         is_list, flag = isinstance(option.default, tuple), f"--{option.name.replace('_', '-')}"
         kind = types.get(option.name, str if option.default is None or is_list else type(option.default))
         shown = "" if option.default in (None, ()) else " (%(default)s)"
-        more = {"nargs": "+"} if is_list else {}
-        parser.add_argument(flag, type=kind, default=option.default, help=f"{texts[option.name]}{shown}", **more)
+        parser.add_argument(
+            flag, type=kind, nargs="+" if is_list else None, default=option.default, help=f"{texts[option.name]}{shown}"
+        )
 
 
 def read_dataclass_options(arguments: argparse.Namespace, options: type) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import logging
 import signal
 import ssl
 import time
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
@@ -23,6 +25,7 @@ from websockets.http11 import Request, Response
 from augmem.errors import UserError
 from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin, check_token
 from augmem.serving.config import ServerConfig
+from augmem.serving.handshakes import Handshakes, IncomingConnection, handshake_logger
 from augmem.serving.messages import StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
 from augmem.serving.pages import load_pages
@@ -33,7 +36,10 @@ from augmem.streaming import RecognizerOptions
 logger = logging.getLogger(__name__)
 
 FULL = "the server is full; try again later"
-SHUTDOWN_TIMEOUT = 10.0  # seconds for open streams to finish
+SHUTDOWN_TIMEOUT = 8.0  # seconds for open streams to finish
+CLOSING_TIMEOUT = 1.0  # seconds for closing the connections after that
+HANDSHAKE_TIMEOUT = 5.0  # seconds
+EVICTION_TIME = 5.0  # seconds without a message after which a client is closed in favour of a new one
 _POLLING = 0.05  # seconds
 
 
@@ -51,8 +57,9 @@ class RecognitionServer:
         self.streams: dict[int, ServedStream] = {}
         self.metrics = Metrics()
         self.workers = [Worker(package, options or RecognizerOptions(), config.threads) for _ in range(config.workers)]
-        self.is_stopping = False
+        self.is_stopping = self.is_cut_off = False
         self.pages = load_pages()
+        self._handshakes = Handshakes()
         self._numbers = count()
         self._supervisors: list[asyncio.Task[None]] = []
 
@@ -88,20 +95,26 @@ class RecognitionServer:
         config = self.config
         return await serve(
             self._handle, config.host, config.port, process_request=self._respond, max_size=config.max_message,
-            max_queue=4, ssl=context, ping_interval=20, ping_timeout=None,
+            max_queue=4, ssl=context, ping_interval=20, ping_timeout=None, open_timeout=HANDSHAKE_TIMEOUT,
+            close_timeout=CLOSING_TIMEOUT, create_connection=partial(IncomingConnection, self._handshakes),  # type: ignore[arg-type]
+            logger=handshake_logger(),
         )  # fmt: skip
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let open streams finish."""
+        """Serve until SIGTERM or SIGINT, then let open streams finish; a second signal cuts them off."""
         server = await self.start()
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+            asyncio.get_running_loop().add_signal_handler(name, self._receive_signal, stop)
         scheme = "https" if self.config.certificate else "http"
         logger.info("listening on %s://%s:%d", scheme, *server.sockets[0].getsockname()[:2])
         await stop.wait()
-        logger.info("stopping: waiting for %d streams to finish", len(self.streams))
+        logger.info("stopping: waiting for %d streams to finish; a second signal ends them", len(self.streams))
         await self.stop(server)
+
+    def _receive_signal(self, stop: asyncio.Event) -> None:
+        self.is_cut_off = stop.is_set()
+        stop.set()
 
     async def stop(self, server: Server, timeout: float = SHUTDOWN_TIMEOUT) -> None:
         """Accept no new streams, finish the open ones, and end the workers.
@@ -113,10 +126,13 @@ class RecognitionServer:
         for stream in self.streams.values():
             stream.shut_down()
         deadline = time.monotonic() + timeout
-        while self.streams and time.monotonic() < deadline:
+        while self.streams and time.monotonic() < deadline and not self.is_cut_off:
             await asyncio.sleep(_POLLING)
+        for stream in self.streams.values():
+            stream.connection.transport.abort()
         server.close()
-        await server.wait_closed()
+        with suppress(asyncio.TimeoutError):  # clients that do not complete a handshake
+            await asyncio.wait_for(server.wait_closed(), CLOSING_TIMEOUT)
         self._close_workers()
         await asyncio.gather(*self._supervisors)
 
@@ -152,7 +168,7 @@ class RecognitionServer:
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Serve one connection."""
-        if self._is_full():  # other connections may have come since the handshake
+        if self._is_full() and not self._evict():  # other connections may have come since the handshake
             await connection.close(POLICY_VIOLATION, FULL)
             return
         number = next(self._numbers)
@@ -163,7 +179,7 @@ class RecognitionServer:
         try:
             await stream.run()
         finally:
-            del self.streams[number]
+            self.streams.pop(number, None)
             self.metrics.streams.set(len(self.streams))
 
     def _least_busy_worker(self) -> Worker:
@@ -173,8 +189,22 @@ class RecognitionServer:
     def _is_full(self) -> bool:
         return len(self.streams) >= self.config.max_streams
 
+    def _idle_streams(self) -> list[ServedStream]:
+        """Return the streams of clients without a message for some time, the longest first."""
+        latest = time.monotonic() - EVICTION_TIME
+        idle = [(stream.waiting_since, number) for number, stream in self.streams.items() if stream.waiting_since]
+        return [self.streams[number] for since, number in sorted(idle) if since < latest]
+
+    def _evict(self) -> bool:
+        """Close the connection that has been idle longest; return whether there was one."""
+        for stream in self._idle_streams()[:1]:
+            self.streams.pop(stream.number).evict()
+            return True
+        return False
+
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer an HTTP request; return None to accept a websocket."""
+        self._handshakes.discard(connection)
         if denial := check_host(request, self.config.host, self.config.allow_origin):
             return self._refuse(connection, denial)
         if "Upgrade" not in request.headers:
@@ -198,7 +228,7 @@ class RecognitionServer:
             return denial
         if self.is_stopping:
             return Denial(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
-        return Denial(HTTPStatus.SERVICE_UNAVAILABLE, FULL) if self._is_full() else None
+        return Denial(HTTPStatus.SERVICE_UNAVAILABLE, FULL) if self._is_full() and not self._idle_streams() else None
 
     def _health(self, connection: ServerConnection) -> Response:
         """Respond with status 200 if streams are accepted, else with 503, so that load balancers avoid this server."""

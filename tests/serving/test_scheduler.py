@@ -61,6 +61,23 @@ def test_finishing_streams_are_advanced_first(recognizer: Recognizer) -> None:
     assert updates_of(responses, STREAMS_PER_STEP) and len(responses) == STREAMS_PER_STEP
 
 
+def test_new_stream_is_decoded_before_those_that_send_faster_than_real_time(recognizer: Recognizer) -> None:
+    responses: list[Response] = []
+    scheduler = StreamScheduler(recognizer, responses.append)
+    for number in range(2 * STREAMS_PER_STEP):
+        scheduler.handle(OpenStream(number))
+        scheduler.handle(AudioPacket(number, noise(4.0), RATE))
+    for _ in range(4):
+        scheduler.advance()
+    scheduler.handle(OpenStream(99))
+    scheduler.handle(AudioPacket(99, noise(0.5), RATE))
+    before = len(responses)
+    scheduler.advance()
+    assert 99 in [update.stream for update in responses[before:] if isinstance(update, StreamUpdate)]
+    shares = [len(updates_of(responses, number)) for number in range(2 * STREAMS_PER_STEP)]
+    assert max(shares) - min(shares) <= 1
+
+
 def test_invalid_audio_fails_only_its_stream(recognizer: Recognizer) -> None:
     responses: list[Response] = []
     scheduler = StreamScheduler(recognizer, responses.append)

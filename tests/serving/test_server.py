@@ -25,6 +25,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from augmem.errors import UserError
 from augmem.serving import RecognitionServer, ServerConfig, recognize
+from augmem.serving.handshakes import MAX_HANDSHAKES
+from augmem.serving.worker import MAX_SILENCE, PING_INTERVAL
 from augmem.streaming import Recognizer, RecognizerOptions
 from tests.serving.processes import serving
 from tests.tiny import RATE, noise
@@ -184,20 +186,25 @@ def test_packets_of_single_samples_give_the_same_result(package: Path) -> None:
     run_server(package, visit)
 
 
-def test_stopped_worker_does_not_delay_streams_of_others(package: Path) -> None:
+def test_stopped_worker_is_replaced_and_does_not_delay_streams_of_others(package: Path) -> None:
     """A stopped process reads nothing and its socket fills; the event loop must not wait for it."""
+    assert MAX_SILENCE + PING_INTERVAL < 5
 
     async def visit(server: RecognitionServer, address: str) -> None:
         async with connect(address) as stuck:
             await stuck.send(HELLO)
             pid = pid_of_worker(server)
             os.kill(pid, signal.SIGSTOP)
-            try:
-                for _ in range(10):
-                    await stuck.send(noise(1.0).tobytes())
-                assert await transcribe(address, noise(2.0, 1))
-            finally:
-                os.kill(pid, signal.SIGCONT)
+            for _ in range(10):
+                await stuck.send(noise(1.0).tobytes())
+            assert await transcribe(address, noise(2.0, 1))
+            answer = json.loads(await asyncio.wait_for(stuck.recv(), 10))
+            while "error" not in answer:  # results that were sent before the stop
+                answer = json.loads(await asyncio.wait_for(stuck.recv(), 10))
+            assert "the decoding process died" in answer["error"]
+            with pytest.raises(urllib.error.HTTPError, match="503"):
+                await asyncio.to_thread(get, address, "/health")
+            assert pid_of_worker(server) != pid
 
     run_server(package, visit, workers=2)
 
@@ -284,6 +291,30 @@ def test_client_that_reads_no_results_is_closed_after_the_idle_timeout(package: 
         assert not server.streams
 
     run_server(package, visit, idle=1.0)
+
+
+def test_idle_and_incomplete_connections_do_not_lock_others_out(
+    package: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("augmem.serving.server.EVICTION_TIME", 0.3)
+
+    async def visit(server: RecognitionServer, address: str) -> None:
+        port = int(address.rsplit(":", 1)[1])
+        incomplete = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_HANDSHAKES + 20)]
+        async with connect(address) as first, connect(address) as second:
+            for idle in (first, second):
+                await idle.send(HELLO)
+            await asyncio.sleep(0.6)
+            assert await transcribe(address, noise(1.0, 1))
+            assert "idle while the server is full" in json.loads(await first.recv())["error"]
+        for _, writer in incomplete:
+            writer.close()
+        await asyncio.sleep(0.2)
+
+    with caplog.at_level("INFO"):
+        run_server(package, visit, max_streams=2)
+    assert "idle while the server is full" in caplog.text, "a line for each refused stream"
+    assert "handshake" not in caplog.text and "Traceback" not in caplog.text
 
 
 def test_killed_worker_is_replaced(package: Path) -> None:
@@ -424,6 +455,29 @@ def test_sigterm_lets_open_streams_finish(package: Path) -> None:
     words = [word for event in events if event.get("kind") == "final" for word in event["words"]]
     alone = [event.to_json() for event in Recognizer.load(package).transcribe([samples], RATE)]
     assert words == [word for event in alone for word in json.loads(event)["words"]] != []
+
+
+def test_second_signal_ends_the_server_at_once(package: Path) -> None:
+    """With a stream that cannot end, because its process is stopped, and a connection without a request."""
+
+    async def visit(server: subprocess.Popen[str], address: str) -> None:
+        async with connect(address) as connection:
+            await connection.send(HELLO)
+            await connection.send(noise(2.0, 1).tobytes())
+            await connection.recv()
+            (worker,) = [
+                one for one in psutil.Process(server.pid).children() if "spawn_main" in " ".join(one.cmdline())
+            ]
+            worker.suspend()
+            with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))):
+                os.kill(server.pid, signal.SIGTERM)
+                await asyncio.sleep(0.5)
+                assert server.poll() is None, "the first signal waits for the stream"
+                os.kill(server.pid, signal.SIGTERM)
+                assert await asyncio.to_thread(server.wait, 4) == 0
+
+    with serving(package) as (server, address):
+        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 100))
 
 
 def test_buffer_shorter_than_a_chunk_is_refused(package: Path) -> None:
