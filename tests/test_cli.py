@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -69,6 +70,38 @@ def test_an_error_of_the_user_is_one_line(
     assert capsys.readouterr().err == "augmem lang: mine.tsv:3: no text\n"
     with pytest.raises(type(error)):
         augmem("--traceback", "lang", "--exp", "exp/A")
+
+
+def raising(error: BaseException) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise error
+
+    return fail
+
+
+def test_an_interrupted_command_has_status_130(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run", raising(KeyboardInterrupt()))
+    assert augmem("lang", "--exp", "exp/A") == 130
+    assert capsys.readouterr().err == "augmem lang: interrupted\n"
+
+
+MEMORY = [
+    MemoryError(),
+    RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB\n(GPU 0)"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:66] . DefaultCPUAllocator: can't allocate memory: you tried"),
+]
+
+
+@pytest.mark.parametrize("error", MEMORY)
+def test_lack_of_memory_is_one_line_with_a_remedy(
+    error: Exception, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run", raising(error))
+    assert augmem("train", "--exp", "exp/A") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("augmem train: out of memory (") and "max_duration" in line
 
 
 def test_a_bug_has_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

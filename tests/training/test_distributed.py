@@ -159,3 +159,9 @@ def main(lang: str, graphs: str, output: str, *options: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_with_a_remedy() -> None:
+    with pytest.raises(UserError, match=r"training\.device is cuda, but torch .* finds no GPU; set it to auto or cpu"):
+        DistributedContext.from_environment("cuda")
