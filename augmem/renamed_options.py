@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from augmem.errors import UserError
+
 logger = logging.getLogger(__name__)
 
+_MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000
 RENAMED: dict[str, str] = {
     "decoding.insertion_penalties": "decoding.word_insertion_bonuses",
     "training.final_learning_rate": "training.min_lr_ratio",
@@ -54,13 +58,36 @@ def current_name(name: str) -> str:
 
 
 def current_file(path: str) -> str:
-    """Return the path of a YAML file, or its content with new names if it uses old ones."""
+    """Return the path of a YAML file, or its content with new names if it uses old ones.
+
+    Raises:
+        UserError: the file is not YAML, or has more values than a recipe can have.
+    """
     if not Path(path).is_file():
         return path
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    if not isinstance(values, dict) or not any(name in RENAMED for name, _ in leaves(values)):
+    values = read_options(Path(path))
+    if not any(name in RENAMED for name in values):
         return path
-    return yaml.safe_dump({current_name(name): value for name, value in leaves(values)})
+    return yaml.safe_dump({current_name(name): value for name, value in values.items()})
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read the options of a YAML file under dotted names.
+
+    Raises:
+        UserError: the file is not YAML, or has more values than a recipe can have, as by nested aliases.
+    """
+    if path.stat().st_size > _MOST_BYTES:
+        raise UserError(f"{path}: over {_MOST_BYTES} bytes; a recipe is smaller: name a file as in conf/")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        options = list(islice(leaves(values), _MOST_VALUES)) if isinstance(values, dict) else []
+    except (ArithmeticError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a recipe in YAML ({reason}); write it as the files in conf/") from error
+    if len(options) == _MOST_VALUES:
+        raise UserError(f"{path}: over {_MOST_VALUES} values; a recipe has fewer: write it as the files in conf/")
+    return dict(options)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -71,6 +98,8 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
         [('training.epochs', 3), ('data', 'data/mine')]
     """
     for name, value in values.items():
+        if not isinstance(name, str):
+            raise TypeError(f"option {prefix}{name} must be a name")
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
         else:

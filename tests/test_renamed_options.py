@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from augmem.errors import UserError
 from augmem.recipe import RECIPE_FILE, Recipe, freeze_recipe, load_recipe, recipe_parser
 from augmem.renamed_options import RENAMED, current_options
 
@@ -53,3 +54,26 @@ def test_every_new_name_is_an_option() -> None:
     options = {action.dest for action in recipe_parser()._actions}
     assert set(RENAMED.values()) <= options
     assert not set(RENAMED) & options
+
+
+# Each line has twice the values of the line before.
+ALIASES = b"a: &a {x: 1}\n" + b"".join(b"%c: &%c {x: *%c, y: *%c}\n" % (n, n, n - 1, n - 1) for n in range(98, 118))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"lang:\n  units: a\nencode\ntraining:\n", "not a recipe in YAML .*could not find expected"),
+        (b"lang: \xa5\n", "not a recipe in YAML .*can't decode"),
+        (b"lang:\n  5: a\n", r"option lang\.5 must be a name"),
+        (b"a: " + b"{a: " * 3000, "not a recipe in YAML"),
+        (b"a: &a {x: *a}\n", "not a recipe in YAML"),
+        (ALIASES, "over 10000 values"),
+        (b"#" * 1_000_001, "over 1000000 bytes"),
+    ],
+    ids=["syntax", "Latin-1", "number", "depth", "circle", "alias bomb", "size"],
+)  # fmt: skip
+def test_files_that_are_no_recipe_are_refused(tmp_path: Path, content: bytes, fault: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=rf"mine\.yaml: .*{fault}"):
+        current_options(["--config", str(tmp_path / "mine.yaml")])

@@ -19,6 +19,7 @@ from augmem.lang.text import (
     APOSTROPHES,
     BRACKETS,
     ENGLISH_RULES,
+    NUMBERS,
     Losses,
     drop_unspoken,
     english_losses,
@@ -32,6 +33,8 @@ NORMALISATION_FILE = "normalisation.json"  # in a lang folder, unless it is Engl
 _SPELLABLE = re.compile(r"[A-Z']+")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?")
 _POINT_LANGUAGES = frozenset({"en", "he", "ja", "ko", "th", "zh"})  # decimal point; others have a comma
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_LONGEST_NUMBER = 20  # digits and point
 _JOINERS = "\u200c\u200d"
 _RULES = {
     "english": ENGLISH_RULES,
@@ -106,7 +109,10 @@ class Normalisation:
     def _unicode_losses(self, text: str) -> Losses:
         read = _read_numbers(drop_unspoken(text), self)
         losses = Counter((BRACKETS, passage) for passage in unspoken_passages(text))
-        losses.update(("numbers in digits", number) for number in re.findall(r"\d+(?:[.,]\d+)*", read))
+        losses.update(("numbers in digits", number) for number in _NUMBER.findall(read))
+        if self.reads_numbers:
+            numbers = _NUMBER.findall(drop_unspoken(text))
+            losses.update((NUMBERS, number) for number in numbers if _plain(number, self.language or "") is None)
         losses.update((kind, c) for c in read if (kind := kind_of(c)) and not _is_kept(c))
         return losses
 
@@ -173,19 +179,27 @@ def _space(character: str) -> str:
 def _read_numbers(text: str, rules: Normalisation) -> str:
     if not rules.reads_numbers:
         return text
-    return re.sub(r"\d+(?:[.,]\d+)*", lambda match: _number(match[0], rules.language or ""), text)
+    return _NUMBER.sub(lambda match: _number(match[0], rules.language or ""), text)
 
 
 def _number(written: str, language: str) -> str:
-    """Return a number in words, or unchanged if it is ambiguous or num2words cannot read it."""
-    point, comma = (".", ",") if language[:2] in _POINT_LANGUAGES else (",", ".")
-    plain = re.sub(rf"(?<=\d){re.escape(comma)}(?=\d{{3}}(?:\D|$))", "", written).replace(point, ".")
-    if not re.fullmatch(r"\d{1,15}(\.\d{1,6})?", plain) or (len(plain) > 1 and plain[0] == "0" and plain[1] != "."):
+    """Return a number in words; the parts of an ambiguous one; unchanged what num2words cannot read."""
+    plain = _plain(written, language)
+    if plain is None:
+        return re.sub(r"\d+", lambda match: _number(match[0], language), written)
+    if len(plain) > _LONGEST_NUMBER or (plain[0] == "0" and plain[1:2].isdigit()):
         return written
     try:
         return f" {num2words(plain if '.' in plain else int(plain), lang=language)} "
     except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError):
         return written
+
+
+def _plain(written: str, language: str) -> str | None:
+    """Return a number with a decimal point and without marks between thousands; None if it is ambiguous."""
+    point, comma = (".", ",") if language[:2] in _POINT_LANGUAGES else (",", ".")
+    plain = re.sub(rf"(?<=\d){re.escape(comma)}(?=\d{{3}}(?:\D|$))", "", written).replace(point, ".")
+    return plain if re.fullmatch(r"\d+(\.\d+)?", plain) else None
 
 
 def _has_numbers(language: str) -> bool:

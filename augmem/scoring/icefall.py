@@ -80,7 +80,11 @@ def read_recogs(path: Path, speakers: dict[str, str] | None = None) -> list[Utte
     Raises:
         UserError: a line has another format, with file and line number.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        number = error.object[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}, line {number}: not UTF-8; decode or score again") from error
     if len(lines) % 2:
         raise UserError(f"{path}: {len(lines)} lines, an odd number; the ref= or hyp= line of an utterance is missing")
     utterances = []
@@ -98,9 +102,9 @@ def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, li
     match = re.fullmatch(rf"(.+):\t{side}=(\[.*\])", line)
     try:
         words = ast.literal_eval(match.group(2)) if match else None
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         words = None
-    if match is None or not isinstance(words, list):
+    if match is None or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         expected = f"<utterance>:<tab>{side}=[words]"
         raise UserError(f"{path}, line {number}: expected {expected!r}, found {line[:80]!r}")
     return match.group(1), words

@@ -22,6 +22,7 @@ PERSIAN = "\u0633\u0644\u0627\u0645 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u
     [
         ("de", "Gr\u00fc\u00dfe, Mu\u0308nchen: 25 Euro!", "gr\u00fc\u00dfe m\u00fcnchen f\u00fcnfundzwanzig euro"),
         ("de", "3,5 Kilo, 1.000.000 Leute", "drei komma f\u00fcnf kilo eine million leute"),
+        ("de", "1,234.50 007", "eins zweihundertvierunddrei\u00dfig f\u00fcnfzig 007"),
         (None, "25 Euro", "25 euro"),
         ("zh", "\u4f60\u597d\uff0c\u4e16\u754c\uff01 APP 5", "\u4f60\u597d \u4e16\u754c app 5"),
         ("fa", f"{PERSIAN}\u060c \u06f5", f"{PERSIAN} \u067e\u0646\u062c"),
@@ -53,6 +54,7 @@ def test_losses_of_unicode_are_digits_and_symbols() -> None:
         ("numbers in digits", "100"): 1, ("symbols", "&"): 1, ("symbols", "%"): 1,
         ("passages in brackets", "[lacht]"): 1,
     }  # fmt: skip
+    assert GERMAN.losses("1,234.50") == {("ambiguous numbers", "1,234.50"): 1}
     assert GERMAN.losses("M\u00fcller 100") == {} == Normalisation("none").losses("100 %")
 
 

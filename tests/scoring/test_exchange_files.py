@@ -92,11 +92,13 @@ def test_recogs_are_read_back(tmp_path: Path) -> None:
         ("a:\tref=['A']\na:\thyp=['A'\n", "line 2"),
         ("a:\tref=[A]\na:\thyp=[]\n", "line 1"),
         ("a ref\na hyp\n", "line 1"),
+        ("a:\tref=['A']\na:\thyp=[1]\n", "line 2"),
+        ("a:\tref=['A']\na:\thyp=['\udcff']\n", "line 2: not UTF-8"),
     ],
 )
 def test_error_in_a_recogs_file_names_file_and_line(tmp_path: Path, text: str, fault: str) -> None:
     path = tmp_path / "recogs.txt"
-    path.write_text(text)
+    path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match=rf"recogs\.txt.*{fault}"):
         read_recogs(path)
 
