@@ -45,6 +45,7 @@ TOOLS = {
 }
 
 USER_ERRORS = (UserError, OSError)
+INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
 
 
 def main() -> int:
@@ -60,6 +61,38 @@ def main() -> int:
             raise
         print(f"augmem {chosen_command(words)}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        if "--traceback" in words:
+            raise
+        print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        if "--traceback" in words or not is_lack_of_memory(error):
+            raise
+        print(f"augmem {chosen_command(words)}: {out_of_memory(error)}", file=sys.stderr)
+        return 1
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Return whether Python, a GPU or torch's CPU allocator had no memory left; torch raises plain RuntimeErrors.
+
+    Example:
+        >>> is_lack_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+        True
+        >>> is_lack_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        False
+    """
+    lines = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(line in str(error) for line in lines)
+
+
+def out_of_memory(error: Exception) -> str:
+    """Return one line with the reason and the options that need less memory."""
+    reason = (str(error).splitlines() or ["no memory left"])[0][:200]
+    return (
+        f"out of memory ({reason}); use fewer processes (--nj, --processes), smaller batches "
+        "(--training.batches.max_duration), or a smaller search (--decoding.max_active)"
+    )
 
 
 def parse_and_run(words: list[str]) -> int:

@@ -16,7 +16,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 FIRST_LINE = 5.0  # seconds
-INTERVAL = 20.0
+INTERVAL = 60.0  # a log file of a day has some 1,000 lines of progress
 
 
 class Progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,26 +19,34 @@ SEARCH_OPTIONS: Mapping[str, tuple[type, str]] = {
 }
 
 
-def add_dataclass_options(parser: argparse.ArgumentParser, options: type, **types: type) -> None:
+def add_dataclass_options(
+    parser: argparse.ArgumentParser, options: type, omit: Collection[str] = (), **types: type
+) -> None:
     """Add one option per field of a dataclass, with its default and the text of its docstring.
 
     Args:
         parser: parser to add the options to.
         options: the dataclass.
+        omit: fields without an option.
         types: types of the fields whose default is None or missing.
     """
     documented = parse_docstring(options.__doc__ or "").params
     texts = {item.arg_name: (item.description or "").rstrip(".").replace("%", "%%") for item in documented}
     for option in fields(options):
-        kind = types.get(option.name, str if option.default is None else type(option.default))
-        shown = "" if option.default is None else " (%(default)s)"
-        flag = f"--{option.name.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, default=option.default, help=f"{texts[option.name]}{shown}")
+        if option.name in omit:
+            continue
+        is_list, flag = isinstance(option.default, tuple), f"--{option.name.replace('_', '-')}"
+        kind = types.get(option.name, str if option.default is None or is_list else type(option.default))
+        shown = "" if option.default in (None, ()) else " (%(default)s)"
+        parser.add_argument(
+            flag, type=kind, nargs="+" if is_list else None, default=option.default, help=f"{texts[option.name]}{shown}"
+        )
 
 
 def read_dataclass_options(arguments: argparse.Namespace, options: type) -> dict[str, Any]:
     """Return the values of the options that `add_dataclass_options` added."""
-    return {option.name: getattr(arguments, option.name) for option in fields(options)}
+    given = {option.name: getattr(arguments, option.name) for option in fields(options)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:

@@ -12,6 +12,7 @@ from augmem.commands.options import (
     change_search,
     read_dataclass_options,
 )
+from augmem.errors import UserError
 from augmem.serving import ServerConfig
 
 TOKEN_VARIABLE = "AUGMEM_TOKEN"
@@ -20,8 +21,13 @@ TOKEN_VARIABLE = "AUGMEM_TOKEN"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
-    add_dataclass_options(parser, ServerConfig)
-    parser.set_defaults(token=os.environ.get(TOKEN_VARIABLE))
+    add_dataclass_options(parser, ServerConfig, omit=["token"])
+    parser.add_argument(
+        "--token-file", type=Path,
+        help="file with the secret that clients must send, as ?token=... or 'Authorization: Bearer ...'; default: "
+        f"${TOKEN_VARIABLE} if it is set, else all clients are accepted",
+    )  # fmt: skip
+    parser.add_argument("--token", help=argparse.SUPPRESS)
     add_search_options(parser, "the values in the package")
 
 
@@ -30,12 +36,44 @@ def run(arguments: argparse.Namespace) -> int:
     import asyncio
     import logging
 
+    config = read_config(arguments)  # before the imports, which take seconds
     from augmem.serving import RecognitionServer
     from augmem.streaming import RecognizerOptions, open_package
 
-    config = ServerConfig(**read_dataclass_options(arguments, ServerConfig))
     package = open_package(arguments.package)  # reports a damaged package before a process is started
     options = RecognizerOptions(change_search(arguments, package.search))
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its INFO lines report each HTTP response as refused
     asyncio.run(RecognitionServer(arguments.package, config, options).run())
     return 0
+
+
+def read_config(arguments: argparse.Namespace) -> ServerConfig:
+    """Return the server's options.
+
+    Raises:
+        UserError: a value is out of range, the token cannot be read, or it is on the command line.
+    """
+    if arguments.token is not None:
+        raise UserError(
+            "--token: other users can read it in the process list; write the token into a file and use --token-file "
+            f"FILE, or set ${TOKEN_VARIABLE}"
+        )
+    arguments.token = os.environ.get(TOKEN_VARIABLE)
+    if arguments.token_file:
+        arguments.token = read_token(arguments.token_file)
+    return ServerConfig(**read_dataclass_options(arguments, ServerConfig))
+
+
+def read_token(path: Path) -> str:
+    """Read a token from the only line of a file.
+
+    Raises:
+        UserError: the file cannot be read, or has not one line of printable characters without spaces.
+    """
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--token-file {path}: cannot be read ({error})") from error
+    if not token.isprintable() or " " in token or not token:
+        raise UserError(f"--token-file {path}: must have one line, the token, without spaces")
+    return token

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from augmem.errors import UserError
+
+ANY_ORIGIN = "*"
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,9 @@ class ServerConfig:
         max_buffered: seconds of audio of a stream that may wait for decoding; above, the server stops reading.
         max_unread: maximum number of unread results of a client that sends audio; above, its connection is closed.
         idle: idle timeout in seconds; a connection without messages for this long is closed.
-        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; null accepts all
-            clients. `augmem serve` reads it from $AUGMEM_TOKEN unless it is given.
+        allow_origin: origins whose pages may open streams, such as https://asr.example.org, besides this server's own
+            page; their hosts are also accepted in the Host header, as a proxy passes it. "*" allows all.
+        token: secret that clients must send, as ?token=... or "Authorization: Bearer ..."; null accepts all clients.
         certificate: PEM file with the TLS certificate; null disables TLS.
         key: PEM file with the certificate's private key.
     """
@@ -36,6 +40,7 @@ class ServerConfig:
     max_buffered: float = 20.0
     max_unread: int = 100
     idle: float = 60.0
+    allow_origin: tuple[str, ...] = ()
     token: str | None = None
     certificate: str | None = None
     key: str | None = None
@@ -45,6 +50,7 @@ class ServerConfig:
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
         for name in ("max_buffered", "idle"):
             self._require(name, getattr(self, name) > 0, "must be positive")
+        self._require("allow_origin", all(map(is_origin, self.allow_origin)), "must have the form https://host[:port]")
         self._require("token", self.token != "", "must not be empty; omit it to accept all clients")
         self._require("port", 0 <= self.port < 65536, "must be from 0 to 65535")
         self._require("key", (self.key is None) == (self.certificate is None), "must be given with certificate")
@@ -52,3 +58,14 @@ class ServerConfig:
     def _require(self, name: str, condition: bool, rule: str) -> None:
         if not condition:
             raise UserError(f"server.{name} is {getattr(self, name)!r}; it {rule}")
+
+
+def is_origin(text: str) -> bool:
+    """Return whether a text is an origin, or stands for all.
+
+    Example:
+        >>> [is_origin(text) for text in ("https://asr.example.org", "*", "asr.example.org", "https://a.org/page")]
+        [True, True, False, False]
+    """
+    scheme, _, host = text.partition("://")
+    return text == ANY_ORIGIN or (scheme in ("http", "https") and host != "" and urlsplit(text).netloc == host)

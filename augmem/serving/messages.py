@@ -96,8 +96,20 @@ class StreamFailed:
     reason: str
 
 
-Request = OpenStream | AudioPacket | FinishStream | CloseStream
-Response = WorkerReady | StreamUpdate | StreamFailed
+@dataclass(frozen=True)
+class Ping:
+    """Request a Pong, which shows that the process is responsive; it waits for its turn as a stream does."""
+
+    stream: int = -1
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The answer to a Ping."""
+
+
+Request = OpenStream | AudioPacket | FinishStream | CloseStream | Ping
+Response = WorkerReady | StreamUpdate | StreamFailed | Pong
 
 
 def pack(message: Request | Response) -> bytes:

@@ -1,7 +1,13 @@
-"""Scheduling of the streams of one decoding process."""
+"""Scheduling of the streams of one decoding process.
+
+The streams with the least audio decoded recently (a decaying sum) come first: a client that sends faster than real time
+gets what the others leave, and a new stream is decoded at once.
+"""
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +17,8 @@ from augmem.serving.messages import (
     CloseStream,
     FinishStream,
     OpenStream,
+    Ping,
+    Pong,
     Request,
     Response,
     StreamFailed,
@@ -19,14 +27,27 @@ from augmem.serving.messages import (
 from augmem.streaming import Recognizer, Stream
 
 STREAMS_PER_STEP = 4  # more would gain little and delay the last results of a finishing stream
+LAST_AUDIO = 3.0  # seconds; a finishing stream with no more left comes first
+DECAY_TIME = 5.0  # seconds in which the sum of decoded audio decays by the factor e
 
 
 @dataclass
 class ScheduledStream:
-    """A stream and the seconds of its audio that the server counts as not decoded."""
+    """A stream, the seconds of its audio that the server counts as not decoded, and those decoded recently."""
 
     stream: Stream
     pending: float = 0.0
+    _decoded: float = 0.0
+    _decoded_at: float = 0.0
+
+    def recently_decoded(self, now: float) -> float:
+        """Return the decaying sum of decoded audio in seconds."""
+        return self._decoded * math.exp((self._decoded_at - now) / DECAY_TIME)
+
+    def count(self, decoded: float, now: float) -> None:
+        """Count seconds of audio as decoded."""
+        self.pending -= decoded
+        self._decoded, self._decoded_at = self.recently_decoded(now) + decoded, now
 
 
 class StreamScheduler:
@@ -49,7 +70,9 @@ class StreamScheduler:
     def handle(self, request: Request) -> None:
         """Apply a request; a stream whose audio is invalid is discarded and reported as failed."""
         try:
-            if isinstance(request, OpenStream):
+            if isinstance(request, Ping):
+                self.send(Pong())
+            elif isinstance(request, OpenStream):
                 self.streams[request.stream] = ScheduledStream(self.recognizer.stream())
             elif isinstance(request, CloseStream):
                 self.streams.pop(request.stream, None)
@@ -74,7 +97,7 @@ class StreamScheduler:
             scheduled.pending += request.duration
 
     def _ready(self) -> list[int]:
-        """Return the streams that a step advances: finishing ones first, then those with most pending audio."""
+        """Return the streams that have a chunk: those close to their end, then those with the least decoded audio."""
         return sorted(filter(self._is_ready, self.streams), key=self._priority)
 
     def _is_ready(self, number: int) -> bool:
@@ -82,14 +105,15 @@ class StreamScheduler:
 
     def _priority(self, number: int) -> tuple[bool, float]:
         scheduled = self.streams[number]
-        return not scheduled.stream.is_finishing, -scheduled.pending
+        is_ending = scheduled.stream.is_finishing and scheduled.pending <= LAST_AUDIO
+        return not is_ending, scheduled.recently_decoded(time.monotonic())
 
     def _report(self, number: int) -> None:
         scheduled = self.streams[number]
         stream = scheduled.stream
         left = 0.0 if stream.is_done else len(stream.frames) * self.recognizer.feature_config.frame_shift
         decoded = max(0.0, scheduled.pending - left)
-        scheduled.pending -= decoded
+        scheduled.count(decoded, time.monotonic())
         events = tuple(event.to_json() for event in stream.events())
         self.send(StreamUpdate(number, decoded, events, stream.is_done))
         if stream.is_done:

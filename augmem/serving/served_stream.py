@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 
 import numpy as np
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from augmem.serving.client_messages import (
+    HEAD_BYTES,
+    Refusal,
+    check_end,
+    check_no_container,
+    check_samples,
+    parse_first_message,
+)
 from augmem.serving.config import ServerConfig
 from augmem.serving.messages import AudioPacket, CloseStream, FinishStream, OpenStream, StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
 from augmem.serving.worker import Worker
 
-SAMPLE_TYPES: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
-SAMPLE_RATES = range(4000, 192001)  # Hz
+logger = logging.getLogger(__name__)
+
 NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION = 1000, 1001, 1008  # websocket close codes
 PACKET_DURATION = 0.05  # seconds of audio sent to the worker at once: one message per sample would cost too much
+MAX_PACKET_DURATION = 0.5  # seconds; a larger message is divided, so that it does not delay other streams
 REFUSAL_TIMEOUT = 2.0  # seconds for sending the reason of a refusal
 REASON_BYTES = 100  # a close frame has room for 123
-
-
-class Refusal(Exception):  # noqa: N818 - it ends a connection; it is not a failure of the program
-    """A connection is closed because of an error of the client; the message is sent to the client."""
 
 
 class ServedStream:
@@ -39,6 +45,7 @@ class ServedStream:
 
     Attributes:
         pending: seconds of audio sent to the worker but not decoded yet.
+        waiting_since: when the server began to wait for the client's next message (time.monotonic); None: it does not.
     """
 
     def __init__(
@@ -47,6 +54,7 @@ class ServedStream:
         self.number, self.connection, self.worker = number, connection, worker
         self.config, self.metrics = config, metrics
         self.pending = 0.0
+        self.waiting_since: float | None = None
         self.is_shutting_down = False
         self._finished_at: float | None = None
         self._updates: asyncio.Queue[StreamUpdate | StreamFailed] = asyncio.Queue()
@@ -83,44 +91,56 @@ class ServedStream:
         self.is_shutting_down = True
         self.worker.send(FinishStream(self.number))
 
+    def evict(self) -> None:
+        """Close the connection of an idle client because the server is full."""
+        self.update(StreamFailed(self.number, "idle while the server is full; connect again when there is audio"))
+        asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self.connection.transport.abort)
+
     async def _receive_audio(self) -> None:
         """Send the client's audio to the worker, no faster than it is decoded."""
         sample_rate, sample_type = parse_first_message(await self._next_message())
-        buffer = bytearray()
+        buffer, head = bytearray(), b""
         while True:
             message = await self._next_message()
             if self.is_shutting_down:
                 continue
             if isinstance(message, str):
                 check_end(message)
-                self._send_audio(np.frombuffer(buffer, sample_type), sample_rate)
+                await self._send_audio(np.frombuffer(buffer, sample_type), sample_rate)
                 self._finished_at = time.monotonic()
                 self.worker.send(FinishStream(self.number))
                 return
-            self._check_audio(message, sample_type)
+            if len(head) < HEAD_BYTES:
+                head = (head + message)[:HEAD_BYTES]
+                check_no_container(head)
+            check_samples(message, sample_type)
+            self._check_unread()
             buffer += message
             if len(buffer) >= PACKET_DURATION * sample_rate * sample_type.itemsize:
-                self._send_audio(np.frombuffer(bytes(buffer), sample_type), sample_rate)
+                await self._send_audio(np.frombuffer(bytes(buffer), sample_type), sample_rate)
                 buffer.clear()
-            await self._wait_for_decoding()
 
     async def _next_message(self) -> str | bytes:
+        self.waiting_since = time.monotonic()
         try:
             return await asyncio.wait_for(self.connection.recv(), self.config.idle)
         except asyncio.TimeoutError as error:
             raise Refusal(f"idle timeout: no message for {self.config.idle:g} s") from error
+        finally:
+            self.waiting_since = None
 
-    def _check_audio(self, message: bytes, sample_type: np.dtype) -> None:
-        if len(message) % sample_type.itemsize:
-            raise Refusal(f"{len(message)} bytes are not a whole number of {sample_type.name} samples")
+    def _check_unread(self) -> None:
         if self._updates.qsize() > self.config.max_unread:
             raise Refusal(f"more than {self.config.max_unread} results are unread; read while sending audio")
 
-    def _send_audio(self, samples: np.ndarray, sample_rate: int) -> None:
-        if len(samples):
-            packet = AudioPacket(self.number, samples, sample_rate)
+    async def _send_audio(self, samples: np.ndarray, sample_rate: int) -> None:
+        """Send samples (n,) to the worker in packets; wait while too much audio is not decoded."""
+        size = int(MAX_PACKET_DURATION * sample_rate)
+        for begin in range(0, len(samples), size):
+            packet = AudioPacket(self.number, samples[begin : begin + size], sample_rate)
             self.pending += packet.duration
             self.worker.send(packet)
+            await self._wait_for_decoding()
 
     async def _wait_for_decoding(self) -> None:
         if self.pending > self.config.max_buffered:
@@ -153,6 +173,7 @@ class ServedStream:
         await self.connection.close(GOING_AWAY if self.is_shutting_down else NORMAL_CLOSURE)
 
     async def _refuse(self, reason: str) -> None:
+        logger.info("refused stream %d of %s: %s", self.number, self.connection.remote_address, reason)
         self.metrics.refused.labels("stream").inc()
         try:
             await asyncio.wait_for(self.connection.send(json.dumps({"error": reason})), REFUSAL_TIMEOUT)
@@ -168,34 +189,3 @@ async def cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
-    """Return the sampling rate and the sample type that a stream's first message declares.
-
-    Raises:
-        Refusal: the message is not valid.
-    """
-    declared = parse_json(message) if isinstance(message, str) else None
-    if not isinstance(declared, dict):
-        raise Refusal('the first message must be text such as {"sample_rate": 16000, "format": "int16"}')
-    rate, name = declared.get("sample_rate"), declared.get("format", "int16")
-    if not isinstance(rate, int) or isinstance(rate, bool) or rate not in SAMPLE_RATES:
-        raise Refusal(f"sample_rate {rate!r}: must be a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} (Hz)")
-    if not isinstance(name, str) or name not in SAMPLE_TYPES:
-        raise Refusal(f"format {name!r}: must be one of {', '.join(SAMPLE_TYPES)}")
-    return rate, SAMPLE_TYPES[name]
-
-
-def check_end(message: str) -> None:
-    """Refuse a text message other than the end of the audio."""
-    if parse_json(message) != {"end": True}:
-        raise Refusal(f'expected audio or {{"end": true}}, got {message[:100]!r}')
-
-
-def parse_json(message: str) -> object:
-    """Parse a JSON message; return None if it is not JSON."""
-    try:
-        return json.loads(message)
-    except (ValueError, RecursionError):  # the latter from deeply nested brackets
-        return None

@@ -7,25 +7,28 @@ resources and is not read faster than its audio is decoded. An error of one conn
 from __future__ import annotations
 
 import asyncio
-import hmac
 import json
 import logging
 import signal
 import ssl
 import time
+from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
-from importlib import resources
 from itertools import count
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from augmem.errors import UserError
+from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin, check_token
 from augmem.serving.config import ServerConfig
+from augmem.serving.handshakes import Handshakes, IncomingConnection, handshake_logger
 from augmem.serving.messages import StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
+from augmem.serving.pages import load_pages
 from augmem.serving.served_stream import POLICY_VIOLATION, ServedStream
 from augmem.serving.worker import Worker
 from augmem.streaming import RecognizerOptions
@@ -33,7 +36,10 @@ from augmem.streaming import RecognizerOptions
 logger = logging.getLogger(__name__)
 
 FULL = "the server is full; try again later"
-SHUTDOWN_TIMEOUT = 10.0  # seconds for open streams to finish
+SHUTDOWN_TIMEOUT = 8.0  # seconds for open streams to finish
+CLOSING_TIMEOUT = 1.0  # seconds for closing the connections after that
+HANDSHAKE_TIMEOUT = 5.0  # seconds
+EVICTION_TIME = 5.0  # seconds without a message after which a client is closed in favour of a new one
 _POLLING = 0.05  # seconds
 
 
@@ -51,8 +57,9 @@ class RecognitionServer:
         self.streams: dict[int, ServedStream] = {}
         self.metrics = Metrics()
         self.workers = [Worker(package, options or RecognizerOptions(), config.threads) for _ in range(config.workers)]
-        self.is_stopping = False
-        self.page = (resources.files("augmem.serving") / "page.html").read_text(encoding="utf-8")
+        self.is_stopping = self.is_cut_off = False
+        self.pages = load_pages()
+        self._handshakes = Handshakes()
         self._numbers = count()
         self._supervisors: list[asyncio.Task[None]] = []
 
@@ -88,20 +95,26 @@ class RecognitionServer:
         config = self.config
         return await serve(
             self._handle, config.host, config.port, process_request=self._respond, max_size=config.max_message,
-            max_queue=4, ssl=context, ping_interval=20, ping_timeout=None,
+            max_queue=4, ssl=context, ping_interval=20, ping_timeout=None, open_timeout=HANDSHAKE_TIMEOUT,
+            close_timeout=CLOSING_TIMEOUT, create_connection=partial(IncomingConnection, self._handshakes),  # type: ignore[arg-type]
+            logger=handshake_logger(),
         )  # fmt: skip
 
     async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT, then let open streams finish."""
+        """Serve until SIGTERM or SIGINT, then let open streams finish; a second signal cuts them off."""
         server = await self.start()
         stop = asyncio.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(name, stop.set)
+            asyncio.get_running_loop().add_signal_handler(name, self._receive_signal, stop)
         scheme = "https" if self.config.certificate else "http"
         logger.info("listening on %s://%s:%d", scheme, *server.sockets[0].getsockname()[:2])
         await stop.wait()
-        logger.info("stopping: waiting for %d streams to finish", len(self.streams))
+        logger.info("stopping: waiting for %d streams to finish; a second signal ends them", len(self.streams))
         await self.stop(server)
+
+    def _receive_signal(self, stop: asyncio.Event) -> None:
+        self.is_cut_off = stop.is_set()
+        stop.set()
 
     async def stop(self, server: Server, timeout: float = SHUTDOWN_TIMEOUT) -> None:
         """Accept no new streams, finish the open ones, and end the workers.
@@ -113,10 +126,13 @@ class RecognitionServer:
         for stream in self.streams.values():
             stream.shut_down()
         deadline = time.monotonic() + timeout
-        while self.streams and time.monotonic() < deadline:
+        while self.streams and time.monotonic() < deadline and not self.is_cut_off:
             await asyncio.sleep(_POLLING)
+        for stream in self.streams.values():
+            stream.connection.transport.abort()
         server.close()
-        await server.wait_closed()
+        with suppress(asyncio.TimeoutError):  # clients that do not complete a handshake
+            await asyncio.wait_for(server.wait_closed(), CLOSING_TIMEOUT)
         self._close_workers()
         await asyncio.gather(*self._supervisors)
 
@@ -152,7 +168,7 @@ class RecognitionServer:
 
     async def _handle(self, connection: ServerConnection) -> None:
         """Serve one connection."""
-        if self._is_full():  # other connections may have come since the handshake
+        if self._is_full() and not self._evict():  # other connections may have come since the handshake
             await connection.close(POLICY_VIOLATION, FULL)
             return
         number = next(self._numbers)
@@ -163,7 +179,7 @@ class RecognitionServer:
         try:
             await stream.run()
         finally:
-            del self.streams[number]
+            self.streams.pop(number, None)
             self.metrics.streams.set(len(self.streams))
 
     def _least_busy_worker(self) -> Worker:
@@ -173,27 +189,46 @@ class RecognitionServer:
     def _is_full(self) -> bool:
         return len(self.streams) >= self.config.max_streams
 
+    def _idle_streams(self) -> list[ServedStream]:
+        """Return the streams of clients without a message for some time, the longest first."""
+        latest = time.monotonic() - EVICTION_TIME
+        idle = [(stream.waiting_since, number) for number, stream in self.streams.items() if stream.waiting_since]
+        return [self.streams[number] for since, number in sorted(idle) if since < latest]
+
+    def _evict(self) -> bool:
+        """Close the connection that has been idle longest; return whether there was one."""
+        for stream in self._idle_streams()[:1]:
+            self.streams.pop(stream.number).evict()
+            return True
+        return False
+
     def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer an HTTP request; return None to accept a websocket."""
-        path = urlsplit(request.path).path
+        self._handshakes.discard(connection)
+        if denial := check_host(request, self.config.host, self.config.allow_origin):
+            return self._refuse(connection, denial)
+        if "Upgrade" not in request.headers:
+            return self._respond_with_page(connection, urlsplit(request.path).path)
+        if denial := self._check_websocket(request):
+            return self._refuse(connection, denial)
+        return None
+
+    def _respond_with_page(self, connection: ServerConnection, path: str) -> Response:
         if path == "/health":
             return self._health(connection)
         if path == "/metrics":
             return respond(connection, HTTPStatus.OK, self.metrics.to_text(), "text/plain; version=0.0.4")
-        if "Upgrade" not in request.headers:
-            if path == "/":
-                return respond(connection, HTTPStatus.OK, self.page, "text/html; charset=utf-8")
-            return self._refuse(connection, HTTPStatus.NOT_FOUND, "no such page; try /, /health or /metrics")
-        return self._check_websocket(connection, request)
+        if page := self.pages.get(path):
+            return respond(connection, HTTPStatus.OK, *page)
+        return self._refuse(connection, Denial(HTTPStatus.NOT_FOUND, "no such page; try /, /health or /metrics"))
 
-    def _check_websocket(self, connection: ServerConnection, request: Request) -> Response | None:
-        if not is_authorised(request, self.config.token):
-            return self._refuse(connection, HTTPStatus.UNAUTHORIZED, "wrong or missing token")
+    def _check_websocket(self, request: Request) -> Denial | None:
+        denial = check_origin(request, self.config.allow_origin) or check_token(request, self.config.token)
+        if denial:
+            return denial
         if self.is_stopping:
-            return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
-        if self._is_full():
-            return self._refuse(connection, HTTPStatus.SERVICE_UNAVAILABLE, FULL)
-        return None
+            return Denial(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
+        return Denial(HTTPStatus.SERVICE_UNAVAILABLE, FULL) if self._is_full() and not self._idle_streams() else None
 
     def _health(self, connection: ServerConnection) -> Response:
         """Respond with status 200 if streams are accepted, else with 503, so that load balancers avoid this server."""
@@ -202,28 +237,20 @@ class RecognitionServer:
         code = HTTPStatus.OK if status == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
         return respond(connection, code, json.dumps({"status": status, "streams": len(self.streams)}))
 
-    def _refuse(self, connection: ServerConnection, status: HTTPStatus, reason: str) -> Response:
-        self.metrics.refused.labels(status.phrase).inc()
-        return connection.respond(status, f"{reason}\n")
+    def _refuse(self, connection: ServerConnection, denial: Denial) -> Response:
+        logger.info("refused %s: status %d: %s", connection.remote_address, denial.status, denial.reason)
+        self.metrics.refused.labels(denial.status.phrase).inc()
+        return respond(connection, denial.status, f"{denial.reason}\n", "text/plain; charset=utf-8")
 
 
 def respond(
     connection: ServerConnection, status: HTTPStatus, text: str, content_type: str = "application/json"
 ) -> Response:
-    """Return an HTTP response of a given content type."""
+    """Return an HTTP response of a given content type, with the security headers."""
     response = connection.respond(status, text)
     del response.headers["Content-Type"]
-    response.headers["Content-Type"] = content_type
+    response.headers.update({"Content-Type": content_type, **SECURITY_HEADERS})
     return response
-
-
-def is_authorised(request: Request, token: str | None) -> bool:
-    """Return whether a request has the token, as ?token=... or in its Authorization header."""
-    if token is None:
-        return True
-    in_query = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
-    given = in_query or request.headers.get("Authorization", "").removeprefix("Bearer ")
-    return hmac.compare_digest(given.encode(), token.encode())
 
 
 def load_certificate(config: ServerConfig) -> ssl.SSLContext | None:

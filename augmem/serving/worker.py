@@ -7,19 +7,27 @@ import logging
 import multiprocessing
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from augmem.errors import UserError
-from augmem.serving.messages import Request, RequestSocket, Response, WorkerReady, pack, read_response
+from augmem.serving.messages import Ping, Request, RequestSocket, Response, WorkerReady, pack, read_response
+from augmem.serving.outbox import Outbox
 from augmem.serving.scheduler import StreamScheduler
 from augmem.streaming import Recognizer, RecognizerOptions
 
 logger = logging.getLogger(__name__)
 
 REQUESTS_PER_STEP = 64  # maximum number of requests read before each decoding step
+PING_INTERVAL = 1.0  # seconds
+MAX_SILENCE = 3.0  # seconds without an answer to a ping; a busy process is not concerned
+MAX_LOADING = 120.0  # the same while the model is loaded
+_BUSY = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 
 
 def decode_streams(connection: socket.socket, package: Path, options: RecognizerOptions, threads: int) -> None:
@@ -54,6 +62,7 @@ class Worker:
         self.package, self.options, self.threads = package, options, threads
         self.process: BaseProcess | None = None
         self.is_ready = self.is_closed = False
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Start the process. Requests can be sent before it is ready."""
@@ -65,6 +74,8 @@ class Worker:
         self.process.start()
         worker_end.close()
         self._reader, self._writer = await asyncio.open_connection(sock=server_end)
+        self._outbox, self._has_mail, self._last_sign = Outbox(), asyncio.Event(), time.monotonic()
+        self._tasks = [asyncio.create_task(self._send_mail()), asyncio.create_task(self._watch())]
 
     async def wait_until_ready(self) -> WorkerReady:
         """Wait until the process has loaded the model.
@@ -75,18 +86,19 @@ class Worker:
         ready = await read_response(self._reader)
         if not isinstance(ready, WorkerReady):
             raise UserError(f"{self.package}: the decoding process ended while loading the model; see its error above")
-        self.is_ready = True
+        self._note_response()
         return ready
 
     def send(self, request: Request) -> None:
-        """Send a request without waiting, so that a process that hangs does not block the event loop."""
-        if not self._writer.is_closing():
-            self._writer.write(pack(request))
+        """Queue a request; returns at once, so that a process that hangs does not block the event loop."""
+        if not self.is_closed:
+            self._outbox.put(request)
+            self._has_mail.set()
 
     async def responses(self) -> AsyncIterator[Response]:
         """Yield responses until the process ends."""
         while response := await read_response(self._reader):
-            self.is_ready = True
+            self._note_response()
             yield response
         self.is_ready = False
 
@@ -94,6 +106,42 @@ class Worker:
         """Kill the process; it holds no data that must be saved."""
         self.is_closed, self.is_ready = True, False
         if self.process:
+            for task in self._tasks:
+                task.cancel()
             self.process.kill()
             self.process.join()
             self._writer.close()
+
+    def _note_response(self) -> None:
+        self.is_ready, self._last_sign = True, time.monotonic()
+
+    async def _send_mail(self) -> None:
+        """Write requests as the process reads them: those that wait can still be discarded."""
+        with suppress(ConnectionError):
+            while True:
+                while request := self._outbox.take():
+                    self._writer.write(pack(request))
+                    await self._writer.drain()
+                self._has_mail.clear()
+                await self._has_mail.wait()
+
+    async def _watch(self) -> None:
+        """Kill the process if it neither answers nor computes, so that it is replaced."""
+        while True:
+            await asyncio.sleep(PING_INTERVAL)
+            limit = MAX_SILENCE if self.is_ready else MAX_LOADING
+            if self._is_busy():
+                self._last_sign = time.monotonic()
+            elif time.monotonic() - self._last_sign > limit and self.process:
+                logger.error("decoding process %s does not answer; it is killed", self.process.pid)
+                self.is_ready = False
+                self.process.kill()  # _supervise replaces it
+                return
+            self.send(Ping())
+
+    def _is_busy(self) -> bool:
+        """Return whether the process computes or reads from the disk; it answers pings between two steps."""
+        try:
+            return self.process is not None and psutil.Process(self.process.pid).status() in _BUSY
+        except psutil.Error:
+            return False

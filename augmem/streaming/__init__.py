@@ -7,11 +7,12 @@ from augmem.streaming.formats import format_events
 from augmem.streaming.options import RecognizerOptions
 from augmem.streaming.package import Package, PackageInfo, open_package, read_search, write_package
 from augmem.streaming.recognizer import Recognizer
-from augmem.streaming.resampling import Resampler
+from augmem.streaming.resampling import SAMPLE_RATES, Resampler
 from augmem.streaming.stream import Stream
 
 __all__ = [
     "KALDI_RULES",
+    "SAMPLE_RATES",
     "EndpointRule",
     "Event",
     "OnlineFeatures",

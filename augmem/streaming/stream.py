@@ -50,10 +50,10 @@ class Stream:
 
         Args:
             samples: (n,) one channel, int16, or float32 in [-1, 1]; any n.
-            sample_rate: Hz; any rate, but the same for the whole stream.
+            sample_rate: Hz, from 4,000 to 192,000; the same for the whole stream.
 
         Raises:
-            UserError: invalid samples, another sampling rate than before, or a finished stream.
+            UserError: invalid samples, an invalid rate, another sampling rate than before, or a finished stream.
         """
         if self.is_finishing:
             raise UserError("the stream is finished; create a new one")

@@ -45,8 +45,16 @@ class DistributedContext:
 
         Args:
             device: "auto" selects a GPU if there is one; with several processes, the one of the local rank.
+
+        Raises:
+            UserError: a GPU is demanded and there is none.
         """
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(
+                f"training.device is {device}, but torch {torch.__version__} finds no GPU; set it to auto or cpu, or "
+                "install a torch for this machine's CUDA driver (augmem doctor)"
+            )
         name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         if world_size > 1 and name == "cuda":
             name = f"cuda:{os.environ['LOCAL_RANK']}"

@@ -1,0 +1,94 @@
+"""Checks of the messages of a client (PROTOCOL.md describes them)."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeGuard
+
+import numpy as np
+
+from augmem.streaming import SAMPLE_RATES
+
+SAMPLE_TYPES: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
+_CONTAINERS = (  # name, offset and bytes that identify the format of a file
+    ("WebM or Matroska", 0, b"\x1aE\xdf\xa3"),
+    ("Ogg", 0, b"OggS"),
+    ("WAV (RIFF)", 0, b"RIFF"),
+    ("WAV (RIFX)", 0, b"RIFX"),
+    ("WAV (RF64)", 0, b"RF64"),
+    ("MP3 (ID3)", 0, b"ID3"),
+    ("FLAC", 0, b"fLaC"),
+    ("AIFF", 0, b"FORM"),
+    ("CAF", 0, b"caff"),
+    ("AU", 0, b".snd"),
+    ("NIST SPHERE", 0, b"NIST_1A"),
+    ("AMR", 0, b"#!AMR"),
+    ("MP4", 4, b"ftyp"),
+)
+HEAD_BYTES = max(offset + len(mark) for _, offset, mark in _CONTAINERS)
+
+
+class Refusal(Exception):  # noqa: N818 - it ends a connection; it is not a failure of the program
+    """A connection is closed because of an error of the client; the message is sent to the client."""
+
+
+def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
+    """Return the sampling rate and the sample type that a stream's first message declares.
+
+    Raises:
+        Refusal: the message is not valid.
+    """
+    declared = parse_json(message) if isinstance(message, str) else None
+    if not isinstance(declared, dict):
+        raise Refusal('the first message must be text such as {"sample_rate": 16000, "format": "int16"}')
+    rate, name = declared.get("sample_rate"), declared.get("format", "int16")
+    if not is_sample_rate(rate):
+        raise Refusal(f"sample_rate {rate!r}: must be a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} (Hz)")
+    if not isinstance(name, str) or name not in SAMPLE_TYPES:
+        raise Refusal(f"format {name!r}: must be one of {', '.join(SAMPLE_TYPES)}")
+    return int(rate), SAMPLE_TYPES[name]
+
+
+def is_sample_rate(value: object) -> TypeGuard[int | float]:
+    """Return whether a value is an accepted sampling rate; JSON has one type of numbers, so that 16000.0 is one.
+
+    Example:
+        >>> [is_sample_rate(value) for value in (16000, 16000.0, 16000.5, "16000", True)]
+        [True, True, False, False, False]
+    """
+    if not isinstance(value, int | float) or not SAMPLE_RATES[0] <= value <= SAMPLE_RATES[-1]:
+        return False
+    return float(value).is_integer()
+
+
+def check_samples(message: bytes, sample_type: np.dtype) -> None:
+    """Refuse a message that is not a whole number of samples."""
+    if len(message) % sample_type.itemsize:
+        raise Refusal(f"{len(message)} bytes are not a whole number of {sample_type.name} samples")
+
+
+def check_no_container(head: bytes) -> None:
+    """Refuse audio that begins as a file of a compressed or container format does.
+
+    Args:
+        head: the first `HEAD_BYTES` bytes of the audio, or fewer.
+    """
+    for name, offset, mark in _CONTAINERS:
+        if head[offset:].startswith(mark):
+            raise Refusal(
+                f"the audio begins as a file of format {name}; send the decoded samples only, without a file header"
+            )
+
+
+def check_end(message: str) -> None:
+    """Refuse a text message other than the end of the audio."""
+    if parse_json(message) != {"end": True}:
+        raise Refusal(f'expected audio or {{"end": true}}, got {message[:100]!r}')
+
+
+def parse_json(message: str) -> object:
+    """Parse a JSON message; return None if it is not JSON."""
+    try:
+        return json.loads(message)
+    except (ValueError, RecursionError):  # the latter from deeply nested brackets
+        return None
