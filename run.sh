@@ -16,7 +16,7 @@ dev=
 test=
 data=                # audio, manifests and features; empty: data/<corpus>
 exp=                 # all other results; empty: exp/<config>, or exp/<corpus>-<config>
-nj=                  # worker processes for features and decoding; empty: one per core
+nj=                  # worker processes for features, graphs and decoding; empty: one per core
 scheduler=           # Dask scheduler, tcp://HOST:PORT; empty: worker processes on this machine
 processes=           # training processes; empty: one per GPU, or per core without one, that can share a step
 max_minutes=         # stop training after this time; empty: train to the end
@@ -60,8 +60,8 @@ Options (default):
   --data DIR           folder for audio, manifests and features (data/<corpus>)
   --exp DIR            folder for the experiment (exp/<config>, or exp/<corpus>-<config> if the recipe is not named
                        after the corpus)
-  --nj N               worker processes for features and decoding (one per core)
-  --scheduler ADDRESS  run features and decoding on the workers of a Dask scheduler, tcp://HOST:PORT, instead of --nj
+  --nj N               worker processes for features, graphs and decoding (one per core)
+  --scheduler ADDRESS  Dask scheduler, tcp://HOST:PORT, whose workers replace those of --nj
   --processes N        training processes; must divide training.accumulate (one per GPU, or per core without one)
   --resume             resume an interrupted training (always on)
   --max-minutes N      stop training after N minutes; the next run resumes it (no limit)
@@ -179,7 +179,7 @@ fi
 
 if selected 5; then
   title 5 "topology, phone LM and decoding graph"
-  augmem graphs --exp "$exp"
+  augmem graphs --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if selected 6; then

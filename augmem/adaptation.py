@@ -7,10 +7,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from augmem.automata import prepare_decoding_graph
 from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems
 from augmem.experiment import Experiment
 from augmem.files import sha256_file
-from augmem.graph import HLG_FILE, prepare_decoding_graph
+from augmem.graph import HLG_FILE
 from augmem.lang import adapt_lang, write_given_grammar
 from augmem.model import AcousticModel
 from augmem.packaging import LICENSE, model_card

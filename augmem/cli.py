@@ -25,7 +25,7 @@ STAGES = {
     "report": "write an HTML report",
 }
 
-PARALLEL = ("features", "decode")
+PARALLEL = ("features", "graphs", "decode")
 
 TOOLS = {
     "align": "align transcripts with audio: word and phone times as CTM and TextGrid",

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from augmem.automata import prepare_decoding_graph
 from augmem.corpus import (
     StorageConfig,
     compute_features,
@@ -25,15 +26,9 @@ from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json, write_text
 from augmem.graph import (
-    BIPHONES_FILE,
-    Biphone,
     Biphones,
     context_hash,
     num_outputs,
-    prepare_decoding_graph,
-    prepare_training_graphs,
-    pronunciations_hash,
-    read_biphones,
 )
 from augmem.lang import (
     ENGLISH,
@@ -57,6 +52,7 @@ from augmem.scoring import (
 from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
 from augmem.tensors import refuse_pickled
 from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
+from augmem.training_graphs import build_training_graphs, check_training_graphs, read_context
 
 logger = logging.getLogger(__name__)
 
@@ -176,11 +172,11 @@ def finished_model(experiment: Experiment) -> ModelDescription | None:
     return model.description
 
 
-def graphs(experiment: Experiment) -> None:
-    """Build phone LM and context for training, and HLG for decoding."""
+def graphs(experiment: Experiment, jobs: int = 1, scheduler: str | None = None) -> None:
+    """Build numerators, denominator, phone LM and context for training, and HLG for decoding."""
     model = finished_model(experiment)
     if model is None:
-        build_training_graphs(experiment)
+        build_training_graphs(experiment, jobs, scheduler)
         biphones: Biphones = read_context(experiment)
     else:
         check_units(model, experiment.lang, experiment.model)
@@ -201,28 +197,6 @@ def graphs(experiment: Experiment) -> None:
         lambda output: prepare_decoding_graph(topology, biphones, experiment.lang, grammar, output),
         reads=[experiment.lang, grammar],
     )
-
-
-def build_training_graphs(experiment: Experiment) -> None:
-    """Build phone LM and context; they depend on the transcripts and on the pronunciations of their words alone."""
-    texts, config = experiment.texts(experiment.parts.train), experiment.recipe.graph
-    inputs = experiment.section("graph") | {
-        "format": GRAPH_FORMAT,
-        "train texts": sha256_json(texts),
-        "pronunciations": pronunciations_hash(Lang.load(experiment.lang), texts),
-    }
-    run_stage(
-        "training graphs",
-        experiment.training_graphs,
-        inputs,
-        lambda output: prepare_training_graphs(config, experiment.lang, texts, output),
-        reads=[experiment.manifests, experiment.lang],
-    )
-
-
-def read_context(experiment: Experiment) -> tuple[Biphone, ...]:
-    """Read the biphones that training uses."""
-    return read_biphones(experiment.training_graphs / BIPHONES_FILE, Lang.load(experiment.lang).tokens)
 
 
 def train(experiment: Experiment, max_minutes: float | None, processes: int | None = None) -> bool:
@@ -258,6 +232,8 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
 
     done = context.broadcast(context.is_rank_zero and is_done(experiment.training, inputs))
     if context.is_rank_zero:
+        if not done:
+            check_training_graphs(experiment)
         resume_inputs = {} if done else {"training graphs": fingerprint(experiment.training_graphs)}
         reads = [experiment.lang, experiment.training_graphs]
         reads += [experiment.features / part for part in (*parts.train, *parts.dev)]

@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from augmem.graph import SizeLog, build_hlg, read_grammar
+from augmem.automata import SizeLog, build_hlg, read_grammar
 from augmem.lang import (
     Lang,
     LangConfig,

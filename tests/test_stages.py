@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +11,17 @@ from typing import Any
 import pytest
 
 from augmem import stages
+from augmem.automata import load_fsa
 from augmem.corpus import CorpusConfig
 from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import sha256_json, write_json
-from augmem.graph import HLG_FILE, load_fsa
+from augmem.graph import HLG_FILE
 from augmem.lang import Lang, LangConfig, LmConfig
 from augmem.model import AcousticModel
 from augmem.recipe import Recipe
 from augmem.stage_runner import DONE, INPUTS, fingerprint, is_done
+from augmem.training import read_log
 from tests.corpus.corpora import write_tone
 from tests.tiny import ENCODER
 
@@ -117,3 +121,44 @@ def test_a_changed_lexicon_is_not_read_and_made_again_by_its_stage(trained: Expe
         stages.graphs(trained)
     build_lang_to_graphs(trained)
     assert path.read_bytes() == written and (trained.graphs / HLG_FILE).is_file()
+
+
+def unfinished(experiment: Experiment) -> Experiment:
+    """Return the experiment with two epochs to train: one of CTC, one of LF-MMI."""
+    shutil.rmtree(experiment.training)
+    batches = replace(experiment.recipe.training.batches, workers=0)
+    training = replace(
+        experiment.recipe.training,
+        batches=batches,
+        epochs=2,
+        ctc_epochs=0.5,
+        hand_over_epochs=0,
+        device="cpu",
+        log_every=1,
+    )
+    return replace(experiment, recipe=replace(experiment.recipe, training=training))
+
+
+def test_training_from_a_prepared_experiment_needs_no_k2(trained: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = unfinished(trained)
+    for name in ("k2", "_k2"):
+        monkeypatch.setitem(sys.modules, name, None)  # makes `import` and `find_spec` fail
+    with pytest.raises(UserError, match="k2 is not installed"):
+        load_fsa(experiment.graphs / HLG_FILE)
+    assert stages.train(experiment, None) is True
+    weights = [line["ctc_weight"] for line in read_log(experiment.training / "log.jsonl") if line["kind"] == "step"]
+    assert weights == [1.0, 0.0]
+    AcousticModel.load(experiment.model, experiment.lang)
+
+
+def test_training_with_graphs_that_are_out_of_date_is_refused(trained: Experiment, tmp_path: Path) -> None:
+    experiment = unfinished(trained)
+    (tmp_path / "lexicon.txt").write_text(LEXICON.replace("ONE W AH N", "ONE AH N"))
+    stages.lang(experiment)
+    with pytest.raises(UserError, match=r"out of date \(changed: pronunciations\); run: augmem graphs --exp .*exp"):
+        stages.train(experiment, None)
+    assert not experiment.training.exists()
+    stages.graphs(experiment)
+    shutil.rmtree(experiment.training_graphs)
+    with pytest.raises(FileNotFoundError, match="training_graphs is not complete"):
+        stages.train(experiment, None)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from augmem.automata import prepare_decoding_graph, prepare_training_graphs
 from augmem.decoding import Scales
 from augmem.encoder import EncoderConfig
 from augmem.features import FeatureConfig
-from augmem.graph import HLG_FILE, GraphConfig, prepare_decoding_graph, prepare_training_graphs
+from augmem.graph import HLG_FILE, GraphConfig
 from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
 from augmem.model import AcousticModel, ModelDescription
 from augmem.streaming import PackageInfo, write_package
@@ -23,6 +24,7 @@ ENCODER = EncoderConfig(
     right_context=0.08,
 )  # fmt: skip
 TEXTS = ["ONE TWO", "TWO ONE ONE", "TWO", "ONE"]
+DEV_TEXTS = ["ONE TWO ONE TWO ONE"]
 
 
 def make_lang_and_graphs(root: Path) -> tuple[Path, Path]:
@@ -31,7 +33,9 @@ def make_lang_and_graphs(root: Path) -> tuple[Path, Path]:
     prepare_lang(LangConfig(lexicon=str(root / "lexicon.txt"), g2p="none"), TEXTS, root / "lang")
     prepare_language_models(LmConfig(), TEXTS, {"dev": TEXTS}, root / "lang", root / "lm")
     (root / "graphs").mkdir()
-    prepare_training_graphs(GraphConfig(phone_lm_histories=5), root / "lang", TEXTS, root / "graphs")
+    prepare_training_graphs(
+        GraphConfig(phone_lm_histories=5), root / "lang", TEXTS, root / "graphs", dev_texts=DEV_TEXTS
+    )
     prepare_decoding_graph("ctc", (), root / "lang", root / "lm" / "first_pass.fst.txt", root / "graphs")
     return root / "lang", root / "graphs"
 

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from augmem.automata import NumeratorCompiler, build_topology
 from augmem.errors import UserError
-from augmem.graph import Biphones, NumeratorCompiler, build_topology
+from augmem.graph import Biphones
 from augmem.lang import Lang
 from augmem.lazy_k2 import k2
 

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from augmem.automata import check_origin, load_fsa
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice
 from augmem.errors import UserError
-from augmem.graph import Origin, check_origin, load_fsa
+from augmem.graph import Origin
 from augmem.lazy_k2 import k2
 
 logger = logging.getLogger(__name__)

@@ -9,6 +9,7 @@ from augmem.errors import UserError
 
 HLG_FILE = "HLG.safetensors"
 PHONE_LM_FILE = "P.safetensors"
+DENOMINATOR_FILE = "denominator.safetensors"
 TOPOLOGIES = ("ctc", "modified_ctc", "hmm", "chain")
 
 

@@ -23,6 +23,8 @@ BEGINNING = 0  # the left context of the first unit of a transcript
 ANY = -1  # all units that are not the left context of any biphone
 BIPHONES_FILE = "biphones.tsv"
 
+Biphones = Sequence[Sequence[int]]
+
 
 class Biphone(NamedTuple):
     """A unit after another one, or after BEGINNING."""

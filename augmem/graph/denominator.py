@@ -3,67 +3,51 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from torch import Tensor
 
-from augmem.graph.frames import frame_graph
-from augmem.graph.fsa import count_states_and_arcs, remove_outputs
-from augmem.graph.k2_intersection import k2_score
-from augmem.graph.topology import Biphones, build_topology
+from augmem.graph.frames import FrameGraph
+from augmem.graph.sparse import SparseGraph
 from augmem.graph.total_score import DenseGraph
-from augmem.lazy_k2 import k2
+from augmem.tensors import TensorFormat, load_tensors, save_tensors
 
 logger = logging.getLogger(__name__)
 
+FILE_FORMAT = TensorFormat("augmem denominator 1", "a denominator", "run the stage graphs again")
+
 
 class Denominator:
-    """Total score of all paths of H o P, with the same H as the numerators.
+    """Exact total score of all paths of H o P, with the same H as the numerators.
 
     Args:
-        phone_lm: P, a sorted epsilon-free acceptor over units.
-        topology: name of H.
-        num_units: number of units including the blank.
-        max_states: graphs of up to this many states are summed exactly, as a dense matrix; larger ones by k2's pruned
-            intersection, which is many times slower.
-        beam: output beam of k2's intersection, in nats.
-        biphones: context of H.
+        graph: H o P as a frame graph.
+        max_states: graphs of up to this many states are summed as a dense matrix, larger ones as a sparse matrix.
     """
 
-    def __init__(
-        self,
-        phone_lm: k2.Fsa,
-        topology: str,
-        num_units: int,
-        max_states: int = 2000,
-        beam: float = 20.0,
-        biphones: Biphones = (),
-    ) -> None:
-        self.fsa = denominator_fsa(phone_lm, topology, num_units, biphones)
-        self.topology = topology
-        self.beam = beam
-        graph = frame_graph(self.fsa)
-        self.dense = DenseGraph(graph) if len(graph.labels) <= max_states else None
-        logger.info(
-            "denominator: %d states, %d arcs, summed by %s",
-            *count_states_and_arcs(self.fsa),
-            "matrix" if self.dense else "k2",
-        )
+    def __init__(self, graph: FrameGraph, max_states: int = 2000) -> None:
+        states, arcs = len(graph.labels), len(graph.scores)
+        self.graph: DenseGraph | SparseGraph = (DenseGraph if states <= max_states else SparseGraph)(graph)
+        matrix = "dense" if isinstance(self.graph, DenseGraph) else "sparse"
+        logger.info("denominator: %d states, %d arcs, %s matrix", states, arcs, matrix)
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
         """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
-        if self.dense is not None:
-            return self.dense.score(log_probs, lengths)
-        return k2_score(log_probs, lengths, self.fsa, self.beam)
+        return self.graph.score(log_probs, lengths)
 
 
-def denominator_fsa(phone_lm: k2.Fsa, topology: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
-    """Return H o P as a sorted acceptor over model outputs.
+def write_denominator(graph: FrameGraph, path: Path) -> None:
+    """Write the frame graph of a denominator."""
+    save_tensors(path, FILE_FORMAT, graph._asdict())
 
-    Args:
-        phone_lm: P, a sorted epsilon-free acceptor over units.
-        topology: name of H.
-        num_units: number of units including the blank.
-        biphones: context of H.
+
+def read_denominator(path: Path) -> FrameGraph:
+    """Read the frame graph of a denominator.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file does not contain a denominator.
     """
-    composed = k2.connect(k2.compose(build_topology(topology, num_units, biphones), phone_lm))
-    return k2.arc_sort(remove_outputs(composed))
+    tensors, _ = load_tensors(path, FILE_FORMAT)
+    with FILE_FORMAT.explain(path):
+        return FrameGraph(**tensors)

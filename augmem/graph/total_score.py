@@ -19,8 +19,8 @@ from torch.autograd.function import once_differentiable
 
 from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
 
-_TINY = 1e-300  # keeps 0 / 0 away; in float64
-_LOWEST = -1e30
+TINY = 1e-300  # keeps 0 / 0 away; in float64
+LOWEST = -1e30
 _NARROW = 3  # rows of the arc table that cover all states
 
 
@@ -38,13 +38,13 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
     Raises:
         ValueError: numbers of rows, lengths and graphs differ, or a graph has an output that the model lacks.
     """
-    _check(log_probs, lengths, graphs.batch)
+    check_shapes(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
         raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
     return _LogScore.apply(log_probs, lengths, graphs)
 
 
-def _check(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
+def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
     if log_probs.dim() != 3 or lengths.shape != (rows,) or log_probs.shape[0] != rows:
         raise ValueError(
             f"log_probs {tuple(log_probs.shape)} must be (B, T, V), lengths {tuple(lengths.shape)} (B,), B = {rows}"
@@ -153,7 +153,7 @@ class _Step:
         torch.index_select(state, 0, self.index, out=arcs.view(-1))
         arcs += self.scores
         torch.amax(arcs, 0, out=peak)
-        peak.clamp_(min=_LOWEST)  # of states without a path; -inf minus -inf would be NaN
+        peak.clamp_(min=LOWEST)  # of states without a path; -inf minus -inf would be NaN
         torch.sum(arcs.sub_(peak).exp_(), 0, out=out)
         out.log_().add_(peak)
 
@@ -187,7 +187,7 @@ class DenseGraph:
 
     def score(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
         """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
-        _check(log_probs, lengths, len(log_probs))
+        check_shapes(log_probs, lengths, len(log_probs))
         self._to(log_probs.device)
         return _DenseScore.apply(log_probs, lengths.to(log_probs.device), self)
 
@@ -215,7 +215,7 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     rows = torch.arange(B, device=log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
     mirrored = _mirror(lengths, time)
-    peaks = log_probs.amax(2).t().double().clamp(min=_LOWEST)  # (T, B)
+    peaks = log_probs.amax(2).t().double().clamp(min=LOWEST)  # (T, B)
     outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
     emissions = outputs[:, :, graph.labels]  # (T, B, S)
     emit = torch.stack([emissions, emissions[mirrored, rows]], dim=1)  # (T, 2, B, S)
@@ -223,9 +223,9 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
     ends = (states[(lengths - 1).clamp(min=0), 0, rows] * graph.start[1]).sum(1)
     score = (scales[:, 0].log() + peaks).masked_fill(time >= lengths, 0).sum(0) + ends.log()
     score = score.masked_fill(lengths == 0, -INFINITE)
-    onward = states[mirrored, 1, rows] / emissions.clamp(min=_TINY)  # backward score, up to a factor
+    onward = states[mirrored, 1, rows] / emissions.clamp(min=TINY)  # backward score, up to a factor
     posterior = states[:, 0] * onward
-    posterior /= posterior.sum(2, keepdim=True).clamp(min=_TINY)
+    posterior /= posterior.sum(2, keepdim=True).clamp(min=TINY)
     posterior.masked_fill_(((time >= lengths) | (score == -INFINITE))[:, :, None], 0)
     one_hot = torch.nn.functional.one_hot(graph.labels, V).to(log_probs.dtype)
     return score, (posterior.to(log_probs.dtype) @ one_hot).transpose(0, 1)
@@ -238,7 +238,7 @@ def _rescaled_recursion(emit: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor
     reach = graph.start[:, None].expand(emit.shape[1:])
     for t in range(len(emit)):
         state = torch.mul(reach, emit[t], out=states[t])
-        torch.sum(state, 2, out=scales[t]).clamp_(min=_TINY)
+        torch.sum(state, 2, out=scales[t]).clamp_(min=TINY)
         state /= scales[t, :, :, None]
         reach = torch.bmm(state, graph.transitions)
     return states, scales

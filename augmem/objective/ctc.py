@@ -14,6 +14,6 @@ def ctc_scores(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Score
     Args:
         log_probs: (B, T, V) log probabilities, float32 or float64.
         lengths: (B,) frames; rows in any order.
-        graphs: `NumeratorCompiler(lang, topology).compile(texts)`, without phone LM.
+        graphs: numerators of the transcripts, without phone LM.
     """
     return make_scores(graphs_score(log_probs, lengths, graphs))

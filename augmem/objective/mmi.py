@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from augmem.graph import Denominator, NumeratorCompiler, graphs_score
+from augmem.graph import Denominator, FrameGraphs, graphs_score
 from augmem.objective.scores import Scores, make_scores
 
 
@@ -17,36 +17,26 @@ class LatticeFreeMmi:
     Both are exact sums (Povey et al., Interspeech 2016); for any log_probs, numerator <= denominator in every row.
 
     Args:
-        numerators: compiler with the phone LM.
-        denominator: of the same topology and phone LM.
+        denominator: of the same topology and phone LM as the numerators.
         den_scale: factor of the denominator in `loss`; 1 for MMI.
         boost: b of boosted MMI (Povey et al., ICASSP 2008), in lattice-free form: in the denominator, each frame of a
             path gains b times (1 - posterior of its output in the numerator), so that the margin of the transcript
             grows with the number of errors. The posterior has no gradient. 0: no boosting.
-
-    Raises:
-        ValueError: the numerators have no phone LM.
     """
 
-    def __init__(
-        self, numerators: NumeratorCompiler, denominator: Denominator, den_scale: float = 1.0, boost: float = 0.0
-    ) -> None:
-        if numerators.phone_lm is None:
-            raise ValueError("LF-MMI needs numerators with a phone LM: NumeratorCompiler(lang, topology, phone_lm)")
-        self.numerators = numerators
+    def __init__(self, denominator: Denominator, den_scale: float = 1.0, boost: float = 0.0) -> None:
         self.denominator = denominator
         self.den_scale = den_scale
         self.boost = boost
 
-    def __call__(self, log_probs: Tensor, lengths: Tensor, texts: Sequence[str]) -> Scores:
+    def __call__(self, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Scores:
         """Compute the scores of a batch.
 
         Args:
             log_probs: (B, T, V), float32 or float64.
             lengths: (B,) frames; rows in any order.
-            texts: B transcripts.
+            graphs: numerators of the transcripts, with phone LM.
         """
-        graphs = self.numerators.compile(texts)
         boosted = log_probs
         if self.boost:
             posteriors = occupancy(lambda scores: graphs_score(scores, lengths, graphs), log_probs)

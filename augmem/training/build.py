@@ -32,13 +32,13 @@ def build_trainer(
         config: options of training.
         description: description of the model to train.
         lang_dir: lang folder of the description.
-        graph_dir: contains the phone LM, P.safetensors.
+        graph_dir: results of the graphs stage for training.
         train_cuts, dev_cuts: cuts with features and one supervision each.
         output: folder of the run.
         context: rank, world size and device; read from torchrun's environment by default.
 
     Raises:
-        UserError: the settings do not fit the device, the world size, the encoder or the lang folder.
+        UserError: the settings do not fit the device, the world size, the encoder the lang folder or the graphs.
     """
     context = context or DistributedContext.from_environment(config.device)
     check_distributed(config, context)

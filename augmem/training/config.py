@@ -95,6 +95,11 @@ class TrainingConfig:
         for name, choices in _CHOICES.items():
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
+    @property
+    def uses_mmi(self) -> bool:
+        """Whether LF-MMI ever has a share in the loss."""
+        return self.ctc_floor < 1 and self.epochs > self.ctc_epochs
+
     def check_processes(self, number: int) -> None:
         """Check that each process gets a batch in each step.
 

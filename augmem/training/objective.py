@@ -9,7 +9,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from augmem.graph import PHONE_LM_FILE, Denominator, NumeratorCompiler, load_fsa, output_units
+from augmem.graph import (
+    DENOMINATOR_FILE,
+    PHONE_LM_FILE,
+    Denominator,
+    Kind,
+    Numerators,
+    numerator_definition,
+    output_units,
+    read_denominator,
+)
 from augmem.lang import Lang
 from augmem.model import ModelDescription
 from augmem.objective import LatticeFreeMmi, Scores, cross_entropy_scores, ctc_scores, occupancy
@@ -39,29 +48,31 @@ class Objective:
 
     Args:
         lang: units and lexicon.
-        graph_dir: contains P.safetensors.
+        graph_dir: contains the numerators, the denominator and the phone LM.
         description: topology and context of the model's outputs.
         config: den_scale, boost, iterated_loss, alignment.
 
     Raises:
-        FileNotFoundError: there is no alignment file.
-        UserError: the alignment belongs to another model.
+        FileNotFoundError: there is no alignment file, or no denominator.
+        UserError: the alignment belongs to another model, or the numerators are missing or out of date.
     """
 
     def __init__(self, lang: Lang, graph_dir: Path, description: ModelDescription, config: TrainingConfig) -> None:
         topology, biphones = description.topology, description.biphones
-        phone_lm = load_fsa(graph_dir / PHONE_LM_FILE)
+
+        def numerators(kind: Kind, phone_lm: Path | None = None) -> Numerators:
+            definition = numerator_definition(lang.units_hash, topology, biphones, phone_lm)
+            return Numerators(graph_dir, kind, lang, definition)
+
         self.lang = lang
         self.output_units = output_units(topology, lang.num_units, biphones)
         self.iterated_loss = config.iterated_loss
         self.labels = read_labels(Path(config.alignment), description) if config.alignment else None
-        self.ctc = NumeratorCompiler(lang, topology, biphones=biphones)
-        self.mmi = LatticeFreeMmi(
-            NumeratorCompiler(lang, topology, phone_lm, biphones=biphones),
-            Denominator(phone_lm, topology, lang.num_units, biphones=biphones),
-            config.den_scale,
-            config.boost,
-        )
+        self.ctc_numerators = numerators("ctc")
+        if config.uses_mmi:
+            self.mmi_numerators = numerators("mmi", graph_dir / PHONE_LM_FILE)
+            denominator = Denominator(read_denominator(graph_dir / DENOMINATOR_FILE))
+            self.mmi = LatticeFreeMmi(denominator, config.den_scale, config.boost)
 
     @property
     def invalid_reason(self) -> str:
@@ -119,7 +130,7 @@ class Objective:
             loss = loss + ctc_weight * scores.loss()
             stats.ctc = float(scores.loss().detach())
         if ctc_weight < 1:
-            scores = self.mmi(log_probs, lengths, texts)
+            scores = self.mmi(log_probs, lengths, self.mmi_numerators(texts))
             valid &= scores.valid.cpu()
             loss = loss + (1 - ctc_weight) * self.mmi.loss(scores)
             stats.numerator = float(scores.numerator.detach()[scores.valid].sum())
@@ -133,5 +144,5 @@ class Objective:
     def _frame_scores(self, log_probs: Tensor, lengths: Tensor, texts: list[str], ids: Sequence[str] | None) -> Scores:
         """Return scores of CTC, or of cross-entropy where there are alignments."""
         if self.labels is None or ids is None:
-            return ctc_scores(log_probs, lengths, self.ctc.compile(texts))
+            return ctc_scores(log_probs, lengths, self.ctc_numerators(texts))
         return cross_entropy_scores(log_probs, lengths, [self.labels.get(name) for name in ids])

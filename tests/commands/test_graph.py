@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from augmem.adaptation import adapt_package, from_package
+from augmem.automata import load_fsa
 from augmem.errors import UserError
-from augmem.graph import HLG_FILE, load_fsa
+from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.streaming import Recognizer
 from tests.tiny import RATE, make_package, noise

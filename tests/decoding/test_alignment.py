@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from augmem.decoding.alignment import Aligner, Alignment
 from augmem.errors import UserError
 from augmem.graph import TOPOLOGIES, Biphones, num_outputs
-from tests.graph.toy_lang import ToyLang
+from tests.automata.toy_lang import ToyLang
 
 LANG = ToyLang({"A": ["X"], "AB": ["X Y", "Y X"], "B": ["Y"], "BB": ["Y Y"], "<UNK>": ["X Y X"]})
 WORDS = ["A", "AB", "B", "BB", "ZZ"]

@@ -17,6 +17,7 @@ import pytest
 import torch
 from kaldi_text import read_kaldi_text
 
+from augmem.automata import save_fsa, set_origin
 from augmem.decoding import (
     DecodingConfig,
     DecodingFiles,
@@ -34,7 +35,7 @@ from augmem.decoding.offline import make_batches, track_speech
 from augmem.decoding.records import Hypothesis, NbestEntry, read_nbest, write_nbest
 from augmem.decoding.worker import DecodedBatch, DecodedUtterance
 from augmem.errors import UserError
-from augmem.graph import HLG_FILE, Origin, save_fsa, set_origin
+from augmem.graph import HLG_FILE, Origin
 from augmem.lang import NeuralLmConfig
 from augmem.lang.neural import train_neural
 

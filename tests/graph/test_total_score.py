@@ -8,21 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmem.graph import (
-    TOPOLOGIES,
-    Denominator,
-    DenseGraph,
-    FrameGraph,
-    NumeratorCompiler,
-    PhoneLm,
-    estimate_phone_lm,
-    graphs_score,
-    k2_score,
-    num_outputs,
-    stack_graphs,
-)
-from tests.graph.brute_force import total_score, unit_sequences
-from tests.graph.toy_lang import ToyLang
+from augmem.automata import NumeratorCompiler, PhoneLm, denominator_fsa, estimate_phone_lm, k2_score
+from augmem.graph import TOPOLOGIES, DenseGraph, FrameGraph, SparseGraph, graphs_score, num_outputs, stack_graphs
+from tests.automata.brute_force import total_score, unit_sequences
+from tests.automata.compiled import compile_denominator, compile_numerators
+from tests.automata.toy_lang import ToyLang
 
 LEXICON = {"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]}
 TEXTS = ["tar", "a at", "at", "", "a a"]
@@ -53,9 +43,9 @@ def test_numerator_sums_over_all_unit_sequences(name: str, biphones: tuple, lang
     T = 4 if name == "chain" else 5
     log_probs = random_log_probs(len(TEXTS), T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T, T, T - 2, T, T - 1])
-    plain = graphs_score(log_probs, lengths, NumeratorCompiler(lang, name, biphones=biphones).compile(TEXTS))
-    compiler = NumeratorCompiler(lang, name, phone_lm.acceptor(), biphones=biphones)
-    weighted = graphs_score(log_probs, lengths, compiler.compile(TEXTS))
+    plain = graphs_score(log_probs, lengths, compile_numerators(lang, name, TEXTS, biphones=biphones))
+    numerators = compile_numerators(lang, name, TEXTS, phone_lm.acceptor(), biphones)
+    weighted = graphs_score(log_probs, lengths, numerators)
     for row, text in enumerate(TEXTS):
         allowed = set(unit_sequences([lang.pronunciations[word] for word in text.split()], lang.tokens["SIL"]))
         frames = log_probs[row, : lengths[row]]
@@ -71,11 +61,15 @@ def test_denominator_sums_over_all_unit_sequences(name: str, biphones: tuple, la
     T = 4 if name == "chain" else 5
     log_probs = random_log_probs(2, T, num_outputs(name, lang.num_units, biphones))
     lengths = torch.tensor([T - 1, T])
-    scores = Denominator(phone_lm.acceptor(), name, lang.num_units, biphones=biphones)(log_probs, lengths)
+    scores, sparse = (
+        compile_denominator(phone_lm.acceptor(), name, lang.num_units, biphones, states)(log_probs, lengths)
+        for states in (2000, 0)
+    )
     for row, length in enumerate(lengths):
         frames = log_probs[row, :length]
         expected = total_score(frames, name, lang.num_units, lambda u: prior(phone_lm, u), False, biphones)
         assert scores[row].item() == pytest.approx(expected, abs=1e-5)
+        assert sparse[row].item() == pytest.approx(expected, abs=1e-5)
 
 
 def prior(phone_lm: PhoneLm, units: tuple[int, ...]) -> float:
@@ -87,10 +81,11 @@ def test_gradients_equal_finite_differences(name: str, lang: ToyLang, phone_lm: 
     # Scores need not be normalised: gradcheck moves one at a time.
     log_probs = random_log_probs(3, 6, num_outputs(name, lang.num_units)).requires_grad_()
     lengths = torch.tensor([4, 6, 5])
-    graphs = NumeratorCompiler(lang, name, phone_lm.acceptor()).compile(TEXTS[:3])
-    denominator = Denominator(phone_lm.acceptor(), name, lang.num_units)
+    graphs = compile_numerators(lang, name, TEXTS[:3], phone_lm.acceptor())
     assert torch.autograd.gradcheck(lambda x: graphs_score(x, lengths, graphs), log_probs)
-    assert torch.autograd.gradcheck(lambda x: denominator(x, lengths), log_probs)
+    for states in (2000, 0):
+        denominator = compile_denominator(phone_lm.acceptor(), name, lang.num_units, max_states=states)
+        assert torch.autograd.gradcheck(lambda x: denominator(x, lengths), log_probs)  # noqa: B023
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -99,16 +94,44 @@ def test_denominator_and_gradients_equal_those_of_k2(name: str, order: int, lang
     units, generator = 12, torch.Generator().manual_seed(7)
     data = [torch.randint(1, units, (15,), generator=generator).tolist() for _ in range(20)]
     phone_lm = estimate_phone_lm(data, range(1, units), order, 20).acceptor()
-    denominator = Denominator(phone_lm, name, units)
+    denominator = compile_denominator(phone_lm, name, units)
     lengths = torch.tensor([13, 25, 1, 18])
     ours = random_log_probs(4, 25, num_outputs(name, units)).float().requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
-    scores, expected = denominator(ours, lengths), k2_score(theirs, lengths, denominator.fsa, beam=60.0)
+    scores, expected = (
+        denominator(ours, lengths),
+        k2_score(theirs, lengths, denominator_fsa(phone_lm, name, units), beam=60.0),
+    )
     torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
     weights = torch.tensor([1.0, -2.0, 0.5, 3.0])
     (scores * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_sparse_scores_and_gradients_equal_those_of_the_dense_matrix_and_of_k2(name: str, lang: ToyLang) -> None:
+    units, generator = 12, torch.Generator().manual_seed(8)
+    data = [torch.randint(1, units, (15,), generator=generator).tolist() for _ in range(20)]
+    phone_lm = estimate_phone_lm(data, range(1, units), 3, 20).acceptor()
+    sparse, dense = (compile_denominator(phone_lm, name, units, max_states=states) for states in (0, 2000))
+    assert isinstance(sparse.graph, SparseGraph) and isinstance(dense.graph, DenseGraph)
+    fsa = denominator_fsa(phone_lm, name, units)
+    lengths, weights = torch.tensor([13, 25, 0, 18, 1]), torch.tensor([1.0, -2.0, 0.0, 3.0, 0.5])
+    log_probs = random_log_probs(5, 25, num_outputs(name, units))
+    log_probs[3, 18:] = math.nan  # padding
+    scores, gradients = [], []
+    for total in (sparse, dense, lambda x, n: k2_score(x, n, fsa, beam=60.0)):
+        leaf = log_probs.clone().requires_grad_()
+        score = total(leaf, lengths)
+        (score[weights != 0] * weights[weights != 0]).sum().backward()
+        scores.append(score.detach())
+        gradients.append(leaf.grad)
+    assert scores[0].isinf().tolist() == [False, False, True, False, False]
+    torch.testing.assert_close(scores[0], scores[1], atol=1e-10, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-10, rtol=0)
+    torch.testing.assert_close(scores[0], scores[2], atol=1e-3, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[2], atol=1e-3, rtol=0)
 
 
 def test_numerators_and_gradients_equal_those_of_k2(lang: ToyLang, phone_lm: PhoneLm) -> None:
@@ -117,7 +140,7 @@ def test_numerators_and_gradients_equal_those_of_k2(lang: ToyLang, phone_lm: Pho
     lengths = torch.tensor([20, 5, 30, 30])
     ours = random_log_probs(4, 30, lang.num_units).float().requires_grad_()
     theirs = ours.detach().clone().requires_grad_()
-    scores = graphs_score(ours, lengths, compiler.compile(texts))
+    scores = graphs_score(ours, lengths, stack_graphs(compiler.compile(texts)))
     expected = k2_score(theirs, lengths, compiler.fsas(texts), beam=60.0)
     torch.testing.assert_close(scores, expected, atol=1e-3, rtol=0)
     scores.sum().backward()
@@ -125,28 +148,20 @@ def test_numerators_and_gradients_equal_those_of_k2(lang: ToyLang, phone_lm: Pho
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-3, rtol=0)
 
 
-def test_a_bounded_cache_does_not_change_the_graphs(lang: ToyLang) -> None:
-    lengths, log_probs = torch.full((5,), 12), random_log_probs(5, 12, lang.num_units)
-    expected = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(TEXTS))
-    bounded = NumeratorCompiler(lang, "ctc", max_cached_arcs=40)
-    for _ in range(2):
-        torch.testing.assert_close(graphs_score(log_probs, lengths, bounded.compile(TEXTS)), expected)
-
-
 def test_scores_do_not_depend_on_order_batch_or_padding(lang: ToyLang, phone_lm: PhoneLm) -> None:
     compiler = NumeratorCompiler(lang, "ctc", phone_lm.acceptor())
-    denominator = Denominator(phone_lm.acceptor(), "ctc", lang.num_units)
+    denominator = compile_denominator(phone_lm.acceptor(), "ctc", lang.num_units)
     lengths = torch.tensor([9, 4, 12])
     log_probs = random_log_probs(3, 12, lang.num_units)
     for row, length in enumerate(lengths.tolist()):
         log_probs[row, length:] = math.nan
     together = log_probs.clone().requires_grad_()
-    scores = graphs_score(together, lengths, compiler.compile(TEXTS[:3])) - denominator(together, lengths)
+    scores = graphs_score(together, lengths, stack_graphs(compiler.compile(TEXTS[:3]))) - denominator(together, lengths)
     scores.sum().backward()
     for row, length in enumerate(lengths.tolist()):
         alone = log_probs[row : row + 1, :length].clone().requires_grad_()
         frames = lengths[row : row + 1]
-        score = graphs_score(alone, frames, compiler.compile([TEXTS[row]])) - denominator(alone, frames)
+        score = graphs_score(alone, frames, stack_graphs(compiler.compile([TEXTS[row]]))) - denominator(alone, frames)
         score.sum().backward()
         torch.testing.assert_close(scores[row], score[0])
         torch.testing.assert_close(together.grad[row, :length], alone.grad[0])
@@ -154,7 +169,7 @@ def test_scores_do_not_depend_on_order_batch_or_padding(lang: ToyLang, phone_lm:
 
 
 def test_rows_without_a_path_are_minus_infinity_without_gradient(lang: ToyLang) -> None:
-    graphs = NumeratorCompiler(lang, "ctc").compile(["tar tar", "tar", "a", "a"])
+    graphs = compile_numerators(lang, "ctc", ["tar tar", "tar", "a", "a"])
     log_probs = random_log_probs(4, 5, lang.num_units).requires_grad_()
     scores = graphs_score(log_probs, torch.tensor([3, 5, 0, 1]), graphs)
     assert torch.isinf(scores).tolist() == [True, False, True, False]
@@ -168,8 +183,8 @@ def test_outputs_of_probability_zero_are_allowed(lang: ToyLang, phone_lm: PhoneL
     log_probs[0, 2, 1] = -math.inf
     log_probs.requires_grad_()
     lengths = torch.tensor([6])
-    score = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["a"]))
-    (score + Denominator(phone_lm.acceptor(), "ctc", lang.num_units)(log_probs, lengths)).sum().backward()
+    score = graphs_score(log_probs, lengths, compile_numerators(lang, "ctc", ["a"]))
+    (score + compile_denominator(phone_lm.acceptor(), "ctc", lang.num_units)(log_probs, lengths)).sum().backward()
     torch.testing.assert_close(log_probs.grad.sum(2), torch.full((1, 6), 2.0, dtype=torch.float64))
     assert log_probs.grad[0, 2, 1] == 0
 
@@ -177,15 +192,17 @@ def test_outputs_of_probability_zero_are_allowed(lang: ToyLang, phone_lm: PhoneL
 def test_nan_propagates(lang: ToyLang, phone_lm: PhoneLm) -> None:
     log_probs = torch.full((1, 4, lang.num_units), math.nan)
     lengths = torch.tensor([4])
-    assert graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["a"])).isnan()
-    assert Denominator(phone_lm.acceptor(), "ctc", lang.num_units)(log_probs, lengths).isnan()
+    assert graphs_score(log_probs, lengths, compile_numerators(lang, "ctc", ["a"])).isnan()
+    for states in (2000, 0):
+        denominator = compile_denominator(phone_lm.acceptor(), "ctc", lang.num_units, max_states=states)
+        assert denominator(log_probs, lengths).isnan()
 
 
 def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -> None:
     """A model sure of another text: the numerator lies thousands of nats below, and is still exact."""
     log_probs = (200 * random_log_probs(1, 60, lang.num_units)).requires_grad_()
     lengths = torch.tensor([60])
-    score = graphs_score(log_probs, lengths, NumeratorCompiler(lang, "ctc").compile(["tar"]))
+    score = graphs_score(log_probs, lengths, compile_numerators(lang, "ctc", ["tar"]))
     best = min(log_probs.detach().max(2).values.sum().item(), -1000)
     assert score.item() < best
     score.backward()
@@ -193,7 +210,7 @@ def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -
 
 
 def test_mismatched_shapes_are_refused(lang: ToyLang) -> None:
-    graphs = NumeratorCompiler(lang, "ctc").compile(["a"])
+    graphs = compile_numerators(lang, "ctc", ["a"])
     with pytest.raises(ValueError, match=r"lengths \(2,\) \(B,\), B = 1"):
         graphs_score(torch.zeros(1, 3, 4), torch.tensor([3, 3]), graphs)
     with pytest.raises(ValueError, match="must lie between 0 and T = 3"):

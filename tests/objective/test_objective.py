@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import cross_entropy, ctc_loss
 
-from augmem.graph import TOPOLOGIES, Denominator, NumeratorCompiler, estimate_phone_lm, graphs_score
-from augmem.objective import LatticeFreeMmi, cross_entropy_scores, ctc_scores, occupancy
-from tests.graph.toy_lang import ToyLang
+from augmem.automata import NumeratorCompiler, estimate_phone_lm
+from augmem.graph import TOPOLOGIES, FrameGraphs, graphs_score, num_outputs, stack_graphs
+from augmem.objective import LatticeFreeMmi, Scores, cross_entropy_scores, ctc_scores, occupancy
+from tests.automata.compiled import compile_denominator, compile_numerators
+from tests.automata.toy_lang import ToyLang
 
 LETTERS = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
-CTC = NumeratorCompiler(LETTERS, "ctc")
 
 
 @settings(max_examples=30, deadline=None)
@@ -27,7 +29,9 @@ def test_ctc_equals_that_of_torch(words: list[str], seed: int) -> None:
     lengths = torch.randint(1, 20, (len(words),), generator=generator)
     ours = torch.randn(len(words), 20, 6, generator=generator, dtype=torch.float64).log_softmax(2)
     theirs = ours.clone().requires_grad_()
-    scores = ctc_scores(ours.requires_grad_(), lengths, CTC.compile([" ".join(word) for word in words]))
+    scores = ctc_scores(
+        ours.requires_grad_(), lengths, compile_numerators(LETTERS, "ctc", [" ".join(word) for word in words])
+    )
     targets = torch.tensor([LETTERS.tokens[letter] for word in words for letter in word])
     sizes = torch.tensor([len(word) for word in words])
     losses = ctc_loss(theirs.transpose(0, 1), targets, lengths, sizes, reduction="none")
@@ -49,80 +53,102 @@ def project(log_probs: Tensor, valid: Tensor | None = None) -> Tensor:
 BIPHONES = {"ctc in context": ((1, 2), (2, 3)), "chain in context": ((1, 2), (2, 3))}
 
 
+class Toy(NamedTuple):
+    """LF-MMI over three words.
+
+    Args:
+        topology: name of H.
+        numerators: compiler of the transcripts.
+        objective: with the denominator.
+        outputs: number of outputs of the model.
+    """
+
+    topology: str
+    numerators: NumeratorCompiler
+    objective: LatticeFreeMmi
+    outputs: int
+
+    def __call__(self, log_probs: Tensor, lengths: Tensor, texts: list[str]) -> Scores:
+        return self.objective(log_probs, lengths, self.graphs(texts))
+
+    def graphs(self, texts: list[str]) -> FrameGraphs:
+        return stack_graphs(self.numerators.compile(texts))
+
+
 @pytest.fixture(scope="module", params=[*TOPOLOGIES, *BIPHONES])
-def mmi(request: pytest.FixtureRequest) -> LatticeFreeMmi:
+def mmi(request: pytest.FixtureRequest) -> Toy:
     lang = ToyLang({"tar": ["T A", "A T A"], "at": ["A T"], "a": ["A"]})
     phone_lm = estimate_phone_lm([[1, 3, 2], [2, 3, 1], [2, 2]], lang.unit_ids, 3, 5).acceptor()
     name, biphones = request.param.split()[0], BIPHONES.get(request.param, ())
-    denominator = Denominator(phone_lm, name, lang.num_units, biphones=biphones)
-    return LatticeFreeMmi(NumeratorCompiler(lang, name, phone_lm, biphones=biphones), denominator)
+    numerators = NumeratorCompiler(lang, name, phone_lm, biphones=biphones)
+    objective = LatticeFreeMmi(compile_denominator(phone_lm, name, lang.num_units, biphones))
+    return Toy(name, numerators, objective, num_outputs(name, lang.num_units, biphones))
 
 
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 99), scale=st.sampled_from([0.1, 3.0, 30.0]))
-def test_numerator_never_exceeds_denominator(mmi: LatticeFreeMmi, seed: int, scale: float) -> None:
+def test_numerator_never_exceeds_denominator(mmi: Toy, seed: int, scale: float) -> None:
     scores = mmi(*random_batch(mmi, seed, scale), ["tar a", "at", "a a at"])
     assert bool((scores.numerator <= scores.denominator + 1e-4)[scores.valid].all())
     assert scores.valid.tolist() == [True, True, True]
 
 
-def random_batch(mmi: LatticeFreeMmi, seed: int, scale: float) -> tuple[Tensor, Tensor]:
-    outputs = int(mmi.denominator.fsa.labels.max()) + 1
+def random_batch(mmi: Toy, seed: int, scale: float) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    logits = scale * torch.randn(3, 12, outputs, generator=generator)
+    logits = scale * torch.randn(3, 12, mmi.outputs, generator=generator)
     return logits.log_softmax(2), torch.tensor([12, 8, 10])
 
 
-def test_gradient_ascent_raises_the_posterior_of_the_transcript_to_one(mmi: LatticeFreeMmi) -> None:
+def test_gradient_ascent_raises_the_posterior_of_the_transcript_to_one(mmi: Toy) -> None:
     log_probs, lengths = random_batch(mmi, 1, 1.0)
     logits = log_probs.clone().requires_grad_()
     optimiser = torch.optim.Adam([logits], lr=0.3)
     for _ in range(60):
         optimiser.zero_grad()
-        loss = mmi.loss(mmi(logits.log_softmax(2), lengths, ["tar a", "at", "a a at"]))
+        loss = mmi.objective.loss(mmi(logits.log_softmax(2), lengths, ["tar a", "at", "a a at"]))
         loss.backward()
         optimiser.step()
     # In these topologies a long unit is always also several short equal ones.
-    ambiguous = mmi.denominator.topology in ("modified_ctc", "hmm")
+    ambiguous = mmi.topology in ("modified_ctc", "hmm")
     assert 0 <= loss.item() < (4 if ambiguous else 0.5)
 
 
-def test_boosting_adds_one_minus_the_posterior_to_the_denominator(mmi: LatticeFreeMmi) -> None:
+def test_boosting_adds_one_minus_the_posterior_to_the_denominator(mmi: Toy) -> None:
     """The posteriors are computed by finite differences of the numerator; they have no gradient."""
     texts, boost = ["at"], 0.7
     log_probs, _ = random_batch(mmi, 4, 1.0)
     log_probs, lengths = log_probs[:1, :7].double(), torch.tensor([6])
-    graphs = mmi.numerators.compile(texts)
+    graphs = mmi.graphs(texts)
     posterior = torch.zeros_like(log_probs)
     for place in range(log_probs.numel()):
         step = torch.zeros(log_probs.numel(), dtype=torch.float64)
         step[place] = 1e-5
         above, below = (graphs_score(log_probs + s * step.view_as(log_probs), lengths, graphs) for s in (1, -1))
         posterior.view(-1)[place] = (above - below) / 2e-5
-    boosted = LatticeFreeMmi(mmi.numerators, mmi.denominator, boost=boost)
+    boosted = LatticeFreeMmi(mmi.objective.denominator, boost=boost)
     mine, theirs = log_probs.clone().requires_grad_(), log_probs.clone().requires_grad_()
-    scores = boosted(mine, lengths, texts)
-    expected = mmi.denominator(theirs + boost * (1 - posterior), lengths)
+    scores = boosted(mine, lengths, graphs)
+    expected = mmi.objective.denominator(theirs + boost * (1 - posterior), lengths)
     assert scores.denominator.item() == pytest.approx(expected.item(), abs=1e-4)
     assert scores.denominator > mmi(log_probs, lengths, texts).denominator >= scores.numerator
     scores.denominator.backward()
     expected.backward()
     torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
-        assert boosted(log_probs, lengths, texts).denominator.item() == pytest.approx(expected.item(), abs=1e-4)
+        assert boosted(log_probs, lengths, graphs).denominator.item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-def test_occupancy_equals_the_probability_lost_without_an_output(mmi: LatticeFreeMmi) -> None:
+def test_occupancy_equals_the_probability_lost_without_an_output(mmi: Toy) -> None:
     """The paths through an output in a frame are those that vanish when it is forbidden there."""
     log_probs, lengths = random_batch(mmi, 5, 2.0)
     log_probs = log_probs[1:2].double()
-    whole = mmi.denominator(log_probs, lengths[1:2])
-    shares = occupancy(lambda scores: mmi.denominator(scores, lengths[1:2]), log_probs)
+    whole = mmi.objective.denominator(log_probs, lengths[1:2])
+    shares = occupancy(lambda scores: mmi.objective.denominator(scores, lengths[1:2]), log_probs)
     torch.testing.assert_close(shares.sum(2)[0], (torch.arange(12) < 8).double())
     for output in range(log_probs.size(2)):
         without = log_probs.clone()
         without[0, 3, output] = -1e4
-        lost = -math.expm1(mmi.denominator(without, lengths[1:2]).item() - whole.item())
+        lost = -math.expm1(mmi.objective.denominator(without, lengths[1:2]).item() - whole.item())
         assert shares[0, 3, output].item() == pytest.approx(lost, abs=1e-8)
 
 
@@ -143,25 +169,20 @@ def test_a_batch_without_alignments_has_zero_loss_and_gradient() -> None:
     assert scores.loss().item() == 0 and logits.grad is not None and not logits.grad.any()
 
 
-def test_impossible_targets_are_masked_and_have_no_gradient(mmi: LatticeFreeMmi) -> None:
+def test_impossible_targets_are_masked_and_have_no_gradient(mmi: Toy) -> None:
     log_probs, lengths = random_batch(mmi, 2, 1.0)
     log_probs.requires_grad_()
     lengths[1] = 1
     scores = mmi(log_probs, lengths, ["tar a", "at", "a a at"])
     assert scores.valid.tolist() == [True, False, True]
-    loss = mmi.loss(scores)
+    loss = mmi.objective.loss(scores)
     loss.backward()
     assert math.isfinite(loss.item())
     assert torch.isfinite(log_probs.grad).all()
     assert not log_probs.grad[1].any()
 
 
-def test_nan_reaches_the_loss(mmi: LatticeFreeMmi) -> None:
+def test_nan_reaches_the_loss(mmi: Toy) -> None:
     log_probs, lengths = random_batch(mmi, 3, 1.0)
     log_probs[0, 3] = math.nan
-    assert mmi.loss(mmi(log_probs, lengths, ["tar a", "at", "a a at"])).isnan()
-
-
-def test_mmi_without_phone_lm_is_refused(mmi: LatticeFreeMmi) -> None:
-    with pytest.raises(ValueError, match="needs numerators with a phone LM"):
-        LatticeFreeMmi(CTC, mmi.denominator)
+    assert mmi.objective.loss(mmi(log_probs, lengths, ["tar a", "at", "a a at"])).isnan()

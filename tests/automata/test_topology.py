@@ -9,8 +9,9 @@ import k2
 import pytest
 import torch
 
-from augmem.graph import TOPOLOGIES, build_topology, num_outputs, output_units
-from tests.graph.brute_force import readings
+from augmem.automata import build_topology
+from augmem.graph import TOPOLOGIES, num_outputs, output_units
+from tests.automata.brute_force import readings
 
 
 def paths(topology: k2.Fsa, frames: list[int]) -> Counter[tuple[int, ...]]:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from augmem.automata import build_lexicon, lexicon_fst
 from augmem.errors import UserError
-from augmem.graph import build_lexicon, lexicon_fst
 from augmem.lang import Lang, LangConfig, prepare_lang
 from augmem.lang.lang import SILENCE_PROBABILITY_FILE
 from augmem.lang.lexicon import add_disambiguation

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
+from augmem.automata.fsa import count_states_and_arcs
+from augmem.automata.lexicon import build_lexicon
+from augmem.automata.topology import build_topology
 from augmem.errors import UserError
-from augmem.graph.fsa import count_states_and_arcs
-from augmem.graph.lexicon import build_lexicon
-from augmem.graph.topology import Biphones, build_topology
+from augmem.graph import Biphones
 from augmem.lang import Lang
 from augmem.lazy_k2 import k2
 

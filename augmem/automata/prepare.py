@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from augmem.files import sha256_json, write_json
-from augmem.graph.config import HLG_FILE, PHONE_LM_FILE, GraphConfig
-from augmem.graph.context import BIPHONES_FILE, Biphone, context_hash, frequent_biphones, write_biphones
-from augmem.graph.denominator import denominator_fsa
-from augmem.graph.fsa import save_fsa
-from augmem.graph.hlg import SizeLog, build_hlg, read_grammar, to_decoding_graph
-from augmem.graph.origin import Origin, set_origin
-from augmem.graph.phone_lm import PhoneLm, estimate_phone_lm
-from augmem.graph.topology import Biphones
+from augmem.automata.denominator import denominator_fsa
+from augmem.automata.frames import frame_graph
+from augmem.automata.fsa import save_fsa
+from augmem.automata.hlg import SizeLog, build_hlg, read_grammar, to_decoding_graph
+from augmem.automata.numerator_files import NumeratorContext, prepare_numerators
+from augmem.automata.origin import set_origin
+from augmem.automata.phone_lm import PhoneLm, estimate_phone_lm
+from augmem.files import write_json
+from augmem.graph import (
+    BIPHONES_FILE,
+    DENOMINATOR_FILE,
+    HLG_FILE,
+    PHONE_LM_FILE,
+    Biphone,
+    Biphones,
+    GraphConfig,
+    Kind,
+    Origin,
+    context_hash,
+    frequent_biphones,
+    write_biphones,
+    write_denominator,
+)
 from augmem.lang import Lang
 
 logger = logging.getLogger(__name__)
@@ -23,14 +37,27 @@ logger = logging.getLogger(__name__)
 SIZES_FILE = "sizes.json"
 
 
-def prepare_training_graphs(config: GraphConfig, lang_dir: Path, train_texts: Sequence[str], output: Path) -> None:
-    """Write what training reads: P.safetensors, sizes.json and, with context, biphones.tsv.
+def prepare_training_graphs(
+    config: GraphConfig,
+    lang_dir: Path,
+    train_texts: Sequence[str],
+    output: Path,
+    dev_texts: Sequence[str] = (),
+    kinds: Sequence[Kind] = ("ctc", "mmi"),
+    jobs: int = 1,
+    scheduler: str | None = None,
+) -> None:
+    """Write what training reads: P, denominator, numerators, sizes.json and, with context, biphones.tsv.
 
     Args:
         config: topology, context and phone LM.
         lang_dir: a lang folder.
         train_texts: normalised transcripts; P is estimated and biphones are counted on them.
         output: folder for the files.
+        dev_texts: further transcripts that need numerators.
+        kinds: kinds of numerators.
+        jobs: number of worker processes.
+        scheduler: address of a Dask scheduler whose workers are used instead of `jobs` processes.
     """
     lang = Lang.load(lang_dir)
     log = SizeLog()
@@ -39,7 +66,10 @@ def prepare_training_graphs(config: GraphConfig, lang_dir: Path, train_texts: Se
         write_biphones(output / BIPHONES_FILE, biphones, lang.unit_of)
     phone_lm = log("P", lambda: train_phone_lm(config, lang, train_texts).acceptor())
     save_fsa(phone_lm, output / PHONE_LM_FILE)
-    log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units, tuple(biphones)))
+    denominator = log("H o P", lambda: denominator_fsa(phone_lm, config.topology, lang.num_units, tuple(biphones)))
+    write_denominator(frame_graph(denominator), output / DENOMINATOR_FILE)
+    context = NumeratorContext(lang_dir, output, kinds, config.topology, tuple(biphones))
+    prepare_numerators(context, [*train_texts, *dev_texts], jobs, scheduler)
     write_json(output / SIZES_FILE, log.sizes)
 
 
@@ -63,12 +93,6 @@ def prepare_decoding_graph(topology: str, biphones: Biphones, lang_dir: Path, gr
     origin = Origin(lang.units_hash, topology, context_hash(biphones), lang.words_hash)
     save_fsa(set_origin(hlg, origin), output / HLG_FILE)
     write_json(output / SIZES_FILE, log.sizes)
-
-
-def pronunciations_hash(lang: Lang, texts: Iterable[str]) -> str:
-    """Return a hash of all a transcript's graph depends on: the pronunciations of its words, as units with ids."""
-    words = {word if word in lang.pronunciations else lang.oov_word for text in texts for word in text.split()}
-    return sha256_json([lang.units_hash, {word: lang.pronunciations[word] for word in {*words, lang.oov_word}}])
 
 
 def choose_biphones(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> dict[Biphone, int]:

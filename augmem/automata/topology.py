@@ -2,44 +2,16 @@
 
 Numerators, denominator and decoding graph are composed from the same transducer, built here from a name and a list of
 biphones. Units are 1 to num_units - 1; 0 is the blank. The model's outputs are classes of units in context
-(`augmem.graph.context`), or units. Every state in which a unit may start or end is final.
+(`augmem.graph.Classes`), or units. Every state in which a unit may start or end is final.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from augmem.graph.context import Classes
-from augmem.graph.fsa import Arc, build_fsa
+from augmem.automata.fsa import Arc, build_fsa
+from augmem.graph import Biphones, Classes, check_topology
 from augmem.lazy_k2 import k2
-
-Biphones = Sequence[Sequence[int]]
-
-
-def num_outputs(name: str, num_units: int, biphones: Biphones = ()) -> int:
-    """Return the number of outputs the acoustic model needs, including the blank.
-
-    "hmm" and "chain" have no blank and do not use output 0.
-
-    Args:
-        name: ctc, modified_ctc, hmm or chain.
-        num_units: number of units including the blank.
-        biphones: pairs (left, unit) with a class of their own.
-    """
-    return len(output_units(name, num_units, biphones))
-
-
-def output_units(name: str, num_units: int, biphones: Biphones = ()) -> list[int]:
-    """Return the unit of each of the model's outputs; 0 for the blank.
-
-    Args:
-        name: ctc, modified_ctc, hmm or chain.
-        num_units: number of units including the blank.
-        biphones: pairs (left, unit) with a class of their own.
-    """
-    _check(name)
-    classes = Classes(num_units, biphones)
-    return classes.unit_of + (classes.unit_of[1:] if name == "chain" else [])
 
 
 def build_topology(name: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa:
@@ -65,13 +37,8 @@ def build_topology(name: str, num_units: int, biphones: Biphones = ()) -> k2.Fsa
         >>> build_topology("hmm", num_units=3).num_arcs
         9
     """
-    _check(name)
+    check_topology(name)
     return k2.arc_sort(build_fsa(_BUILDERS[name](Classes(num_units, biphones))))
-
-
-def _check(name: str) -> None:
-    if name not in _BUILDERS:
-        raise ValueError(f"unknown topology {name!r}; it must be one of {', '.join(_BUILDERS)}")
 
 
 class _States:

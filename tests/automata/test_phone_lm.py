@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.graph import PhoneLm, estimate_phone_lm
-from augmem.graph.fsa import Arc, build_fsa
-from augmem.graph.phone_lm import END, START
+from augmem.automata import PhoneLm, estimate_phone_lm
+from augmem.automata.fsa import Arc, build_fsa
+from augmem.automata.phone_lm import END, START
 
 SEQUENCES = [[1, 2, 3], [1, 2], [2, 2, 3, 1, 1], [3], [1, 2, 3, 3], []]
 sequences = st.lists(st.lists(st.integers(1, 4), max_size=7), min_size=1, max_size=12)

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from augmem.graph.fsa import Arc, build_fsa
+from augmem.automata.fsa import Arc, build_fsa
 from augmem.lazy_k2 import k2
 
 END = -1  # the end of a sequence, as label -1 in k2

@@ -12,28 +12,33 @@ from pathlib import Path
 import pytest
 import torch
 
+from augmem.automata import (
+    build_hlg,
+    check_origin,
+    load_fsa,
+    prepare_decoding_graph,
+    prepare_training_graphs,
+    read_grammar,
+)
+from augmem.automata.prepare import choose_biphones, sample_unit_sequences, train_phone_lm
 from augmem.errors import UserError
 from augmem.graph import (
     BIPHONES_FILE,
+    DENOMINATOR_FILE,
     HLG_FILE,
     PHONE_LM_FILE,
     TOPOLOGIES,
     Denominator,
     GraphConfig,
-    NumeratorCompiler,
+    Numerators,
     Origin,
-    build_hlg,
-    check_origin,
-    load_fsa,
     num_outputs,
-    prepare_decoding_graph,
-    prepare_training_graphs,
+    numerator_definition,
     pronunciations_hash,
     read_biphones,
-    read_grammar,
+    read_denominator,
 )
 from augmem.graph.context import write_biphones
-from augmem.graph.prepare import choose_biphones, sample_unit_sequences, train_phone_lm
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
 from augmem.lang.prepare import prepare_lang
@@ -60,15 +65,18 @@ def test_training_graphs_give_valid_mmi_scores(
     topology: str, context: str, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config = GraphConfig(topology=topology, context=context, context_min_count=10)  # type: ignore[arg-type]
-    prepare_training_graphs(config, folders[0], TEXTS, tmp_path)
+    prepare_training_graphs(config, folders[0], TEXTS, tmp_path, dev_texts=["CAT AT TOO"])
     files = {path.name for path in tmp_path.iterdir()}
-    assert files == {PHONE_LM_FILE, "sizes.json"} | ({BIPHONES_FILE} if context == "left" else set())
-    lang, phone_lm = Lang.load(folders[0]), load_fsa(tmp_path / PHONE_LM_FILE)
+    numerators = {"ctc-0000.safetensors", "mmi-0000.safetensors"}
+    expected = {PHONE_LM_FILE, DENOMINATOR_FILE, "sizes.json", *numerators}
+    assert files == expected | ({BIPHONES_FILE} if context == "left" else set())
+    lang, phone_lm = Lang.load(folders[0]), tmp_path / PHONE_LM_FILE
     biphones = read_biphones(tmp_path / BIPHONES_FILE, lang.tokens)
-    denominator = Denominator(phone_lm, topology, lang.num_units, biphones=biphones)
-    mmi = LatticeFreeMmi(NumeratorCompiler(lang, topology, phone_lm, biphones=biphones), denominator)
+    definition = numerator_definition(lang.units_hash, topology, biphones, phone_lm)
+    graphs = Numerators(tmp_path, "mmi", lang, definition)(["CAT AT TOO", "TWO"])
     log_probs = torch.zeros(2, 20, num_outputs(topology, lang.num_units, biphones)).log_softmax(2)
-    scores = mmi(log_probs, torch.tensor([20, 15]), ["CAT AT UNHEARD", "TWO"])
+    mmi = LatticeFreeMmi(Denominator(read_denominator(tmp_path / DENOMINATOR_FILE)))
+    scores = mmi(log_probs, torch.tensor([20, 15]), graphs)
     assert scores.valid.all()
     assert bool((scores.numerator < scores.denominator).all())
 

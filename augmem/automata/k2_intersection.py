@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from augmem.graph.frames import INFINITE
+from augmem.graph import INFINITE
 from augmem.lazy_k2 import k2
 
 

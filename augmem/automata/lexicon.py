@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from augmem.automata.fsa import Arc, build_fsa
 from augmem.errors import UserError
-from augmem.graph.fsa import Arc, build_fsa
 from augmem.lang import SILENCE, Entry, Lang, add_disambiguation
 from augmem.lazy_k2 import k2
 

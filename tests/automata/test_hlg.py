@@ -13,21 +13,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from augmem.automata import SizeLog, build_hlg, load_fsa, read_grammar, save_fsa, to_decoding_graph
+from augmem.automata.hlg import available_memory, warn_of_memory
 from augmem.decoding import DecodingGraph
 from augmem.errors import UserError
-from augmem.graph import (
-    TOPOLOGIES,
-    SizeLog,
-    build_hlg,
-    load_fsa,
-    num_outputs,
-    read_grammar,
-    save_fsa,
-    to_decoding_graph,
-)
-from augmem.graph.hlg import available_memory, warn_of_memory
-from tests.graph.brute_force import Units, total_score
-from tests.graph.toy_lang import ToyLang
+from augmem.graph import TOPOLOGIES, num_outputs
+from tests.automata.brute_force import Units, total_score
+from tests.automata.toy_lang import ToyLang
 
 SILENCE = 0.3
 LANG = ToyLang({"TOO": ["T U"], "TWO": ["T U"], "AT": ["A T", "T"], "A": ["A"]}, SILENCE)
