@@ -31,6 +31,7 @@ TOOLS = {
     "align": "align transcripts with audio: word and phone times as CTM and TextGrid",
     "compact": "make a compact copy of LibriSpeech parts, as in corpora/",
     "compare": "compare the word error rates of two experiments with paired significance tests",
+    "convert": "convert pickled files of earlier releases and of icefall, or write icefall's",
     "doctor": "check versions and libraries, and print how to fix problems",
     "export": "export the streaming step as TorchScript or ONNX",
     "graph": "build a package with another vocabulary or language model for a trained model",

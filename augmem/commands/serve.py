@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.serving import RecognitionServer
     from augmem.streaming import RecognizerOptions, open_package
 
-    package = open_package(arguments.package)  # reports a damaged package before a process is started
+    package = open_package(arguments.package)  # verifies it once, before the decoding processes start
     options = RecognizerOptions(change_search(arguments, package.search))
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its INFO lines report each HTTP response as refused
     asyncio.run(RecognitionServer(arguments.package, config, options).run())

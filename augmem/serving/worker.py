@@ -37,7 +37,8 @@ def decode_streams(connection: socket.socket, package: Path, options: Recognizer
     for name in (signal.SIGTERM, signal.SIGINT):  # sent to the whole process group; the server stops this process
         signal.signal(name, signal.SIG_IGN)
     torch.set_num_threads(threads)
-    recognizer, requests = Recognizer.load(package, options), RequestSocket(connection)
+    recognizer = Recognizer.load(package, options, verify=False)  # verified by the server's process
+    requests = RequestSocket(connection)
     scheduler = StreamScheduler(recognizer, requests.send)
     with suppress(EOFError, ConnectionError):
         requests.send(WorkerReady(recognizer.chunk_duration))

@@ -5,7 +5,7 @@ from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.formats import format_events
 from augmem.streaming.options import RecognizerOptions
-from augmem.streaming.package import Package, PackageInfo, open_package, read_search, write_package
+from augmem.streaming.package import Package, PackageInfo, open_package, read_search, upgrade_package, write_package
 from augmem.streaming.recognizer import Recognizer
 from augmem.streaming.resampling import SAMPLE_RATES, Resampler
 from augmem.streaming.stream import Stream
@@ -26,5 +26,6 @@ __all__ = [
     "format_events",
     "open_package",
     "read_search",
+    "upgrade_package",
     "write_package",
 ]

@@ -1,6 +1,6 @@
 """A trained model as one folder, independent of the experiment that trained it.
 
-package.json       format, feature options, scales, search options, origin
+package.json       format, feature options, scales, search options, origin; hashes of all other files and of itself
 model.safetensors  weights and the description of the encoder
 HLG.safetensors    the decoding graph
 lang/              tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
@@ -18,17 +18,18 @@ from typing import Any, NamedTuple
 from augmem.decoding import Scales, SearchConfig
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
-from augmem.files import atomic_path, read_json, write_json, write_text
+from augmem.files import atomic_path, find_change, read_json, sha256_files, sha256_json, write_json, write_text
 from augmem.graph import HLG_FILE
 from augmem.lang import NORMALISATION_FILE, Lang
 from augmem.model import AcousticModel
 
-FORMAT = "augmem package 2"
+FORMAT, _UNHASHED_FORMAT = "augmem package 3", "augmem package 2"
 LANG_FILES = (
     "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
     "hash.txt", NORMALISATION_FILE,
 )  # fmt: skip
 _PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.safetensors", HLG_FILE, "lang"
+_FORMAT, _FILES, _HASH = "format", "files", "sha256"  # keys of package.json
 
 
 class Package(NamedTuple):
@@ -94,17 +95,40 @@ def write_package(output: Path, model: Path, lang: Path, graph: Path, info: Pack
         copyfile(graph, folder / _GRAPH)
         write_text(folder / "README.md", info.card)
         write_text(folder / "LICENSE", info.license)
-        write_json(folder / _PACKAGE, to_json(features, info))
+        seal(folder, to_json(features, info))
 
 
-def open_package(folder: Path) -> Package:
+def seal(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write package.json with the hashes of the other files and of the values themselves."""
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    values = {**values, _FILES: sha256_files(folder, names - {_PACKAGE})}
+    write_json(folder / _PACKAGE, {**values, _HASH: sha256_json(values)})
+
+
+def upgrade_package(folder: Path) -> list[Path]:
+    """Add hashes to a package of an earlier release whose model has been converted; return the files written."""
+    path = folder / _PACKAGE
+    values = read_json(path) if path.is_file() else None
+    if not isinstance(values, dict) or values.get(_FORMAT) != _UNHASHED_FORMAT or not (folder / _MODEL).is_file():
+        return []
+    seal(folder, {**values, _FORMAT: FORMAT})
+    return [path]
+
+
+def open_package(folder: Path, verify: bool = True) -> Package:
     """Read a package.
+
+    Args:
+        folder: the package.
+        verify: check the hashes of all files; not needed in a process whose parent has done that.
 
     Raises:
         FileNotFoundError: there is no package.
-        UserError: it is of another format, or damaged.
+        UserError: it is of another format, damaged or changed.
     """
     features, scales, search = read_options(folder)
+    if verify:
+        check_hashes(folder, read_json(folder / _PACKAGE)[_FILES])
     model = AcousticModel.load(folder / _MODEL, folder / _LANG)
     return Package(model, Lang.load(folder / _LANG), folder / _GRAPH, features, scales, search)
 
@@ -117,17 +141,32 @@ def read_search(folder: Path) -> SearchConfig:
 def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
     """Read package.json; raises as `open_package` does."""
     path, command = folder / _PACKAGE, f"augmem package --exp EXP --output {folder}"
+    copy_again = "copy the package again, or make it again: " + command
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: not a packaged model; {command} makes one")
     values = read_json(path)
-    found = values.get("format") if isinstance(values, dict) else None
+    found = values.pop(_FORMAT, None) if isinstance(values, dict) else None
+    if found == _UNHASHED_FORMAT:
+        raise UserError(f"{path}: of an earlier release; if you trust it, convert it: augmem convert --trust {folder}")
     if found != FORMAT:
         raise UserError(f"{path}: format {found!r} instead of {FORMAT!r}; package the model again: {command}")
+    if values.pop(_HASH, None) != sha256_json({_FORMAT: found, **values}):
+        raise UserError(f"{path}: changed since it was written (its sha256 is not the recorded one); {copy_again}")
     try:
         scales, search = Scales(**values["scales"]), SearchConfig(**values["search"])
         return FeatureConfig(**values["features"]), scales, search
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: invalid options ({error}); package the model again: {command}") from error
+
+
+def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
+    """Raise UserError if a file is missing or changed, or if a name leads out of the package."""
+    root = folder.resolve()
+    for name in {*hashes, _MODEL, _GRAPH}:
+        if name not in hashes or root not in (folder / name).resolve().parents:
+            raise UserError(f"{folder / _PACKAGE}: has no hash of {name}, or it is not in the package; copy it again")
+    if change := find_change(folder, hashes):
+        raise UserError(f"{change}; copy the package again, or make it again")
 
 
 def check_output(output: Path) -> None:
@@ -140,7 +179,7 @@ def check_output(output: Path) -> None:
 def to_json(features: Mapping[str, Any], info: PackageInfo) -> dict[str, Any]:
     """Return the values to write to package.json; see `PackageInfo`."""
     return {
-        "format": FORMAT,
+        _FORMAT: FORMAT,
         "features": features,
         "scales": asdict(info.scales),
         "search": asdict(info.search),

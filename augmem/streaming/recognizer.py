@@ -33,6 +33,7 @@ class Recognizer:
     Args:
         package: a packaged model (see `open_package`).
         options: endpoint rules and beams.
+        verify: check the hashes of the package; see `open_package`.
 
     Raises:
         FileNotFoundError: there is no package.
@@ -49,9 +50,9 @@ class Recognizer:
         ('final', True)
     """
 
-    def __init__(self, package: Path, options: RecognizerOptions | None = None) -> None:
+    def __init__(self, package: Path, options: RecognizerOptions | None = None, verify: bool = True) -> None:
         self.options = options or RecognizerOptions()
-        content = open_package(package)
+        content = open_package(package, verify)
         self.model, self.feature_config = content.model, content.features
         try:
             self._initial_state = self.model.init_state(1)
@@ -65,9 +66,9 @@ class Recognizer:
         self.decoder = StreamDecoder(self.model, content.lang, graph, content.scales, self.options, search)
 
     @classmethod
-    def load(cls, package: Path, options: RecognizerOptions | None = None) -> Recognizer:
+    def load(cls, package: Path, options: RecognizerOptions | None = None, verify: bool = True) -> Recognizer:
         """Open a packaged model."""
-        return cls(package, options)
+        return cls(package, options, verify)
 
     @property
     def latency(self) -> float:

@@ -5,9 +5,10 @@ exactly the weights of an uninterrupted run.
 """
 
 from augmem.training.build import build_trainer
+from augmem.training.checkpoint import write_checkpoint
 from augmem.training.config import TrainingConfig
 from augmem.training.distributed import DistributedContext
-from augmem.training.labels import write_labels
+from augmem.training.labels import save_labels, write_labels
 from augmem.training.launch import default_processes, launch_processes
 from augmem.training.log import read_log
 from augmem.training.trainer import MODEL_FILE, Trainer
@@ -21,5 +22,7 @@ __all__ = [
     "default_processes",
     "launch_processes",
     "read_log",
+    "save_labels",
+    "write_checkpoint",
     "write_labels",
 ]

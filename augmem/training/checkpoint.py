@@ -32,6 +32,20 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         path of the checkpoint.
     """
     path = folder / f"checkpoint-{step:08d}.safetensors"
+    write_checkpoint(path, state)
+    for old in list_checkpoints(folder)[keep:]:
+        old.unlink()
+        _hash_file(old).unlink(missing_ok=True)
+    return path
+
+
+def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint and its hash.
+
+    Args:
+        path: file to write, named as by `save_checkpoint`.
+        state: as of `save_checkpoint`.
+    """
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     tensors, text = flatten(state)
     with atomic_path(path) as temporary:
@@ -39,10 +53,6 @@ def save_checkpoint(folder: Path, step: int, state: dict[str, Any], keep: int) -
         line = f"{sha256_file(temporary)}  {path.name}\n"
         write_text(_hash_file(path), line + before)  # if interrupted here, an older file of this step is still valid
     write_text(_hash_file(path), line)
-    for old in list_checkpoints(folder)[keep:]:
-        old.unlink()
-        _hash_file(old).unlink(missing_ok=True)
-    return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

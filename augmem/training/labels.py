@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,25 @@ def write_labels(path: Path, labels: Mapping[str, Sequence[int]], description: M
         labels: outputs (T,) of each utterance id, one per encoder frame.
         description: description of the model that aligned them.
     """
-    texts = {_IDS: json.dumps(list(labels)), _MEANING: json.dumps(output_definition(description))}
-    save_tensors(path, FILE_FORMAT, _join(labels.values()), texts)
+    rows = {name: torch.tensor(outputs, dtype=torch.int32) for name, outputs in labels.items()}
+    save_labels(path, rows, json.dumps(output_definition(description)))
 
 
-def _join(labels: Iterable[Sequence[int]]) -> dict[str, Tensor]:
+def save_labels(path: Path, labels: Mapping[str, Tensor], definition: str) -> None:
+    """Write frame labels atomically.
+
+    Args:
+        path: file to write.
+        labels: outputs (T,) int32 of each utterance id.
+        definition: `output_definition` of the model that aligned them, as JSON.
+    """
+    save_tensors(
+        path, FILE_FORMAT, _join(list(labels.values())), {_IDS: json.dumps(list(labels)), _MEANING: definition}
+    )
+
+
+def _join(rows: Sequence[Tensor]) -> dict[str, Tensor]:
     """Concatenate the labels of all utterances: one tensor per utterance would make a header of many megabytes."""
-    rows = [torch.tensor(outputs, dtype=torch.int32) for outputs in labels]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
     return {_VALUES: torch.cat(rows) if rows else torch.zeros(0, dtype=torch.int32), _LENGTHS: lengths}
 
