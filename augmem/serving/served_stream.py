@@ -137,6 +137,8 @@ class ServedStream:
         """Send samples (n,) to the worker in packets; wait while too much audio is not decoded."""
         size = int(MAX_PACKET_DURATION * sample_rate)
         for begin in range(0, len(samples), size):
+            if self.is_shutting_down:  # the end has been sent
+                return
             packet = AudioPacket(self.number, samples[begin : begin + size], sample_rate)
             self.pending += packet.duration
             self.worker.send(packet)
