@@ -6,14 +6,15 @@ import argparse
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from augmem.audio import AudioFile, channel_index, choose_channel
 from augmem.commands.options import add_search_options, change_search
 from augmem.errors import UserError
 from augmem.files import demand_distinct_names
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results
 MICROPHONE_RATE = 16000  # Hz
+ALL, MIX = "all", "mix"
 PACKET = 0.1  # seconds
+STDIN_LIMIT = 1 << 29  # bytes, since standard input is read into memory
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +43,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
     parser.add_argument("--format", choices=FORMATS, default="text", help="output format (%(default)s)")
     parser.add_argument("--output", type=Path, help="output file (standard output)")
+    parser.add_argument(
+        "--channel",
+        default=MIX,
+        help="of files with several: a number from 1, all (one result per channel), or mix (their mean; %(default)s)",
+    )
     parser.add_argument("--one-segment", action="store_true", help="detect no endpoints: a file is one segment")
     parser.add_argument(
         "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
@@ -52,15 +60,16 @@ def run(arguments: argparse.Namespace) -> int:
     check_options(arguments)
     if arguments.microphone:
         import_sounddevice()  # before the model is loaded
+    sources = list(inputs(arguments))
     recognizer = load_recognizer(arguments)
     results, comparisons = [], []
-    for name in arguments.files or [MICROPHONE]:
-        audio = list(read_packets(name)) if arguments.compare_offline else read_packets(name)
-        events = transcribe(recognizer, name, audio)
-        results.append((name, events))
+    for source in sources:
+        audio = list(read_packets(source)) if arguments.compare_offline else read_packets(source)
+        events = transcribe(recognizer, source.label, audio)
+        results.append((source.label, events))
         if isinstance(audio, list):
-            comparisons.append(agrees_with_offline(recognizer, name, audio, events))
-    write_results(arguments, results)
+            comparisons.append(agrees_with_offline(recognizer, source.label, audio, events))
+    write_results(arguments, results, [str((source.channel or 0) + 1) for source in sources])
     return 0 if all(comparisons) else 1
 
 
@@ -77,9 +86,15 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise UserError("--compare-offline requires audio files; microphone audio is not stored")
     if len(arguments.files) > 1 and arguments.format in ("srt", "vtt"):
         raise UserError(f"--format {arguments.format} takes one file, not {len(arguments.files)}")
+    if arguments.channel == ALL and arguments.format in ("srt", "vtt"):
+        raise UserError(f"--format {arguments.format} takes one channel, not all")
     for name in arguments.files:
         if name != "-" and not Path(name).is_file():
             raise FileNotFoundError(f"{name}: no such file")
+    if arguments.channel not in (ALL, MIX):
+        channel_index(arguments.channel)
+    if arguments.microphone and arguments.channel != MIX:
+        raise UserError("--channel needs audio files; the microphone is read as one channel")
     if arguments.format == "ctm":
         demand_distinct_names(map(Path, arguments.files))
 
@@ -130,12 +145,14 @@ def show(event: Event) -> None:
         print(f"\r\033[K{text}", end="\n" if final else "", file=sys.stderr, flush=True)
 
 
-def write_results(arguments: argparse.Namespace, results: list[tuple[str, list[Event]]]) -> None:
+def write_results(
+    arguments: argparse.Namespace, results: list[tuple[str, list[Event]]], channels: Sequence[str]
+) -> None:
     """Write all results to the output file, or print them."""
     from augmem.files import write_text
     from augmem.streaming import format_events
 
-    text = format_events(arguments.format, results)
+    text = format_events(arguments.format, results, channels)
     if arguments.output:
         write_text(arguments.output, text)
     else:
@@ -155,28 +172,106 @@ def agrees_with_offline(recognizer: Recognizer, name: str, packets: list[Packet]
     return offline == streamed
 
 
-def read_packets(name: str) -> Iterator[Packet]:
-    """Yield an audio input in packets of 0.1 s, channels averaged."""
-    return read_microphone() if name == MICROPHONE else read_file(name)
+class Source(NamedTuple):
+    """An audio input.
+
+    Args:
+        name: file, "-" for standard input, or `MICROPHONE`.
+        content: of standard input; None: it is a file.
+        channel: index of the channel; None: the mean of all.
+        label: name of its results.
+    """
+
+    name: str
+    content: bytes | None
+    channel: int | None
+    label: str
 
 
-def read_file(name: str) -> Iterator[Packet]:
-    """Yield an audio file in packets; "-" is standard input.
+MICROPHONE_INPUT = Source(MICROPHONE, None, None, MICROPHONE)
+
+
+def inputs(arguments: argparse.Namespace) -> Iterator[Source]:
+    """Yield all inputs: files, or their channels.
+
+    Raises:
+        UserError: not an audio file, or it lacks the channel.
+    """
+    if arguments.microphone:
+        yield MICROPHONE_INPUT
+    for name in arguments.files:
+        content = read_stdin() if name == "-" else None
+        with open_audio(name, content) as audio:
+            number = audio.channels
+        for channel in chosen_channels(name, number, arguments.channel):
+            label = f"{name}:{channel + 1}" if channel is not None and arguments.channel == ALL else name
+            yield Source(name, content, channel, label)
+
+
+def chosen_channels(name: str, number: int, choice: str) -> Sequence[int | None]:
+    """Return the channels of a file to recognise; None is their mean.
+
+    Args:
+        name: of the file.
+        number: of its channels.
+        choice: value of --channel.
+
+    Raises:
+        UserError: the file has no such channel.
+    """
+    if choice == ALL:
+        return range(number)
+    if choice == MIX:
+        if number > 1:
+            print(f"{name}: the mean of {number} channels; --channel chooses one, or all", file=sys.stderr)
+        return [None]
+    if (index := channel_index(choice)) >= number:
+        raise UserError(f"{name}: --channel {choice}, but it has {number}")
+    return [index]
+
+
+def read_stdin() -> bytes:
+    """Read standard input.
+
+    Raises:
+        UserError: it does not end within `STDIN_LIMIT` bytes.
+    """
+    content = sys.stdin.buffer.read(STDIN_LIMIT + 1)
+    if len(content) > STDIN_LIMIT:
+        raise UserError(f"-: more than {STDIN_LIMIT >> 20} MB on standard input; write it to a file and name that")
+    return content
+
+
+@contextmanager
+def open_audio(name: str, content: bytes | None) -> Iterator[AudioFile]:
+    """Open an audio file, or the content of one.
 
     Raises:
         UserError: not an audio file.
     """
-    import io
-
-    import soundfile
-
-    source: Any = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else name
     try:
-        with soundfile.SoundFile(source) as audio:
-            for block in audio.blocks(int(audio.samplerate * PACKET), dtype="float32", always_2d=True):
-                yield block.mean(axis=1), audio.samplerate
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: cannot be read as audio ({error}); convert it to WAV or FLAC") from error
+        with AudioFile(name if content is None else content) as audio:
+            yield audio
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from error
+
+
+def read_packets(source: Source) -> Iterator[Packet]:
+    """Yield an audio input in packets of 0.1 s of one channel."""
+    return read_microphone() if source is MICROPHONE_INPUT else read_file(source)
+
+
+def read_file(source: Source) -> Iterator[Packet]:
+    """Yield an audio file to its true end; report if it is damaged.
+
+    Raises:
+        UserError: not an audio file.
+    """
+    with open_audio(source.name, source.content) as audio:
+        for block in audio.blocks(int(audio.rate * PACKET)):
+            yield choose_channel(block, source.channel), audio.rate
+        if audio.problem:
+            print(f"{source.name}: {audio.problem}", file=sys.stderr)
 
 
 def import_sounddevice() -> ModuleType:

@@ -8,12 +8,12 @@ import kaldi_native_fbank as knf
 import numpy as np
 from numpy.typing import NDArray
 
+from augmem.audio import MAX_PEAK, SAMPLE_RATES
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.streaming.resampling import Resampler, Samples
 
 _INT16_SCALE = 32768.0
-_MAX_SAMPLE = 100.0  # 40 dB above full scale: larger values are int16 samples converted to floats without scaling
 
 
 class OnlineFeatures:
@@ -36,9 +36,11 @@ class OnlineFeatures:
         """Add a packet (n,) of int16 samples, or of float32 samples in [-1, 1].
 
         Raises:
-            UserError: invalid samples, or another sampling rate than before.
+            UserError: invalid samples, a sampling rate out of range, or another one than before.
         """
         packet = to_float32(samples)
+        if sample_rate not in SAMPLE_RATES:
+            raise UserError(f"sampling rate {sample_rate} Hz: must be from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz")
         if self.resampler is None:
             self.resampler, self.sample_rate = Resampler(sample_rate, self.config.sampling_rate), sample_rate
         if sample_rate != self.sample_rate:
@@ -84,7 +86,7 @@ def to_float32(samples: NDArray[np.int16] | Samples) -> Samples:
         return samples.astype(np.float32) / np.float32(_INT16_SCALE)
     if not np.isfinite(samples).all():
         raise UserError("samples are not finite numbers; check how they were converted")
-    if (largest := np.abs(samples).max(initial=0.0)) > _MAX_SAMPLE:
+    if (largest := np.abs(samples).max(initial=0.0)) > MAX_PEAK:
         raise UserError(f"sample {largest:g}: float32 samples must be in [-1, 1]; divide int16 values by 32768")
     return samples.astype(np.float32, copy=False)
 

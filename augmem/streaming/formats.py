@@ -12,19 +12,22 @@ from augmem.streaming.events import Event
 Results = Sequence[tuple[str, Sequence[Event]]]  # name of each audio input, and its final events
 
 
-def format_events(name: str, results: Results) -> str:
+def format_events(name: str, results: Results, channels: Sequence[str] = ()) -> str:
     """Format results.
 
     Args:
         name: text, json, ctm, srt or vtt.
         results: name and final events of each audio input.
+        channels: channel of each audio input, for CTM; empty: the first.
 
     Example:
         >>> from augmem.streaming import Event, Word
         >>> format_events("text", [("a.wav", [Event("final", 0, (Word("GOOD", 0.2, 0.5, 0.9),), 1.2)])])
         'GOOD\\n'
     """
-    formats = {"text": format_text, "json": format_json, "ctm": format_ctm, "srt": format_srt, "vtt": format_vtt}
+    if name == "ctm":
+        return format_ctm(results, channels or ["1"] * len(results))
+    formats = {"text": format_text, "json": format_json, "srt": format_srt, "vtt": format_vtt}
     return formats[name](results)
 
 
@@ -45,17 +48,17 @@ def format_json(results: Results) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def format_ctm(results: Results) -> str:
+def format_ctm(results: Results, channels: Sequence[str]) -> str:
     """Return NIST's CTM format: recording, channel, start, duration, word, confidence."""
     rows = [
-        ("_".join(Path(name).stem.split()), word)
-        for name, events in results
+        ("_".join(Path(name).stem.split()), channel, word)
+        for (name, events), channel in zip(results, channels, strict=True)
         for event in events
         for word in event.words
     ]
     return "".join(
-        f"{name} 1 {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.3f}\n"
-        for name, word in rows
+        f"{name} {channel} {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.3f}\n"
+        for name, channel, word in rows
     )
 
 

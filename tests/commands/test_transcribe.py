@@ -10,12 +10,15 @@ import struct
 import subprocess
 import sys
 import termios
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from augmem.commands.transcribe import inputs, read_packets, read_stdin
+from augmem.errors import UserError
 from augmem.streaming import Recognizer, RecognizerOptions, format_events
 from tests.tiny import RATE, noise
 
@@ -124,6 +127,39 @@ def test_invalid_arguments_and_files_are_named(package: Path, tmp_path: Path) ->
     silent = io.BytesIO()
     soundfile.write(silent, np.zeros(0), RATE, format="WAV")
     assert transcribe(package, "-", stdin=silent.getvalue()).stdout == b""
+
+
+def test_channels_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    left, right = noise(1.0, 1), noise(1.0, 2)
+    soundfile.write(tmp_path / "call.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
+    for choice, expected in {"mix": [(left + right) / 2], "2": [right], "B": [right], "all": [left, right]}.items():
+        arguments = Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel=choice)
+        found = [np.concatenate([packet for packet, _ in read_packets(source)]) for source in inputs(arguments)]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert ("the mean of 2 channels" in capsys.readouterr().err) == (choice == "mix")
+    with pytest.raises(UserError, match=r"call\.wav: --channel 3, but it has 2"):
+        list(inputs(Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel="3")))
+
+
+def test_truncated_file_is_read_once_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "whole.flac", noise(2.0, 1), RATE)
+    content = (tmp_path / "whole.flac").read_bytes()
+    (tmp_path / "half.flac").write_bytes(content[: len(content) // 2])
+    arguments = Namespace(files=[str(tmp_path / "half.flac")], microphone=False, channel="mix")
+    (source,) = inputs(arguments)
+    samples = np.concatenate([packet for packet, _ in read_packets(source)])
+    whole = soundfile.read(tmp_path / "whole.flac", dtype="float32")[0]
+    assert 0.3 * len(whole) < len(samples) < 0.6 * len(whole)
+    np.testing.assert_array_equal(samples, whole[: len(samples)])
+    assert "half.flac: header promises 2.0 s, " in capsys.readouterr().err
+
+
+def test_endless_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("augmem.commands.transcribe.STDIN_LIMIT", 1 << 20)
+    with Path("/dev/zero").open() as endless:
+        monkeypatch.setattr("sys.stdin", endless)
+        with pytest.raises(UserError, match="more than 1 MB on standard input; write it to a file"):
+            read_stdin()
 
 
 def test_missing_microphone_is_reported_before_the_package_is_read(tmp_path: Path) -> None:

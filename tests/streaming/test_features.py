@@ -70,9 +70,12 @@ def test_invalid_packets_are_refused() -> None:
         features.accept(np.zeros((10, 2), dtype=np.float32), 16000)
     with pytest.raises(UserError, match="not finite"):
         features.accept(np.full(10, np.nan, dtype=np.float32), 16000)
-    for loud in (20000.0, 3e38):  # int16 values as floats; values that overflow in the power spectrum
+    for loud in (5.0, 20000.0, 3e38):  # int16 values as floats; values that overflow in the power spectrum
         with pytest.raises(UserError, match=r"must be in \[-1, 1\]; divide int16 values by 32768"):
             features.accept(np.array([0.0, -loud], dtype=np.float32), 16000)
+    for rate in (0, 1, 3999, 20_000_000):
+        with pytest.raises(UserError, match=f"sampling rate {rate} Hz: must be from 4000 to 192000 Hz"):
+            features.accept(np.zeros(10, dtype=np.int16), rate)
     features.accept(np.zeros(10, dtype=np.int16), 8000)
     with pytest.raises(UserError, match="sampling rate 16000 Hz in a stream that began with 8000 Hz"):
         features.accept(np.zeros(10, dtype=np.int16), 16000)

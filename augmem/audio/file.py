@@ -1,0 +1,207 @@
+"""An audio file, decoded to its true end."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from augmem.audio.headers import Layout, read_layout
+from augmem.audio.mpeg import Mpeg, count_frames
+from augmem.errors import UserError
+
+Block = NDArray[np.float32]  # (n, channels)
+
+SAMPLE_RATES = range(4000, 192001)  # Hz
+MAX_PEAK = 4.0  # 12 dB above full scale: larger floats are int16 samples that were not divided by 32768
+_TOLERANCE = 0.15  # s, more than encoders of MP3 add or remove at the ends
+_UNKNOWN = 1 << 62  # frames: libsndfile's number for a stream of unknown length
+
+
+class AudioFile:
+    """An audio file for reading; to be used in a `with` statement.
+
+    Sizes of an unfinished header are replaced by those of the file, and the frames of an MP3 file are counted where its
+    header has no number of them, or a wrong one.
+
+    Args:
+        source: path, or content, of the file.
+
+    Attributes:
+        problem: how the file is damaged; complete when all blocks have been read. Empty: it is not.
+
+    Raises:
+        UserError: libsndfile cannot read the file.
+    """
+
+    def __init__(self, source: str | Path | bytes) -> None:
+        self.problem = ""
+        self._stream = stream = _open(source)
+        try:
+            layout = read_layout(stream)
+            self._file = self._open(source, layout)
+            if self._file.format.startswith("MP"):
+                self._correct_mp3()
+            self._check(layout)
+        except (soundfile.LibsndfileError, TypeError, ValueError, struct.error) as error:
+            stream.close()
+            reason = str(error).split(": ")[-1].strip().rstrip(".") or "not an audio file"
+            raise UserError(f"cannot be read as audio ({reason}); convert it to FLAC or WAV") from error
+        except BaseException:
+            stream.close()
+            raise
+
+    def _open(self, source: str | Path | bytes, layout: Layout) -> soundfile.SoundFile:
+        if layout.head:
+            return _Sound(_Replaced(self._stream, layout.head, layout.skip))
+        return _Sound(_Replaced(self._stream, b"", 0) if isinstance(source, bytes) else str(source))
+
+    def _correct_mp3(self) -> None:
+        self._stream.seek(0)
+        content = self._stream.read()
+        mpeg = count_frames(content)
+        promised = self._file.frames / self._file.samplerate
+        if mpeg is None or abs(promised - mpeg.seconds) <= _TOLERANCE:
+            return
+        self._file.close()
+        self._file = _Sound(io.BytesIO(mpeg.tag() + _sound(content, mpeg)))
+        if mpeg.tagged and promised > mpeg.seconds:
+            self.problem = _difference(promised, mpeg.seconds)
+
+    def _check(self, layout: Layout) -> None:
+        if self._file.samplerate not in SAMPLE_RATES:
+            raise UserError(
+                f"sampling rate {self._file.samplerate} Hz; must be from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz: "
+                "correct its header, or convert it"
+            )
+        present = self._file.frames / self._file.samplerate
+        if (layout.excess - 1) * present > _TOLERANCE:
+            self.problem = _difference(layout.excess * present, present)
+        self.problem = self.problem or layout.problem
+
+    @property
+    def rate(self) -> int:
+        """Sampling rate, Hz."""
+        return int(self._file.samplerate)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self._file.channels)
+
+    @property
+    def frames(self) -> int | None:
+        """Samples per channel according to the header, or to the file where they differ; None: unknown."""
+        frames = int(self._file.frames)
+        return frames if frames < _UNKNOWN else None
+
+    def __enter__(self) -> AudioFile:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._file.close()
+        self._stream.close()
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """Yield all samples, `size` at a time, to the end of the sound or to the first that cannot be decoded."""
+        done, error = 0, ""
+        try:
+            while len(block := self._read(size)):
+                done += len(block)
+                yield block
+        except soundfile.LibsndfileError as found:
+            error = str(found).split(": ")[-1].strip().rstrip(".")
+        self._note_end(done, error)
+
+    def _note_end(self, done: int, error: str) -> None:
+        if self.problem:
+            return
+        promised = (self.frames or done) / self.rate
+        if promised - done / self.rate > _TOLERANCE:
+            self.problem = _difference(promised, done / self.rate)
+        elif error:
+            self.problem = f"cannot be decoded after {done / self.rate:.1f} s ({error})"
+
+    def read(self, start: int, count: int | None) -> Block:
+        """Return `count` samples per channel from `start` on; None: all that follow.
+
+        Raises:
+            UserError: the file cannot be decoded there.
+        """
+        if self.frames is None:
+            blocks = [np.zeros((0, self.channels), np.float32), *self.blocks(self.rate)]
+            return np.concatenate(blocks)[start : None if count is None else start + count]
+        try:
+            if self._file.tell() != start:
+                self._file.seek(start)
+            return self._read(-1 if count is None else count)
+        except soundfile.LibsndfileError as error:
+            raise UserError(f"cannot be decoded ({str(error).split(': ')[-1].strip()})") from error
+
+    def _read(self, count: int) -> Block:
+        found: Any = self._file.read(count, dtype="float32", always_2d=True)
+        block: Block = found
+        return block
+
+
+def _open(source: str | Path | bytes) -> BinaryIO:
+    return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+
+
+def _difference(promised: float, present: float) -> str:
+    return f"header promises {promised:.1f} s, {present:.1f} s are there: truncated"
+
+
+def _sound(content: bytes, mpeg: Mpeg) -> bytes:
+    """Return the frames with sound: what follows tags and a first frame with a wrong number."""
+    return content[mpeg.start + (mpeg.first.size if mpeg.tagged else 0) :]
+
+
+class _Sound(soundfile.SoundFile):
+    """A sound file; one of unknown length is read without seeking, which fails at its end."""
+
+    def seekable(self) -> bool:
+        return bool(super().seekable()) and self.frames < _UNKNOWN
+
+
+class _Replaced(io.RawIOBase):
+    """A file with its first `skip` bytes replaced by `head`, for libsndfile."""
+
+    def __init__(self, stream: BinaryIO, head: bytes, skip: int) -> None:
+        self.stream, self.head, self.skip, self.place = stream, head, skip, 0
+        self.length = len(head) + stream.seek(0, io.SEEK_END) - skip
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.length}[whence]
+        self.place = max(0, base + offset)  # damaged headers lead to places before the file
+        return self.place
+
+    def tell(self) -> int:
+        return self.place
+
+    def read(self, size: int = -1) -> bytes:
+        size = self.length - self.place if size < 0 else size
+        found = self.head[self.place : self.place + size]
+        if len(found) < size:
+            self.stream.seek(self.place + len(found) - len(self.head) + self.skip)
+            found += self.stream.read(size - len(found))
+        self.place += len(found)
+        return found
+
+    def readinto(self, buffer: Any) -> int:
+        found = self.read(len(buffer))
+        buffer[: len(found)] = found
+        return len(found)
