@@ -19,7 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--corpus", choices=FORMATS, required=True, help=text)
     parser.add_argument("--part", action="append", default=[], help="check this part only; may be repeated")
     parser.add_argument("--shortest", type=float, default=0.0, help="minimum duration of an utterance, in seconds")
-    parser.add_argument("--longest", type=float, help="maximum duration of an utterance, in seconds")
+    parser.add_argument("--longest", type=float, default=40.0, help="maximum duration of an utterance, in seconds (40)")
+    parser.add_argument("--allow-pipes", action="store_true", help="run the commands in wav.scp")
     parser.add_argument("--most-characters", type=float, help="maximum number of characters per second")
     text = "text normalisation, as --corpus.normalisation of run.sh"
     parser.add_argument("--normalisation", choices=["english", "unicode", "none"], default="english", help=text)
@@ -32,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     limits = Limits(arguments.shortest, arguments.longest, arguments.most_characters)
     text = {"normalisation": arguments.normalisation, "language": arguments.language}
-    config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits, **text)
+    pipes = arguments.allow_pipes
+    config = CorpusConfig(arguments.corpus, str(arguments.source), limits=limits, allow_pipes=pipes, **text)
     count = 0
     with TemporaryDirectory(prefix="augmem-validate-") as folder:
         for part, problems in validate_corpus(config, Path(folder), arguments.part):

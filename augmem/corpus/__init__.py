@@ -27,6 +27,7 @@ from augmem.corpus.feature_store import (
 from augmem.corpus.kaldi import write_kaldi
 from augmem.corpus.librispeech import warn_of_openslr_11
 from augmem.corpus.limits import Limits
+from augmem.corpus.manifests import recording_place
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
 from augmem.corpus.reader import Parts
 from augmem.corpus.sessions import session_of, sessions
@@ -56,6 +57,7 @@ __all__ = [
     "num_batches",
     "prepare_corpus",
     "read_parts",
+    "recording_place",
     "session_of",
     "sessions",
     "stored_features",

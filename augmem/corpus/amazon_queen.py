@@ -142,7 +142,7 @@ def read_index(archive: bytes, name: str) -> list[tuple[str, int, int]]:
     entries = []
     for raw, offset, size in _ENTRY.iter_unpack(archive[_ENTRIES_AT : _ENTRIES_AT + count * _ENTRY.size]):
         entry = raw.rstrip(b"\0").decode("ascii", errors="replace")
-        if set(entry) & set("/\\"):
+        if set(entry) & set("/\\\0"):
             raise UserError(f"{name}: entry {entry!r} is not a file name; get the package again")
         if offset + size > len(archive):
             raise UserError(f"{name}: entry {entry} ends beyond the archive's end; get the package again")

@@ -1,23 +1,45 @@
-"""Audio files, always decoded by libsndfile."""
+"""Recordings and samples of audio files, always decoded by libsndfile."""
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from lhotse import Recording
 from lhotse.audio import AudioLoadingError, AudioSource, DurationMismatchError, set_current_audio_backend
 from lhotse.audio.backend import CompositeAudioBackend, LibsndfileBackend
 from lhotse.cut import MonoCut
+from lhotse.utils import compute_num_samples
 
+from augmem.audio import MAX_PEAK, AudioFile
 from augmem.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 16  # samples
+
+
+class AudioError(UserError):
+    """Audio that cannot be used.
+
+    Args:
+        message: file, fault and remedy.
+        reason: a few words for skipped.tsv.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class CachingBackend(LibsndfileBackend):
     """Lhotse's libsndfile backend with a cache of one file, since speed perturbation reads each file three times."""
+
+    def is_applicable(self, path_or_fd: Any) -> bool:
+        return True  # whatever the name ends in: the content decides
 
     def read_audio(
         self,
@@ -35,35 +57,47 @@ class CachingBackend(LibsndfileBackend):
 @lru_cache(maxsize=1)
 def _read_file(path: str, offset: float, duration: float | None, *version: int) -> tuple[np.ndarray, int]:
     """Decode a file; `version` changes with its content."""
-    samples, rate = LibsndfileBackend().read_audio(path, offset, duration)
-    samples.flags.writeable = False  # shared by all calls
-    return samples, rate
+    with AudioFile(path) as audio:
+        count = None if duration is None else compute_num_samples(duration, audio.rate)
+        samples = audio.read(compute_num_samples(offset, audio.rate) if offset else 0, count).T
+        samples.flags.writeable = False  # shared by all calls
+        return samples, audio.rate
 
 
-# Lhotse would choose among the decoders of a machine, which differ in the samples of compressed files. A composite of
-# one backend turns its errors into AudioLoadingError.
+# Lhotse would choose among the decoders of a machine, which differ in the samples of compressed files, and run
+# sph2pipe in a shell on names that end in .sph. A composite of one backend turns its errors into AudioLoadingError.
 set_current_audio_backend(CompositeAudioBackend([CachingBackend()]))
 
 
 def describe_audio(path: Path, id: str) -> Recording:
-    """Read the header of an audio file.
+    """Read the header of an audio file, and compare it with the file.
 
     Args:
         path: the file.
         id: name of the recording.
 
     Raises:
-        UserError: libsndfile cannot read the file, or it has no samples.
+        AudioError: libsndfile cannot read the file, it is truncated, or it has no samples.
     """
+    recording, problem = _describe(path, id)
+    if problem:
+        raise AudioError(f"{path}: {problem}; fetch it again", "truncated audio")
+    if recording.num_samples <= 0:
+        raise AudioError(f"{path}: no samples in it. Fetch it again", "unreadable audio")
+    return recording
+
+
+def _describe(path: Path, id: str) -> tuple[Recording, str]:
+    """Return a recording, and the problem of its file."""
     try:
-        info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        reason = str(error).split(": ")[-1].strip()
-        raise UserError(f"{path}: {reason} Fetch it again, or convert it to FLAC or WAV") from error
-    if info.frames <= 0:
-        raise UserError(f"{path}: no samples in it. Fetch it again")
-    source = AudioSource(type="file", channels=list(range(info.channels)), source=str(path.absolute()))
-    return Recording(id, [source], info.samplerate, info.frames, info.frames / info.samplerate)
+        with AudioFile(path) as audio:
+            frames = audio.frames
+            if frames is None:
+                frames = sum(map(len, audio.blocks(_BLOCK)))
+            source = AudioSource(type="file", channels=list(range(audio.channels)), source=str(path.absolute()))
+            return Recording(id, [source], audio.rate, frames, frames / audio.rate), audio.problem
+    except UserError as error:
+        raise AudioError(f"{path}: {error}", "unreadable audio") from error
 
 
 def read_samples(cut: MonoCut) -> np.ndarray:
@@ -73,27 +107,49 @@ def read_samples(cut: MonoCut) -> np.ndarray:
         (1, samples) float32.
 
     Raises:
-        UserError: the audio cannot be decoded, or has samples that are not finite.
+        AudioError: the audio cannot be decoded, is digital silence, or has samples that are not finite or far above
+            full scale.
     """
     try:
         samples = cut.load_audio()
-        if not np.isfinite(samples).all():
-            raise ValueError("its samples are not all finite numbers")
     except (AudioLoadingError, DurationMismatchError, ValueError) as error:
-        raise UserError(_explain(cut, error)) from error
+        raise AudioError(_explain(cut, error), "unreadable audio") from error
+    if problem := _signal_problem(samples):
+        raise AudioError(f"{cut.recording.sources[0].source}: {problem}", "unusable signal")
     return samples
+
+
+def _signal_problem(samples: np.ndarray) -> str:
+    if not np.isfinite(samples).all():
+        return "its samples are not all finite numbers; convert it again"
+    if samples.size and samples.max() == samples.min():
+        return "digital silence: all samples are equal; record it again, or choose another channel"
+    if (peak := np.abs(samples).max(initial=0.0)) > MAX_PEAK:
+        return f"peak of {peak:g}, but full scale is 1.0; divide samples by 32768 if they were int16"
+    return ""
 
 
 def _explain(cut: MonoCut, error: Exception) -> str:
     path = cut.recording.sources[0].source
-    if isinstance(error, DurationMismatchError):
-        return f"{path}: less audio than stated in its header: truncated; fetch it again"
+    if problem := _truncation(Path(path)):
+        return f"{path}: cannot be decoded to its end: {problem}; fetch it again"
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     return f"{path}: cannot be decoded ({reason}); fetch it again, or convert it to FLAC or WAV"
 
 
+def _truncation(path: Path) -> str:
+    """Decode a whole file; return how it is damaged, empty if it is not."""
+    try:
+        with AudioFile(path) as audio:
+            for _ in audio.blocks(audio.rate // 10):
+                pass
+            return audio.problem
+    except (UserError, OSError):
+        return ""
+
+
 def read_recording(path: Path, rate: int) -> np.ndarray:
-    """Decode and resample the first channel of an audio file.
+    """Decode and resample an audio file; average its channels, with a warning if there are several.
 
     Args:
         path: the file.
@@ -105,7 +161,13 @@ def read_recording(path: Path, rate: int) -> np.ndarray:
     Raises:
         UserError: the file cannot be decoded.
     """
+    recording, problem = _describe(path, path.stem)
+    if problem:
+        logger.warning("%s: %s", path, problem)
+    if recording.num_channels > 1:
+        logger.warning("%s: %d channels, averaged", path, recording.num_channels)
     try:
-        return np.asarray(Recording.from_file(path).resample(rate).load_audio()[0])
-    except (AudioLoadingError, RuntimeError, OSError) as error:
-        raise UserError(f"{path}: audio cannot be decoded ({error}); convert it to WAV or FLAC") from error
+        return np.asarray(recording.resample(rate).load_audio().mean(axis=0))
+    except (AudioLoadingError, DurationMismatchError, RuntimeError, OSError) as error:
+        reason = _truncation(path) or " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: audio cannot be decoded ({reason}); convert it to WAV or FLAC") from error

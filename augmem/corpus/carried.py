@@ -102,6 +102,6 @@ def extract_part(archive: Path, part: str, folder: Path) -> None:
 
 def _relative_name(archive: Path, part: str, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if path.parts[0] != part or ".." in path.parts:
+    if path.parts[:1] != (part,) or len(path.parts) < 2 or ".." in path.parts:
         raise UserError(f"{archive}: member {name} is outside {part}/; {_REMEDY}")
     return path.relative_to(part)

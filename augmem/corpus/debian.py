@@ -106,8 +106,13 @@ def read_folder(package: Path, folder: str) -> dict[str, bytes]:
         FileNotFoundError: there is no such package, or no file in the folder.
         UserError: the package is damaged.
     """
-    files = _read(package, lambda name: str(PurePosixPath(name).parent) == folder, folder)
+    files = _read(package, lambda name: _is_in(name, folder), folder)
     return {PurePosixPath(name).name: content for name, content in files.items()}
+
+
+def _is_in(name: str, folder: str) -> bool:
+    path = PurePosixPath(name)
+    return str(path.parent) == folder and path.name not in (".", "..")
 
 
 def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, bytes]:

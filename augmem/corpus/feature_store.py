@@ -20,7 +20,7 @@ from lhotse.features.io import MemoryRawWriter
 from lhotse.utils import fastcopy
 
 from augmem.cluster import cluster, explain_killed_process
-from augmem.corpus.audio import read_recording, read_samples
+from augmem.corpus.audio import AudioError, read_recording, read_samples
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
 from augmem.corpus.storage import StorageConfig, check_files, explain_damage, write_features
 from augmem.errors import UserError
@@ -187,14 +187,14 @@ def _with_features(cuts: Sequence[MonoCut], fbank: Fbank, skipped: list[SkippedU
             features = fbank.extract_from_samples_and_store(
                 read_samples(cut), memory, cut.sampling_rate, offset=cut.start, channel=cut.channel
             )
-        except UserError as error:
-            skipped.append(SkippedUtterance(cut.id, "unreadable audio", str(error)))
+        except AudioError as error:
+            skipped.append(SkippedUtterance(cut.id, error.reason, str(error)))
             continue
         yield fastcopy(cut, features=fastcopy(features, recording_id=cut.recording_id))
 
 
 def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
-    """Compute features (T, F) of the first channel of an audio file.
+    """Compute features (T, F) of an audio file, its channels averaged.
 
     Raises:
         UserError: the file cannot be decoded.

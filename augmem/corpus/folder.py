@@ -1,6 +1,6 @@
 """A folder of audio files with one table per part.
 
-<root>/train.tsv      first line: audio<TAB>text, and optionally speaker, id, start, end (seconds)
+<root>/train.tsv      first line: audio<TAB>text, and optionally speaker, id, start, end (seconds), channel (from 1)
 <root>/a/b/c.wav      `a/b/c.wav` in the table
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from augmem.audio import channel_index
 from augmem.corpus.manifests import CorpusUtterance
 from augmem.corpus.reader import CorpusReader
 from augmem.errors import UserError
@@ -58,8 +59,17 @@ def _utterance(table: Path, number: int, row: dict[str, str]) -> CorpusUtterance
         origin=origin,
         start=start or 0.0,
         end=end,
-        recording=name if start or end is not None else "",
+        recording=name if start or end is not None or row.get("channel") else "",
+        channel=_channel(row, origin),
     )
+
+
+def _channel(row: dict[str, str], origin: str) -> int | None:
+    cell = row.get("channel", "").strip()
+    try:
+        return channel_index(cell) if cell else None
+    except UserError as error:
+        raise UserError(f"{origin}: {error}") from error
 
 
 def _without_spaces(name: str) -> str:

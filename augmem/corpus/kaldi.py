@@ -1,11 +1,14 @@
-"""Kaldi data directories: wav.scp, text, utt2spk and, if utterances are intervals of recordings, segments."""
+"""Kaldi data directories: wav.scp, text and utt2spk; segments, reco2file_and_channel.
+
+segments                   if utterances are intervals of recordings
+reco2file_and_channel      if recordings have several channels: <recording> <name of the file> <A, B or a number from 1>
+"""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -13,27 +16,35 @@ from lhotse import Recording
 from lhotse.cut import Cut
 from lhotse.kaldi import make_wavscp_channel_string_map
 
-from augmem.corpus.manifests import SUPERVISIONS, CorpusUtterance, is_file, read_cuts
+from augmem.audio import channel_index
+from augmem.corpus.manifests import SUPERVISIONS, CorpusUtterance, read_cuts, recording_place
 from augmem.corpus.reader import CorpusReader
+from augmem.corpus.wav_scp import Entries, WavScp
 from augmem.errors import UserError
 from augmem.files import write_text
 from augmem.skipped import SkipLog
 from augmem.tables import OnError, read_lines
 
-_FLAC = re.compile(r"flac(?: -[cds]+)+ (\S+\.flac|'[^']+\.flac') \|")
+_SPEAKERS, _CHANNELS = "utt2spk", "reco2file_and_channel"
 
 
 class KaldiData(CorpusReader):
     """Reads one data directory, or a folder of several; each is a part, named like its folder."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, copies: Path, allow_pipes: bool = False) -> None:
         """List the data directories.
+
+        Args:
+            root: a data directory, or a folder of several.
+            copies: permanent folder for the output of commands and the audio of archives.
+            allow_pipes: run the commands of wav.scp.
 
         Raises:
             FileNotFoundError: there is none.
         """
+        self.copies, self.allow_pipes = copies, allow_pipes
         folders = [root, *sorted(path for path in root.glob("*") if path.is_dir())]
-        self.folders = {folder.absolute().name: folder for folder in folders if (folder / "wav.scp").is_file()}
+        self.folders = {folder.resolve().name: folder for folder in folders if (folder / "wav.scp").is_file()}
         if not self.folders:
             raise FileNotFoundError(f"{root}: no Kaldi data directory: neither it nor a folder in it has a wav.scp")
 
@@ -43,11 +54,13 @@ class KaldiData(CorpusReader):
     def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:
         folder = self.folders[part]
         read = partial(_read, on_error=skipped.error)
-        audio = _audio(folder, read(folder / "wav.scp"), skipped.error)
+        wav_scp = WavScp(folder / "wav.scp", self.copies, self.allow_pipes)
+        audio = wav_scp.audio(read(folder / "wav.scp"), skipped.error)
+        channels = _channels(folder, skipped.error)
         segmented = (folder / "segments").is_file()
         segments = _segments(folder, read(folder / "segments"), skipped.error) if segmented else {}
-        speakers = read(folder / "utt2spk") if (folder / "utt2spk").is_file() else {}
         texts = read(folder / "text")
+        speakers = _speakers(folder / _SPEAKERS, texts, segments if segmented else audio, skipped.error)
         for id, (line, text) in texts.items():
             recording, start, end = segments.get(id, (id, 0.0, None))
             if (segmented and id not in segments) or recording not in audio:
@@ -56,15 +69,24 @@ class KaldiData(CorpusReader):
                     id, "transcript without audio", f"{folder}/text:{line}: {id} has no line in {place}; add it"
                 )
                 continue
-            speaker = speakers[id][1].strip() if id in speakers else id
+            channel, file = channels.get(recording, (None, None))
             yield CorpusUtterance(
-                id, audio[recording], text, speaker, f"{folder}/text:{line}", start, end, recording=recording
+                id,
+                audio[recording],
+                text,
+                speaker=speakers.get(id, id),
+                origin=f"{folder}/text:{line}",
+                start=start,
+                end=end,
+                recording=recording,
+                channel=channel,
+                file=file,
             )
         for id in sorted((segments if segmented else audio).keys() - texts.keys()):
             skipped.add(id, "audio without transcript", f"{folder}/text: no line for {id}; add one")
 
 
-def _read(path: Path, on_error: OnError) -> dict[str, tuple[int, str]]:
+def _read(path: Path, on_error: OnError) -> Entries:
     """Read lines of `<id> <rest>`; return {id: (line number, rest)}.
 
     Raises:
@@ -72,7 +94,7 @@ def _read(path: Path, on_error: OnError) -> dict[str, tuple[int, str]]:
         UserError: an id occurs twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; a Kaldi data directory needs wav.scp and text")
+        raise FileNotFoundError(f"{path}: no such file; a Kaldi data directory needs wav.scp, text and utt2spk")
     found: dict[str, tuple[int, str]] = {}
     for number, line in read_lines(path, on_error):
         id, *rest = line.split(maxsplit=1)
@@ -83,31 +105,37 @@ def _read(path: Path, on_error: OnError) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _audio(folder: Path, entries: dict[str, tuple[int, str]], on_error: OnError) -> dict[str, Path]:
-    """Return {recording: file} of wav.scp; the only commands accepted are those that decode one FLAC file."""
+def _channels(folder: Path, on_error: OnError) -> dict[str, tuple[int, tuple[str, str]]]:
+    """Return {recording: (index of its channel, names of file and channel)} of reco2file_and_channel."""
+    path = folder / _CHANNELS
     found = {}
-    for id, (line, entry) in entries.items():
-        entry = entry.strip()
-        if flac := _FLAC.fullmatch(entry):
-            entry = flac[1].strip("'")
-        if entry.endswith("|"):
-            place = f"{folder}/wav.scp:{line}"
-            on_error(f"{place}: {entry!r} is a command; write its output to a WAV or FLAC file and name that file")
-        else:
-            found[id] = _audio_path(folder, entry)
+    for id, (line, rest) in (_read(path, on_error) if path.is_file() else {}).items():
+        try:
+            file, channel = rest.split()
+            found[id] = (channel_index(channel), (file, channel))
+        except (ValueError, UserError) as error:
+            reason = f": {error}" if isinstance(error, UserError) else ""
+            on_error(f"{path}:{line}: {rest.strip()!r} after {id}; it should be <file> <channel, as A or 1>{reason}")
     return found
 
 
-def _audio_path(folder: Path, entry: str) -> Path:
-    """Return a path relative to the current folder, as in Kaldi; if there is no such file, to the data directory."""
-    path = Path(entry)
-    relative = folder / path
-    return relative if not path.is_absolute() and not is_file(path) and is_file(relative) else path
+def _speakers(path: Path, texts: Entries, audio: Collection[str], on_error: OnError) -> dict[str, str]:
+    """Return {utterance: speaker} of utt2spk; report what Kaldi's validate_data_dir.sh reports."""
+    if not path.is_file():
+        on_error(f"{path}: no such file; a Kaldi data directory needs wav.scp, text and utt2spk")
+        return {}
+    speakers = _read(path, on_error)
+    for id, (line, speaker) in speakers.items():
+        if id not in texts and id not in audio:
+            on_error(f"{path}:{line}: {id} is not an utterance of text; use the same ids in both")
+        if len(speaker.split()) != 1:
+            on_error(f"{path}:{line}: {speaker.strip()!r} after {id}; it should be one speaker")
+    for id in (id for id in texts if id not in speakers):
+        on_error(f"{path}: no line for {id} (text:{texts[id][0]}); add its speaker")
+    return {id: speaker.strip() for id, (_, speaker) in speakers.items()}
 
 
-def _segments(
-    folder: Path, entries: dict[str, tuple[int, str]], on_error: OnError
-) -> dict[str, tuple[str, float, float | None]]:
+def _segments(folder: Path, entries: Entries, on_error: OnError) -> dict[str, tuple[str, float, float | None]]:
     """Return {utterance: (recording, start, end)}, in seconds."""
     found: dict[str, tuple[str, float, float | None]] = {}
     for id, (number, rest) in entries.items():
@@ -121,7 +149,7 @@ def _segments(
 
 
 def write_kaldi(manifests: Path, output: Path) -> int:
-    """Write a part as a Kaldi data directory: wav.scp, text, utt2spk, spk2utt, segments.
+    """Write a part as a Kaldi data directory: wav.scp, text, utt2spk, spk2utt, segments and reco2file_and_channel.
 
     Lhotse's export neither sorts the files as Kaldi requires nor writes spk2utt. Since Kaldi reads WAV only, other
     formats are piped through flac or ffmpeg.
@@ -142,13 +170,15 @@ def write_kaldi(manifests: Path, output: Path) -> int:
     for cut in cuts:
         speakers[cut.supervisions[0].speaker].append(cut.id)
     _check_names(manifests / SUPERVISIONS, cuts, list(speakers))
-    sources = {cut.recording_id: _wav_scp_entry(cut.recording) for cut in cuts}
+    sources = {_channel_name(cut): _wav_scp_entry(cut.recording, cut.channel) for cut in cuts}
+    places = {_channel_name(cut): recording_place(cut)[:2] for cut in cuts}
     files = {
         "wav.scp": sorted(sources.items()),
         "text": [(cut.id, cut.supervisions[0].text) for cut in cuts],
         "utt2spk": [(cut.id, cut.supervisions[0].speaker) for cut in cuts],
         "spk2utt": [(speaker, " ".join(ids)) for speaker, ids in speakers.items()],
-        "segments": [(cut.id, f"{cut.recording_id} {cut.start:.5f} {cut.end:.5f}") for cut in cuts],
+        "segments": [(cut.id, f"{_channel_name(cut)} {cut.start:.5f} {cut.end:.5f}") for cut in cuts],
+        _CHANNELS: [(name, " ".join(place)) for name, place in sorted(places.items())],
     }
     for name, rows in files.items():
         write_text(output / name, "".join(f"{id} {rest}\n" for id, rest in rows))
@@ -166,10 +196,15 @@ def _check_names(manifest: Path, cuts: list[Cut], speakers: list[str]) -> None:
         )
 
 
-def _wav_scp_entry(recording: Recording) -> str:
+def _channel_name(cut: Cut) -> str:
+    """Return the name of one channel of a recording, which is a recording in Kaldi."""
+    return str(cut.recording_id if cut.recording.num_channels == 1 else f"{cut.recording_id}-{cut.channel + 1}")
+
+
+def _wav_scp_entry(recording: Recording, channel: int) -> str:
     source = recording.sources[0]
     quoted = shlex.quote(source.source)
     if Path(source.source).suffix == ".flac" and recording.num_channels == 1:
         return f"flac -c -d -s {quoted} |"
-    entry = str(make_wavscp_channel_string_map(source, recording.sampling_rate)[0])
+    entry = str(make_wavscp_channel_string_map(source, recording.sampling_rate)[channel])
     return entry.replace(source.source, quoted) if entry.endswith("|") else entry

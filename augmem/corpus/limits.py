@@ -9,6 +9,8 @@ from lhotse import SupervisionSegment
 from augmem.errors import UserError
 from augmem.skipped import SkippedUtterance
 
+LONGEST = 40.0  # s
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -18,7 +20,8 @@ class Limits:
 
     Args:
         shortest: lower limit of the duration, in seconds.
-        longest: upper limit of the duration, in seconds; null: none.
+        longest: upper limit of the duration, in seconds; null: none. Time and memory of a training step grow with the
+            square of the duration: 264 s take about 2 GB.
         most_characters: upper limit of transcript characters (with spaces) per second; a higher rate cannot be spoken,
             so the transcript must be of other audio. Read English has about 15. null: none.
         fewest_characters: lower limit of characters per second; at a lower rate, most of the transcript is missing.
@@ -31,7 +34,7 @@ class Limits:
     """
 
     shortest: float = 0.0
-    longest: float | None = None
+    longest: float | None = LONGEST
     most_characters: float | None = None
     fewest_characters: float = 0.0
     exclude_speakers: tuple[str | int, ...] = ()

@@ -18,8 +18,9 @@ from lhotse import (
     SupervisionSet,
     validate_recordings_and_supervisions,
 )
+from lhotse.cut import Cut
 
-from augmem.corpus.audio import describe_audio
+from augmem.corpus.audio import AudioError, describe_audio
 from augmem.corpus.limits import Limits
 from augmem.corpus.sessions import SESSION
 from augmem.errors import UserError
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 RECORDINGS = "recordings.jsonl.gz"
 SUPERVISIONS = "supervisions.jsonl.gz"
 LOWEST_RATE = 8000  # Hz, telephone speech
+FILE, CHANNEL = "file", "channel"  # custom fields of a supervision
 _DURATION_TOLERANCE = 0.1  # s, between the duration that a corpus states and the file's
 
 Described = tuple[Recording, SupervisionSegment]
@@ -53,6 +55,9 @@ class CorpusUtterance:
         recording: name of the file, unique in the corpus; empty: the utterance's id, or the file's name if the
             utterance is an interval of it.
         session: name of the chapter or conversation; empty: the recording's.
+        channel: index of the channel; None: the only one.
+        file: name and channel of the audio in STM and CTM files, as in Kaldi's reco2file_and_channel; None: the
+            recording's name, and the channel's number. A file of one channel is used whatever the channel's name.
     """
 
     id: str
@@ -65,6 +70,8 @@ class CorpusUtterance:
     seconds: float | None = None
     recording: str = ""
     session: str = ""
+    channel: int | None = None
+    file: tuple[str, str] | None = None
 
     @property
     def recording_id(self) -> str:
@@ -95,10 +102,11 @@ def write_part(
     Raises:
         UserError: two utterances have the same id, or none is usable.
     """
-    pairs = describe_part(name, utterances, skipped, limits or Limits(), rules)
+    pairs = describe_part(name, utterances, skipped, limits or Limits(longest=None), rules)
     if not pairs:
         skipped.log(name, 0, output / SKIPPED_FILE)
-        raise UserError(f"part {name}: no usable utterance, {len(skipped)} skipped: {skipped.counts()}")
+        example = f", e.g. {skipped.items[0].detail}" if skipped.items else ""
+        raise UserError(f"part {name}: no usable utterance, {len(skipped)} skipped: {skipped.counts()}{example}")
     recordings = RecordingSet.from_recordings({pair[0].id: pair[0] for pair in pairs}.values())
     supervisions = SupervisionSet.from_segments(pair[1] for pair in pairs)
     validate_recordings_and_supervisions(recordings, supervisions)
@@ -180,9 +188,9 @@ def _describe(utterance: CorpusUtterance, limits: Limits, rules: Normalisation) 
         return SkippedUtterance(utterance.id, "missing audio", detail)
     try:
         recording = describe_audio(utterance.audio, utterance.recording_id)
-    except UserError as error:
-        return SkippedUtterance(utterance.id, "unreadable audio", str(error))
-    if problem := _check_recording(utterance, recording):
+    except AudioError as error:
+        return SkippedUtterance(utterance.id, error.reason, str(error))
+    if problem := _check_recording(utterance, recording) or _check_channel(utterance, recording):
         return problem
     supervision = _supervision(utterance, recording, text, rules.language or ("English" if rules == ENGLISH else None))
     return limits.check(supervision, utterance.origin) or (recording, supervision)
@@ -229,6 +237,23 @@ def _check_recording(utterance: CorpusUtterance, recording: Recording) -> Skippe
     return None
 
 
+def _check_channel(utterance: CorpusUtterance, recording: Recording) -> SkippedUtterance | None:
+    """Return why the channel cannot be used: none is chosen of several, or there is no such channel."""
+    path, number, chosen = utterance.audio, recording.num_channels, utterance.channel
+    if number == 1 and (utterance.file or not chosen):
+        return None
+    if chosen is None:
+        detail = (
+            f"{path}: {number} channels, and {utterance.origin} chooses none; name one in the column `channel` of the "
+            "table or in reco2file_and_channel, or write a file of one channel"
+        )
+        return SkippedUtterance(utterance.id, "several channels", detail)
+    if chosen >= number:
+        detail = f"{path}: {number} channels, but {utterance.origin} is of channel {chosen + 1}; correct it"
+        return SkippedUtterance(utterance.id, "no such channel", detail)
+    return None
+
+
 def _supervision(
     utterance: CorpusUtterance, recording: Recording, text: str, language: str | None
 ) -> SupervisionSegment:
@@ -238,12 +263,22 @@ def _supervision(
         recording_id=recording.id,
         start=utterance.start,
         duration=round(end - utterance.start, ndigits=8),
-        channel=0,
+        channel=0 if recording.num_channels == 1 else utterance.channel,
         text=text,
         language=language,
         speaker=utterance.speaker,
-        custom={"original_text": utterance.text, SESSION: utterance.session or recording.id},
+        custom={"original_text": utterance.text, SESSION: utterance.session or recording.id, **_place(utterance)},
     )
+
+
+def _place(utterance: CorpusUtterance) -> dict[str, str]:
+    return dict(zip((FILE, CHANNEL), utterance.file, strict=True)) if utterance.file else {}
+
+
+def recording_place(cut: Cut) -> tuple[str, str, float]:
+    """Return recording and channel as named in STM and CTM files, and the start of a cut in it, in seconds."""
+    custom = cut.supervisions[0].custom or {}
+    return custom.get(FILE) or cut.recording_id, custom.get(CHANNEL) or str(cut.channel + 1), cut.start
 
 
 def _log_sizes(name: str, supervisions: SupervisionSet) -> None:

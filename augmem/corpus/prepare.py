@@ -45,6 +45,7 @@ class CorpusConfig:
         dev: parts to tune on; empty: the default of the corpus, or speakers taken out of the training parts.
         test: parts to report on; empty: the default of the corpus.
         limits: limits on the utterances of training parts.
+        allow_pipes: run the commands in a wav.scp of Kaldi; they can do whatever its author wants.
         allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
         normalisation: how transcripts and all other text become words: english (upper case A-Z, numbers in words),
             unicode (any language: NFC, lower case, no punctuation) or none (as it is).
@@ -62,6 +63,7 @@ class CorpusConfig:
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    allow_pipes: bool = False
     allow_overlap: bool = False
     normalisation: Literal["english", "unicode", "none"] = "english"
     language: str | None = None
@@ -149,7 +151,7 @@ def _root(config: CorpusConfig) -> Path:
 _READERS: dict[str, Callable[[CorpusConfig, Path], CorpusReader]] = {
     "librispeech": _librispeech,
     "amazon_queen": _amazon_queen,
-    "kaldi": lambda config, _: KaldiData(_root(config)),
+    "kaldi": lambda config, folder: KaldiData(_root(config), folder / "audio", config.allow_pipes),
     "folder": lambda config, _: Folder(_root(config)),
     "manifests": lambda config, _: LhotseData(_root(config)),
     "shar": lambda config, folder: SharData(_root(config), folder / "audio"),
@@ -189,7 +191,12 @@ def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, conf
     """Write the parts of a corpus without a dev part; take all utterances of some speakers out of training for it."""
     skipped = {part: SkipLog() for part in parts.train}
     utterances = {part: list(reader.utterances(part, skipped[part])) for part in parts.train}
-    speakers = choose_dev_speakers([utterance for part in parts.train for utterance in utterances[part]])
+    try:
+        speakers = choose_dev_speakers([utterance for part in parts.train for utterance in utterances[part]])
+    except UserError:
+        for part, found in utterances.items():  # raises the reason if there are no usable utterances at all
+            write_part(part, found, output / part, skipped[part], config.limits, config.rules)
+        raise
     logger.warning(
         "no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(speakers), DEV_SPLIT
     )

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 
-from lhotse import MonoCut, Recording
+from lhotse import Recording
 from lhotse.audio import AudioSource
+from lhotse.cut import Cut
 from lhotse.shar.readers import TarIterator
 from lhotse.utils import fastcopy
 
-from augmem.corpus.lhotse_data import make_utterance, read_manifest
+from augmem.corpus.lhotse_data import cut_utterances, read_manifest
 from augmem.corpus.manifests import CorpusUtterance
 from augmem.corpus.reader import CorpusReader
 from augmem.errors import UserError
@@ -39,7 +40,7 @@ class SharData(CorpusReader):
         self.audio = audio
         self.parts: dict[str, Path] = {}
         for folder in sorted({path.parent for path in root.rglob("cuts.*.jsonl*")}):
-            other = self.parts.setdefault(folder.absolute().name, folder)
+            other = self.parts.setdefault(folder.resolve().name, folder)
             if other != folder:
                 raise UserError(
                     f"{folder}: another part of this name is {other}; rename one, or give the folder of one"
@@ -63,13 +64,12 @@ class SharData(CorpusReader):
             folder.mkdir(parents=True, exist_ok=True)
             for position, (origin, cut, recording) in enumerate(_pairs(cuts, shard, skipped)):
                 copy = recording and _copy(recording, cut.id, folder / f"{position:06d}")
-                for supervision in cut.supervisions:
-                    yield from make_utterance(supervision, copy, cut.start + supervision.start, origin, skipped)
+                yield from cut_utterances(cut, copy, origin, skipped)
 
 
-def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, MonoCut, Recording | None]]:
+def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Cut, Recording | None]]:
     """Yield `file:line`, cut and audio of every line of a manifest; None for a cut without audio."""
-    for item, member in zip_longest(read_manifest(cuts, MonoCut, skipped), _members(shard, skipped)):
+    for item, member in zip_longest(read_manifest(cuts, Cut, skipped), _members(shard, skipped)):
         if item is None or member is None or item[1].id != member[0]:
             found, expected = member[0] if member else "its end", item[1].id if item else "its end"
             skipped.error(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.cut import MonoCut
 
-from augmem.corpus.audio import read_samples
+from augmem.corpus.audio import AudioError, read_samples
 from augmem.corpus.limits import Limits
 from augmem.corpus.manifests import Described, describe_part, make_cuts
 from augmem.corpus.prepare import CorpusConfig, check_names, open_corpus
@@ -19,6 +21,8 @@ from augmem.errors import UserError
 from augmem.lang import ENGLISH, Normalisation
 from augmem.progress import track
 from augmem.skipped import SkipLog
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -53,8 +57,10 @@ def validate_corpus(config: CorpusConfig, download: Path, parts: Sequence[str] =
     """
     reader = open_corpus(config, download)
     check_names(tuple(parts), reader)
+    held_out = {*reader.defaults().dev, *reader.defaults().test}
     for part in parts or reader.names():
-        yield part, validate_part(reader, part, config.limits, config.rules)
+        limits = Limits(longest=None) if part in held_out else config.limits
+        yield part, validate_part(reader, part, limits, config.rules)
 
 
 def validate_part(reader: CorpusReader, part: str, limits: Limits, rules: Normalisation = ENGLISH) -> list[str]:
@@ -75,16 +81,24 @@ def validate_part(reader: CorpusReader, part: str, limits: Limits, rules: Normal
 
 
 def _decode_all(part: str, cuts: list[MonoCut], problems: Problems) -> None:
+    loud: list[tuple[float, MonoCut]] = []
     with ThreadPoolExecutor() as pool:
-        messages = track(pool.map(_audio_problem, cuts), f"audio of {part}", total=len(cuts), unit="utterances")
-        for cut, message in zip(cuts, messages, strict=True):
-            if message:
-                problems.add(cut.id, "unreadable audio", message)
+        messages = track(pool.map(_peak, cuts), f"audio of {part}", total=len(cuts), unit="utterances")
+        for cut, found in zip(cuts, messages, strict=True):
+            if isinstance(found, AudioError):
+                problems.add(cut.id, found.reason, str(found))
+            elif found > 1.0:
+                loud.append((found, cut))
+    if loud:
+        peak, cut = max(loud, key=lambda item: item[0])
+        path = cut.recording.sources[0].source
+        logger.warning(
+            "part %s: %d utterances have samples above full scale, up to %.2f (%s)", part, len(loud), peak, path
+        )
 
 
-def _audio_problem(cut: MonoCut) -> str:
+def _peak(cut: MonoCut) -> float | AudioError:
     try:
-        read_samples(cut)
-    except UserError as error:
-        return str(error)
-    return ""
+        return float(np.abs(read_samples(cut)).max(initial=0.0))
+    except AudioError as error:
+        return error

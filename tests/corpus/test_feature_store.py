@@ -140,7 +140,7 @@ def test_speed_perturbation(manifests: Path, tmp_path: Path) -> None:
             assert len(perturbed.load_features()) == perturbed.num_frames
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 1), (44100, 2), (48000, 1)])
+@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (11025, 1), (44100, 1), (48000, 1)])
 def test_any_rate_is_resampled(tmp_path: Path, rate: int, channels: int) -> None:
     """A tone of 440 Hz has its energy in the same mel bin at any sampling rate."""
     transcript = write_chapter(tmp_path / "tree", {"7-1-0000": "A", "7-1-0001": "A"})

@@ -218,8 +218,8 @@ def test_log_counts_skipped_utterances(tmp_path: Path, caplog: pytest.LogCapture
     assert "skipped 1 of 2 (1 missing audio); listed in" in caplog.text
 
 
-def test_stereo_is_accepted(tmp_path: Path) -> None:
+def test_stereo_is_skipped_because_no_channel_is_chosen(tmp_path: Path) -> None:
     transcript = write_chapter(tmp_path / "tree", LINES)
     write_tone(transcript.parent / "7-1-0001.flac", channels=2)
     assert soundfile.info(transcript.parent / "7-1-0001.flac").channels == 2
-    assert prepare(tmp_path / "tree", tmp_path / "out") == {}
+    assert prepare(tmp_path / "tree", tmp_path / "out")["7-1-0001"][0] == "several channels"

@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from lhotse import SupervisionSet
+import soundfile
+from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 
-from augmem.corpus import CorpusConfig, Parts, compute_features, load_cuts, prepare_corpus, read_parts
+from augmem.corpus import (
+    CorpusConfig,
+    Parts,
+    compute_features,
+    load_cuts,
+    prepare_corpus,
+    read_parts,
+    recording_place,
+    write_kaldi,
+)
+from augmem.corpus.audio import read_samples
+from augmem.corpus.manifests import read_cuts
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.skipped import read_skipped
@@ -58,6 +71,7 @@ def test_single_kaldi_directory(kaldi: Path, tmp_path: Path) -> None:
 
 def test_kaldi_lines_without_counterpart_are_listed(kaldi: Path, tmp_path: Path) -> None:
     (kaldi / "text").write_text("me-1 good morning\nme-9 who is it\n")
+    (kaldi / "utt2spk").write_text("me-1 me\nme-2 me\nme-9 me\nyou-1 you\n")
     skipped = prepare("kaldi", kaldi, tmp_path / "out")
     assert {id: reason for id, (reason, _) in skipped.items()} == {
         "me-9": "transcript without audio",
@@ -84,6 +98,19 @@ def test_kaldi_segment_outside_its_recording_is_listed(kaldi: Path, tmp_path: Pa
         ),
         ("segments", "me-1 rec-a 0.5\n", r"segments:1: 'rec-a 0\.5' after me-1; it should be <recording>"),
         ("segments", "me-1 rec-a zero 1\n", r"segments:1: 'rec-a zero 1' after me-1"),
+        ("utt2spk", "me-1 me\nme-2 \nyou-1 you\n", r"utt2spk:2: '' after me-2; it should be one speaker"),
+        ("utt2spk", "me-1 me\nme-2 me\n", r"utt2spk: no line for you-1 \(text:3\); add its speaker"),
+        ("utt2spk", "me-1.wav me\n", r"utt2spk:1: me-1\.wav is not an utterance of text"),
+        (
+            "reco2file_and_channel",
+            "rec-a a 0\n",
+            r"reco2file_and_channel:1: 'a 0' after rec-a; .*must be a number from 1",
+        ),
+        (
+            "wav.scp",
+            "rec-a wav.ark:7\n",
+            r"wav\.scp:1: wav\.ark: no such file; wav\.ark:7 is a place in a Kaldi archive",
+        ),
         ("text", "me-1 a\n\nme-1 b\n", r"text:3: me-1 is already in line 1; remove one"),
     ],
 )
@@ -91,6 +118,73 @@ def test_kaldi_problems(kaldi: Path, tmp_path: Path, file: str, content: str, me
     (kaldi / file).write_text(content)
     with pytest.raises(UserError, match=message):
         prepare("kaldi", kaldi, tmp_path / "out")
+
+
+def supervisions(output: Path) -> dict[str, SupervisionSegment]:
+    return {item.id: item for item in SupervisionSet.from_file(output / "train" / "supervisions.jsonl.gz")}
+
+
+def two_channels(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    left, right = np.random.default_rng(0).normal(scale=(0.05, 0.2), size=(48000, 2)).T
+    soundfile.write(path, np.stack([left, right], axis=1), 16000)
+
+
+def test_kaldi_channels(tmp_path: Path) -> None:
+    """B's utterance is channel B of the file; CTM files name file and channel; without the choice it is an error."""
+    folder = tmp_path / "calls" / "train"
+    two_channels(folder / "call.wav")
+    (folder / "wav.scp").write_text("call-A call.wav\ncall-B call.wav\n")
+    (folder / "segments").write_text("A-1 call-A 0 1\nB-1 call-B 1.5 2.5\n")
+    (folder / "text").write_text("A-1 good morning\nB-1 hello\n")
+    (folder / "utt2spk").write_text("A-1 A\nB-1 B\n")
+    with pytest.raises(UserError, match=r"2 channels, and .*text:1 chooses none; .* reco2file_and_channel"):
+        prepare("kaldi", folder, tmp_path / "out")
+    (folder / "reco2file_and_channel").write_text("call-A call A\ncall-B call B\n")
+    assert prepare("kaldi", folder, tmp_path / "out") == {}
+    cuts = {cut.id: cut for cut in read_cuts(tmp_path / "out" / "train")}
+    assert {id: recording_place(cut) for id, cut in cuts.items()} == {
+        "A-1": ("call", "A", 0.0),
+        "B-1": ("call", "B", 1.5),
+    }
+    expected = soundfile.read(folder / "call.wav", dtype="float32")[0][24000:40000, 1]
+    np.testing.assert_array_equal(read_samples(cuts["B-1"])[0], expected)
+    write_kaldi(tmp_path / "out" / "train", tmp_path / "again")
+    assert (tmp_path / "again" / "reco2file_and_channel").read_text() == "call-A-1 call A\ncall-B-2 call B\n"
+
+
+def test_folder_channels(tmp_path: Path) -> None:
+    two_channels(tmp_path / "call.wav")
+    rows = "audio\ttext\tid\tchannel\ncall.wav\tHi\ta\t1\ncall.wav\tHo\tb\t2\ncall.wav\tHu\tc\t3\ncall.wav\tHe\td\t\n"
+    (tmp_path / "train.tsv").write_text(rows)
+    skipped = prepare("folder", tmp_path, tmp_path / "out")
+    assert {id: reason for id, (reason, _) in skipped.items()} == {"c": "no such channel", "d": "several channels"}
+    assert {id: item.channel for id, item in supervisions(tmp_path / "out").items()} == {"a": 0, "b": 1}
+
+
+def test_kaldi_archive(kaldi: Path, tmp_path: Path) -> None:
+    """Recordings in an archive, named by their places in it."""
+    contents = {id: (kaldi / f"{id[-1]}.wav").read_bytes() for id in ("rec-a", "rec-b")}
+    (kaldi / "wav.ark").write_bytes(b"".join(f"{id} ".encode() + content for id, content in contents.items()))
+    second = 6 + len(contents["rec-a"]) + 6
+    (kaldi / "wav.scp").write_text(f"rec-a wav.ark:6\nrec-b {kaldi}/wav.ark:{second}\n")
+    assert prepare("kaldi", kaldi, tmp_path / "out") == {}
+    recordings = RecordingSet.from_file(tmp_path / "out" / "train" / "recordings.jsonl.gz")
+    assert {item.id: Path(item.sources[0].source).read_bytes() for item in recordings} == contents
+    (kaldi / "wav.scp").write_text("rec-a wav.ark:5\nrec-b b.wav\n")
+    with pytest.raises(UserError, match=r"wav\.scp:1: .*wav\.ark:5: no WAV file at this place"):
+        prepare("kaldi", kaldi, tmp_path / "out")
+
+
+def test_kaldi_commands_run_when_allowed(kaldi: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (kaldi / "wav.scp").write_text(f"rec-a cat {kaldi}/a.wav |\nrec-b b.wav\n")
+    config = CorpusConfig("kaldi", str(kaldi), dev=("train",), allow_overlap=True, allow_pipes=True)
+    prepare_corpus(config, tmp_path / "download", tmp_path / "out")
+    assert set(supervisions(tmp_path / "out")) == {"me-1", "me-2", "you-1"}
+    assert f"{kaldi}/wav.scp: running the commands of 1 lines (--allow-pipes)" in caplog.messages
+    (kaldi / "wav.scp").write_text("rec-a false | cat |\nrec-b b.wav\n")
+    with pytest.raises(UserError, match=r"wav\.scp:1: 'false \| cat \|' failed with status 1"):
+        prepare_corpus(config, tmp_path / "download", tmp_path / "out")
 
 
 def test_missing_kaldi_files_are_named(kaldi: Path, tmp_path: Path) -> None:

@@ -8,10 +8,15 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lhotse import RecordingSet, SupervisionSet
+from lhotse import CutSet, Recording, RecordingSet, SupervisionSegment, SupervisionSet
+from lhotse.audio import AudioSource
+from lhotse.cut import Cut
+from lhotse.utils import fastcopy
 
 from augmem.cli import parse_and_run
 from augmem.corpus import CorpusConfig, Limits, compute_features, prepare_corpus, validate_corpus, write_kaldi
@@ -73,6 +78,8 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
         text.write(b"you-2 caf\xe9\nme-1 AGAIN\nme-3 \nme-9 WHO\nme-4 LATE\n")
     with (folder / "segments").open("a") as segments:
         segments.write("me-3 rec-a 0 1\nme-4 rec-a 2 9\nme-5 rec-a now\n")
+    with (folder / "utt2spk").open("a") as speakers:
+        speakers.write("me-3 me\nme-4 me\nme-9 me\n")
     found = problems("kaldi", folder)
     expected = [
         f"{folder}/wav.scp:2: 'sox b.wav -t wav - |' is a command; write its output to a WAV or FLAC file",
@@ -177,10 +184,71 @@ def test_manifest_problems(tmp_path: Path) -> None:
     found = problems("manifests", root)
     assert found[0].startswith(f"{supervisions}:2: not a SupervisionSegment of Lhotse (")
     assert found[1].startswith(f"{supervisions}:1: me-1 has no recording rec-z; add it")
-    assert found[2].startswith(f"{supervisions}:3: channel 1 of rec-b; only channel 0 is used")
+    assert found[2].startswith(f"{supervisions}:3: recording rec-b has no channel 1; correct the channel")
     assert len(found) == 3
     with pytest.raises(FileNotFoundError, match="no Lhotse manifests; there should be"):
         problems("manifests", tmp_path / "kaldi")
+
+
+def test_cuts_of_all_kinds(tmp_path: Path) -> None:
+    """Each kind of cut that cannot be used is listed with its reason and a way on; the others are read."""
+    write_tone(tmp_path / "audio" / "a.wav", 2.0)
+    stereo = np.random.default_rng(0).normal(scale=(0.1, 0.2), size=(16000, 2))
+    soundfile.write(tmp_path / "audio" / "s.wav", stereo, 16000)
+    plain, both = (Recording.from_file(tmp_path / "audio" / name).to_cut() for name in ("a.wav", "s.wav"))
+
+    def spoken(cut: Cut, id: str, channel: int = 0) -> Cut:
+        segment = SupervisionSegment(id, cut.recording_id, 0.0, 1.0, channel=channel, text="HELLO", speaker=id)
+        return fastcopy(cut, id=id, supervisions=[segment])
+
+    right = fastcopy(spoken(both, "right", 0).to_mono()[1], id="right")
+    relative = fastcopy(plain.recording, sources=[AudioSource("file", [0], "audio/a.wav")])
+    made = [
+        spoken(plain, "plain"),
+        fastcopy(spoken(plain, "relative"), recording=relative),
+        spoken(both, "multi", 1),
+        fastcopy(right, supervisions=spoken(plain, "right").supervisions),
+        spoken(plain, "resampled").resample(8000),
+        spoken(plain, "mixed").pad(3.0),
+        fastcopy(spoken(plain, "features"), recording=None),
+        fastcopy(plain, id="silent"),
+    ]
+    (tmp_path / "corpus" / "train").mkdir(parents=True)
+    CutSet.from_cuts(made).to_file(tmp_path / "corpus" / "train" / "cuts.jsonl.gz")
+    prepare(tmp_path / "corpus", "manifests", tmp_path / "out")
+    found = {
+        item.id: (item.channel, item.recording_id) for item in read_cuts(tmp_path / "out" / "train").decompose()[1]
+    }
+    assert found == {"plain": (0, "a"), "relative": (0, "a"), "multi": (1, "s"), "right": (1, "s")}
+    listed = {
+        skip.id: skip.detail.split(": ", 1)[1] for skip in read_skipped(tmp_path / "out" / "train" / "skipped.tsv")
+    }
+    assert set(listed) == {"resampled", "mixed", "features", "silent"}
+    assert "is changed when it is read (Resample); save their audio" in listed["resampled"]
+    assert "MixedCut" in listed["mixed"] and "save_audios" in listed["mixed"]
+    assert listed["features"] == "cut features has no recording, only features; give the cuts with their recordings"
+    assert listed["silent"] == "cut silent has no supervision; add one"
+
+
+def test_reason_is_given_before_what_follows_from_it(tmp_path: Path) -> None:
+    """Without audio there are no utterances, and so no speakers for a dev part."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.tsv").write_text("audio\ttext\tspeaker\nnone.wav\tHi\tme\n")
+    config = CorpusConfig("folder", str(tmp_path / "mine"))
+    with pytest.raises(UserError, match=r"no usable utterance, 1 skipped: \{'missing audio': 1\}, e\.g\. .*none\.wav"):
+        prepare_corpus(config, tmp_path, tmp_path / "out")
+
+
+def test_long_utterances_are_left_out_of_training_by_default(tmp_path: Path) -> None:
+    root = folder_of_audio(tmp_path / "mine")
+    soundfile.write(root / "long.wav", np.random.default_rng(0).normal(scale=0.1, size=41 * 8000), 8000)
+    with (root / "train.tsv").open("a") as table:
+        table.write("long.wav\tHi\tme\t\t\n")
+    (root / "dev.tsv").write_text((root / "train.tsv").read_text())
+    prepare(root, "folder", tmp_path / "out", dev="dev")
+    (skip,) = read_skipped(tmp_path / "out" / "train" / "skipped.tsv")
+    assert skip.detail.startswith(f"{root}/train.tsv:4: 41.00 s, more than corpus.limits.longest=40")
+    assert not read_skipped(tmp_path / "out" / "dev" / "skipped.tsv")
 
 
 def test_two_manifests_of_one_kind_are_an_error(tmp_path: Path) -> None:
