@@ -15,6 +15,8 @@ from typing import Any
 
 from augmem.errors import UserError
 
+_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are longer
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -80,6 +82,24 @@ def demand_distinct_names(paths: Iterable[Path]) -> None:
             other = known[path.stem]
             raise UserError(f"{path}: its results would be named {path.stem}, like those of {other}; rename one")
         known[path.stem] = path
+
+
+def file_name(name: str, suffix: str = "") -> str:
+    """Return a file name for a name that a user chose, such as an utterance id: no part of it leaves the folder.
+
+    Slashes, percent signs and zero bytes are written as in URLs; of names too long for a file system, the end is
+    replaced by a hash.
+
+    Example:
+        >>> file_name("../../x", ".TextGrid")
+        '..%2F..%2Fx.TextGrid'
+    """
+    for character in "%/\\\0":
+        name = name.replace(character, f"%{ord(character):02X}")
+    if len((name + suffix).encode()) > _LONGEST_NAME:
+        start = name.encode()[: _LONGEST_NAME // 2].decode(errors="ignore")
+        name = f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+    return name + suffix if suffix or name not in ("", ".", "..") else f"%{name}"
 
 
 def sha256_file(path: Path) -> str:

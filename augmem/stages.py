@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from lhotse.cut import Cut
+
 from augmem.automata import prepare_decoding_graph
 from augmem.corpus import (
     StorageConfig,
@@ -18,6 +20,7 @@ from augmem.corpus import (
     load_cuts,
     normalised_texts,
     prepare_corpus,
+    recording_place,
     warn_of_openslr_11,
 )
 from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, load_systems, oracle_wer, transcribe_part, tune
@@ -338,7 +341,10 @@ def write_scores(experiment: Experiment, output: Path) -> None:
     write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
     for part, by_system in transcripts.items():
         for name, found in by_system.items():
-            write_ctm(output / f"hyp-{part}-{name}.ctm", [word for each in found for word in timed_words(each)])
+            write_ctm(
+                output / f"hyp-{part}-{name}.ctm",
+                [word for each in found for word in timed_words(each, cuts[each.key])],
+            )
 
 
 def tab_separated(rows: Iterable[Sequence[str]]) -> str:
@@ -346,11 +352,13 @@ def tab_separated(rows: Iterable[Sequence[str]]) -> str:
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
-def timed_words(transcript: Transcript) -> list[TimedWord]:
-    """Convert a transcript to rows of a CTM file."""
+def timed_words(transcript: Transcript, cut: Cut) -> list[TimedWord]:
+    """Convert the transcript of a cut to rows of a CTM file, with times in the recording."""
+    recording, channel, start = recording_place(cut)
     rows = zip(transcript.words, transcript.times, transcript.confidences, strict=True)
     return [
-        TimedWord(transcript.key.id, begin, end - begin, word, confidence) for word, (begin, end), confidence in rows
+        TimedWord(recording, start + begin, end - begin, word, confidence, channel)
+        for word, (begin, end), confidence in rows
     ]
 
 

@@ -12,6 +12,7 @@ from augmem.files import (
     atomic_path,
     demand_distinct_names,
     explain_full_disk,
+    file_name,
     read_json,
     sha256_file,
     sha256_json,
@@ -70,3 +71,12 @@ def test_a_full_disk_is_reported_with_a_remedy() -> None:
 def test_other_errors_of_the_disk_pass_unchanged(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError), explain_full_disk(tmp_path):
         tmp_path.read_text()
+
+
+def test_file_names_stay_in_their_folder(tmp_path: Path) -> None:
+    names = ["../../x", "/etc/x", "a/b", "a%2Fb", "..", ".", "", "a\0b", "a\\b", "é" * 300, "é" * 301]
+    made = {file_name(name, ".TextGrid") for name in names} | {file_name(name) for name in names}
+    assert len(made) == 2 * len(names), "different names stay different"
+    for name in made:
+        (tmp_path / name).write_text("")
+    assert {path.name for path in tmp_path.iterdir()} == made

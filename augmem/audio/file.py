@@ -21,7 +21,8 @@ Block = NDArray[np.float32]  # (n, channels)
 
 SAMPLE_RATES = range(4000, 192001)  # Hz
 MAX_PEAK = 4.0  # 12 dB above full scale: larger floats are int16 samples that were not divided by 32768
-_TOLERANCE = 0.15  # s, more than encoders of MP3 add or remove at the ends
+_TOLERANCE = 0.15  # s
+_MP3_FRAMES = 5  # more than encoders add at both ends, which their tag takes away
 _UNKNOWN = 1 << 62  # frames: libsndfile's number for a stream of unknown length
 
 
@@ -68,7 +69,7 @@ class AudioFile:
         content = self._stream.read()
         mpeg = count_frames(content)
         promised = self._file.frames / self._file.samplerate
-        if mpeg is None or abs(promised - mpeg.seconds) <= _TOLERANCE:
+        if mpeg is None or abs(promised - mpeg.seconds) <= _MP3_FRAMES * mpeg.first.samples / mpeg.first.rate:
             return
         self._file.close()
         self._file = _Sound(io.BytesIO(mpeg.tag() + _sound(content, mpeg)))

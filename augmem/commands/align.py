@@ -31,12 +31,15 @@ class AlignmentTask(NamedTuple):
         scores: (T, V) log-probabilities.
         text: normalised transcript.
         seconds: duration.
+        place: recording and channel as named in CTM files, and start in the recording in seconds; None: it is the
+            recording.
     """
 
     name: str
     scores: Tensor
     text: str
     seconds: float
+    place: tuple[str, str, float] | None = None
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -89,13 +92,15 @@ def load_part(folder: Path, part: str) -> tuple[Aligner, Iterator[AlignmentTask]
 
 def part_tasks(experiment: Experiment, part: str) -> Iterator[AlignmentTask]:
     """Yield the utterances of a part with their scores."""
+    from augmem.corpus import recording_place
     from augmem.model_acoustics import ModelAcoustics
     from augmem.references import reference_words
 
     acoustics = ModelAcoustics(experiment.model, experiment.lang, experiment.features, [part])
     for key, cut in acoustics.cuts.items():
         log_probs, lengths = acoustics([key])
-        yield AlignmentTask(key.id, log_probs[0, : lengths[0]], " ".join(reference_words(cut)), cut.duration)
+        text = " ".join(reference_words(cut))
+        yield AlignmentTask(key.id, log_probs[0, : lengths[0]], text, cut.duration, recording_place(cut))
 
 
 def load_files(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[AlignmentTask]]:
@@ -135,6 +140,7 @@ def align_all(
     aligner: Aligner, tasks: Iterator[AlignmentTask], output: Path, labels: dict[str, list[int]] | None = None
 ) -> int:
     """Align all tasks, write all files, and add frame labels to `labels`."""
+    from augmem.files import file_name
     from augmem.scoring import write_ctm, write_textgrid
     from augmem.skipped import SKIPPED_FILE, SkipLog
 
@@ -148,9 +154,9 @@ def align_all(
         except UserError as error:
             skipped.add(task.name, "transcript does not fit", str(error))
             continue
-        words += ctm_rows(task.name, found.words)
-        units += ctm_rows(task.name, found.units)
-        write_textgrid(output / f"{task.name}.TextGrid", tiers(found), task.seconds)
+        words += ctm_rows(task, found.words)
+        units += ctm_rows(task, found.units)
+        write_textgrid(output / file_name(task.name, ".TextGrid"), tiers(found), task.seconds)
         done += 1
         if labels is not None:
             labels[task.name] = found.outputs
@@ -162,11 +168,15 @@ def align_all(
     return 0 if done else 1
 
 
-def ctm_rows(name: str, symbols: Sequence[TimedSymbol]) -> list[TimedWord]:
-    """Convert words or units to rows of a CTM file."""
+def ctm_rows(task: AlignmentTask, symbols: Sequence[TimedSymbol]) -> list[TimedWord]:
+    """Convert words or units to rows of a CTM file, with times in the recording."""
     from augmem.scoring import TimedWord
 
-    return [TimedWord(name, item.begin, item.end - item.begin, item.symbol) for item in symbols]
+    recording, channel, start = task.place or (task.name, "1", 0.0)
+    return [
+        TimedWord(recording, start + item.begin, item.end - item.begin, item.symbol, channel=channel)
+        for item in symbols
+    ]
 
 
 def tiers(found: Alignment) -> dict[str, list[TimedSymbol]]:

@@ -97,7 +97,7 @@ def _describe(path: Path, id: str) -> tuple[Recording, str]:
             source = AudioSource(type="file", channels=list(range(audio.channels)), source=str(path.absolute()))
             return Recording(id, [source], audio.rate, frames, frames / audio.rate), audio.problem
     except UserError as error:
-        raise AudioError(f"{path}: {error}", "unreadable audio") from error
+        raise AudioError(f"{path}: {error}. Fetch it again if it is damaged", "unreadable audio") from error
 
 
 def read_samples(cut: MonoCut) -> np.ndarray:

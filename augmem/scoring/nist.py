@@ -65,5 +65,8 @@ def _name(text: str) -> str:
 def write_ctm(path: Path, words: Iterable[TimedWord]) -> None:
     """Write lines "recording channel start duration word confidence", sorted as sclite requires."""
     ordered = sorted(words, key=lambda word: (word.recording, word.channel, word.start))
-    lines = [f"{w.recording} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n" for w in ordered]
+    lines = [
+        f"{_name(w.recording)} {w.channel} {w.start:.2f} {w.duration:.2f} {w.word} {w.confidence:.4f}\n"
+        for w in ordered
+    ]
     write_text(path, "".join(lines))
