@@ -34,8 +34,8 @@ class SearchConfig:
     search_beam: float = 16.0
     output_beam: float = 8.0
     min_active: int = 30
-    max_active: int = 4000
-    acoustic_scale: float = 1.5
+    max_active: int = 7000
+    acoustic_scale: float = 1.0
     nbest: int = 50
     nbest_beam: float = 8.0
     nbest_tokens: int = 250
@@ -75,7 +75,7 @@ class DecodingConfig(SearchConfig):
     write_lattices: bool = False
     max_duration: float = 40.0
     lm_scales: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
-    word_insertion_bonuses: tuple[float, ...] = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
+    word_insertion_bonuses: tuple[float, ...] = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
