@@ -52,7 +52,7 @@ from augmem.scoring import (
     write_ctm,
     write_report,
 )
-from augmem.stage_runner import DONE, fingerprint, is_done, run_resumable_stage, run_stage
+from augmem.stage_runner import DONE, fingerprint, is_done, refuse_other_inputs, run_resumable_stage, run_stage
 from augmem.tensors import refuse_pickled
 from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
 from augmem.training_graphs import build_training_graphs, check_training_graphs, read_context
@@ -235,9 +235,10 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
 
     done = context.broadcast(context.is_rank_zero and is_done(experiment.training, inputs))
     if context.is_rank_zero:
-        if not done:
-            check_training_graphs(experiment)
         resume_inputs = {} if done else {"training graphs": fingerprint(experiment.training_graphs)}
+        if not done:
+            refuse_other_inputs("train", experiment.training, inputs | resume_inputs)
+            check_training_graphs(experiment)
         reads = [experiment.lang, experiment.training_graphs]
         reads += [experiment.features / part for part in (*parts.train, *parts.dev)]
         return run_resumable_stage("train", experiment.training, inputs, action, [MODEL_FILE], resume_inputs, reads)

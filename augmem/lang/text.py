@@ -51,7 +51,7 @@ def english_losses(text: str) -> Losses:
 
     Example:
         >>> sorted(english_losses("7/10 M\u00fcller [laughs]"))
-        [('ambiguous numbers', '7/10'), ('letters', '\u00fc'), ('passages in brackets', '[laughs]')]
+        [('ambiguous numbers', '7/10'), ('letters', '\u00fc'), ('passages in brackets', '[laughs]'), ('symbols', '/')]
     """
     if _NORMALISED.fullmatch(text):
         return Counter()

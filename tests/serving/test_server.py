@@ -157,7 +157,7 @@ def test_reason_of_a_refusal_fits_a_close_frame_in_any_script(package: Path) -> 
 
 def test_invalid_frames_close_only_their_own_connection(package: Path) -> None:
     """Bytes that are not a websocket frame, after a valid handshake, close the connection with code 1002 or 1007."""
-    handshake = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    handshake = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     handshake += b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 
     async def visit(server: RecognitionServer, address: str) -> None:

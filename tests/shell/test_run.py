@@ -376,7 +376,7 @@ def test_a_wrong_option_is_reported(options: list[str], message: str) -> None:
     ("option", "message"),
     [
         (["--encoder.heads", "7"], "heads"),
-        (["--processes", "2"], "training.accumulate is 1, which 2 processes cannot share equally"),
+        (["--processes", "3"], "training.accumulate is 2, which 3 processes cannot share equally"),
     ],
 )
 def test_a_wrong_recipe_value_is_reported(option: list[str], message: str, tmp_path: Path) -> None:
