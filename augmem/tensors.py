@@ -23,6 +23,7 @@ from augmem.files import atomic_path
 
 SUFFIX = ".safetensors"
 _FORMAT = "format"  # name of a text
+_TEXTS = "texts"  # the only metadata entry, since safetensors stores several in a random order
 _PICKLED = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]")  # start of the files of torch.save: a zip archive, or a pickle
 _SYSTEM_ERROR = re.compile(r"(.*)\(os error (\d+)\)")
 
@@ -71,7 +72,7 @@ def save_tensors(
         temporary.touch()
         mode = temporary.stat().st_mode  # save_file ignores the umask and makes the file readable by its owner only
         try:
-            save_file(stored, temporary, {**(texts or {}), _FORMAT: file_format.name})
+            save_file(stored, temporary, {_TEXTS: json.dumps({_FORMAT: file_format.name, **(texts or {})})})
         except SafetensorError as error:
             if found := _SYSTEM_ERROR.search(str(error)):
                 raise OSError(int(found[2]), found[1].strip(), str(path)) from error
@@ -97,7 +98,7 @@ def load_tensors(path: Path, file_format: TensorFormat) -> tuple[dict[str, Tenso
     """
     _demand_file(path, file_format)
     with file_format.explain(path), safe_open(path, "pt") as stream:
-        texts = dict(stream.metadata() or {})
+        texts = dict(json.loads((stream.metadata() or {}).get(_TEXTS, "{}")))
         if (found := texts.pop(_FORMAT, None)) != file_format.name:
             raise ValueError(f"format is {found!r}, expected {file_format.name!r}")
         return {name: stream.get_tensor(name) for name in stream.keys()}, texts  # noqa: SIM118 - not a dict

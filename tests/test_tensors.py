@@ -40,6 +40,13 @@ def test_tensors_and_texts_read_back(tmp_path: Path) -> None:
     assert all(torch.equal(found[name], value) and found[name].dtype == value.dtype for name, value in tensors.items())
 
 
+def test_equal_contents_give_equal_files(tmp_path: Path) -> None:
+    """safetensors itself stores several texts in a random order."""
+    for number in range(8):
+        save_tensors(tmp_path / str(number), FORMAT, {"x": torch.zeros(3)}, {name: name for name in "abcdef"})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_a_nested_state_reads_back() -> None:
     state = {"state": {0: {"step": torch.tensor(3.0)}, 12: {}}, "groups": [{"params": [0, 1], "lr": 0.1 + 0.2}]}
     tensors, text = flatten({**state, "none": None, "tensor": "items"})
@@ -59,7 +66,8 @@ DAMAGED = {
     "tensor of 2**64 values": header({"x": {"dtype": "F32", "shape": [1 << 62, 4], "data_offsets": [0, 0]}}),
     "tensor larger than the file": header({"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}),
     "nested lists": struct.pack("<Q", 10**6) + b"[" * 10**6,
-    "another format": header({"__metadata__": {"format": "test 2"}}),
+    "another format": header({"__metadata__": {"texts": '{"format": "test 2"}'}}),
+    "texts that are no JSON": header({"__metadata__": {"texts": "{"}}),
     "no format": header({}),
 }
 
