@@ -104,7 +104,7 @@ def test_a_pickled_file_is_refused_and_runs_no_code(zipped: bool, asked: str, tm
 def test_a_header_that_starts_like_a_pickle_is_none(tmp_path: Path) -> None:
     """The length 0x280 is stored as the bytes 80 02."""
     path = tmp_path / "x.safetensors"
-    text = json.dumps({"__metadata__": {"format": "test 1"}}).encode().ljust(0x280)
+    text = json.dumps({"__metadata__": {"texts": '{"format": "test 1"}'}}).encode().ljust(0x280)
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     assert load_tensors(path, FORMAT) == ({}, {})
 
