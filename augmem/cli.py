@@ -55,6 +55,7 @@ def main() -> int:
     first_process = os.environ.get("RANK", "0") == "0"  # of those started by torchrun; the others log warnings only
     level = logging.INFO if first_process else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("torch").setLevel(logging.WARNING)  # torch.distributed logs each connection
     try:
         return parse_and_run(words)
     except USER_ERRORS as error:

@@ -28,11 +28,7 @@ from augmem.decoding import decode as decode_parts
 from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json, write_text
-from augmem.graph import (
-    Biphones,
-    context_hash,
-    num_outputs,
-)
+from augmem.graph import Biphones, context_hash, num_outputs
 from augmem.lang import (
     ENGLISH,
     NEURAL_FILE,
@@ -46,12 +42,7 @@ from augmem.model import AcousticModel, ModelDescription, check_units
 from augmem.model_acoustics import ModelAcoustics, keyed_cuts
 from augmem.references import reference_words, scoring_utterance
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
-from augmem.scoring import (
-    TimedWord,
-    score_all,
-    write_ctm,
-    write_report,
-)
+from augmem.scoring import TimedWord, score_all, write_ctm, write_report
 from augmem.stage_runner import DONE, fingerprint, is_done, refuse_other_inputs, run_resumable_stage, run_stage
 from augmem.tensors import refuse_pickled
 from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
@@ -219,6 +210,7 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
     recipe, parts = experiment.recipe, experiment.parts
     inputs = training_inputs(experiment)
     processes = processes or default_processes(recipe.training.accumulate)
+    recipe.training.check_processes(processes)
     if processes > 1 and "WORLD_SIZE" not in os.environ and not is_done(experiment.training, inputs):
         limit = [] if max_minutes is None else ["--max-minutes", str(max_minutes)]
         launch_processes(processes, ["train", "--exp", str(experiment.root), *limit])

@@ -6,7 +6,9 @@ of `--redirects` is parsed as None. With later releases use torchrun itself.
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +19,10 @@ from augmem.errors import UserError
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
+
+logger = logging.getLogger(__name__)
+
+RESTARTS = 3
 
 
 def default_processes(accumulate: int) -> int:
@@ -30,23 +36,53 @@ def default_processes(accumulate: int) -> int:
 
 
 def launch_processes(processes: int, command: Sequence[str]) -> None:
-    """Run `augmem` in several processes on this machine; if one fails, restart all of them from the latest checkpoint.
+    """Run `augmem` in several processes on this machine; if one is killed, restart all from the latest checkpoint.
 
     Args:
         processes: number of processes; the cores are divided among them.
         command: arguments of `augmem`.
 
     Raises:
-        UserError: the processes failed repeatedly.
+        UserError: a process failed, or processes were killed repeatedly.
+        KeyboardInterrupt: this process was interrupted; the others have ended.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
-    options = ["--rdzv_backend", "c10d", "--rdzv_endpoint", "localhost:0", "--max_restarts", "3"]
+    logging.getLogger("torch").setLevel(logging.CRITICAL)  # the processes print their own messages
+    options = [
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_endpoint",
+        "localhost:0",
+        "--max_restarts",
+        "0",
+        "--monitor_interval",
+        "1",
+    ]
+    for _ in range(RESTARTS + 1):
+        status = run_once([*options, "--nproc_per_node", str(processes), "-m", "augmem.cli", *command])
+        if status == 0:
+            return
+        if status > 0:
+            raise UserError("a training process failed; its message is above")
+        logger.warning("a training process was killed by signal %d", -status)
+    raise UserError(f"training processes were killed {RESTARTS + 1} times, perhaps for lack of memory")
+
+
+def run_once(arguments: Sequence[str]) -> int:
+    """Run `launch`; return 0, or the exit status of a process that failed; negative: the signal that killed it."""
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     try:
-        launch([*options, "--nproc_per_node", str(processes), "-m", "augmem.cli", *command])
+        launch(arguments)
     except ChildFailedError as error:
-        raise UserError("train: a training process failed repeatedly; see its message above") from error
+        # If one is killed, others may fail because they lost their connection to it.
+        return min(failure.exitcode for failure in error.failures.values())
+    except SignalException as error:
+        if error.sigval is signal.SIGINT:
+            raise KeyboardInterrupt from error
+        raise SystemExit(128 + error.sigval) from error
+    return 0
 
 
 def launch(arguments: Sequence[str]) -> None:
