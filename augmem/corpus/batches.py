@@ -13,6 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -192,18 +193,20 @@ def num_batches(cuts: CutSet, config: BatchConfig, epoch: int) -> int:
     return len(_plan(cuts, config, epoch))
 
 
-def evaluation_batches(cuts: CutSet, max_duration: float) -> Iterator[Batch]:
-    """Yield every cut once, without augmentation, the longest first.
+def evaluation_batches(cuts: CutSet, max_duration: float, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    """Yield every cut once, without augmentation, the longest first; of several processes, each gets its own batches.
 
     A lack of memory is thereby detected in the first batch.
 
     Args:
         cuts: cuts with features and one supervision each.
         max_duration: maximum duration of a batch with padding, in seconds.
+        rank: index of this process.
+        world_size: number of processes.
     """
     ordered = sorted(cuts, key=lambda cut: (-cut.duration, cut.id))
     sampler = _CutSampler(ordered, max_duration=max_duration, shuffle=False, world_size=1, rank=0)
-    for batch in sampler:
+    for batch in islice(sampler, rank, None, world_size):
         yield collate(list(batch), [_load(cut) for cut in batch])
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from augmem.graph.frames import INFINITE, FrameGraph
-from augmem.graph.total_score import LOWEST, TINY, check_shapes
+from augmem.graph.total_score import LOWEST, TINY, TotalScore, check_shapes
 
 State = TypeVar("State")
 
@@ -42,21 +42,7 @@ class SparseGraph:
         check_shapes(log_probs, lengths, len(log_probs))
         for name, array in vars(self).items():
             setattr(self, name, array.to(log_probs.device))
-        return _SparseScore.apply(log_probs, lengths.to(log_probs.device), self)
-
-
-class _SparseScore(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, graph: SparseGraph) -> Tensor:
-        score, counts = _forward_backward(log_probs.detach(), lengths, graph)
-        ctx.save_for_backward(counts)
-        return score.to(log_probs.dtype)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (counts,) = ctx.saved_tensors
-        return counts * grad[:, None, None], None, None
+        return TotalScore.apply(log_probs, lengths, partial(_forward_backward, graph=self))
 
 
 def _forward_backward(log_probs: Tensor, lengths: Tensor, graph: SparseGraph) -> tuple[Tensor, Tensor]:

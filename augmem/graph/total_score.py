@@ -11,6 +11,8 @@ Letters: B utterances, T frames, V outputs, S states, K maximum number of arcs o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
 
 TINY = 1e-300  # keeps 0 / 0 away; in float64
 LOWEST = -1e30
+Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _NARROW = 3  # rows of the arc table that cover all states
 
 
@@ -41,7 +44,7 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
     check_shapes(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
         raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
-    return _LogScore.apply(log_probs, lengths, graphs)
+    return TotalScore.apply(log_probs, lengths, partial(_log_domain, graphs=graphs.to(log_probs.device)))
 
 
 def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
@@ -60,13 +63,18 @@ def _mirror(lengths: Tensor, time: Tensor) -> Tensor:
     return (lengths - 1 - time) % len(time)
 
 
-class _LogScore(torch.autograd.Function):
+class TotalScore(torch.autograd.Function):
+    """Total scores whose gradient is computed together with them.
+
+    Called with log_probs (B, T, V), lengths (B,), and a function of both that returns scores (B,) and expected counts
+    (B, T, V).
+    """
+
     @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
-        graphs, lengths = graphs.to(log_probs.device), lengths.to(log_probs.device)
-        score, counts = _log_domain(log_probs.detach(), lengths, graphs)
+    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, compute: Compute) -> Tensor:
+        score, counts = compute(log_probs.detach(), lengths.to(log_probs.device))
         ctx.save_for_backward(counts)
-        return score
+        return score.to(log_probs.dtype)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
@@ -189,24 +197,10 @@ class DenseGraph:
         """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
         check_shapes(log_probs, lengths, len(log_probs))
         self._to(log_probs.device)
-        return _DenseScore.apply(log_probs, lengths.to(log_probs.device), self)
+        return TotalScore.apply(log_probs, lengths, partial(_probability_domain, graph=self))
 
     def _to(self, device: torch.device) -> None:
         self.labels, self.transitions, self.start = (x.to(device) for x in (self.labels, self.transitions, self.start))
-
-
-class _DenseScore(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> Tensor:
-        score, counts = _probability_domain(log_probs.detach(), lengths, graph)
-        ctx.save_for_backward(counts)
-        return score.to(log_probs.dtype)
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (counts,) = ctx.saved_tensors
-        return counts * grad[:, None, None], None, None
 
 
 def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:

@@ -49,9 +49,7 @@ def validate(
     training = model.training
     model.eval()
     with torch.no_grad():
-        for number, batch in enumerate(evaluation_batches(cuts, max_duration)):
-            if not context.is_assigned(number):
-                continue
+        for batch in evaluation_batches(cuts, max_duration, context.rank, context.world_size):
             log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
             stats += objective([log_probs], lengths, batch.texts, ctc_weight).stats
             outputs = objective.best_outputs(log_probs, lengths, ctc_weight).tolist()
