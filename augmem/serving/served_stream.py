@@ -30,6 +30,7 @@ NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION = 1000, 1001, 1008  # websocket clo
 PACKET_DURATION = 0.05  # seconds of audio sent to the worker at once: one message per sample would cost too much
 MAX_PACKET_DURATION = 0.5  # seconds; a larger message is divided, so that it does not delay other streams
 REFUSAL_TIMEOUT = 2.0  # seconds for sending the reason of a refusal
+CANCELLATION_INTERVAL = 0.1  # seconds after which a cancellation is repeated
 REASON_BYTES = 100  # a close frame has room for 123
 
 
@@ -187,7 +188,13 @@ class ServedStream:
 
 
 async def cancel(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel tasks and wait for them; ignore their results."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    """Cancel tasks and wait for them; ignore their results.
+
+    Repeatedly, since `asyncio.wait_for` before Python 3.12 ignores a cancellation that comes together with the result
+    of what it waits for (https://github.com/python/cpython/issues/86296).
+    """
+    while running := [task for task in tasks if not task.done()]:
+        for task in running:
+            task.cancel()
+        await asyncio.wait(running, timeout=CANCELLATION_INTERVAL)
+    await asyncio.gather(*tasks, return_exceptions=True)  # retrieves the exceptions
