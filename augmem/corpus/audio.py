@@ -39,7 +39,7 @@ class CachingBackend(LibsndfileBackend):
     """Lhotse's libsndfile backend with a cache of one file, since speed perturbation reads each file three times."""
 
     def is_applicable(self, path_or_fd: Any) -> bool:
-        return True  # whatever the name ends in: the content decides
+        return True  # libsndfile identifies the format by content, not by the file name
 
     def read_audio(
         self,

@@ -57,7 +57,7 @@ class CorpusUtterance:
         session: name of the chapter or conversation; empty: the recording's.
         channel: index of the channel; None: the only one.
         file: name and channel of the audio in STM and CTM files, as in Kaldi's reco2file_and_channel; None: the
-            recording's name, and the channel's number. A file of one channel is used whatever the channel's name.
+            recording's name, and the channel's number. A file with a single channel is used for any channel name.
     """
 
     id: str

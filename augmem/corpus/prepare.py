@@ -45,7 +45,7 @@ class CorpusConfig:
         dev: parts to tune on; empty: the default of the corpus, or speakers taken out of the training parts.
         test: parts to report on; empty: the default of the corpus.
         limits: limits on the utterances of training parts.
-        allow_pipes: run the commands in a wav.scp of Kaldi; they can do whatever its author wants.
+        allow_pipes: run the shell commands in a wav.scp of Kaldi. Enable only for a wav.scp whose origin is trusted.
         allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
         normalisation: how transcripts and all other text become words: english (upper case A-Z, numbers in words),
             unicode (any language: NFC, lower case, no punctuation) or none (as it is).

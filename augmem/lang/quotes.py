@@ -1,4 +1,4 @@
-"""Single quotation marks, told apart from apostrophes."""
+"""Distinguish single quotation marks from apostrophes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Audio files: their true lengths, whatever the header states; damage is reported; rates are checked."""
+"""Audio files: lengths are those of the samples, not of the header; damage is reported; rates are checked."""
 
 from __future__ import annotations
 

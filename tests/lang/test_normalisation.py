@@ -85,8 +85,8 @@ def test_letters_of_any_script_are_units(tmp_path: Path, text: str) -> None:
     prepare_lang(LangConfig(units="grapheme"), [text], tmp_path, normalisation=GERMAN)
     lang = Lang.load(tmp_path)
     assert validate_lang(tmp_path) == [] and lang.normalisation == GERMAN
-    spelt = {"".join(lang.unit_of[unit][0] for unit in lang.pronunciations[word][0]) for word in text.split()}
-    assert spelt == set(text.split())
+    letters = {"".join(lang.unit_of[unit][0] for unit in lang.pronunciations[word][0]) for word in text.split()}
+    assert letters == set(text.split())
 
 
 def test_own_lexicon_of_another_language(tmp_path: Path) -> None:

@@ -4,81 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import signal
 import socket
 import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from augmem.errors import UserError
 from augmem.serving import RecognitionServer, ServerConfig, recognize
-from augmem.serving.handshakes import MAX_HANDSHAKES
-from augmem.serving.worker import MAX_SILENCE, PING_INTERVAL
-from augmem.streaming import Recognizer, RecognizerOptions
-from tests.serving.processes import serving
+from augmem.streaming import Recognizer
+from tests.serving.clients import HELLO, OPTIONS, error_of, get, packets, run_server, transcribe
 from tests.tiny import RATE, noise
-
-OPTIONS = RecognizerOptions.one_segment()
-HELLO = json.dumps({"sample_rate": RATE, "format": "float32"})
-
-
-def run_server(package: Path, visit: Callable[[RecognitionServer, str], Awaitable[None]], **limits: Any) -> None:
-    """Run `visit(server, address)` against a server on a free port, for three minutes at most."""
-
-    async def main() -> None:
-        recognition = RecognitionServer(package, ServerConfig(port=0, **limits), OPTIONS)
-        server = await recognition.start()
-        try:
-            await visit(recognition, f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
-        finally:
-            await recognition.stop(server, timeout=2.0)
-
-    asyncio.run(asyncio.wait_for(main(), 180))
-
-
-def packets(samples: np.ndarray, size: int = 1600) -> Iterator[np.ndarray]:
-    return (samples[begin : begin + size] for begin in range(0, len(samples), size))
-
-
-async def transcribe(address: str, samples: np.ndarray) -> str:
-    events = [event async for event in recognize(address, packets(samples), RATE)]
-    return " ".join(event["text"] for event in events if event["kind"] == "final")
-
-
-async def error_of(address: str, *messages: str | bytes) -> str:
-    """Return the error that a client with these messages receives."""
-    async with connect(address) as connection:
-        for message in messages:
-            await connection.send(message)
-        async for answer in connection:
-            if "error" in json.loads(answer):
-                return str(json.loads(answer)["error"])
-    return ""
-
-
-def get(address: str, path: str) -> tuple[str, str]:
-    """Return body and content type of an HTTP response."""
-    with urllib.request.urlopen(address.replace("ws", "http", 1) + path, timeout=10) as answer:
-        return answer.read().decode(), answer.headers["Content-Type"]
-
-
-def pid_of_worker(server: RecognitionServer) -> int:
-    process = server.workers[0].process
-    assert process and process.pid
-    return process.pid
 
 
 def test_concurrent_clients_get_the_results_of_a_single_stream(package: Path) -> None:
@@ -186,29 +131,6 @@ def test_packets_of_single_samples_give_the_same_result(package: Path) -> None:
     run_server(package, visit)
 
 
-def test_stopped_worker_is_replaced_and_does_not_delay_streams_of_others(package: Path) -> None:
-    """A stopped process reads nothing and its socket fills; the event loop must not wait for it."""
-    assert MAX_SILENCE + PING_INTERVAL < 5
-
-    async def visit(server: RecognitionServer, address: str) -> None:
-        async with connect(address) as stuck:
-            await stuck.send(HELLO)
-            pid = pid_of_worker(server)
-            os.kill(pid, signal.SIGSTOP)
-            for _ in range(10):
-                await stuck.send(noise(1.0).tobytes())
-            assert await transcribe(address, noise(2.0, 1))
-            answer = json.loads(await asyncio.wait_for(stuck.recv(), 10))
-            while "error" not in answer:  # results that were sent before the stop
-                answer = json.loads(await asyncio.wait_for(stuck.recv(), 10))
-            assert "the decoding process died" in answer["error"]
-            with pytest.raises(urllib.error.HTTPError, match="503"):
-                await asyncio.to_thread(get, address, "/health")
-            assert pid_of_worker(server) != pid
-
-    run_server(package, visit, workers=2)
-
-
 def test_client_raises_errors_of_server_and_packets(package: Path) -> None:
     async def visit(server: RecognitionServer, address: str) -> None:
         with pytest.raises(UserError, match="status 401: wrong or missing token"):
@@ -266,138 +188,6 @@ def test_full_server_and_wrong_token_refuse_the_handshake(package: Path) -> None
     run_server(package, visit, token="secret", max_streams=1)
 
 
-def test_client_that_reads_no_results_is_closed_after_the_idle_timeout(package: Path) -> None:
-    """Even after it has ended its audio, when no message is expected from it."""
-
-    async def visit(server: RecognitionServer, address: str) -> None:
-        async with connect(address) as connection:
-            await connection.send(HELLO)
-            while not server.streams:
-                await asyncio.sleep(0.05)
-            (stream,) = server.streams.values()
-
-            async def full(_: str) -> None:
-                await asyncio.Event().wait()
-
-            stream.connection.send = full  # type: ignore[method-assign, assignment]  # like a full socket
-            await connection.send(noise(2.0, 1).tobytes())
-            await connection.send(json.dumps({"end": True}))
-            with pytest.raises(ConnectionClosed):
-                await asyncio.wait_for(connection.recv(), 30)
-        for _ in range(100):
-            if not server.streams:
-                break
-            await asyncio.sleep(0.05)
-        assert not server.streams
-
-    run_server(package, visit, idle=1.0)
-
-
-def test_idle_and_incomplete_connections_do_not_lock_others_out(
-    package: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("augmem.serving.server.EVICTION_TIME", 0.3)
-
-    async def visit(server: RecognitionServer, address: str) -> None:
-        port = int(address.rsplit(":", 1)[1])
-        incomplete = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_HANDSHAKES + 20)]
-        async with connect(address) as first, connect(address) as second:
-            for idle in (first, second):
-                await idle.send(HELLO)
-            await asyncio.sleep(0.6)
-            assert await transcribe(address, noise(1.0, 1))
-            assert "idle while the server is full" in json.loads(await first.recv())["error"]
-        for _, writer in incomplete:
-            writer.close()
-        await asyncio.sleep(0.2)
-
-    with caplog.at_level("INFO"):
-        run_server(package, visit, max_streams=2)
-    assert "idle while the server is full" in caplog.text, "a line for each refused stream"
-    assert "handshake" not in caplog.text and "Traceback" not in caplog.text
-
-
-def test_killed_worker_is_replaced(package: Path) -> None:
-    async def visit(server: RecognitionServer, address: str) -> None:
-        async with connect(address) as connection:
-            await connection.send(HELLO)
-            await connection.send(noise(1.0).tobytes())
-            pid = pid_of_worker(server)
-            await asyncio.sleep(0.3)
-            os.kill(pid, signal.SIGKILL)
-            received = []
-            with pytest.raises(ConnectionClosed):
-                while True:
-                    received.append(json.loads(await connection.recv()))
-            assert "the decoding process died" in received[-1]["error"]
-        with pytest.raises(urllib.error.HTTPError, match="503") as refused:  # for load balancers
-            await asyncio.to_thread(get, address, "/health")
-        assert json.loads(refused.value.read())["status"] == "starting"
-        assert await transcribe(address, noise(1.0, 1))
-        assert json.loads((await asyncio.to_thread(get, address, "/health"))[0])["status"] == "ok"
-        assert "augmem_worker_restarts_total 1.0" in (await asyncio.to_thread(get, address, "/metrics"))[0]
-
-    run_server(package, visit)
-
-
-def test_worker_that_dies_during_shutdown_is_not_replaced(package: Path) -> None:
-    async def visit(server: RecognitionServer, address: str) -> None:
-        async with connect(address) as connection:
-            await connection.send(HELLO)
-            while not server.streams:
-                await asyncio.sleep(0.05)
-            server.is_stopping = True
-            os.kill(pid_of_worker(server), signal.SIGKILL)
-            assert "the decoding process died" in json.loads(await connection.recv())["error"]
-        assert server.workers[0].is_closed
-
-    run_server(package, visit)
-
-
-def test_audio_is_read_no_faster_than_it_is_decoded(package: Path) -> None:
-    """Audio that waits for decoding is bounded for any client."""
-    samples = np.tile(noise(4.0, 1), 5)
-
-    async def visit(server: RecognitionServer, address: str) -> None:
-        most = 0.0
-
-        async def watch() -> None:
-            nonlocal most
-            while True:
-                most = max([most, *(stream.pending for stream in server.streams.values())])
-                await asyncio.sleep(0.01)
-
-        watcher = asyncio.create_task(watch())
-        assert await transcribe(address, samples)
-        watcher.cancel()
-        assert 1.9 < most <= 2.0 + 0.2
-
-    run_server(package, visit, max_buffered=2.0)
-
-
-def test_client_that_sends_but_does_not_read_is_closed_and_others_continue(package: Path) -> None:
-    """With small socket buffers, which a few results fill."""
-
-    async def main() -> None:
-        recognition = RecognitionServer(package, ServerConfig(port=0, max_unread=3), OPTIONS)
-        server = await recognition.start()
-        server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        address = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        deaf = socket.socket()
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect(server.sockets[0].getsockname()[:2])
-        async with connect(address, sock=deaf, max_queue=1) as connection:
-            await connection.send(HELLO)
-            with pytest.raises(ConnectionClosed):
-                while True:  # sends without end and reads nothing
-                    await connection.send(noise(1.0, 1).tobytes())
-        assert await transcribe(address, noise(1.0, 1))
-        assert 'augmem_refused_total{reason="stream"} 1.0' in (await asyncio.to_thread(get, address, "/metrics"))[0]
-        await recognition.stop(server)
-
-    asyncio.run(asyncio.wait_for(main(), 180))
-
-
 def test_tls_connection_and_invalid_certificate(package: Path, tmp_path: Path) -> None:
     certificate, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
@@ -415,69 +205,6 @@ def test_tls_connection_and_invalid_certificate(package: Path, tmp_path: Path) -
     run_server(package, visit, certificate=certificate, key=key)
     with pytest.raises(UserError, match="not a certificate and its key"):
         run_server(package, visit, certificate=certificate, key=certificate)
-
-
-def test_sigterm_lets_open_streams_finish(package: Path) -> None:
-    """A signal to the process group of `augmem serve`, as systemd and a terminal send it, in the middle of speech.
-
-    One client waits for results; another continues to send audio.
-    """
-    samples = noise(3.0, 1)
-    events: list[dict[str, Any]] = []
-
-    async def visit(server: subprocess.Popen[str], address: str) -> None:
-        async with connect(address) as waiting, connect(address) as sending:
-            for connection in (waiting, sending):
-                await connection.send(HELLO)
-                await connection.send(samples.tobytes())
-            for connection in (waiting, sending):
-                events.append(json.loads(await connection.recv()))
-            del events[1:]
-            os.killpg(server.pid, signal.SIGTERM)
-            with suppress(ConnectionClosed):
-                for _ in range(5):
-                    await sending.send(noise(0.1).tobytes())
-            for connection in (sending, waiting):
-                rest = []
-                with pytest.raises(ConnectionClosed) as closed:
-                    while True:
-                        rest.append(json.loads(await connection.recv()))
-                assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
-                assert rest[-1] == {"done": True} and rest[-2]["kind"] == "final"
-            events.extend(rest)
-
-    with serving(package) as (server, address):
-        processes = psutil.Process(server.pid).children(recursive=True)
-        assert processes
-        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 180))
-        assert server.wait(20) == 0
-        assert psutil.wait_procs(processes, 10)[1] == []
-    words = [word for event in events if event.get("kind") == "final" for word in event["words"]]
-    alone = [event.to_json() for event in Recognizer.load(package).transcribe([samples], RATE)]
-    assert words == [word for event in alone for word in json.loads(event)["words"]] != []
-
-
-def test_second_signal_ends_the_server_at_once(package: Path) -> None:
-    """With a stream that cannot end, because its process is stopped, and a connection without a request."""
-
-    async def visit(server: subprocess.Popen[str], address: str) -> None:
-        async with connect(address) as connection:
-            await connection.send(HELLO)
-            await connection.send(noise(2.0, 1).tobytes())
-            await connection.recv()
-            (worker,) = [
-                one for one in psutil.Process(server.pid).children() if "spawn_main" in " ".join(one.cmdline())
-            ]
-            worker.suspend()
-            with socket.create_connection(("127.0.0.1", int(address.rsplit(":", 1)[1]))):
-                os.kill(server.pid, signal.SIGTERM)
-                await asyncio.sleep(0.5)
-                assert server.poll() is None, "the first signal waits for the stream"
-                os.kill(server.pid, signal.SIGTERM)
-                assert await asyncio.to_thread(server.wait, 4) == 0
-
-    with serving(package) as (server, address):
-        asyncio.run(asyncio.wait_for(visit(server, address.replace("http", "ws")), 100))
 
 
 def test_buffer_shorter_than_a_chunk_is_refused(package: Path) -> None:
