@@ -51,7 +51,7 @@ from augmem.training_graphs import build_training_graphs, check_training_graphs,
 logger = logging.getLogger(__name__)
 
 LANG_FORMAT = 2  # 2: silence_probability.txt instead of L.pt
-GRAPH_FORMAT = 2  # 2: safetensors, training graphs in a folder of their own
+GRAPH_FORMAT = 3  # 2: safetensors, training graphs in a folder of their own; 3: texts of a file in one entry
 NORMALISED_FILE = "normalisation.tsv"
 
 

@@ -13,7 +13,7 @@ from augmem.graph import BIPHONES_FILE, Biphone, Kind, pronunciations_hash, read
 from augmem.lang import Lang
 from augmem.stage_runner import DONE, differing_inputs, fingerprint, run_stage
 
-FORMAT = 3  # 3: with numerators and denominator
+FORMAT = 4  # 3: with numerators and denominator; 4: texts of a file in one entry
 
 
 def build_training_graphs(experiment: Experiment, jobs: int, scheduler: str | None) -> None:

@@ -47,7 +47,7 @@ def launch_processes(processes: int, command: Sequence[str]) -> None:
         KeyboardInterrupt: this process was interrupted; the others have ended.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
-    logging.getLogger("torch").setLevel(logging.CRITICAL)  # the processes print their own messages
+    silence_launcher()
     options = [
         "--rdzv_backend",
         "c10d",
@@ -66,6 +66,13 @@ def launch_processes(processes: int, command: Sequence[str]) -> None:
             raise UserError("a training process failed; its message is above")
         logger.warning("a training process was killed by signal %d", -status)
     raise UserError(f"training processes were killed {RESTARTS + 1} times, perhaps for lack of memory")
+
+
+def silence_launcher() -> None:
+    """Drop the log of torch's launcher, whose loggers set their own levels; the processes print their own messages."""
+    launcher = logging.getLogger("torch.distributed")
+    launcher.addHandler(logging.NullHandler())
+    launcher.propagate = False
 
 
 def run_once(arguments: Sequence[str]) -> int:
