@@ -66,7 +66,8 @@ def main() -> int:
     except KeyboardInterrupt:
         if "--traceback" in words:
             raise
-        print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
+        if "WORLD_SIZE" not in os.environ:  # else the launcher prints it
+            print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (MemoryError, RuntimeError) as error:
         if "--traceback" in words or not is_lack_of_memory(error):
