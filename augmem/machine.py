@@ -1,7 +1,8 @@
-"""Environment variables to set before torch and numpy are imported."""
+"""Settings of this machine and its C library; environment variables to set before torch and numpy are imported."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from importlib import metadata
 from pathlib import Path
@@ -40,3 +41,13 @@ def torch_version() -> str:
         return metadata.version("torch")
     except metadata.PackageNotFoundError:
         return ""
+
+
+def release_freed_memory() -> None:
+    """Return memory that this process has freed to the system, where the C library can (glibc).
+
+    Before a fork: the child would keep the freed pages as soon as the parent uses them again.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)

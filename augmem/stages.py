@@ -218,7 +218,8 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
     context = DistributedContext.from_environment(recipe.training.device)
 
     def action(output: Path) -> bool:
-        cuts = partial(load_cuts, experiment.features)
+        # Loader processes decompress features; the memory of several trainers would hold all of them several times.
+        cuts = partial(load_cuts, experiment.features, in_memory=False if recipe.training.batches.workers else None)
         trainer = build_trainer(
             recipe.training, description(experiment), experiment.lang, experiment.training_graphs,
             cuts(parts.train), cuts(parts.dev), output, context,

@@ -31,6 +31,7 @@ from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, add_noise, add
 from augmem.corpus.feature_store import extractor, stored_features
 from augmem.corpus.sessions import LaneCut, plan_sessions
 from augmem.errors import UserError
+from augmem.machine import release_freed_memory
 
 _SPEC_AUGMENT = "training.batches.spec_augment"
 
@@ -172,6 +173,7 @@ def training_batches(
     if config.workers == 0:
         yield from map(dataset.__getitem__, numbers)
         return
+    release_freed_memory()  # the loading processes are forks
     yield from DataLoader(
         dataset,
         batch_size=None,

@@ -71,7 +71,7 @@ def launch_processes(processes: int, command: Sequence[str]) -> None:
 def silence_launcher() -> None:
     """Drop the log of torch's launcher, whose loggers set their own levels; the processes print their own messages."""
     launcher = logging.getLogger("torch.distributed")
-    launcher.addHandler(logging.NullHandler())
+    launcher.handlers = [logging.NullHandler()]
     launcher.propagate = False
 
 
@@ -83,13 +83,21 @@ def run_once(arguments: Sequence[str]) -> int:
     try:
         launch(arguments)
     except ChildFailedError as error:
-        # If one is killed, others may fail because they lost their connection to it.
-        return min(failure.exitcode for failure in error.failures.values())
+        return first_cause([failure.exitcode for failure in error.failures.values()])
     except SignalException as error:
         if error.sigval is signal.SIGINT:
             raise KeyboardInterrupt from error
         raise SystemExit(128 + error.sigval) from error
     return 0
+
+
+def first_cause(statuses: Sequence[int]) -> int:
+    """Return the exit status that ended all processes; negative: a signal.
+
+    The launcher ends the remaining processes by SIGTERM, and torch 2 lists them as failed. A process that loses its
+    connection to a killed one fails with a positive status.
+    """
+    return min((status for status in statuses if status != -signal.SIGTERM), default=-signal.SIGTERM)
 
 
 def launch(arguments: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.api import Std
 
-from augmem.training.launch import RESTARTS, set_redirects
+from augmem.training.launch import RESTARTS, first_cause, set_redirects
 
 
 @dataclass
@@ -43,6 +43,20 @@ def test_missing_redirects_become_none_where_the_configuration_has_them(
 ) -> None:
     assert asdict(set_redirects(config)) == asdict(expected)
     assert not hasattr(config, "redirects") or config.redirects is not None
+
+
+@pytest.mark.parametrize(
+    ("statuses", "cause"),
+    [
+        ([1], 1),
+        ([-signal.SIGTERM, 1], 1),  # torch 2 lists the processes that it ended
+        ([1, -signal.SIGKILL], -signal.SIGKILL),
+        ([-signal.SIGTERM, -signal.SIGKILL, 2], -signal.SIGKILL),
+        ([-signal.SIGTERM], -signal.SIGTERM),
+    ],
+)
+def test_cause_is_not_a_process_that_the_launcher_ended(statuses: list[int], cause: int) -> None:
+    assert first_cause(statuses) == cause
 
 
 PARENT = """
@@ -78,6 +92,7 @@ def start(folder: Path, action: str) -> subprocess.Popen[str]:
 def test_only_killed_processes_are_restarted(action: str, runs: int, message: str, tmp_path: Path) -> None:
     output, _ = start(tmp_path, f"if os.environ['RANK'] == '1': {action}\ntime.sleep(60)").communicate(timeout=120)
     assert message in output
+    assert "closing signal" not in output, "the launcher's own log"
     assert len(list((tmp_path / "runs").glob("1-*"))) == runs
 
 
