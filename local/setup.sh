@@ -73,10 +73,12 @@ mkdir -p "$cache" 2>/dev/null && [[ -w $cache ]] || { say "no cache: $cache cann
 say "1/3 the installer"
 pip install --quiet --require-hashes -r requirements/uv.txt
 say "2/3 $(grep -c '==' requirements/lock.txt) locked packages, including torch and k2"
-.venv/bin/uv pip install --python .venv/bin/python --require-hashes -r requirements/lock.txt \
+# Compiled here once: where PYTHONDONTWRITEBYTECODE is set, as in many containers, each start would compile torch again.
+.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python --require-hashes -r requirements/lock.txt \
   ${repair:+$(printf -- '--reinstall-package %s ' $repair)}
 say "3/3 this project"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+.venv/bin/python -m compileall -q augmem
 .venv/bin/python -c 'import k2' 2>/dev/null ||
   fail "k2 cannot be imported, usually because libpython3.11.so is missing: apt-get install libpython3.11, then run this again"
 echo "$wanted" >"$complete"
