@@ -43,6 +43,7 @@ TOOLS = {
     "stream": "compute word error rates of streaming recognition and compare with offline decoding",
     "transcribe": "transcribe audio files or the microphone",
     "validate": "list all problems of a corpus with file, line and remedy",
+    "wer": "compute word error rates of two transcripts: text, trn, CTM or STM",
 }
 
 USER_ERRORS = (UserError, OSError)

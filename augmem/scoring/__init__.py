@@ -13,8 +13,11 @@ from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
-from augmem.scoring.score import Score, score, score_all, wer_table
+from augmem.scoring.score import Score, score, score_all, wer_table, write_score
+from augmem.scoring.tables import percent, text_table
 from augmem.scoring.textgrid import write_textgrid
+from augmem.scoring.transcripts import Transcript, read_transcript
+from augmem.scoring.word_errors import WordErrors
 
 __all__ = [
     "Comparison",
@@ -25,19 +28,24 @@ __all__ = [
     "Score",
     "Skipped",
     "TimedWord",
+    "Transcript",
     "Utterance",
+    "WordErrors",
     "align",
     "as_characters",
     "compare",
     "comparison_text",
     "format_alignment",
     "group_shares",
+    "percent",
     "plot_attention",
     "plot_heads",
     "provenance",
     "read_recogs",
+    "read_transcript",
     "score",
     "score_all",
+    "text_table",
     "wer_interval",
     "wer_table",
     "write_ctm",
@@ -45,6 +53,7 @@ __all__ = [
     "write_kaldi_text",
     "write_recogs",
     "write_report",
+    "write_score",
     "write_textgrid",
     "write_trn",
 ]

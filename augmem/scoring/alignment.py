@@ -82,6 +82,7 @@ class Utterance:
         ref: words of the normalised reference.
         hyp: words of the hypothesis.
         session: chapter or recording that contains the utterance; "" if unknown.
+        alignment: the alignment of `ref` and `hyp`; None: the one with the fewest edits.
 
     Raises:
         ValueError: a word is empty or contains white space, or `ref` or `hyp` is a string.
@@ -96,6 +97,7 @@ class Utterance:
     ref: Sequence[str]
     hyp: Sequence[str]
     session: str = ""
+    alignment: Sequence[Step] | None = None
 
     def __post_init__(self) -> None:
         for side, words in (("ref", self.ref), ("hyp", self.hyp)):
@@ -108,7 +110,7 @@ class Utterance:
     @cached_property
     def steps(self) -> list[Step]:
         """The alignment of reference and hypothesis."""
-        return align(self.ref, self.hyp)
+        return align(self.ref, self.hyp) if self.alignment is None else list(self.alignment)
 
     @cached_property
     def counts(self) -> Counts:
@@ -135,7 +137,7 @@ def total(counts: Iterable[Counts]) -> Counts:
 def as_characters(utterance: Utterance) -> Utterance:
     """Split an utterance into characters without spaces, as icefall does for CER: the WER of the result is the CER."""
     ref, hyp = list("".join(utterance.ref)), list("".join(utterance.hyp))
-    return replace(utterance, ref=ref, hyp=hyp)
+    return replace(utterance, ref=ref, hyp=hyp, alignment=None)
 
 
 def merge_errors(steps: Sequence[Step]) -> list[tuple[str, str]]:

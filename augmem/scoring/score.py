@@ -143,14 +143,14 @@ def score_all(
         for system, utterances in systems.items()
     ]
     for each in scores:
-        write_files(each, output)
+        write_score(each, output)
     write_text(output / "wer.txt", wer_table(scores) + "\n")
     summaries = [summary(each) for each in scores]
     write_json(output / "summary.json", {"replications": replications, "oracle": oracle or {}, "scores": summaries})
     return scores
 
 
-def write_files(result: Score, output: Path) -> None:
+def write_score(result: Score, output: Path) -> None:
     """Write the files of one score; see `score_all`."""
     utterances = result.utterances
     write_recogs(output / f"recogs-{result.name}.txt", utterances)
