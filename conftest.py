@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from augmem.machine import prepare_libraries
+
+prepare_libraries()  # before torch and numpy are imported
+
 
 class SkipWithoutK2:
     """Skips what imports k2 where k2 is not installed: a test file, a fixture with its tests, or a single test."""

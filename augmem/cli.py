@@ -1,31 +1,23 @@
-"""The console command `augmem`: one subcommand per stage of run.sh, and the tools."""
+"""The console command `augmem`: all stages (`run`), each stage, and the tools."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import os
+import re
 import sys
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
+from augmem.commands.run import PARALLEL, rewrite_options
+from augmem.commands.run import STAGES as ALL_STAGES
 from augmem.errors import UserError
+from augmem.machine import prepare_libraries
 
-STAGES = {
-    "corpus": "convert audio and transcripts to Lhotse manifests",
-    "features": "compute log-mel features",
-    "lang": "make lexicon, tokens and words",
-    "lm": "make n-gram language models",
-    "graphs": "make topology, phone LM and decoding graph",
-    "train": "train the acoustic model, or resume training",
-    "decode": "make lattices and n-best lists, tune scales on dev",
-    "score": "compute word error rates with confidence intervals",
-    "report": "write an HTML report",
-}
-
-PARALLEL = ("features", "graphs", "decode")
+STAGES = {name: summary for name, summary in ALL_STAGES.items() if name != "environment"}
 
 TOOLS = {
     "align": "align transcripts with audio: word and phone times as CTM and TextGrid",
@@ -39,6 +31,7 @@ TOOLS = {
     "kaldi": "export manifests as Kaldi data directories",
     "package": "copy a trained model and all it needs into one folder",
     "prune-lm": "make a smaller n-gram language model and its lexicon",
+    "run": "run all stages, from audio to a table of word error rates",
     "serve": "serve streaming recognition over websockets, with a web page",
     "stream": "compute word error rates of streaming recognition and compare with offline decoding",
     "transcribe": "transcribe audio files or the microphone",
@@ -52,6 +45,7 @@ INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
 
 def main() -> int:
     """Run one subcommand; print errors of the user without a traceback."""
+    prepare_libraries()  # before torch and numpy are imported
     words = sys.argv[1:]
     first_process = os.environ.get("RANK", "0") == "0"  # of those started by torchrun; the others log warnings only
     level = logging.INFO if first_process else logging.WARNING
@@ -70,11 +64,31 @@ def main() -> int:
         if "WORLD_SIZE" not in os.environ:  # else the launcher prints it
             print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except ModuleNotFoundError as error:
+        extra = extra_with((error.name or "").partition(".")[0])
+        if "--traceback" in words or not extra:
+            raise
+        print(f"augmem {chosen_command(words)}: {error}; pip install 'augmem[{extra}]'", file=sys.stderr)
+        return 1
     except (MemoryError, RuntimeError) as error:
         if "--traceback" in words or not is_lack_of_memory(error):
             raise
         print(f"augmem {chosen_command(words)}: {out_of_memory(error)}", file=sys.stderr)
         return 1
+
+
+def extra_with(module: str) -> str:
+    """Return the name of the extra that installs a module; empty if none does.
+
+    Example:
+        >>> extra_with("distributed"), extra_with("os")
+        ('cluster', '')
+    """
+    for requirement in metadata.requires("augmem") or ():
+        name, _, extra = requirement.partition(" extra == ")
+        if module and re.match(rf"{module.replace('_', '-')}\b", name):
+            return extra.strip("\"'")
+    return ""
 
 
 def is_lack_of_memory(error: Exception) -> bool:
@@ -106,6 +120,7 @@ def parse_and_run(words: list[str]) -> int:
         from augmem.renamed_options import current_options
 
         words = current_options(words)
+    words = rewrite_options(words) if command == "run" else words
     return run(command_parser(command).parse_args(words))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from concurrent.futures.process import BrokenProcessPool
@@ -10,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from augmem.errors import UserError
+from augmem.machine import prepare_libraries
 
 CONNECT_TIMEOUT = 10  # seconds
 WORKER_COMMAND = "dask worker SCHEDULER --nworkers N --nthreads 1"
@@ -49,9 +51,13 @@ def cluster(scheduler: str, initializer: Callable[..., None], initargs: tuple[An
     except ImportError as error:
         raise UserError("--scheduler needs Dask: pip install distributed") from error
 
+    task = pickle.dumps((initializer, initargs))  # unpickling it imports torch
+
     class InitWorkerPlugin(WorkerPlugin):
         def setup(self, worker: object) -> None:
-            initializer(*initargs)
+            prepare_libraries()
+            function, arguments = pickle.loads(task)
+            function(*arguments)
 
     try:
         client = Client(scheduler, timeout=CONNECT_TIMEOUT)

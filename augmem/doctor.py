@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
-from augmem.machine import MKL_SWITCH, needs_mkl_switch, torch_version
+from augmem.machine import MKL_SWITCH, needs_mkl_switch, prepare_libraries, torch_version
 
 if TYPE_CHECKING:
     from augmem.corpus import Batch
@@ -236,6 +236,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":  # by run.sh, in environments that may lack what `augmem doctor` itself imports
+    prepare_libraries()
     options = argparse.ArgumentParser(description=__doc__)
     add_options(options)
     sys.exit(doctor(options.parse_args().task))

@@ -1,3 +1,5 @@
 """Measurements, each run by one command that its module names."""
 
-import augmem  # noqa: F401 - before torch and numpy, see augmem.machine
+from augmem.machine import prepare_libraries
+
+prepare_libraries()  # before torch and numpy are imported

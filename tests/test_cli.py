@@ -19,11 +19,14 @@ def augmem(*words: str) -> int:
         return cli.main()
 
 
+OTHERS = ["torch", "k2", "lhotse", "websockets", "distributed", "kaldialign", "matplotlib", "jinja2", "psutil"]
+
+
 @pytest.mark.parametrize("words", [["--help"], ["serve", "--help"], ["train", "--help"]])
-def test_help_needs_no_torch(words: list[str]) -> None:
+def test_help_needs_no_package_of_an_extra(words: list[str]) -> None:
     script = f"""
 import sys
-sys.modules["torch"] = sys.modules["k2"] = None
+sys.modules.update(dict.fromkeys({OTHERS}))
 sys.argv = ["augmem", *{words}]
 from augmem.cli import main
 main()
@@ -102,6 +105,18 @@ def test_lack_of_memory_is_one_line_with_a_remedy(
     assert augmem("train", "--exp", "exp/A") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("augmem train: out of memory (") and "max_duration" in line
+
+
+def test_a_missing_library_is_reported_with_the_extra_that_installs_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "run", raising(ModuleNotFoundError("No module named 'distributed'", name="distributed")))
+    assert augmem("lang", "--exp", "exp/A") == 1
+    expected = "augmem lang: No module named 'distributed'; pip install 'augmem[cluster]'\n"
+    assert capsys.readouterr().err == expected
+    monkeypatch.setattr(cli, "run", raising(ModuleNotFoundError("No module named 'augmem.none'", name="augmem.none")))
+    with pytest.raises(ModuleNotFoundError):
+        augmem("lang", "--exp", "exp/A")
 
 
 def test_a_bug_has_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

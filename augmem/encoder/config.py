@@ -85,6 +85,7 @@ class EncoderConfig:
     def _check_choices(self) -> None:
         for field, hint in get_type_hints(EncoderConfig).items():
             choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
+            choices = tuple(ENCODERS) if field == "type" else choices  # also those that a program has registered
             good = not choices or getattr(self, field) in choices
             self._require(field, good, f"must be one of {', '.join(map(str, choices))}")
 
