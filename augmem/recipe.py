@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 
 from augmem.corpus import CorpusConfig, StorageConfig
 from augmem.decoding import DecodingConfig
 from augmem.encoder import EncoderConfig
+from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import write_text
 from augmem.graph import GraphConfig
@@ -82,8 +83,8 @@ def freeze_recipe(values: Namespace, exp: Path, processes: int = 1) -> Path:
     """
     parser = recipe_parser()
     values.pop("config", None)
-    values.data = values.data or f"data/{values.corpus.recipe}"
     instantiate(parser, values).training.check_processes(processes)
+    values.data = values.data or f"data/{values.corpus.recipe}"
     path = exp / RECIPE_FILE
     write_text(path, parser.dump(values, skip_none=False))
     return path
@@ -106,7 +107,20 @@ def instantiate(parser: ArgumentParser, values: Namespace) -> Recipe:
     """Return the recipe with these values; each dataclass checks its own.
 
     Raises:
-        UserError: a value is out of range.
+        UserError: a value is out of range, null or a section is none.
     """
+    _check_sections(values, Recipe)
     fields = vars(parser.instantiate_classes(values))
     return Recipe(**{name: value for name, value in fields.items() if name != "config"})
+
+
+def _check_sections(values: Any, kind: type, prefix: str = "") -> None:
+    """Check what jsonargparse accepts in files: null for any option, and any value for a section of options."""
+    for name, expected in get_type_hints(kind).items():
+        option, value = prefix + name, values[name]
+        if isinstance(expected, type) and is_dataclass(expected):
+            if not isinstance(value, Namespace):
+                raise UserError(f"{option} is {value!r}, but has options of its own, as in conf/; write them below it")
+            _check_sections(value, expected, f"{option}.")
+        elif value is None and type(None) not in get_args(expected):
+            raise UserError(f"{option} has no value; write one, or delete its line")

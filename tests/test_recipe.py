@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from jsonargparse import ArgumentParser
 
-from augmem.recipe import Recipe, freeze_recipe, load_recipe, recipe_parser
+from augmem.errors import UserError
+from augmem.recipe import Recipe, freeze_recipe, instantiate, load_recipe, recipe_parser
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -28,3 +30,25 @@ def test_every_recipe_in_conf_is_valid(path: Path, tmp_path: Path) -> None:
 def test_a_folder_without_recipe_is_reported_with_the_command_that_starts_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such experiment; ./run.sh --exp .* starts one"):
         load_recipe(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def parser() -> ArgumentParser:
+    return recipe_parser()
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("lang:\n  min_count:\n", r"lang\.min_count has no value; write one, or delete its line"),
+        ("corpus: null\n", "corpus is None, but has options of its own, as in conf/"),
+        ("lang: 5\n", "lang is 5, but has options of its own"),
+        ("training:\n  batches: []\n", r"training\.batches is \[\], but has options of its own"),
+    ],
+)
+def test_options_without_value_and_sections_without_options_are_refused(
+    content: str, fault: str, parser: ArgumentParser, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    with pytest.raises(UserError, match=fault):
+        instantiate(parser, parser.parse_args(["--config", str(tmp_path / "mine.yaml")]))

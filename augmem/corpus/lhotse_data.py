@@ -186,6 +186,10 @@ def _name(transform: Any) -> str:
     return str(transform["name"] if isinstance(transform, dict) else type(transform).__name__)
 
 
+# Lhotse's exceptions for JSON that is not an item of its manifests.
+MALFORMED = (ValueError, TypeError, KeyError, AttributeError, AssertionError, RecursionError)
+
+
 def read_manifest(path: Path, kind: type[Any], skipped: SkipLog) -> Iterator[tuple[str, Any]]:
     """Yield (file:line, item) of every line of a manifest.
 
@@ -198,7 +202,7 @@ def read_manifest(path: Path, kind: type[Any], skipped: SkipLog) -> Iterator[tup
             for number, line in enumerate(stream, start=1):
                 try:
                     item = _item(line, kind)
-                except (ValueError, TypeError, KeyError, AttributeError, AssertionError) as error:
+                except MALFORMED as error:
                     skipped.error(f"{path}:{number}: not a {kind.__name__} of Lhotse ({error!r}); write it again")
                     continue
                 yield f"{path}:{number}", item
@@ -217,6 +221,8 @@ def _item(line: str, kind: type[Any]) -> Any:
         for name in ("start", "duration"):
             if not math.isfinite(getattr(piece, name, 0.0)):
                 raise ValueError(f"its {name} is not finite")
+        if not isinstance(getattr(piece, "channel", 0), int | list):
+            raise TypeError(f"its channel is {piece.channel!r}")
         if not isinstance(getattr(piece, "text", None) or "", str):
             raise TypeError(f"its text is {piece.text!r}")
     return item

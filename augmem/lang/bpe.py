@@ -66,8 +66,16 @@ def copy_pieces(base: Path, output: Path) -> list[str]:
 
 
 def load_pieces(folder: Path) -> sentencepiece.SentencePieceProcessor:
-    """Load the sentencepiece model of a lang folder."""
-    return sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL_NAME))
+    """Load the sentencepiece model of a lang folder.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = folder / MODEL_NAME
+    try:
+        return sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path}: not a sentencepiece model ({error}); run the lang stage again") from error
 
 
 def encode_words(words: Sequence[str], folder: Path) -> list[Entry]:

@@ -125,14 +125,24 @@ class Lang:
         """Probability of silence between words in L; 0 for a lexicon without silence.
 
         Raises:
-            UserError: the folder was made by an earlier release, which did not store it.
+            UserError: the file is damaged, or the folder was made by an earlier release, which did not store it.
         """
         path = self.folder / SILENCE_PROBABILITY_FILE
         if path.is_file():
-            return float(path.read_text(encoding="utf-8"))
+            return _read_probability(path)
         if (self.folder / "hash.txt").is_file():
             raise UserError(f"{path}: no such file; run the lang stage again")
         return _ICEFALL_SILENCE_PROBABILITY if SILENCE in self.tokens else 0.0
+
+
+def _read_probability(path: Path) -> float:
+    text = path.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        if 0 <= (value := float(text)) < 1:
+            return value
+    except ValueError:
+        pass
+    raise UserError(f"{path}:1: expected a probability below 1, found {text[:50]!r}; run the lang stage again")
 
 
 def silent_ids(tokens: Mapping[str, int]) -> tuple[int, ...]:

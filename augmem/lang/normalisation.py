@@ -183,16 +183,20 @@ def _read_numbers(text: str, rules: Normalisation) -> str:
 
 
 def _number(written: str, language: str) -> str:
-    """Return a number in words; the parts of an ambiguous one; unchanged what num2words cannot read."""
-    plain = _plain(written, language)
-    if plain is None:
+    """Return a number in words; otherwise its parts in words, and unchanged what num2words cannot read."""
+    words = _number_words(_plain(written, language), language)
+    if words is None and not written.isdigit():
         return re.sub(r"\d+", lambda match: _number(match[0], language), written)
-    if len(plain) > _LONGEST_NUMBER or (plain[0] == "0" and plain[1:2].isdigit()):
-        return written
+    return written if words is None else f" {words} "
+
+
+def _number_words(plain: str | None, language: str) -> str | None:
+    if plain is None or len(plain) > _LONGEST_NUMBER or (plain[0] == "0" and plain[1:2].isdigit()):
+        return None
     try:
-        return f" {num2words(plain if '.' in plain else int(plain), lang=language)} "
+        return str(num2words(plain if "." in plain else int(plain), lang=language))
     except (ArithmeticError, LookupError, NotImplementedError, TypeError, ValueError):
-        return written
+        return None
 
 
 def _plain(written: str, language: str) -> str | None:

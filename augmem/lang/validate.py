@@ -130,5 +130,5 @@ def _check_prefixes(path: Path, rows: Numbered) -> Iterator[str]:
 def _check_hash(folder: Path) -> Iterator[str]:
     """Check hash.txt, which icefall's folders do not have."""
     path = folder / "hash.txt"
-    if path.is_file() and path.read_text(encoding="utf-8").strip() != content_hash(folder):
+    if path.is_file() and path.read_bytes().strip() != content_hash(folder).encode():
         yield f"{path}:1: not the hash of {', '.join(HASHED)}: one of them was edited; {REMEDY}"

@@ -111,11 +111,11 @@ def _read_counts(path: Path, normalisation: Normalisation) -> Counter[str]:
     counts: Counter[str] = Counter()
     for number, line in enumerate(lines(path), start=1):
         fields = line.split("\t")
-        if len(fields) != 2 or not fields[1].strip().isdecimal():
+        if len(fields) != 2 or not fields[1].strip(" \r").isdecimal():
             raise UserError(f"{path}:{number}: expected word<TAB>count, found {line!r}; fix or delete the line")
         spoken = normalisation(fields[0])
         if spoken and " " not in spoken:
-            counts[spoken] += int(fields[1])
+            counts[spoken] += int(fields[1].strip(" \r"))
     return counts
 
 

@@ -104,10 +104,14 @@ def _recogs_line(path: Path, number: int, line: str, side: str) -> tuple[str, li
         words = ast.literal_eval(match.group(2)) if match else None
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         words = None
-    if match is None or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    if match is None or not isinstance(words, list) or not all(_is_word(word) for word in words):
         expected = f"<utterance>:<tab>{side}=[words]"
         raise UserError(f"{path}, line {number}: expected {expected!r}, found {line[:80]!r}")
     return match.group(1), words
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value.split() == [value]
 
 
 def write_errs(path: Path, utterances: Sequence[Utterance]) -> None:

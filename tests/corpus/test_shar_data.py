@@ -84,6 +84,9 @@ def test_damaged_shard_is_named(shar: Path) -> None:
     second.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"recording\.000001\.tar: cannot be read \(.*\): truncated; fetch it again"):
         imported(shar)
+    second.write_bytes(whole.replace(b'{"id"', b'{"id\0'))
+    with pytest.raises(UserError, match=r"recording\.000001\.tar: cannot be read"):
+        imported(shar)
     with tarfile.open(second, "w"):
         pass
     with pytest.raises(UserError, match=r"recording\.000001\.tar: its end where .* has b: truncated"):

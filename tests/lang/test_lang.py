@@ -11,6 +11,7 @@ import sentencepiece
 
 from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, load_cmudict, prepare_lang, validate_lang
+from augmem.lang.bpe import load_pieces
 
 
 def test_a_phone_lang_folder_has_the_words_and_their_dictionary_pronunciations(
@@ -140,6 +141,7 @@ def test_a_language_model_of_another_case_or_language_is_refused(tmp_path: Path,
     ("name", "text", "fault"),
     [
         ("names.tsv", "Gnu 1\n", r"names\.tsv:1: expected word<TAB>count"),
+        ("names.tsv", "Gnu\t\x1c3\n", r"names\.tsv:1: expected word<TAB>count"),
         ("novel.txt", None, "no such file"),
         ("novel.txt", b"fine\nna\xefve\n", r"novel\.txt:2: not UTF-8"),
     ],
@@ -205,6 +207,19 @@ def test_validation_names_file_line_fault_and_remedy(
     findings = "\n".join(validate_lang(folder))
     assert "run the lang stage again" in findings
     assert re.search(message, findings), findings
+
+
+def test_damaged_files_of_a_lang_folder_are_named(lang_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(lang_dir, tmp_path / "lang")
+    for content in (b"\xae", b"0,5", b"nan", b"1"):
+        (folder / "silence_probability.txt").write_bytes(content)
+        with pytest.raises(UserError, match=r"silence_probability\.txt:1: expected a probability below 1, found"):
+            assert Lang.load(folder).silence_probability
+    (folder / "hash.txt").write_bytes(b"\xae")
+    assert any(re.search(r"hash\.txt:1: not the hash", problem) for problem in validate_lang(folder))
+    (folder / "bpe.model").write_bytes(b"\xff" * 9)
+    with pytest.raises(UserError, match=r"bpe\.model: not a sentencepiece model"):
+        load_pieces(folder)
 
 
 def test_icefall_folders_without_a_hash_are_valid(lang_dir: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ PERSIAN = "\u0633\u0644\u0627\u0645 \u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u
         ("de", "Gr\u00fc\u00dfe, Mu\u0308nchen: 25 Euro!", "gr\u00fc\u00dfe m\u00fcnchen f\u00fcnfundzwanzig euro"),
         ("de", "3,5 Kilo, 1.000.000 Leute", "drei komma f\u00fcnf kilo eine million leute"),
         ("de", "1,234.50 007", "eins zweihundertvierunddrei\u00dfig f\u00fcnfzig 007"),
+        ("de", "00,5 Kilo", "00 f\u00fcnf kilo"),
         (None, "25 Euro", "25 euro"),
         ("zh", "\u4f60\u597d\uff0c\u4e16\u754c\uff01 APP 5", "\u4f60\u597d \u4e16\u754c app 5"),
         ("fa", f"{PERSIAN}\u060c \u06f5", f"{PERSIAN} \u067e\u0646\u062c"),

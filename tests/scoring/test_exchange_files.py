@@ -93,6 +93,7 @@ def test_recogs_are_read_back(tmp_path: Path) -> None:
         ("a:\tref=[A]\na:\thyp=[]\n", "line 1"),
         ("a ref\na hyp\n", "line 1"),
         ("a:\tref=['A']\na:\thyp=[1]\n", "line 2"),
+        ("a:\tref=['A B']\na:\thyp=[]\n", "line 1"),
         ("a:\tref=['A']\na:\thyp=['\udcff']\n", "line 2: not UTF-8"),
     ],
 )
