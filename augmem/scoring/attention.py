@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -144,8 +145,7 @@ def _draw_memory(panel: FigureBase, axes: Axes, layers: Sequence[Floats], groups
     ends = np.cumsum(heads)
     axes.hlines(ends[:-1] - 0.5, -0.5, rows.shape[1] - 0.5, color=INK, linewidth=0.6)
     axes.set_yticks(ends - np.array(heads) / 2 - 0.5, [f"layer {n}" for n in range(1, len(heads) + 1)])
-    slots = rows.shape[1]
-    shown = np.unique(np.linspace(0, slots - 1, min(slots, 8)).round().astype(int))
+    shown = np.arange(0, rows.shape[1], math.ceil(rows.shape[1] / 8))
     axes.set_xticks(shown, [f"{slot + 1}" for slot in shown])
     axes.set_xlabel("memory slot (1: oldest segment)", color=INK, fontsize=8.5)
     axes.set_title("Attention to memory slots by head", loc="left", fontsize=11, fontweight="bold", color=INK, pad=24)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INK = "#010203"  # placeholder; replaced by the text colour of the page
 BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
 
+FEWEST_WORDS = 10  # of a point of the calibration chart
+
 Line = Mapping[str, Any]
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -104,8 +106,8 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
         return None
 
     def draw(axes: Axes) -> None:
-        axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5, label="dev")
-        axes.set_ylim(bottom=0)
+        axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5)
+        axes.set_ylim(0, 115 * np.max(rate[1]) or 1.0)  # space for the value above the last point
         axes.annotate(
             f"{100 * rate[1][-1]:.1f} %", (rate[0][-1], 100 * rate[1][-1]), xytext=(0, 9),
             textcoords="offset points", ha="right", color=INK, fontsize=9, fontweight="bold",
@@ -115,7 +117,7 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
         "Error rate of phones (or other units) on dev, without lexicon and word language model. With LF-MMI the phone "
         "language model P is included."
     )
-    return Chart("Unit error rate", caption, _svg("errors", draw, "%"))
+    return Chart("Unit error rate", caption, _svg("errors", draw, "%", legend=None))
 
 
 def _objective_chart(log: Sequence[Line]) -> Chart | None:
@@ -218,21 +220,36 @@ def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=INK, alpha=0.4, linewidth=0.8, linestyle="--", label="ideal")
         for colour, (name, bins) in zip((BLUE, ORANGE, GREEN, VIOLET), systems.items(), strict=False):
-            confidence, accuracy = ([100 * point[key] for point in bins] for key in ("confidence", "accuracy"))
+            drawn = [point for point in bins if point["words"] >= FEWEST_WORDS]
+            confidence, accuracy = ([100 * point[key] for point in drawn] for key in ("confidence", "accuracy"))
             axes.plot(confidence, accuracy, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
-        axes.set_ylim(0, 135)
+        axes.set_ylim(0, 105)
 
     words = ", ".join(f"{name.replace('_', ' ')} {sum(p['words'] for p in bins):,}" for name, bins in systems.items())
-    caption = f"Of the words with a confidence of 80 %, 80 % should be correct. Words on dev: {words}."
+    caption = (
+        f"Of the words with a confidence of 80 %, 80 % should be correct. Words on dev: {words}. Points of fewer than "
+        f"{FEWEST_WORDS} words are not drawn."
+    )
     return Chart(
-        "Calibration of confidences", caption, _svg("reliability", draw, "accuracy (%)", "confidence (%)", "upper left")
+        "Calibration of confidences", caption, _svg("reliability", draw, "accuracy (%)", "confidence (%)", "best")
     )
 
 
 def _svg(
-    name: str, draw: Callable[[Axes], None], y_label: str, x_label: str = "training step", legend: str = "upper right"
+    name: str,
+    draw: Callable[[Axes], None],
+    y_label: str,
+    x_label: str = "training step",
+    legend: str | None = "upper right",
 ) -> str:
-    """Draw a chart; `name` makes the ids of its elements unique in the page."""
+    """Draw a chart.
+
+    Args:
+        name: makes the ids of its elements unique in the page.
+        draw: draws the curves.
+        y_label, x_label: labels of the axes.
+        legend: place of the legend; None: no legend.
+    """
     import matplotlib  # takes two seconds to import
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -252,7 +269,8 @@ def _svg(
         axes.grid(color=INK, alpha=0.13, linewidth=0.7)
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.legend(frameon=False, loc=legend, fontsize=8.5)
+        if legend:
+            axes.legend(frameon=False, loc=legend, fontsize=8.5)
         return to_svg(figure)
 
 

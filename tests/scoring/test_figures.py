@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from augmem.scoring.attention import group_shares, plot_attention
 from augmem.scoring.environment import git_commit, provenance
-from augmem.scoring.figures import flatten, points, smooth, training_charts
+from augmem.scoring.figures import flatten, points, reliability_chart, smooth, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 
@@ -55,6 +56,27 @@ def test_a_single_point_is_drawn() -> None:
         "Learning rate and gradient",
     ]
     assert all(chart.svg.startswith("<svg") and "currentColor" in chart.svg for chart in charts)
+
+
+def test_the_value_of_the_last_unit_error_rate_is_inside_the_chart_and_not_on_a_legend() -> None:
+    """Two epochs: the last point was in the upper right corner, where the legend was."""
+    log = [{"kind": "epoch", "step": step, "dev_unit_error_rate": rate} for step, rate in ((670, 0.508), (1345, 0.435))]
+    (chart,) = training_charts(log)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", chart.svg)
+    assert "43.5 %" in texts and "dev" not in texts
+
+
+def test_points_of_few_words_are_not_drawn() -> None:
+    bins = [
+        {"confidence": 0.06, "accuracy": 1.0, "words": 1},
+        {"confidence": 0.5, "accuracy": 0.4, "words": 90},
+        {"confidence": 0.9, "accuracy": 0.8, "words": 900},
+    ]
+    chart = reliability_chart({"systems": {"first_pass": {"reliability": bins}}})
+    assert chart is not None
+    rare = reliability_chart({"systems": {"first_pass": {"reliability": bins[1:]}}})
+    assert rare is not None and chart.svg == rare.svg
+    assert "first pass 991" in chart.caption and "fewer than 10 words" in chart.caption
 
 
 def attention(layers: int, heads: int, queries: int, columns: int) -> list[np.ndarray]:
