@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,37 @@ def export_step(model: AcousticModel, output: Path, batch: int = 1, bank_size: i
         if output.suffix == ".pt":
             torch.jit.trace(step, step.example()).save(str(temporary))
         else:
-            torch.onnx.export(
-                step, step.example(), str(temporary), opset_version=_OPSET,
-                input_names=facts["inputs"], output_names=facts["outputs"], **_exporter(),
-            )  # fmt: skip
+            write_onnx(step, step.example(), temporary, facts["inputs"], facts["outputs"])
     write_json(facts_file(output), facts)
     return facts
+
+
+def write_onnx(
+    step: nn.Module,
+    example: tuple[Tensor, ...],
+    path: Path,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    axes: Mapping[str, Mapping[int, str]] | None = None,
+) -> None:
+    """Write an ONNX file.
+
+    Args:
+        step: module to trace.
+        example: its inputs.
+        path: file to write.
+        inputs, outputs: names.
+        axes: axes of variable size by input and output; none by default.
+
+    Raises:
+        UserError: this torch needs a package that is not installed.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns about constants, which do not depend on the input here
+        torch.onnx.export(
+            step, example, str(path), opset_version=_OPSET, input_names=list(inputs), output_names=list(outputs),
+            dynamic_axes=axes, **_exporter(),
+        )  # fmt: skip
 
 
 def _exporter() -> dict[str, bool]:

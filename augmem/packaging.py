@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from augmem.decoding import FIRST_PASS, TUNED_FILE, SearchConfig, load_systems
+from augmem.decoding import FIRST_PASS, TUNED_FILE, Scales, SearchConfig, load_systems
 from augmem.experiment import Experiment
+from augmem.features import FeatureConfig
 from augmem.graph import HLG_FILE
+from augmem.lang import Lang
 from augmem.model import AcousticModel
 from augmem.scoring import provenance
 from augmem.stage_runner import check_outputs
-from augmem.streaming import PackageInfo, write_package
+from augmem.streaming import Package, PackageInfo, write_package
 
 LICENSE = """\
 The code that made this model is under the Apache License 2.0. The weights and graphs were trained on the speech and
@@ -30,12 +32,25 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
         FileNotFoundError: the experiment has not been trained or decoded.
         UserError: `output` exists and is not a package, or a file has changed since its stage wrote it.
     """
-    check_outputs(experiment.model, experiment.lang, experiment.graphs, experiment.decoding / TUNED_FILE)
-    scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
-    info = PackageInfo(
-        scales, search or experiment.recipe.decoding.search, model_card(experiment), LICENSE, provenance()
-    )
+    scales, chosen = read_scales(experiment), search or experiment.recipe.decoding.search
+    info = PackageInfo(scales, chosen, model_card(experiment), LICENSE, provenance())
     write_package(output, experiment.model, experiment.lang, experiment.graphs / HLG_FILE, info)
+
+
+def read_scales(experiment: Experiment) -> Scales:
+    """Return the scales of the first pass; raises as `package_model` does."""
+    check_outputs(experiment.model, experiment.lang, experiment.graphs, experiment.decoding / TUNED_FILE)
+    return load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
+
+
+def read_experiment(root: Path) -> Package:
+    """Read what `package_model` would package; raises as it does."""
+    experiment = Experiment.load(root)
+    scales = read_scales(experiment)
+    model = AcousticModel.load(experiment.model, experiment.lang)
+    features = FeatureConfig(**model.description.features)
+    graph, search = experiment.graphs / HLG_FILE, experiment.recipe.decoding.search
+    return Package(model, Lang.load(experiment.lang), graph, features, scales, search)
 
 
 def model_card(experiment: Experiment) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ import kaldifst
 import torch
 from torch import Tensor
 
+from augmem.automata import to_openfst
 from augmem.decoding import (
     DecodingConfig,
     DecodingGraph,
@@ -40,6 +42,7 @@ from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.model_acoustics import ModelAcoustics
+from augmem.onnx_engine import write_openfst
 from augmem.references import reference_words
 
 T = TypeVar("T")
@@ -81,7 +84,7 @@ def main() -> None:
 
 
 def side_by_side(
-    graph: DecodingGraph, fst: kaldifst.StdVectorFst, items: Sequence[Item], search: float, output: float, active: int
+    graph: DecodingGraph, fst: kaldifst.StdConstFst, items: Sequence[Item], search: float, output: float, active: int
 ) -> None:
     """Search all items with each decoder, in turn for every utterance; print a row for each decoder."""
     name, seconds = f"{search:g} / {output:g} / {active}", sum(item.seconds for item in items)
@@ -140,32 +143,16 @@ def list_of(lattice: Lattice, config: DecodingConfig) -> object:
     return best_word_sequences(lattice, config)
 
 
-def openfst(graph: k2.Fsa) -> kaldifst.StdVectorFst:
-    """Convert a decoding graph for kaldi-decoder: units plus one (0 is epsilon), final weights on states.
-
-    An arc with several words becomes a chain of arcs; only the first one has a unit.
-    """
-    fst = kaldifst.StdVectorFst()
-    for _ in range(graph.shape[0]):
-        fst.add_state()
-    fst.start = 0
-    arcs, words, scores = graph.arcs.values().tolist(), graph.aux_labels.tolist(), graph.scores.tolist()
-    for (source, target, unit, _), out, score in zip(arcs, words, scores, strict=True):
-        if unit == -1:
-            fst.set_final(source, -score)
-            continue
-        chain = out if isinstance(out, list) else [out]
-        inner = [fst.add_state() for _ in chain[1:]]
-        states, label, cost = [source, *inner, target], unit + 1, -score
-        for place, word in enumerate(chain or [0]):
-            end = target if place + 1 >= len(chain) else states[place + 1]
-            fst.add_arc(states[place], kaldifst.StdArc(label, word, cost, end))
-            label, cost = 0, 0.0
-    return fst
+def openfst(graph: k2.Fsa) -> kaldifst.StdConstFst:
+    """Convert a decoding graph for kaldi-decoder."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "HLG.fst"
+        write_openfst(path, to_openfst(graph))
+        return kaldifst.StdConstFst.read(str(path))
 
 
 def kaldi_best(
-    fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions
+    fst: kaldifst.StdConstFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions
 ) -> tuple[float, list[int]]:
     """Return score and words of the best path of a FasterDecoder for scores (T, V); no words if there is none."""
     return best_of(kaldi_decoder.FasterDecoder(fst, options), scores)
@@ -184,13 +171,13 @@ def best_of(
 
 
 def kaldi_lattice_words(
-    fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.LatticeSimpleDecoderConfig
+    fst: kaldifst.StdConstFst, scores: Tensor, options: kaldi_decoder.LatticeSimpleDecoderConfig
 ) -> list[int]:
     """Return the words of the best path of a LatticeSimpleDecoder."""
     return best_of(kaldi_decoder.LatticeSimpleDecoder(fst, options), scores)[1]
 
 
-def kaldi_words(fst: kaldifst.StdVectorFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions) -> list[int]:
+def kaldi_words(fst: kaldifst.StdConstFst, scores: Tensor, options: kaldi_decoder.FasterDecoderOptions) -> list[int]:
     """Return the words of the best path of a FasterDecoder."""
     return kaldi_best(fst, scores, options)[1]
 

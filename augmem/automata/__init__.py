@@ -11,6 +11,7 @@ from augmem.automata.hlg import SizeLog, build_hlg, read_grammar, to_decoding_gr
 from augmem.automata.k2_intersection import k2_score
 from augmem.automata.lexicon import build_lexicon, lexicon_fst
 from augmem.automata.numerator import NumeratorCompiler
+from augmem.automata.openfst import to_openfst
 from augmem.automata.origin import check_origin, set_origin
 from augmem.automata.phone_lm import PhoneLm, estimate_phone_lm
 from augmem.automata.prepare import prepare_decoding_graph, prepare_training_graphs
@@ -36,4 +37,5 @@ __all__ = [
     "save_fsa",
     "set_origin",
     "to_decoding_graph",
+    "to_openfst",
 ]

@@ -1,7 +1,10 @@
-"""Export the streaming step of the acoustic model as TorchScript or ONNX, for programs without this package.
+"""Export a model for programs without this package: the streaming step alone, or all files of sherpa-onnx.
 
-The exported step never clears its memory bank. With encoder.summary_sees_memory and without slot_squash the norm of
-memory slots can grow, so reset the state of a stream every minute or two, in a pause.
+--output FILE.pt or FILE.onnx: the streaming step as TorchScript or ONNX. It never clears its memory bank. With
+encoder.summary_sees_memory and without slot_squash the norm of memory slots can grow, so reset the state of a stream
+every minute or two, in a pause.
+
+--format sherpa-onnx DIR: model, graph and a program that transcribes a file, see DIR/README.md.
 """
 
 from __future__ import annotations
@@ -9,11 +12,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from augmem.errors import UserError
+
+SHERPA = "sherpa-onnx"
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add options for model and output."""
-    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
-    parser.add_argument("--output", type=Path, required=True, help="FILE.pt for TorchScript, FILE.onnx for ONNX")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="folder to write, with --format")
+    parser.add_argument("--exp", type=Path, help="experiment folder")
+    parser.add_argument("--package", type=Path, help="folder made by augmem package, with --format")
+    parser.add_argument("--format", choices=[SHERPA], help="program that will run the model")
+    parser.add_argument("--output", type=Path, help="FILE.pt for TorchScript, FILE.onnx for ONNX")
     parser.add_argument("--batch", type=int, default=1, help="streams per step (%(default)s)")
     # --memory-slots is the name of earlier releases.
     bank_help = "memory slots per stream (encoder.memory_slots of the model)"
@@ -21,7 +31,36 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file and print the inputs and the state of a step."""
+    """Write the files.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    if (arguments.exp is None) == (arguments.package is None):
+        raise UserError("give either --exp or --package")
+    if arguments.format == SHERPA:
+        return write_sherpa(arguments)
+    if arguments.exp is None or arguments.output is None or arguments.folder is not None:
+        raise UserError("without --format, give --exp EXP --output FILE.pt or FILE.onnx")
+    return write_step(arguments)
+
+
+def write_sherpa(arguments: argparse.Namespace) -> int:
+    """Write the files of sherpa-onnx and print how to use them."""
+    from augmem.packaging import read_experiment
+    from augmem.sherpa import export_sherpa
+    from augmem.streaming import open_package
+
+    if arguments.folder is None or arguments.output is not None:
+        raise UserError(f"--format {SHERPA} takes a folder: augmem export --package PACKAGE --format {SHERPA} DIR")
+    package = read_experiment(arguments.exp) if arguments.exp else open_package(arguments.package)
+    export_sherpa(package, arguments.folder)
+    print(f"wrote {arguments.folder}; python {arguments.folder / 'transcribe.py'} FILE.wav transcribes a file")
+    return 0
+
+
+def write_step(arguments: argparse.Namespace) -> int:
+    """Write the streaming step; print the inputs and the state of a step."""
     from augmem.experiment import Experiment
     from augmem.export import export_step, facts_file
     from augmem.model import AcousticModel

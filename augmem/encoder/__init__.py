@@ -11,6 +11,7 @@ from augmem.encoder.maps import AttentionMap, attention_maps
 from augmem.encoder.registry import ENCODERS, EncoderSpec, build_encoder
 from augmem.encoder.state import StreamState
 from augmem.encoder.static import StaticStep
+from augmem.encoder.window import WindowStep
 
 __all__ = [
     "ENCODERS",
@@ -23,6 +24,7 @@ __all__ = [
     "Memory",
     "StaticStep",
     "StreamState",
+    "WindowStep",
     "attention_maps",
     "build_encoder",
 ]

@@ -48,10 +48,7 @@ class StaticStep(nn.Module):
 
     def __init__(self, encoder: Encoder, batch: int = 1, bank_size: int | None = None) -> None:
         super().__init__()
-        if not isinstance(encoder, AugmentedMemoryEncoder) or encoder.config.type != "augmented_memory":
-            raise UserError(
-                f"encoder.type: only augmented_memory has a step of fixed shapes, not {encoder.config.type}"
-            )
+        encoder = demand_augmented_memory(encoder)
         size = encoder.config.memory_slots if bank_size is None else bank_size
         if size is None:
             raise UserError("--bank-size: required, because the memory bank of the model is unlimited")
@@ -148,6 +145,17 @@ class StaticStep(nn.Module):
         if memory is not None:
             memory = torch.cat([memory[:, :, :, :, 1:], torch.stack(slots, 1)], 4)
         return encoder.norm(x), memory
+
+
+def demand_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
+    """Return the encoder.
+
+    Raises:
+        UserError: it is of another type.
+    """
+    if not isinstance(encoder, AugmentedMemoryEncoder) or encoder.config.type != "augmented_memory":
+        raise UserError(f"encoder.type: only augmented_memory has a step of fixed shapes, not {encoder.config.type}")
+    return encoder
 
 
 def mask_index(index: LayerIndex, exists: Tensor, pooled: Tensor) -> LayerIndex:
