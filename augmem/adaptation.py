@@ -9,15 +9,25 @@ from typing import NamedTuple
 
 from augmem.automata import prepare_decoding_graph
 from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems
+from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import sha256_file
 from augmem.graph import HLG_FILE
-from augmem.lang import adapt_lang, write_given_grammar
+from augmem.lang import (
+    Guess,
+    Lang,
+    adapt_lang,
+    pronounce,
+    read_new_words,
+    write_extended_model,
+    write_given_grammar,
+    write_pronunciations,
+)
 from augmem.model import AcousticModel
 from augmem.packaging import LICENSE, model_card
 from augmem.scoring import provenance
 from augmem.stage_runner import check_outputs
-from augmem.streaming import PackageInfo, open_package, write_package
+from augmem.streaming import GRAMMAR_FILE, PackageInfo, open_package, write_package
 
 
 class Trained(NamedTuple):
@@ -37,7 +47,9 @@ def from_experiment(experiment: Experiment) -> Trained:
     """
     check_outputs(experiment.model, experiment.lang, experiment.decoding / TUNED_FILE)
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
-    info = PackageInfo(scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE)
+    info = PackageInfo(
+        scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE, grammar=experiment.grammar
+    )
     return Trained(experiment.model, experiment.lang, info)
 
 
@@ -50,12 +62,44 @@ def from_package(folder: Path) -> Trained:
     """
     package = open_package(folder)
     card, license_text = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE"))
-    return Trained(
-        folder / "model.safetensors", folder / "lang", PackageInfo(package.scales, package.search, card, license_text)
-    )
+    grammar = folder / GRAMMAR_FILE if (folder / GRAMMAR_FILE).is_file() else None
+    info = PackageInfo(package.scales, package.search, card, license_text, grammar=grammar)
+    return Trained(folder / "model.safetensors", folder / "lang", info)
 
 
-def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Path) -> None:
+def add_words(trained: Trained, names: Path, arpa: Path | None, output: Path) -> list[Guess]:
+    """Write a package whose vocabulary has further words; the acoustic model is not retrained.
+
+    Args:
+        trained: the model.
+        names: list of words; see `read_new_words`.
+        arpa: the language model to extend; None: that of the model.
+        output: the package's folder; it can be that of the model.
+
+    Returns:
+        the pronunciations of the words, with their sources; none for units other than phones.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        UserError: the list is invalid, or the model has no language model.
+    """
+    lang = Lang.load(trained.lang)
+    words = read_new_words(names, lang)
+    grammar = arpa or trained.info.grammar
+    if grammar is None:
+        raise UserError(f"{trained.lang.parent}: no language model in it; name the one it was made with: --lm LM.arpa")
+    pronunciations = pronounce(words, lang)
+    weights = {word.word: max(w.weight for w in words if w.word == word.word) for word in words}
+    with TemporaryDirectory() as name:
+        extended, lexicon = Path(name) / "extended.arpa", Path(name) / "lexicon.txt"
+        write_extended_model(grammar, weights, extended)
+        write_pronunciations(lexicon, pronunciations)
+        note = f"{len(weights)} words of {names.name} were added or made more probable."
+        adapt_package(trained, extended, lexicon if pronunciations else None, output, note)
+    return pronunciations
+
+
+def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Path, note: str = "") -> None:
     """Write a package with the words of a language model; the acoustic model is not retrained.
 
     Args:
@@ -63,6 +107,7 @@ def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Pa
         arpa: n-gram model in ARPA format, may be .gz or .xz; each of its words can be recognised.
         lexicon: pronunciations in the phones of the model; see `adapt_lang` for the other words.
         output: the package's folder; an older package there is replaced.
+        note: what was changed, for its README.md; empty: the language model is another one.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -82,15 +127,15 @@ def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Pa
         )
         info = replace(
             trained.info,
-            card=_card(trained.info.card, arpa),
+            card=_card(trained.info.card, note or f"The decoding graph was rebuilt with {arpa.name}."),
             origin={**provenance(), "language_model": sha256_file(arpa)},
+            grammar=arpa,
         )
         write_package(output, work / "model.safetensors", work / "lang", work / HLG_FILE, info)
 
 
-def _card(card: str, arpa: Path) -> str:
+def _card(card: str, note: str) -> str:
     return (
         f"{card}\n## Other language model\n\n"
-        f"The decoding graph was rebuilt with {arpa.name}. The word error rates above are those of the original graph, "
-        "and the scales are those tuned with it.\n"
+        f"{note} The word error rates above are those of the original graph, and the scales are those tuned with it.\n"
     )

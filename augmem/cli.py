@@ -37,6 +37,7 @@ TOOLS = {
     "transcribe": "transcribe audio files or the microphone",
     "validate": "list all problems of a corpus with file, line and remedy",
     "wer": "compute word error rates of two transcripts: text, trn, CTM or STM",
+    "words": "add words and names to the vocabulary of a trained model",
 }
 
 USER_ERRORS = (UserError, OSError)

@@ -71,6 +71,12 @@ class Experiment:
         return self.root / "lm"
 
     @property
+    def grammar(self) -> Path | None:
+        """The language model of the decoding graph; None if it has been deleted."""
+        path = self.lm / "first_pass.arpa"
+        return path if path.is_file() else None
+
+    @property
     def neural_lm(self) -> Path:
         """Folder of the neural language model, separate from `lm` because graphs do not depend on it."""
         return self.root / "neural_lm"

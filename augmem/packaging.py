@@ -33,7 +33,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
         UserError: `output` exists and is not a package, or a file has changed since its stage wrote it.
     """
     scales, chosen = read_scales(experiment), search or experiment.recipe.decoding.search
-    info = PackageInfo(scales, chosen, model_card(experiment), LICENSE, provenance())
+    info = PackageInfo(scales, chosen, model_card(experiment), LICENSE, provenance(), experiment.grammar)
     write_package(output, experiment.model, experiment.lang, experiment.graphs / HLG_FILE, info)
 
 

@@ -1,9 +1,10 @@
 """Text normalisation, lexicon, G2P, lang folders (in icefall's format) and language models."""
 
 from augmem.lang.adapt import adapt_lang, write_given_grammar
-from augmem.lang.arpa import read_model, write_model
+from augmem.lang.arpa import copy_arpa, read_model, write_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
+from augmem.lang.g2p import Guess
 from augmem.lang.lang import Lang, content_hash, silent_ids, units_hash, words_hash
 from augmem.lang.lexicon import (
     OOV_WORD,
@@ -15,34 +16,49 @@ from augmem.lang.lexicon import (
     read_lexicon,
 )
 from augmem.lang.neural import NEURAL_FILE, NeuralLm, prepare_neural_lm
+from augmem.lang.new_words import (
+    GIVEN,
+    IN_LEXICON,
+    NewWord,
+    pronounce,
+    read_new_words,
+    write_extended_model,
+    write_pronunciations,
+)
 from augmem.lang.ngram import prepare_language_models
 from augmem.lang.normalisation import ENGLISH, NORMALISATION_FILE, Normalisation, format_losses
 from augmem.lang.prepare import prepare_lang
 from augmem.lang.reduce import make_lexicon, prune_model
 from augmem.lang.symbols import read_symbols
 from augmem.lang.text import BRACKETS, LETTERS, Losses, normalise_text
+from augmem.lang.text_files import lines as read_lines
 from augmem.lang.text_files import write_lines
 from augmem.lang.validate import validate_lang
 
 __all__ = [
     "BRACKETS",
     "ENGLISH",
+    "GIVEN",
+    "IN_LEXICON",
     "LETTERS",
     "NEURAL_FILE",
     "NORMALISATION_FILE",
     "OOV_WORD",
     "SILENCE",
     "Entry",
+    "Guess",
     "Lang",
     "LangConfig",
     "LmConfig",
     "Losses",
     "NeuralLm",
     "NeuralLmConfig",
+    "NewWord",
     "Normalisation",
     "adapt_lang",
     "add_disambiguation",
     "content_hash",
+    "copy_arpa",
     "format_lexicon",
     "format_losses",
     "fortune_sentences",
@@ -52,15 +68,20 @@ __all__ = [
     "prepare_lang",
     "prepare_language_models",
     "prepare_neural_lm",
+    "pronounce",
     "prune_model",
     "read_lexicon",
+    "read_lines",
     "read_model",
+    "read_new_words",
     "read_symbols",
     "silent_ids",
     "units_hash",
     "validate_lang",
     "words_hash",
+    "write_extended_model",
     "write_given_grammar",
     "write_lines",
     "write_model",
+    "write_pronunciations",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from augmem.errors import UserError
 from augmem.lang.arpa import copy_arpa, read_vocabulary
@@ -37,12 +38,14 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
     output.mkdir(parents=True, exist_ok=True)
     lang = Lang.load(base)
     words = language_model_words(arpa, lang.normalisation)
-    if (base / MODEL_NAME).is_file():
+    kind = unit_kind(base)
+    if kind == "word piece":
         found = UnitLexicon(copy_pieces(base, output), encode_words(words, output))
-    elif any(map(_LETTER.fullmatch, read_units(base))):
+    elif kind == "letter":
         found = letter_lexicon(words)
     else:
-        found = phone_lexicon(LangConfig(), words, _pronunciations(lang, lexicon), output)
+        given = read_lexicon(lexicon, lang.normalisation) if lexicon else {}
+        found = phone_lexicon(LangConfig(), words, {**known_pronunciations(lang), **given}, output)
     write_lang(with_units_of(base, found), lang.silence_probability, output, lang.normalisation)
 
 
@@ -72,13 +75,27 @@ def language_model_words(arpa: Path, normalisation: Normalisation = ENGLISH) -> 
     return words
 
 
-def _pronunciations(lang: Lang, lexicon: Path | None) -> Lexicon:
-    """Merge all pronunciations in the phones of a lang folder; those of `lexicon` come first."""
-    known = {
+def unit_kind(lang_dir: Path) -> Literal["word piece", "letter", "phone"]:
+    """Return the kind of the units of a lang folder."""
+    if (lang_dir / MODEL_NAME).is_file():
+        return "word piece"
+    return "letter" if any(map(_LETTER.fullmatch, read_units(lang_dir))) else "phone"
+
+
+def known_pronunciations(lang: Lang) -> Lexicon:
+    """Return the pronunciations of a lang folder in phones; with those of its dictionary for other words."""
+    return {**dictionary_of(lang), **_own_pronunciations(lang)}
+
+
+def dictionary_of(lang: Lang) -> Lexicon:
+    """Return the CMU dictionary if its phones are those of a lang folder; otherwise an empty lexicon."""
+    is_cmu = set(phones_of(_own_pronunciations(lang))) <= set(phones_of(load_cmudict()))
+    return load_dictionary(LangConfig(), lang.normalisation) if is_cmu else {}
+
+
+def _own_pronunciations(lang: Lang) -> Lexicon:
+    return {
         word: [tuple(lang.unit_of[unit] for unit in form) for form in forms]
         for word, forms in lang.pronunciations.items()
         if word not in SPECIAL_WORDS
     }
-    rules = lang.normalisation
-    dictionary = load_dictionary(LangConfig(), rules) if set(phones_of(known)) <= set(phones_of(load_cmudict())) else {}
-    return {**dictionary, **known, **(read_lexicon(lexicon, rules) if lexicon else {})}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -196,6 +196,25 @@ class BackoffModel:
             ngrams.append((number[level.ids[mask]], level.logprob[mask], level.backoff[mask]))
         words = [word for word, keep in zip(self.words, kept, strict=True) if keep]
         return BackoffModel.build(words, [_scale(ngrams[0], words), *ngrams[1:]]).renormalise()
+
+    def add_words(self, weights: Mapping[str, float]) -> BackoffModel:
+        """Return the model with new words, and with more probable ones.
+
+        A new word is as probable as the average word, and as unlisted ones in all contexts. Other words lose what it
+        gains, in proportion.
+
+        Args:
+            weights: word -> factor on its 1-gram probability.
+        """
+        words = list(dict.fromkeys([*self.words, *weights]))
+        number = {word: index for index, word in enumerate(words)}
+        unigrams, new = self.levels[0], len(words) - len(self.words)
+        logprob = np.concatenate([unigrams.logprob, np.full(new, -math.log10(len(self.words)))])
+        for word, weight in weights.items():
+            logprob[number[word]] += math.log10(weight)
+        first = (np.arange(len(words))[:, None], logprob, np.concatenate([unigrams.backoff, np.zeros(new)]))
+        higher = [(level.ids, level.logprob, level.backoff) for level in self.levels[1:]]
+        return BackoffModel.build(words, [_scale(first, words), *higher]).renormalise()
 
     def change_case(self, case: Literal["upper", "lower"]) -> BackoffModel:
         """Return the model with its words in upper or lower case.

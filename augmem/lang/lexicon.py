@@ -90,6 +90,7 @@ def read_lexicon(path: Path, normalisation: Normalisation = ENGLISH) -> Lexicon:
     return _unique(lexicon)
 
 
+@cache
 def strip_stress(phone: str) -> str:
     """Remove the stress of an ARPAbet vowel: AH0 -> AH."""
     return phone[:-1] if _STRESSED.fullmatch(phone.upper()) else phone

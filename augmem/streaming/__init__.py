@@ -5,12 +5,21 @@ from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.formats import format_events
 from augmem.streaming.options import RecognizerOptions
-from augmem.streaming.package import Package, PackageInfo, open_package, read_search, upgrade_package, write_package
+from augmem.streaming.package import (
+    GRAMMAR_FILE,
+    Package,
+    PackageInfo,
+    open_package,
+    read_search,
+    upgrade_package,
+    write_package,
+)
 from augmem.streaming.recognizer import Recognizer
 from augmem.streaming.resampling import SAMPLE_RATES, Resampler
 from augmem.streaming.stream import Stream
 
 __all__ = [
+    "GRAMMAR_FILE",
     "KALDI_RULES",
     "SAMPLE_RATES",
     "EndpointRule",

@@ -3,6 +3,7 @@
 package.json       format, feature options, scales, search options, origin; hashes of all other files and of itself
 model.safetensors  weights and the description of the encoder
 HLG.safetensors    the decoding graph
+grammar.arpa.gz    the n-gram model that it was made from, for augmem words; earlier packages have none
 lang/              tokens.txt, words.txt, lexicon.txt, silence_probability.txt, hash.txt
 LICENSE, README.md (the model card)
 """
@@ -20,7 +21,7 @@ from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import atomic_path, find_change, read_json, sha256_files, sha256_json, write_json, write_text
 from augmem.graph import HLG_FILE
-from augmem.lang import NORMALISATION_FILE, Lang
+from augmem.lang import NORMALISATION_FILE, Lang, copy_arpa
 from augmem.model import AcousticModel
 
 FORMAT, _UNHASHED_FORMAT = "augmem package 3", "augmem package 2"
@@ -28,6 +29,7 @@ LANG_FILES = (
     "tokens.txt", "words.txt", "lexicon.txt", "lexicon_disambig.txt", "silence_probability.txt", "bpe.model",
     "hash.txt", NORMALISATION_FILE,
 )  # fmt: skip
+GRAMMAR_FILE = "grammar.arpa.gz"
 _PACKAGE, _MODEL, _GRAPH, _LANG = "package.json", "model.safetensors", HLG_FILE, "lang"
 _FORMAT, _FILES, _HASH = "format", "files", "sha256"  # keys of package.json
 
@@ -62,6 +64,7 @@ class PackageInfo:
         card: text of README.md.
         license: text of LICENSE.
         origin: versions, commit and similar values for package.json.
+        grammar: the n-gram model of the decoding graph, an ARPA file; None: it is not packaged.
     """
 
     scales: Scales
@@ -69,6 +72,7 @@ class PackageInfo:
     card: str = ""
     license: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)
+    grammar: Path | None = None
 
 
 def write_package(output: Path, model: Path, lang: Path, graph: Path, info: PackageInfo) -> None:
@@ -93,6 +97,8 @@ def write_package(output: Path, model: Path, lang: Path, graph: Path, info: Pack
                 copyfile(lang / name, folder / _LANG / name)
         copyfile(model, folder / _MODEL)
         copyfile(graph, folder / _GRAPH)
+        if info.grammar:
+            copy_arpa(info.grammar, folder / GRAMMAR_FILE, ())
         write_text(folder / "README.md", info.card)
         write_text(folder / "LICENSE", info.license)
         seal(folder, to_json(features, info))
