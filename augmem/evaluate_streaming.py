@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from lhotse.cut import Cut
@@ -22,7 +23,7 @@ from augmem.progress import track
 from augmem.references import scoring_utterance
 from augmem.scoring import Utterance, compare, comparison_text, read_recogs, score_all
 from augmem.stage_runner import fingerprint, run_stage
-from augmem.streaming import Recognizer, RecognizerOptions
+from augmem.streaming import HotwordLine, Recognizer, RecognizerOptions
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +31,23 @@ STREAMING = "streaming"
 _PACKET = 0.1  # seconds
 
 
-def evaluate_streaming(experiment: Experiment, jobs: int) -> None:
+def evaluate_streaming(experiment: Experiment, jobs: int, hotwords: tuple[HotwordLine, ...] = ()) -> None:
     """Stream every dev and test part, score the results, and log how they differ from offline decoding.
 
     Args:
         experiment: a decoded experiment.
         jobs: number of worker processes.
+        hotwords: of all utterances.
     """
     parts, output = experiment.held_out, experiment.streaming
-    inputs = {"decode": fingerprint(experiment.decoding)}
+    inputs: dict[str, Any] = {"decode": fingerprint(experiment.decoding)}
+    if hotwords:
+        inputs["hotwords"] = [(line.text, line.bonus) for line in hotwords]
 
     def action(folder: Path) -> None:
         package = folder / "package"
         package_model(experiment, package)
-        results = {part: {STREAMING: stream_part(experiment, part, package, jobs)} for part in parts}
+        results = {part: {STREAMING: stream_part(experiment, part, package, jobs, hotwords)} for part in parts}
         score_all(results, folder)
 
     run_stage("stream", output, inputs, action, [experiment.decoding])
@@ -52,34 +56,38 @@ def evaluate_streaming(experiment: Experiment, jobs: int) -> None:
         logger.info("%s\n", compare_with_offline(experiment, part, output))
 
 
-def stream_part(experiment: Experiment, part: str, package: Path, jobs: int) -> list[Utterance]:
+def stream_part(
+    experiment: Experiment, part: str, package: Path, jobs: int, hotwords: tuple[HotwordLine, ...] = ()
+) -> list[Utterance]:
     """Recognise every utterance of a part, each as a stream of its own."""
     cuts = list(load_cuts(experiment.features, [part], in_memory=False))
-    words = track(stream_cuts(package, cuts, jobs), f"streaming {part}", total=len(cuts), unit="utterances")
+    words = track(stream_cuts(package, cuts, jobs, hotwords), f"streaming {part}", total=len(cuts), unit="utterances")
     return [scoring_utterance(cut, hypothesis) for cut, hypothesis in zip(cuts, words, strict=True)]
 
 
-def stream_cuts(package: Path, cuts: Sequence[Cut], jobs: int) -> Iterator[tuple[str, ...]]:
+def stream_cuts(
+    package: Path, cuts: Sequence[Cut], jobs: int, hotwords: tuple[HotwordLine, ...] = ()
+) -> Iterator[tuple[str, ...]]:
     """Recognise cuts in worker processes; yield the words of each, in the order of `cuts`."""
     context = multiprocessing.get_context("spawn")
     with explain_killed_process("use fewer jobs (--nj)"), ProcessPoolExecutor(jobs, context) as pool:
-        yield from pool.map(partial(stream_cut, package), cuts, chunksize=4)
+        yield from pool.map(partial(stream_cut, package, hotwords), cuts, chunksize=4)
 
 
-def stream_cut(package: Path, cut: Cut) -> tuple[str, ...]:
+def stream_cut(package: Path, hotwords: tuple[HotwordLine, ...], cut: Cut) -> tuple[str, ...]:
     """Stream one cut in packets of 0.1 s, at the sampling rate of its recording."""
     samples = cut.load_audio()[0].astype("float32")
     packet = int(_PACKET * cut.sampling_rate)
     packets = (samples[begin : begin + packet] for begin in range(0, len(samples), packet))
-    events = load_recognizer(package).transcribe(packets, cut.sampling_rate)
+    events = load_recognizer(package, hotwords).transcribe(packets, cut.sampling_rate)
     return tuple(word.text for event in events for word in event.words)
 
 
 @cache
-def load_recognizer(package: Path) -> Recognizer:
+def load_recognizer(package: Path, hotwords: tuple[HotwordLine, ...]) -> Recognizer:
     """Load the recognizer of this worker process, without endpoints: a cut is scored as one utterance."""
     torch.set_num_threads(1)
-    return Recognizer.load(package, RecognizerOptions.one_segment())
+    return Recognizer.load(package, RecognizerOptions.one_segment(hotwords=hotwords))
 
 
 def compare_with_offline(experiment: Experiment, part: str, streamed: Path) -> str:

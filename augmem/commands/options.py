@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docstring_parser import parse as parse_docstring
 
 if TYPE_CHECKING:
     from augmem.decoding import SearchConfig
+    from augmem.streaming import HotwordLine
 
 SEARCH_OPTIONS: Mapping[str, tuple[type, str]] = {
     "search_beam": (float, "beam of the search in nats; smaller is faster"),
@@ -59,6 +61,25 @@ def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:
     group = parser.add_argument_group("search", f"default: {default}")
     for name, (kind, text) in SEARCH_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+
+
+def add_hotword_option(parser: argparse.ArgumentParser, streams: str) -> None:
+    """Add the option --hotwords; `streams` names what they apply to."""
+    parser.add_argument(
+        "--hotwords", type=Path, metavar="FILE", help=f"phrase<TAB>bonus lines: phrases that are likely in {streams}"
+    )
+
+
+def given_hotwords(arguments: argparse.Namespace) -> tuple[HotwordLine, ...]:
+    """Return the hotwords of the command line.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UserError: the file has none, or an invalid line.
+    """
+    from augmem.streaming import read_hotwords
+
+    return tuple(read_hotwords(arguments.hotwords)) if arguments.hotwords else ()
 
 
 def change_search(arguments: argparse.Namespace, search: SearchConfig) -> SearchConfig:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from augmem.commands.options import (
     add_dataclass_options,
+    add_hotword_option,
     add_search_options,
     change_search,
+    given_hotwords,
     read_dataclass_options,
 )
 from augmem.errors import UserError
@@ -28,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         f"${TOKEN_VARIABLE} if it is set, else all clients are accepted",
     )  # fmt: skip
     parser.add_argument("--token", help=argparse.SUPPRESS)
+    add_hotword_option(parser, "all streams that name none of their own")
     add_search_options(parser, "the values in the package")
 
 
@@ -37,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     import logging
 
     config = read_config(arguments)  # before the imports, which take seconds
+    from augmem.decoding import make_hotwords
     from augmem.serving import RecognitionServer
     from augmem.streaming import RecognizerOptions, open_package
 
     package = open_package(arguments.package)  # verifies it once, before the decoding processes start
-    options = RecognizerOptions(change_search(arguments, package.search))
+    options = RecognizerOptions(change_search(arguments, package.search), hotwords=given_hotwords(arguments))
+    make_hotwords(options.hotwords, package.lang)  # reports errors before the decoding processes start
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its INFO lines report each HTTP response as refused
     asyncio.run(RecognitionServer(arguments.package, config, options).run())
     return 0

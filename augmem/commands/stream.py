@@ -6,10 +6,13 @@ import argparse
 import os
 from pathlib import Path
 
+from augmem.commands.options import add_hotword_option, given_hotwords
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--exp", type=Path, required=True, help="folder of a decoded experiment")
+    add_hotword_option(parser, "all utterances")
     parser.add_argument("--nj", type=int, default=os.cpu_count() or 1, help="number of worker processes (%(default)s)")
 
 
@@ -20,6 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.stages import report
 
     experiment = Experiment.load(arguments.exp)
-    evaluate_streaming(experiment, arguments.nj)
+    evaluate_streaming(experiment, arguments.nj, given_hotwords(arguments))
     report(experiment)
     return 0

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augmem.audio import AudioFile, channel_index, choose_channel
-from augmem.commands.options import add_search_options, change_search
+from augmem.commands.options import add_hotword_option, add_search_options, change_search, given_hotwords
 from augmem.errors import UserError
 from augmem.files import demand_distinct_names
 
@@ -52,6 +52,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
     )
+    add_hotword_option(parser, "the audio")
     add_search_options(parser, "the values in the package")
 
 
@@ -105,7 +106,10 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
 
     search = change_search(arguments, read_search(arguments.package))
     one_segment = arguments.one_segment or arguments.compare_offline
-    options = RecognizerOptions.one_segment(search) if one_segment else RecognizerOptions(search)
+    hotwords = given_hotwords(arguments)
+    options = (
+        RecognizerOptions.one_segment(search, hotwords) if one_segment else RecognizerOptions(search, hotwords=hotwords)
+    )
     return Recognizer.load(arguments.package, options)
 
 

@@ -7,6 +7,7 @@ type (`Lattice`); k2 is used only to make lattices.
 
 from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
 from augmem.decoding.config import DecodingConfig, SearchConfig
+from augmem.decoding.hotwords import BONUS, HotwordLine, Hotwords, make_hotwords, read_hotwords
 from augmem.decoding.lattice import (
     Ints,
     Lattice,
@@ -46,6 +47,7 @@ from augmem.decoding.tuning import oracle_wer, tune
 from augmem.decoding.worker import Acoustics, DecodingFiles
 
 __all__ = [
+    "BONUS",
     "FIRST_PASS",
     "MBR",
     "RESCORED",
@@ -58,6 +60,8 @@ __all__ = [
     "DecodingFiles",
     "DecodingGraph",
     "GrowingLattice",
+    "HotwordLine",
+    "Hotwords",
     "Hypothesis",
     "Ints",
     "Lattice",
@@ -84,9 +88,11 @@ __all__ = [
     "forward_best",
     "lattice_oracle_errors",
     "load_systems",
+    "make_hotwords",
     "oracle_wer",
     "path_confidences",
     "posteriors",
+    "read_hotwords",
     "read_nbest",
     "spoken_frames",
     "transcribe_part",

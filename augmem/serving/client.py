@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -25,6 +25,7 @@ async def recognize(
     sample_rate: int,
     real_time: bool = False,
     tls: ssl.SSLContext | None = None,
+    hotwords: Sequence[str | tuple[str, float]] = (),
 ) -> AsyncIterator[dict[str, Any]]:
     """Send audio to a server and yield its events.
 
@@ -34,6 +35,7 @@ async def recognize(
         sample_rate: Hz.
         real_time: send each packet when it would have been spoken; otherwise as fast as the server reads.
         tls: verifies the certificate of a wss:// server (default: by the system's authorities).
+        hotwords: phrases, or pairs of phrase and bonus, that become more probable.
 
     Yields:
         partial and final results, as PROTOCOL.md describes them.
@@ -47,7 +49,7 @@ async def recognize(
     except InvalidStatus as refused:
         reason = (refused.response.body or b"").decode(errors="replace").strip()
         raise UserError(f"{address}: status {refused.response.status_code}: {reason}") from refused
-    sender = asyncio.create_task(_send(connection, packets, sample_rate, real_time))
+    sender = asyncio.create_task(_send(connection, packets, sample_rate, real_time, hotwords))
     try:
         async for event in _events(connection, sender):
             yield event
@@ -79,13 +81,18 @@ def _abort_after_error(task: asyncio.Task[None], connection: ClientConnection) -
 
 
 async def _send(
-    connection: ClientConnection, packets: Iterable[NDArray[Any]], sample_rate: int, real_time: bool
+    connection: ClientConnection,
+    packets: Iterable[NDArray[Any]],
+    sample_rate: int,
+    real_time: bool,
+    hotwords: Sequence[str | tuple[str, float]],
 ) -> None:
     clock = asyncio.get_running_loop().time
     due, packets = clock(), iter(packets)
     first = next(packets, np.zeros(0, np.int16))
     try:
-        await connection.send(json.dumps({"sample_rate": sample_rate, "format": _format(first)}))
+        opening = {"sample_rate": sample_rate, "format": _format(first)}
+        await connection.send(json.dumps(opening | ({"hotwords": list(hotwords)} if hotwords else {})))
         for packet in chain([first], packets):
             if packet.dtype != first.dtype:
                 raise UserError(f"packets of type {first.dtype} and {packet.dtype}: all must have one type")

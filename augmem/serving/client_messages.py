@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
-from augmem.streaming import SAMPLE_RATES
+from augmem.streaming import SAMPLE_RATES, HotwordLine
 
 SAMPLE_TYPES: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 _CONTAINERS = (  # name, offset and bytes that identify the format of a file
@@ -32,8 +32,16 @@ class Refusal(Exception):  # noqa: N818 - it ends a connection; it is not a fail
     """A connection is closed because of an error of the client; the message is sent to the client."""
 
 
-def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
-    """Return the sampling rate and the sample type that a stream's first message declares.
+class Opening(NamedTuple):
+    """The first message of a stream."""
+
+    sample_rate: int
+    sample_type: np.dtype
+    hotwords: tuple[HotwordLine, ...] = ()
+
+
+def parse_first_message(message: str | bytes) -> Opening:
+    """Return what a stream's first message declares.
 
     Raises:
         Refusal: the message is not valid.
@@ -46,7 +54,28 @@ def parse_first_message(message: str | bytes) -> tuple[int, np.dtype]:
         raise Refusal(f"sample_rate {rate!r}: must be a whole number from {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} (Hz)")
     if not isinstance(name, str) or name not in SAMPLE_TYPES:
         raise Refusal(f"format {name!r}: must be one of {', '.join(SAMPLE_TYPES)}")
-    return int(rate), SAMPLE_TYPES[name]
+    return Opening(int(rate), SAMPLE_TYPES[name], parse_hotwords(declared.get("hotwords", [])))
+
+
+def parse_hotwords(items: object) -> tuple[HotwordLine, ...]:
+    """Return the hotwords of a first message: a list of phrases or of pairs of phrase and bonus.
+
+    Example:
+        >>> [(line.text, line.bonus) for line in parse_hotwords(["Ada Lovelace", ["Babbage", 2.5]])]
+        [('Ada Lovelace', None), ('Babbage', 2.5)]
+    """
+    if not isinstance(items, list):
+        raise Refusal(f'hotwords {items!r}: must be a list such as ["Ada Lovelace", ["Babbage", 2.5]]'[:200])
+    return tuple(_parse_hotword(item) for item in items)
+
+
+def _parse_hotword(item: object) -> HotwordLine:
+    match item:
+        case str():
+            return HotwordLine("hotwords", item)
+        case [str() as text, int() | float() as bonus] if not isinstance(bonus, bool):
+            return HotwordLine("hotwords", text, float(bonus))
+    raise Refusal(f"hotwords: {str(item)[:100]!r} is neither a phrase nor a pair of phrase and bonus")
 
 
 def is_sample_rate(value: object) -> TypeGuard[int | float]:

@@ -14,6 +14,8 @@ from multiprocessing.connection import wait
 
 import numpy as np
 
+from augmem.streaming import HotwordLine
+
 _SIZE_BYTES = 4
 
 
@@ -22,6 +24,14 @@ class OpenStream:
     """Create a stream."""
 
     stream: int
+
+
+@dataclass(frozen=True)
+class SetHotwords:
+    """Set the hotwords of a stream, before its audio."""
+
+    stream: int
+    hotwords: tuple[HotwordLine, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +118,7 @@ class Pong:
     """The answer to a Ping."""
 
 
-Request = OpenStream | AudioPacket | FinishStream | CloseStream | Ping
+Request = OpenStream | SetHotwords | AudioPacket | FinishStream | CloseStream | Ping
 Response = WorkerReady | StreamUpdate | StreamFailed | Pong
 
 

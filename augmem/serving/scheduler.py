@@ -21,6 +21,7 @@ from augmem.serving.messages import (
     Pong,
     Request,
     Response,
+    SetHotwords,
     StreamFailed,
     StreamUpdate,
 )
@@ -89,9 +90,11 @@ class StreamScheduler:
         for number in chosen:
             self._report(number)
 
-    def _feed(self, scheduled: ScheduledStream, request: AudioPacket | FinishStream) -> None:
+    def _feed(self, scheduled: ScheduledStream, request: SetHotwords | AudioPacket | FinishStream) -> None:
         if isinstance(request, FinishStream):
             scheduled.stream.finish()
+        elif isinstance(request, SetHotwords):
+            scheduled.stream.hotwords = self.recognizer.make_hotwords(request.hotwords)
         else:
             scheduled.stream.accept_waveform(request.samples, request.sample_rate)
             scheduled.pending += request.duration

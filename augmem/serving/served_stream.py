@@ -20,7 +20,15 @@ from augmem.serving.client_messages import (
     parse_first_message,
 )
 from augmem.serving.config import ServerConfig
-from augmem.serving.messages import AudioPacket, CloseStream, FinishStream, OpenStream, StreamFailed, StreamUpdate
+from augmem.serving.messages import (
+    AudioPacket,
+    CloseStream,
+    FinishStream,
+    OpenStream,
+    SetHotwords,
+    StreamFailed,
+    StreamUpdate,
+)
 from augmem.serving.metrics import Metrics
 from augmem.serving.worker import Worker
 
@@ -99,7 +107,9 @@ class ServedStream:
 
     async def _receive_audio(self) -> None:
         """Send the client's audio to the worker, no faster than it is decoded."""
-        sample_rate, sample_type = parse_first_message(await self._next_message())
+        sample_rate, sample_type, hotwords = parse_first_message(await self._next_message())
+        if hotwords:
+            self.worker.send(SetHotwords(self.number, hotwords))
         buffer, head = bytearray(), b""
         while True:
             message = await self._next_message()

@@ -1,5 +1,6 @@
 """Streaming recognition: online features, encoder and search of many streams, results as events."""
 
+from augmem.decoding import HotwordLine, read_hotwords
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
@@ -24,6 +25,7 @@ __all__ = [
     "SAMPLE_RATES",
     "EndpointRule",
     "Event",
+    "HotwordLine",
     "OnlineFeatures",
     "Package",
     "PackageInfo",
@@ -34,6 +36,7 @@ __all__ = [
     "Word",
     "format_events",
     "open_package",
+    "read_hotwords",
     "read_search",
     "upgrade_package",
     "write_package",

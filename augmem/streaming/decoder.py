@@ -17,6 +17,7 @@ from torch import Tensor
 from augmem.decoding import (
     DecodingGraph,
     GrowingLattice,
+    Hotwords,
     Ints,
     Lattice,
     OnlineSearch,
@@ -80,9 +81,10 @@ class StreamDecoder:
             for stream, growing in self._search(group, keep=0):
                 self._end_segment(stream, growing.lattice)
 
-    def find_words(self, scores: Tensor) -> list[str]:
+    def find_words(self, scores: Tensor, hotwords: Hotwords) -> list[str]:
         """Return the words of a whole utterance's scores (T, V), by offline search."""
-        return [self.lang.word_of[word.word] for word, _ in self._best_words(self._offline_lattice(scores))]
+        lattice = hotwords.apply(self._offline_lattice(scores), self.lang.word_of)
+        return [self.lang.word_of[word.word] for word, _ in self._best_words(lattice)]
 
     def _search(self, streams: Sequence[Stream], keep: int) -> list[tuple[Stream, GrowingLattice]]:
         """Search streams with equally many new scores, all but the last `keep` of them."""
@@ -95,7 +97,7 @@ class StreamDecoder:
 
     def _update(self, stream: Stream, growing: GrowingLattice) -> None:
         """Emit a partial result; end the segment at an endpoint, or cut it at its maximum duration."""
-        lattice = growing.lattice
+        lattice = stream.hotwords.apply(growing.lattice, self.lang.word_of)
         if lattice.is_empty:
             self._skip(stream, lattice)
             return
@@ -130,8 +132,9 @@ class StreamDecoder:
             )
 
     def _end_segment(self, stream: Stream, lattice: Lattice) -> None:
+        words = self._best_words(stream.hotwords.apply(lattice, self.lang.word_of))
         frames = lattice.num_frames
-        stream.end_segment(self._event("final", stream, self._best_words(lattice), frames), frames)
+        stream.end_segment(self._event("final", stream, words, frames), frames)
 
     def _cut(self, stream: Stream, frame: int) -> None:
         """End the segment at an earlier frame, between words; search the scores after it again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from augmem.decoding import SearchConfig
+from augmem.decoding import HotwordLine, SearchConfig
 from augmem.errors import UserError
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
@@ -20,6 +20,7 @@ class RecognizerOptions:
         memory_reset_segments: number of encoder segments after which the memory bank is emptied, so that neither cost
             nor accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the
             scores equal those of offline decoding.
+        hotwords: of all streams without hotwords of their own.
 
     Raises:
         UserError: a value out of range.
@@ -29,6 +30,7 @@ class RecognizerOptions:
     rules: tuple[EndpointRule, ...] = KALDI_RULES
     max_segment: float = 20.0
     memory_reset_segments: int = 64
+    hotwords: tuple[HotwordLine, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.max_segment > 0:
@@ -37,6 +39,8 @@ class RecognizerOptions:
             raise UserError(f"memory_reset_segments is {self.memory_reset_segments!r}; it must be at least 1 segment")
 
     @classmethod
-    def one_segment(cls, search: SearchConfig | None = None) -> RecognizerOptions:
+    def one_segment(
+        cls, search: SearchConfig | None = None, hotwords: tuple[HotwordLine, ...] = ()
+    ) -> RecognizerOptions:
         """Return options without endpoints: a stream is one segment, as in offline decoding."""
-        return cls(search, rules=(), max_segment=float("inf"))
+        return cls(search, rules=(), max_segment=float("inf"), hotwords=hotwords)

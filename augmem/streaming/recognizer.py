@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmem.decoding import DecodingGraph
+from augmem.decoding import DecodingGraph, HotwordLine, Hotwords, make_hotwords
 from augmem.encoder import StreamState
 from augmem.errors import UserError
 from augmem.streaming.decoder import StreamDecoder
@@ -63,6 +63,7 @@ class Recognizer:
         graph = DecodingGraph.load(content.graph, origin)
         graph.check_units(described.num_units)
         search = self.options.search or content.search
+        self._hotwords = make_hotwords(self.options.hotwords, content.lang)
         self.decoder = StreamDecoder(self.model, content.lang, graph, content.scales, self.options, search)
 
     @classmethod
@@ -85,9 +86,26 @@ class Recognizer:
         """Seconds of audio that one step encodes."""
         return self.chunk_frames * self.feature_config.frame_shift
 
-    def stream(self) -> Stream:
-        """Create a stream."""
-        return Stream(self.feature_config, self._initial_state, self.model.description.num_units)
+    def stream(self, hotwords: Sequence[HotwordLine] = ()) -> Stream:
+        """Create a stream.
+
+        Args:
+            hotwords: phrases that become more probable; none: those of the options.
+
+        Raises:
+            UserError: invalid hotwords.
+        """
+        stream = Stream(self.feature_config, self._initial_state, self.model.description.num_units)
+        stream.hotwords = self.make_hotwords(hotwords)
+        return stream
+
+    def make_hotwords(self, hotwords: Sequence[HotwordLine]) -> Hotwords:
+        """Check hotwords for `Stream.hotwords`; none: those of the options.
+
+        Raises:
+            UserError: invalid hotwords.
+        """
+        return make_hotwords(hotwords, self.decoder.lang) if hotwords else self._hotwords
 
     def step(self, streams: Sequence[Stream]) -> int:
         """Advance each stream that has a chunk by one chunk, and each finishing stream by all its remaining frames.
@@ -146,7 +164,7 @@ class Recognizer:
             return ""
         with torch.no_grad():
             scores, _ = self.model(frames[None], torch.tensor([len(frames)]))
-        return " ".join(self.decoder.find_words(scores[0]))
+        return " ".join(self.decoder.find_words(scores[0], self._hotwords))
 
     def _encode(self, streams: Sequence[Stream]) -> None:
         """Encode one chunk of each stream, all in one batch."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmem.decoding import StreamSearch
+from augmem.decoding import Hotwords, StreamSearch
 from augmem.encoder import StreamState
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
@@ -28,6 +28,7 @@ class Stream:
         encoder_state: streaming state of the encoder.
         scores: (T, V) log-probabilities that are not searched yet.
         search: state of the search in the current segment.
+        hotwords: bonuses of phrases; can be changed at any time.
         segment: number of the current segment, from 0.
         segment_begin: encoder frame at which the current segment begins.
         is_finishing: whether all audio has been added.
@@ -39,6 +40,7 @@ class Stream:
         self.encoder_state = encoder_state
         self.scores = torch.zeros(0, num_units)
         self.search = StreamSearch()
+        self.hotwords = Hotwords(())
         self.segment = self.segment_begin = 0
         self.is_finishing = self.is_done = False
         self._features = OnlineFeatures(features)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ def packets(samples: np.ndarray, size: int = 1600) -> Iterator[np.ndarray]:
     return (samples[begin : begin + size] for begin in range(0, len(samples), size))
 
 
-async def transcribe(address: str, samples: np.ndarray) -> str:
-    events = [event async for event in recognize(address, packets(samples), RATE)]
+async def transcribe(address: str, samples: np.ndarray, hotwords: Sequence[tuple[str, float]] = ()) -> str:
+    events = [event async for event in recognize(address, packets(samples), RATE, hotwords=hotwords)]
     return " ".join(event["text"] for event in events if event["kind"] == "final")
 
 

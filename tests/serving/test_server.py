@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from augmem.errors import UserError
 from augmem.serving import RecognitionServer, ServerConfig, recognize
-from augmem.streaming import Recognizer
+from augmem.streaming import HotwordLine, Recognizer
 from tests.serving.clients import HELLO, OPTIONS, error_of, get, packets, run_server, transcribe
 from tests.tiny import RATE, noise
 
@@ -31,13 +31,19 @@ def test_concurrent_clients_get_the_results_of_a_single_stream(package: Path) ->
     recognizer = Recognizer.load(package, OPTIONS)
     alone = [" ".join(e.text for e in recognizer.transcribe([samples], RATE)) for samples in audio]
     assert all(alone)
+    stream = recognizer.stream([HotwordLine("", "one", -20.0)])
+    stream.accept_waveform(audio[0], RATE)
+    recognizer.finish([stream])
+    unlike = stream.events()[-1].text
+    assert unlike != alone[0]
 
     async def visit(server: RecognitionServer, address: str) -> None:
-        assert await asyncio.gather(*(transcribe(address, samples) for samples in audio)) == alone
+        boosted = transcribe(address, audio[0], [("one", -20.0)])
+        assert await asyncio.gather(*(transcribe(address, samples) for samples in audio), boosted) == [*alone, unlike]
         body, kind = await asyncio.to_thread(get, address, "/metrics")
-        assert f"augmem_streams_served_total {len(audio)}.0" in body and kind.startswith("text/plain")
+        assert f"augmem_streams_served_total {len(audio) + 1}.0" in body and kind.startswith("text/plain")
         (decoded,) = [line.split()[1] for line in body.splitlines() if line.startswith("augmem_audio_seconds_total ")]
-        assert float(decoded) == pytest.approx(sum(map(len, audio)) / RATE)
+        assert float(decoded) == pytest.approx(sum(map(len, [*audio, audio[0]])) / RATE)
         body, kind = await asyncio.to_thread(get, address, "/health")
         assert json.loads(body) == {"status": "ok", "streams": 0} and kind == "application/json"
         body, kind = await asyncio.to_thread(get, address, "/")
@@ -59,6 +65,9 @@ def test_invalid_clients_get_an_error_and_others_continue(package: Path) -> None
         assert "format 'mp3': must be" in await error_of(address, '{"sample_rate": 8000, "format": "mp3"}')
         assert "format ['int16']: must be" in await error_of(address, '{"sample_rate": 8000, "format": ["int16"]}')
         assert "first message must be text" in await error_of(address, "[" * 60000)  # deeper than the parser goes
+        assert "must be a list such as" in await error_of(address, '{"sample_rate": 8000, "hotwords": "ONE"}')
+        assert "neither a phrase nor" in await error_of(address, '{"sample_rate": 8000, "hotwords": [["ONE", true]]}')
+        assert "not in the vocabulary" in await error_of(address, '{"sample_rate": 8000, "hotwords": ["THREE"]}')
         assert "3 bytes are not a whole number of float32 samples" in await error_of(address, HELLO, b"abc")
         assert 'expected audio or {"end": true}' in await error_of(address, HELLO, "what")
         assert "not finite" in await error_of(address, HELLO, np.full(1600, np.nan, np.float32).tobytes())

@@ -20,7 +20,16 @@ from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
 from augmem.model import AcousticModel
-from augmem.streaming import Event, OnlineFeatures, PackageInfo, Recognizer, RecognizerOptions, Stream, write_package
+from augmem.streaming import (
+    Event,
+    HotwordLine,
+    OnlineFeatures,
+    PackageInfo,
+    Recognizer,
+    RecognizerOptions,
+    Stream,
+    write_package,
+)
 from tests.tiny import ENCODER, RATE, noise, split_packets
 
 WIDE = SearchConfig(search_beam=75.0, output_beam=75.0, max_active=10000, nbest_beam=50.0, nbest_tokens=2000)
@@ -199,3 +208,26 @@ def test_recognition_imports_no_training_code(package: Path) -> None:
         "'augmem.corpus', 'augmem.objective', 'augmem.recipe', 'augmem.scoring'))]; assert not unwanted, unwanted"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_hotwords_change_the_results_of_their_stream_only(package: Path) -> None:
+    """A large bonus makes a word more frequent, a negative one less; partial results follow."""
+    recognizer = Recognizer.load(package, RecognizerOptions.one_segment(WIDE))
+    samples = noise(3.0, 4)
+
+    def count(*hotwords: HotwordLine) -> tuple[int, int]:
+        streams = [recognizer.stream(hotwords), recognizer.stream()]
+        for stream in streams:
+            stream.accept_waveform(samples, RATE)
+        recognizer.finish(streams)
+        events, others = (stream.events() for stream in streams)
+        assert text_of(others[-1:]) == plain
+        assert max(event.text.split().count("ONE") for event in events) == events[-1].text.split().count("ONE")
+        return events[-1].text.split().count("ONE"), events[-1].text.split().count("TWO")
+
+    plain = text_of(recognizer.transcribe([samples], RATE))
+    assert count(HotwordLine("", "one", -20.0))[0] < plain.split().count("ONE") < count(HotwordLine("", "one", 6.0))[0]
+    with pytest.raises(UserError, match=r"1 words are not in the vocabulary of the model \(THREE\)"):
+        recognizer.stream([HotwordLine("", "three")])
+    of_all = Recognizer.load(package, RecognizerOptions.one_segment(WIDE, (HotwordLine("", "one", -20.0),)))
+    assert text_of(of_all.transcribe([samples], RATE)).split().count("ONE") == count(HotwordLine("", "one", -20.0))[0]
