@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import signal
 import sys
@@ -14,7 +15,7 @@ from threading import Event as Flag
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from augmem.audio import AudioFile, channel_index, choose_channel
+from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
 from augmem.commands.options import add_hotword_option, add_search_options, change_search, given_hotwords
 from augmem.errors import UserError
 from augmem.files import demand_distinct_names
@@ -48,6 +49,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=MIX,
         help="of files with several: a number from 1, all (one result per channel), or mix (their mean; %(default)s)",
     )
+    parser.add_argument("--from", metavar="TIME", help="begin of the range to transcribe: seconds, MM:SS or HH:MM:SS")
+    parser.add_argument("--to", metavar="TIME", help="end of the range")
+    parser.add_argument(
+        "--paragraphs", type=float, metavar="SECONDS", help="format text: a paragraph ends at a pause of this length"
+    )
     parser.add_argument("--one-segment", action="store_true", help="detect no endpoints: a file is one segment")
     parser.add_argument(
         "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
@@ -61,12 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_options(arguments)
     if arguments.microphone:
         import_sounddevice()  # before the model is loaded
+    span = chosen_span(arguments)
     sources = list(inputs(arguments))
     recognizer = load_recognizer(arguments)
     results, comparisons = [], []
     for source in sources:
-        audio = list(read_packets(source)) if arguments.compare_offline else read_packets(source)
-        events = transcribe(recognizer, source.label, audio)
+        audio = list(read_packets(source, span)) if arguments.compare_offline else read_packets(source, span)
+        events = [event.later(span.begin) for event in transcribe(recognizer, source.label, audio)]
         results.append((source.label, events))
         if isinstance(audio, list):
             comparisons.append(agrees_with_offline(recognizer, source.label, audio, events))
@@ -98,6 +105,23 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise UserError("--channel needs audio files; the microphone is read as one channel")
     if arguments.format == "ctm":
         demand_distinct_names(map(Path, arguments.files))
+    check_range_options(arguments)
+
+
+def check_range_options(arguments: argparse.Namespace) -> None:
+    """Check --from, --to and --paragraphs.
+
+    Raises:
+        UserError: a value is invalid, or does not go together with other options.
+    """
+    if arguments.microphone and chosen_span(arguments) != WHOLE:
+        raise UserError("--from and --to need audio files")
+    if arguments.paragraphs is None:
+        return
+    if arguments.format != "text":
+        raise UserError(f"--paragraphs needs --format text, not {arguments.format}")
+    if not arguments.paragraphs > 0:
+        raise UserError(f"--paragraphs {arguments.paragraphs:g}: must be more than 0 seconds")
 
 
 def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
@@ -154,9 +178,12 @@ def write_results(
 ) -> None:
     """Write all results to the output file, or print them."""
     from augmem.files import write_text
-    from augmem.streaming import format_events
+    from augmem.streaming import format_events, format_paragraphs
 
-    text = format_events(arguments.format, results, channels)
+    if arguments.paragraphs:
+        text = format_paragraphs(results, arguments.paragraphs)
+    else:
+        text = format_events(arguments.format, results, channels)
     if arguments.output:
         write_text(arguments.output, text)
     else:
@@ -174,6 +201,19 @@ def agrees_with_offline(recognizer: Recognizer, name: str, packets: list[Packet]
     if offline != streamed:
         print(f"  streaming: {streamed}\n  offline:   {offline}", file=sys.stderr)
     return offline == streamed
+
+
+def chosen_span(arguments: argparse.Namespace) -> Span:
+    """Return the range of --from and --to.
+
+    Raises:
+        UserError: a time is invalid, or the end is not after the begin.
+    """
+    begin, end = getattr(arguments, "from"), arguments.to
+    span = Span(read_time("--from", begin) if begin else 0.0, read_time("--to", end) if end else math.inf)
+    if span.end <= span.begin:
+        raise UserError(f"--to {end} is not after --from {begin or 0}")
+    return span
 
 
 class Source(NamedTuple):
@@ -260,20 +300,24 @@ def open_audio(name: str, content: bytes | None) -> Iterator[AudioFile]:
         raise UserError(f"{name}: {error}") from error
 
 
-def read_packets(source: Source) -> Iterator[Packet]:
-    """Yield an audio input in packets of 0.1 s of one channel."""
-    return read_microphone() if source is MICROPHONE_INPUT else read_file(source)
+def read_packets(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
+    """Yield an audio input, or a range of it, in packets of 0.1 s of one channel."""
+    return read_microphone() if source is MICROPHONE_INPUT else read_file(source, span)
 
 
-def read_file(source: Source) -> Iterator[Packet]:
-    """Yield an audio file to its true end; report if it is damaged.
+def read_file(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
+    """Yield a range of an audio file to its true end; report if it is damaged.
 
     Raises:
-        UserError: not an audio file.
+        UserError: not an audio file, or it ends before the range.
     """
     with open_audio(source.name, source.content) as audio:
-        for block in audio.blocks(int(audio.rate * PACKET)):
-            yield choose_channel(block, source.channel), audio.rate
+        blocks = audio.blocks(int(audio.rate * PACKET))
+        try:
+            for block in blocks_within(blocks, audio.rate, span):
+                yield choose_channel(block, source.channel), audio.rate
+        except UserError as error:
+            raise UserError(f"{source.name}: {error}") from error
         if audio.problem:
             print(f"{source.name}: {audio.problem}", file=sys.stderr)
 

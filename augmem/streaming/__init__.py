@@ -4,7 +4,7 @@ from augmem.decoding import HotwordLine, read_hotwords
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
-from augmem.streaming.formats import format_events
+from augmem.streaming.formats import format_events, format_paragraphs
 from augmem.streaming.options import RecognizerOptions
 from augmem.streaming.package import (
     GRAMMAR_FILE,
@@ -35,6 +35,7 @@ __all__ = [
     "Stream",
     "Word",
     "format_events",
+    "format_paragraphs",
     "open_package",
     "read_hotwords",
     "read_search",

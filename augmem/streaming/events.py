@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 
@@ -48,6 +48,13 @@ class Event:
     def text(self) -> str:
         """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
+
+    def later(self, seconds: float) -> Event:
+        """Return the event with all times later by `seconds`."""
+        words = tuple(
+            replace(word, start=round(word.start + seconds, 3), end=round(word.end + seconds, 3)) for word in self.words
+        )
+        return replace(self, words=words, end=round(self.end + seconds, 3))
 
     def to_json(self) -> str:
         """Return one line of JSON: text, kind, segment, words, end."""

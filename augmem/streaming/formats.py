@@ -39,6 +39,28 @@ def format_text(results: Results) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def format_paragraphs(results: Results, pause: float) -> str:
+    """Return one paragraph for all segments between pauses of at least `pause` seconds, with empty lines between them.
+
+    The name of the input is a line of its own if there are several.
+    """
+    texts = []
+    for name, events in results:
+        texts += [name] if len(results) > 1 else []
+        texts += [" ".join(event.text for event in group) for group in _paragraphs(events, pause)]
+    return "".join(f"{text}\n\n" for text in texts)[:-1]
+
+
+def _paragraphs(events: Sequence[Event], pause: float) -> list[list[Event]]:
+    """Group the segments with words."""
+    groups: list[list[Event]] = []
+    for event in (event for event in events if event.words):
+        if not groups or event.words[0].start - groups[-1][-1].words[-1].end >= pause:
+            groups.append([])
+        groups[-1].append(event)
+    return groups
+
+
 def format_json(results: Results) -> str:
     """Return one JSON object per segment (see `Event.to_json`), with the name of the input if there are several."""
     lines = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import struct
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from augmem.cli import parse_and_run
 from augmem.commands.transcribe import inputs, read_packets, read_stdin
 from augmem.errors import UserError
 from augmem.streaming import Recognizer, RecognizerOptions, format_events
@@ -139,6 +141,30 @@ def test_channels_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert ("the mean of 2 channels" in capsys.readouterr().err) == (choice == "mix")
     with pytest.raises(UserError, match=r"call\.wav: --channel 3, but it has 2"):
         list(inputs(Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel="3")))
+
+
+def test_a_range_of_a_file_has_the_times_of_the_file(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples, path = noise(5.0, 3), str(tmp_path / "talk.wav")
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    command = ["transcribe", "--package", str(package), path, "--format", "json", "--one-segment"]
+    assert parse_and_run([*command, "--from", "1.5", "--to", "00:04"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    recognizer = Recognizer.load(package, RecognizerOptions.one_segment())
+    (expected,) = recognizer.transcribe([samples[3 * RATE // 2 : 4 * RATE]], RATE)
+    assert found["text"] == expected.text != ""
+    assert [word["start"] for word in found["words"]] == pytest.approx([word.start + 1.5 for word in expected.words])
+    assert found["end"] == pytest.approx(expected.end + 1.5)
+    for options, message in {
+        ("--from", "6"): r"talk\.wav: ends after 5\.0 s, before 6 s",
+        ("--from", "3", "--to", "2"): "--to 2 is not after --from 3",
+        ("--to", "soon"): "--to soon: must be a time such as",
+        ("--paragraphs", "2"): "--paragraphs needs --format text, not json",
+        ("--format", "text", "--paragraphs", "0"): "--paragraphs 0: must be more than 0 seconds",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parse_and_run([*command, *options])
 
 
 def test_truncated_file_is_read_once_and_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from augmem.streaming import Event, Word, format_events
+from augmem.streaming import Event, Word, format_events, format_paragraphs
 
 
 def test_formats() -> None:
@@ -16,3 +16,13 @@ def test_formats() -> None:
     assert format_events("srt", results) == "1\n01:00:01,000 --> 01:00:02,000\nGOOD DAY\n\n"
     assert format_events("vtt", results) == "WEBVTT\n\n01:00:01.000 --> 01:00:02.000\nGOOD DAY\n\n"
     assert [json.loads(line)["segment"] for line in format_events("json", results).splitlines()] == [0, 1]
+
+
+def test_paragraphs_end_at_long_pauses() -> None:
+    times = [(0.0, 1.0), (1.5, 2.0), (5.0, 6.0)]
+    events = [Event("final", n, (Word(f"W{n}", *time, 0.9),), time[1]) for n, time in enumerate(times)]
+    events.insert(2, Event("final", 9, (), 4.0))  # a segment without words
+    assert format_paragraphs([("a.wav", events)], 2.0) == "W0 W1\n\nW2\n"
+    assert format_paragraphs([("a.wav", events)], 0.4) == "W0\n\nW1\n\nW2\n"
+    assert format_paragraphs([("a.wav", events[:1]), ("b.wav", [])], 1.0) == "a.wav\n\nW0\n\nb.wav\n"
+    assert format_paragraphs([("a.wav", [])], 1.0) == ""
