@@ -23,7 +23,7 @@ from augmem.corpus import (
     recording_place,
     warn_of_openslr_11,
 )
-from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, load_systems, oracle_wer, transcribe_part, tune
+from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, choose, load_systems, oracle_wer, read_nbest, tune
 from augmem.decoding import decode as decode_parts
 from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
@@ -323,14 +323,16 @@ def write_scores(experiment: Experiment, output: Path) -> None:
     systems = load_systems(decoded / TUNED_FILE)
     cuts = dict(keyed_cuts(experiment.features, parts))
     references = {key: reference_words(cut) for key, cut in cuts.items()}
+    lists = {part: list(read_nbest(decoded, part)) for part in parts}
     transcripts = {
-        part: {name: transcribe_part(decoded, part, system) for name, system in systems.items()} for part in parts
+        part: {name: [choose(entry, system) for entry in entries] for name, system in systems.items()}
+        for part, entries in lists.items()
     }
     results = {
         part: {name: [scoring_utterance(cuts[t.key], t.words) for t in found] for name, found in by_system.items()}
         for part, by_system in transcripts.items()
     }
-    score_all(results, output, {part: oracle_wer(decoded, part, references) for part in parts})
+    score_all(results, output, {part: oracle_wer(entries, references) for part, entries in lists.items()})
     rows = normalised_texts(experiment.manifests, parts)
     write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
     for part, by_system in transcripts.items():

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import kaldialign
 import numpy as np
 
+from augmem.decoding.edit_distance import edit_distances
 from augmem.decoding.lattice import Floats, Ints, Lattice, arc_posteriors
 
 Words = tuple[str, ...]
@@ -32,18 +33,7 @@ def posteriors(scores: Floats, scale: float = 1.0) -> Floats:
 
 def expected_errors(hypotheses: Sequence[Words], probabilities: Floats) -> Floats:
     """Compute the expected word errors (N,) of each hypothesis, if the reference is drawn from the list."""
-    ids = as_numbers(hypotheses)
-    distances = np.zeros((len(ids), len(ids)))
-    for i, left in enumerate(ids):
-        for j in range(i):
-            distances[i, j] = distances[j, i] = kaldialign.edit_distance(left, ids[j])["total"]
-    return distances @ probabilities
-
-
-def as_numbers(hypotheses: Sequence[Words]) -> list[list[int]]:
-    """Map words to integers, which are faster to compare."""
-    numbers: dict[str, int] = {}
-    return [[numbers.setdefault(word, len(numbers)) for word in words] for words in hypotheses]
+    return edit_distances(hypotheses, hypotheses) @ probabilities
 
 
 def minimum_bayes_risk(hypotheses: Sequence[Words], probabilities: Floats) -> int:

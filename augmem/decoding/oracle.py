@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import kaldialign
 import numpy as np
 
+from augmem.decoding.edit_distance import edit_distances
 from augmem.decoding.lattice import Floats, Ints, Lattice
 
 
@@ -63,5 +63,4 @@ def nbest_oracle_errors(hypotheses: Sequence[Sequence[str]], reference: Sequence
         >>> nbest_oracle_errors([["A"], ["A", "B"]], ["A", "C"])
         1
     """
-    distances = (kaldialign.edit_distance(list(reference), list(words))["total"] for words in hypotheses)
-    return min(distances, default=len(reference))
+    return min(edit_distances(hypotheses, [reference])[:, 0].tolist(), default=len(reference))

@@ -128,7 +128,7 @@ def load_systems(tuned_file: Path) -> dict[str, System]:
 
 
 def transcribe_part(decode_dir: Path, part: str, system: System) -> list[Transcript]:
-    """Choose a hypothesis for every utterance of a part."""
+    """Read the n-best lists of a part, and choose a hypothesis for every utterance."""
     return [choose(entry, system) for entry in read_nbest(decode_dir, part)]
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from augmem.decoding.calibration import CalibrationItem, calibrate
 from augmem.decoding.config import DecodingConfig
+from augmem.decoding.edit_distance import edit_distances
 from augmem.decoding.lattice import Floats
 from augmem.decoding.oracle import nbest_oracle_errors
 from augmem.decoding.records import FIRST_PASS, NEURAL, RESCORED, Hypothesis, NbestEntry, UtteranceKey, read_nbest
@@ -70,9 +71,8 @@ def oracle_errors(entries: Sequence[NbestEntry], references: References) -> int:
     return sum(nbest_oracle_errors([h.words for h in e.lists[FIRST_PASS]], references[e.key]) for e in entries)
 
 
-def oracle_wer(decode_dir: Path, part: str, references: References) -> float:
-    """Compute the oracle WER of the first-pass lists of a part."""
-    entries = list(read_nbest(decode_dir, part))
+def oracle_wer(entries: Sequence[NbestEntry], references: References) -> float:
+    """Compute the oracle WER of the first-pass lists."""
     return oracle_errors(entries, references) / max(1, sum(len(references[entry.key]) for entry in entries))
 
 
@@ -144,17 +144,17 @@ class Table:
         self.am, self.lm, self.length, self.errors = (np.zeros((len(entries), width)) for _ in range(4))
         self.am[:, 1:] = -np.inf
         for row, entry in enumerate(entries):
-            reference = list(references[entry.key])
-            self.errors[row, 0] = len(reference)
-            for column, hypothesis in enumerate(entry.lists[name]):
-                self.fill(row, column, hypothesis, reference)
+            self.errors[row, 0] = len(references[entry.key])
+            if entry.lists[name]:
+                self.fill(row, entry.lists[name], references[entry.key])
 
-    def fill(self, row: int, column: int, hypothesis: Hypothesis, reference: list[str]) -> None:
-        """Enter one hypothesis and count its errors, once for the whole grid."""
-        self.am[row, column] = hypothesis.am
-        self.lm[row, column] = hypothesis.lm
-        self.length[row, column] = len(hypothesis.words)
-        self.errors[row, column] = kaldialign.edit_distance(reference, list(hypothesis.words))["total"]
+    def fill(self, row: int, listed: Sequence[Hypothesis], reference: Sequence[str]) -> None:
+        """Enter the hypotheses of one utterance and count their errors, once for the whole grid."""
+        columns = slice(len(listed))
+        self.am[row, columns] = [hypothesis.am for hypothesis in listed]
+        self.lm[row, columns] = [hypothesis.lm for hypothesis in listed]
+        self.length[row, columns] = [len(hypothesis.words) for hypothesis in listed]
+        self.errors[row, columns] = edit_distances([hypothesis.words for hypothesis in listed], [reference])[:, 0]
 
     def scores(self, scales: Scales) -> Floats:
         """Compute the scores (utterances, hypotheses)."""
