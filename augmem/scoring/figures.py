@@ -107,7 +107,7 @@ def _error_chart(log: Sequence[Line]) -> Chart | None:
 
     def draw(axes: Axes) -> None:
         axes.plot(rate[0], 100 * rate[1], color=ORANGE, marker="o", markersize=3.5)
-        axes.set_ylim(0, 115 * np.max(rate[1]) or 1.0)  # space for the value above the last point
+        axes.set_ylim(0, 115 * float(np.max(rate[1])) or 1.0)  # space for the value above the last point
         axes.annotate(
             f"{100 * rate[1][-1]:.1f} %", (rate[0][-1], 100 * rate[1][-1]), xytext=(0, 9),
             textcoords="offset points", ha="right", color=INK, fontsize=9, fontweight="bold",
