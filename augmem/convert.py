@@ -51,7 +51,12 @@ def convert(source: Path, output: Path | None = None) -> list[Path]:
 
 
 def convert_file(source: Path, output: Path) -> Path:
-    """Convert one pickled file in a new process; see `convert`."""
+    """Convert one pickled file in a new process; see `convert`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is not one of the known formats, or is damaged.
+    """
     if not source.is_file():
         raise FileNotFoundError(f"{source}: no such file")
     if not is_pickled(source):

@@ -109,7 +109,13 @@ def examine_mkl() -> Finding:
 
 
 def run_test(subject: str, test: Callable[[], str], remedy: str) -> Finding:
-    """Run a self test; an exception becomes a finding."""
+    """Run a self test; an exception becomes a finding.
+
+    Args:
+        subject: what is tested.
+        test: returns a text about the result.
+        remedy: how to fix a failure.
+    """
     try:
         return Finding(subject, test())
     except Exception as error:

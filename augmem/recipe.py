@@ -76,7 +76,7 @@ def freeze_recipe(values: Namespace, exp: Path, processes: int = 1) -> Path:
         processes: number of training processes.
 
     Returns:
-        The file written.
+        the file written.
 
     Raises:
         UserError: a value is out of range, or the processes cannot share an update evenly.

@@ -30,7 +30,7 @@ def current_options(options: list[str]) -> list[str]:
         options: words of the command line.
 
     Returns:
-        The same words with new names. A YAML file with old names is replaced by its content with new names.
+        the same words with new names. A YAML file with old names is replaced by its content with new names.
 
     Example:
         >>> current_options(["--training.weights", "last", "--training.epochs=3"])

@@ -67,7 +67,7 @@ def normalisation_examples(rows: Iterable[tuple[str, str, str]]) -> list[tuple[s
         rows: utterance, text as written, text as scored.
 
     Returns:
-        Pairs of text as written and as scored.
+        pairs of text as written and as scored.
 
     Example:
         >>> normalisation_examples([("a", "Hi!", "HI"), ("b", "in 1 h", "IN ONE H"), ("c", "NO", "NO")])

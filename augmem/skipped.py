@@ -49,7 +49,13 @@ class SkipLog:
     items: list[SkippedUtterance] = field(default_factory=list)
 
     def add(self, id: str, reason: str, detail: str = "") -> None:
-        """Add an utterance."""
+        """Add an utterance.
+
+        Args:
+            id: the utterance.
+            reason: reason, as counted in the summary.
+            detail: details, such as file and line.
+        """
         self.items.append(SkippedUtterance(id, reason, detail))
 
     def extend(self, items: list[SkippedUtterance]) -> None:

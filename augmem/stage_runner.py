@@ -110,7 +110,7 @@ def run_resumable_stage(
         reads: as in `run_stage`.
 
     Returns:
-        Whether the stage is complete.
+        whether the stage is complete.
 
     Raises:
         UserError: `output` was started with other inputs.
@@ -220,7 +220,14 @@ def differing_inputs(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def differing_options(
     name: str, before: Mapping[str, Any], now: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> list[str]:
-    """Return the options of a section that have changed, with both values."""
+    """Return the options of a section that have changed, with both values.
+
+    Args:
+        name: name of the section.
+        before: its options when the stage was run.
+        now: its options now.
+        defaults: values of options that were added later.
+    """
     changed = []
     for key, value in now.items():
         old, default = before.get(key, defaults[key]), defaults[key]
@@ -234,6 +241,11 @@ def differing_options(
 
 def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> None:
     """Refuse to resume with other data, another lang folder or another recipe.
+
+    Args:
+        name: name of the stage.
+        output: its folder.
+        inputs: its inputs now.
 
     Raises:
         UserError: an input has changed since the stage was started.
@@ -252,7 +264,15 @@ def refuse_other_inputs(name: str, output: Path, inputs: Mapping[str, Any]) -> N
 def record(
     name: str, inputs: Mapping[str, Any], started: float, folder: Path, results: Iterable[str]
 ) -> dict[str, Any]:
-    """Return the content of `.done`."""
+    """Return the content of `.done`.
+
+    Args:
+        name: name of the stage.
+        inputs: its inputs.
+        started: time of its start.
+        folder: its results.
+        results: names of the files to record.
+    """
     return {
         "stage": name,
         "fingerprint": sha256_json(inputs),
@@ -270,8 +290,15 @@ def files_of(folder: Path) -> list[str]:
 
 
 def announce(name: str, output: Path, inputs: Mapping[str, Any]) -> float:
-    """Log what the stage reads and writes; return the time."""
-    reads = ", ".join(sorted(key for key, value in inputs.items() if not isinstance(value, dict)))
+    """Log what the stage reads and writes; return the time.
+
+    Args:
+        name: name of the stage.
+        output: its folder.
+        inputs: its inputs.
+    """
+    settings = (dict, int)  # sections of the recipe, switches, versions of file formats
+    reads = ", ".join(sorted(key for key, value in inputs.items() if not isinstance(value, settings)))
     logger.info("%s: reads %s; writes %s", name, reads or "nothing", output)
     return time.time()
 

@@ -68,7 +68,12 @@ def corpus(experiment: Experiment) -> None:
 
 
 def features(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
-    """Compute log-mel features; with features.speed_perturb, those of training parts at three speeds."""
+    """Compute log-mel features; with features.speed_perturb, those of training parts at three speeds.
+
+    Args:
+        jobs: number of worker processes.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+    """
     config, storage, parts = experiment.recipe.features, experiment.recipe.storage, experiment.parts
     for part in parts.all():
         manifests = experiment.manifests / part
@@ -91,7 +96,11 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
 
 
 def lang(experiment: Experiment) -> None:
-    """Write and validate the lang folder. A finished model keeps its units; words and lexicon may change."""
+    """Write and validate the lang folder. A finished model keeps its units; words and lexicon may change.
+
+    Raises:
+        UserError: the lang folder has errors, or does not fit the finished model.
+    """
     model = finished_model(experiment)
     texts = experiment.texts(experiment.parts.train)
     extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
@@ -167,7 +176,12 @@ def finished_model(experiment: Experiment) -> ModelDescription | None:
 
 
 def graphs(experiment: Experiment, jobs: int = 1, scheduler: str | None = None) -> None:
-    """Build numerators, denominator, phone LM and context for training, and HLG for decoding."""
+    """Build numerators, denominator, phone LM and context for training, and HLG for decoding.
+
+    Args:
+        jobs: number of worker processes.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+    """
     model = finished_model(experiment)
     if model is None:
         build_training_graphs(experiment, jobs, scheduler)
@@ -200,12 +214,11 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
     the phone LM and the pronunciations of the transcripts must not change either.
 
     Args:
-        experiment: the experiment.
         max_minutes: time after which no step starts.
         processes: number of processes; by default one per GPU, or per core without a GPU, that can share a step.
 
     Returns:
-        Whether training is finished.
+        whether training is finished.
     """
     recipe, parts = experiment.recipe, experiment.parts
     inputs = training_inputs(experiment)
@@ -272,7 +285,15 @@ def description(experiment: Experiment) -> ModelDescription:
 
 
 def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> None:
-    """Decode dev and test parts to lattices and n-best lists, and tune the scales of all systems on dev."""
+    """Decode dev and test parts to lattices and n-best lists, and tune the scales of all systems on dev.
+
+    Args:
+        jobs: number of worker processes.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+
+    Raises:
+        FileNotFoundError: there is no model yet.
+    """
     config, parts = experiment.recipe.decoding, experiment.parts
     if not experiment.model.is_file():
         raise FileNotFoundError(f"{experiment.model}: no model yet; run stage train, which writes one after each epoch")
@@ -312,7 +333,9 @@ def score(experiment: Experiment) -> None:
     """Compute word error rates of all systems; write their words with times and confidences."""
     inputs = {"decode": fingerprint(experiment.decoding)}
     run_stage("score", experiment.scores, inputs, partial(write_scores, experiment), [experiment.decoding])
-    logger.info("references: %s (%s)", experiment.recipe.corpus.rules.description, experiment.scores / NORMALISED_FILE)
+    logger.info(
+        "text normalisation: %s (%s)", experiment.recipe.corpus.rules.description, experiment.scores / NORMALISED_FILE
+    )
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
 

@@ -17,7 +17,13 @@ FORMAT = 4  # 3: with numerators and denominator; 4: texts of a file in one entr
 
 
 def build_training_graphs(experiment: Experiment, jobs: int, scheduler: str | None) -> None:
-    """Build all that training reads; it depends on the transcripts and on the pronunciations of their words alone."""
+    """Build all that training reads; it depends on the transcripts and on the pronunciations of their words alone.
+
+    Args:
+        experiment: the experiment.
+        jobs: number of worker processes.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+    """
     config, kinds = experiment.recipe.graph, numerator_kinds(experiment)
     train, dev = experiment.texts(experiment.parts.train), experiment.texts(experiment.parts.dev)
     run_stage(

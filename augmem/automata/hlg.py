@@ -75,7 +75,7 @@ def build_hlg(
         biphones: context of H.
 
     Returns:
-        An arc-sorted transducer from outputs to words: `scores` of lexicon and grammar, ragged `aux_labels` of word
+        an arc-sorted transducer from outputs to words: `scores` of lexicon and grammar, ragged `aux_labels` of word
         ids, and `word_starts`, 1 on the arcs where a word starts.
     """
     log = log or SizeLog()

@@ -75,7 +75,14 @@ Task = tuple[int, Sequence[int], Sequence[str]]  # number of the file; keys and 
 
 
 def run_tasks(context: NumeratorContext, tasks: Sequence[Task], jobs: int, scheduler: str | None) -> Iterator[int]:
-    """Write the files and yield the number of graphs of each."""
+    """Write the files and yield the number of graphs of each.
+
+    Args:
+        context: what the numerators depend on.
+        tasks: number, keys and texts of each file.
+        jobs: number of processes; 1: this one.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+    """
     jobs = min(jobs, len(tasks))
     if jobs <= 1 and scheduler is None:
         compiler = FileCompiler(context)
@@ -87,7 +94,13 @@ def run_tasks(context: NumeratorContext, tasks: Sequence[Task], jobs: int, sched
 
 
 def workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> AbstractContextManager[Executor]:
-    """Return a pool of processes with a compiler each."""
+    """Return a pool of processes with a compiler each.
+
+    Args:
+        context: what the compilers depend on.
+        jobs: number of processes.
+        scheduler: address of a Dask scheduler whose workers are used instead.
+    """
     if scheduler is not None:
         return cluster(scheduler, set_up_worker, (context,))
     # spawn: fork would copy the thread pools of torch and k2 in an undefined state
@@ -136,6 +149,15 @@ def set_up_worker(context: NumeratorContext) -> None:
 
 
 def compile_in_worker(number: int, keys: Sequence[int], texts: Sequence[str]) -> int:
-    """Write a file in a worker process."""
+    """Write a file in a worker process.
+
+    Args:
+        number: number of the file.
+        keys: keys of the transcripts.
+        texts: normalised transcripts.
+
+    Returns:
+        the number of graphs written.
+    """
     assert _compiler is not None, "set_up_worker has not run in this process"
     return _compiler()(number, keys, texts)

@@ -96,7 +96,13 @@ def prepare_decoding_graph(topology: str, biphones: Biphones, lang_dir: Path, gr
 
 
 def choose_biphones(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> dict[Biphone, int]:
-    """Return the biphones with outputs of their own and their counts; none without context."""
+    """Return the biphones with outputs of their own and their counts; none without context.
+
+    Args:
+        config: context and its smallest count.
+        lang: lang folder.
+        texts: normalised transcripts.
+    """
     if config.context == "none":
         return {}
     sequences = sample_unit_sequences(config, lang, texts)
@@ -110,7 +116,13 @@ def choose_biphones(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> di
 
 
 def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> PhoneLm:
-    """Estimate P on transcripts. Its perplexity on every tenth of them, held out at first, is logged."""
+    """Estimate P on transcripts. Its perplexity on every tenth of them, held out at first, is logged.
+
+    Args:
+        config: order and number of histories.
+        lang: lang folder.
+        texts: normalised transcripts.
+    """
     sequences = sample_unit_sequences(config, lang, texts)
     order, histories = config.phone_lm_order, config.phone_lm_histories
     held_out = sequences[::10]
@@ -122,7 +134,13 @@ def train_phone_lm(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> Pho
 
 
 def sample_unit_sequences(config: GraphConfig, lang: Lang, texts: Sequence[str]) -> list[list[int]]:
-    """Sample one unit sequence per transcript: a pronunciation of each word, and silences with their probabilities."""
+    """Sample one unit sequence per transcript: a pronunciation of each word, and silences with their probabilities.
+
+    Args:
+        config: probabilities of silence, and seed.
+        lang: lang folder.
+        texts: normalised transcripts.
+    """
     generator = random.Random(config.seed)
     return [_sample_units(config, lang, text.split(), generator) for text in texts]
 

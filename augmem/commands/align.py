@@ -54,7 +54,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Align; return 1 if no utterance could be aligned. Utterances that failed are listed in skipped.tsv."""
+    """Align; return 1 if no utterance could be aligned. Utterances that failed are listed in skipped.tsv.
+
+    Raises:
+        UserError: options that do not go together.
+    """
     if bool(arguments.exp) != bool(arguments.part) or bool(arguments.package) != bool(arguments.files):
         raise UserError("give either --exp with --part, or --package with audio files")
     if arguments.labels and not arguments.exp:
@@ -73,7 +77,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def load_part(folder: Path, part: str) -> tuple[Aligner, Iterator[AlignmentTask]]:
-    """Return an aligner with the model of an experiment, and the utterances of a part of its corpus."""
+    """Return an aligner with the model of an experiment, and the utterances of a part of its corpus.
+
+    Args:
+        folder: folder of the experiment.
+        part: part of its corpus.
+
+    Raises:
+        UserError: the experiment has no such part, or its files have changed.
+    """
     from augmem.decoding import Aligner
     from augmem.experiment import Experiment
     from augmem.lang import Lang
@@ -139,7 +151,17 @@ def file_task(package: Package, path: Path) -> AlignmentTask:
 def align_all(
     aligner: Aligner, tasks: Iterator[AlignmentTask], output: Path, labels: dict[str, list[int]] | None = None
 ) -> int:
-    """Align all tasks, write all files, and add frame labels to `labels`."""
+    """Align all tasks, write all files, and add frame labels to `labels`.
+
+    Args:
+        aligner: aligns one utterance.
+        tasks: utterances with their scores.
+        output: folder for words.ctm, units.ctm, TextGrids and skipped.tsv.
+        labels: receives the model output of each frame, by utterance.
+
+    Returns:
+        0, or 1 if nothing could be aligned.
+    """
     from augmem.files import file_name
     from augmem.scoring import write_ctm, write_textgrid
     from augmem.skipped import SKIPPED_FILE, SkipLog

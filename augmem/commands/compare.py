@@ -30,6 +30,11 @@ def run(arguments: argparse.Namespace) -> int:
 def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[Path, Path]]:
     """Return the files to compare.
 
+    Args:
+        a, b: experiments, or files of recognition results.
+        system: decoding system.
+        parts: parts to compare; None: all that both have.
+
     Raises:
         FileNotFoundError: an experiment has no results of a part or system.
     """

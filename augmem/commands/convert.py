@@ -26,7 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Convert, and print the files written."""
+    """Convert, and print the files written.
+
+    Raises:
+        UserError: a pickled file without --trust, or a file that cannot be converted.
+    """
     from augmem.convert import convert, write_icefall
 
     source, output = arguments.source, arguments.output

@@ -27,7 +27,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    """Check the ranges of options."""
+    """Check the ranges of options.
+
+    Raises:
+        UserError: a value is out of range.
+    """
     rules = {
         "pruning": (0 <= arguments.pruning < 1, "in [0, 1)"),
         "max_ngrams": (arguments.max_ngrams >= 0, "0 or more"),

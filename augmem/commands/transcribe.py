@@ -140,6 +140,11 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
 def transcribe(recognizer: Recognizer, name: str, packets: Iterator[Packet] | list[Packet]) -> list[Event]:
     """Return the final events of one audio input; show results on a terminal as they come.
 
+    Args:
+        recognizer: the packaged model.
+        name: name of the input, for messages.
+        packets: samples (n,) and sampling rate of each packet.
+
     Raises:
         UserError: invalid samples.
     """
@@ -176,7 +181,13 @@ def show(event: Event) -> None:
 def write_results(
     arguments: argparse.Namespace, results: list[tuple[str, list[Event]]], channels: Sequence[str]
 ) -> None:
-    """Write all results to the output file, or print them."""
+    """Write all results to the output file, or print them.
+
+    Args:
+        arguments: format and output file.
+        results: name and final events of each input.
+        channels: channel of each input, for CTM.
+    """
     from augmem.files import write_text
     from augmem.streaming import format_events, format_paragraphs
 
@@ -191,7 +202,17 @@ def write_results(
 
 
 def agrees_with_offline(recognizer: Recognizer, name: str, packets: list[Packet], events: list[Event]) -> bool:
-    """Decode a whole file offline, report whether its text equals that of the events, and return it."""
+    """Decode a whole file offline and report whether its text equals that of streaming recognition.
+
+    Args:
+        recognizer: the packaged model.
+        name: name of the file, for messages.
+        packets: samples (n,) and sampling rate of each packet.
+        events: final events of streaming recognition.
+
+    Returns:
+        whether the texts are equal.
+    """
     import numpy as np
 
     samples = np.concatenate([samples for samples, _ in packets]) if packets else np.zeros(0, np.float32)

@@ -193,6 +193,11 @@ MALFORMED = (ValueError, TypeError, KeyError, AttributeError, AssertionError, Re
 def read_manifest(path: Path, kind: type[Any], skipped: SkipLog) -> Iterator[tuple[str, Any]]:
     """Yield (file:line, item) of every line of a manifest.
 
+    Args:
+        path: manifest: JSON lines, may be .gz.
+        kind: class of the items: Recording, SupervisionSegment or a cut.
+        skipped: receives the lines that are not used.
+
     Raises:
         UserError: a line is not an item of this kind, or the file cannot be read.
     """

@@ -125,7 +125,15 @@ def describe_part(
     limits: Limits,
     rules: Normalisation = ENGLISH,
 ) -> list[Described]:
-    """Return recording and supervision of every usable utterance; add the others to `skipped`."""
+    """Return recording and supervision of every usable utterance; add the others to `skipped`.
+
+    Args:
+        name: name of the part.
+        utterances: utterances in the order of the corpus.
+        skipped: receives the utterances left out.
+        limits: limits of duration and speaking rate.
+        rules: text normalisation.
+    """
     described = list(_describe_all(name, _check_ids(utterances, skipped), limits, rules))
     skipped.extend([item for item in described if isinstance(item, SkippedUtterance)])
     return [item for item in described if not isinstance(item, SkippedUtterance)]

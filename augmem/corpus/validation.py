@@ -64,7 +64,14 @@ def validate_corpus(config: CorpusConfig, download: Path, parts: Sequence[str] =
 
 
 def validate_part(reader: CorpusReader, part: str, limits: Limits, rules: Normalisation = ENGLISH) -> list[str]:
-    """Return all problems of a part."""
+    """Return all problems of a part.
+
+    Args:
+        reader: reader of the corpus.
+        part: name of the part.
+        limits: limits of duration and speaking rate.
+        rules: text normalisation.
+    """
     problems = Problems()
     pairs: list[Described] = []
     try:

@@ -66,7 +66,13 @@ def cross_entropy(truth: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def reliability(confidences: Sequence[float], correct: Sequence[bool], bins: int = 10) -> list[Bin]:
-    """Divide words into bins of equal width in confidence; empty bins are left out."""
+    """Divide words into bins of equal width in confidence; empty bins are left out.
+
+    Args:
+        confidences: confidence of each word, in [0, 1].
+        correct: whether each word is correct.
+        bins: number of bins.
+    """
     values, truth = np.asarray(confidences), np.asarray(correct, dtype=float)
     place = np.minimum((values * bins).astype(int), bins - 1)
     members = [np.flatnonzero(place == b) for b in range(bins)]

@@ -54,7 +54,13 @@ def minimum_bayes_risk(hypotheses: Sequence[Words], probabilities: Floats) -> in
 
 
 def word_confidences(words: Words, hypotheses: Sequence[Words], probabilities: Floats) -> list[float]:
-    """Compute the confidence of each word: the probability of hypotheses with an equal word in the alignment."""
+    """Compute the confidence of each word: the probability of hypotheses with an equal word in the alignment.
+
+    Args:
+        words: word ids of the hypothesis.
+        hypotheses: word ids of all hypotheses.
+        probabilities: probability of each hypothesis; they sum to 1.
+    """
     confidences = np.zeros(len(words))
     for other, probability in zip(hypotheses, probabilities, strict=True):
         confidences += probability * matches(words, other)
@@ -65,6 +71,11 @@ def path_confidences(lattice: Lattice, path: Ints, scale: float) -> list[float]:
     """Compute the confidence of each word of a path: the probability of arcs with that word within `MAX_SHIFT` frames.
 
     Faster than `word_confidences`; for partial results.
+
+    Args:
+        lattice: the lattice.
+        path: arcs of the path.
+        scale: factor of the scores before normalisation.
     """
     probability = arc_posteriors(lattice, scale)
     emitting = np.flatnonzero(lattice.words[:, 0])

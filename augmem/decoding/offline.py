@@ -86,6 +86,8 @@ def write_part(folder: Path, decoded: Sequence[DecodedUtterance], speech: float,
     """Write the files of a part and log a summary.
 
     Args:
+        folder: folder to write.
+        decoded: results of all utterances.
         speech: seconds of speech.
         seconds: processor time.
     """
@@ -189,7 +191,13 @@ def make_batches(durations: Durations, max_duration: float) -> list[list[Utteran
 
 
 def summarise(decoded: Sequence[DecodedUtterance], speech: float, seconds: float) -> dict[str, Any]:
-    """Summarise a part: speed, density of the lattices, and repeated and failed searches."""
+    """Summarise a part: speed, density of the lattices, and repeated and failed searches.
+
+    Args:
+        decoded: results of all utterances.
+        speech: seconds of speech.
+        seconds: processor time in seconds.
+    """
     count = max(1, len(decoded))
     return {
         "utterances": len(decoded),

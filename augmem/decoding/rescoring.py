@@ -179,6 +179,13 @@ def follow(
 ) -> tuple[Ints, Floats]:
     """Extend contexts (A,) by the words (A, K) of their arcs, or by the end of the sentence.
 
+    Args:
+        model: language model.
+        word_of: word of each id.
+        contexts: (A,) context of each arc.
+        words: (A, K) word ids of each arc, padded with 0.
+        final: (A,) bool, whether the sentence ends with the arc.
+
     Returns:
         the new contexts (A,) and the scores (A,).
     """
@@ -193,7 +200,16 @@ def follow(
 def extend_rows(
     model: LanguageModel, word_of: Mapping[int, str], contexts: Ints, scores: Floats, rows: Ints, words: Ints
 ) -> None:
-    """Extend the contexts of some rows by their words, in place."""
+    """Extend the contexts of some rows by their words, in place.
+
+    Args:
+        model: language model.
+        word_of: word of each id.
+        contexts: (A,) contexts, changed in place.
+        scores: (A,) scores, changed in place.
+        rows: (R,) rows to extend.
+        words: (R,) word id of each of these rows.
+    """
     if len(rows) == 0:
         return
     keys, place = np.unique((contexts[rows] << _SHIFT) + words[rows] + 1, return_inverse=True)  # FINAL is -1

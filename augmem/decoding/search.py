@@ -140,7 +140,13 @@ def with_open_ends(graph: k2.Fsa, everywhere: bool = False) -> k2.Fsa:
 
 
 def extend_labels(aux_labels: Tensor | k2.RaggedTensor, count: int, order: Tensor) -> Tensor | k2.RaggedTensor:
-    """Append the word labels of `count` final arcs, and reorder all labels."""
+    """Append the word labels of `count` final arcs, and reorder all labels.
+
+    Args:
+        aux_labels: word labels of the arcs, one or several an arc.
+        count: number of final arcs to append.
+        order: (arcs + count,) position of each arc of the result.
+    """
     if isinstance(aux_labels, Tensor):
         return torch.cat([aux_labels, torch.full((count,), FINAL, dtype=aux_labels.dtype)])[order].contiguous()
     added = k2.RaggedTensor([[FINAL]] * count) if count else k2.RaggedTensor(torch.zeros(0, 0, dtype=torch.int32))
@@ -160,10 +166,16 @@ def find_lattices(
     Args:
         log_probs: (B, T, V) float log-probabilities of the units, blank first.
         lengths: (B,) valid frames of each utterance; 0 gives `Search.FAILED`.
+        graph: the decoding graph.
+        config: beams, acoustic scale and number of repeated searches.
         names: (B,) names of the utterances in the log.
 
     Returns:
-        One result per utterance, in order. A `Search.FAILED` has an empty lattice.
+        one result per utterance, in order. A `Search.FAILED` has an empty lattice.
+
+    Raises:
+        UserError: scores are NaN, or the graph has units that the model does not score.
+        ValueError: shapes do not match.
     """
     check_scores(log_probs, lengths, names)
     graph.check_units(log_probs.shape[2])
@@ -206,7 +218,15 @@ def widen(config: SearchConfig) -> SearchConfig:
 def search_once(
     log_probs: Tensor, lengths: Tensor, rows: Sequence[int], graph: k2.Fsa, config: SearchConfig
 ) -> list[Lattice]:
-    """Intersect the utterances `rows` with the graph; return their lattices in that order."""
+    """Intersect the utterances `rows` with the graph; return their lattices in that order.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: (B,) frames.
+        rows: utterances to search.
+        graph: FsaVec with one graph.
+        config: beams and acoustic scale.
+    """
     order = sorted(rows, key=lambda b: -int(lengths[b]))  # k2 expects decreasing lengths
     segments = torch.tensor([[b, 0, int(lengths[b])] for b in order], dtype=torch.int32)
     dense = k2.DenseFsaVec(config.acoustic_scale * log_probs.float().cpu(), segments)
@@ -283,6 +303,11 @@ def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
 
 def check_scores(log_probs: Tensor, lengths: Tensor, names: Sequence[str]) -> None:
     """Check the input of the search, which k2 does not.
+
+    Args:
+        log_probs: (B, T, V).
+        lengths: (B,) frames.
+        names: names of the utterances, for messages.
 
     Raises:
         ValueError: wrong shapes, or lengths above T.

@@ -145,7 +145,13 @@ class Worker:
         return DecodedBatch(decoded, time.process_time() - started)
 
     def decode(self, key: UtteranceKey, duration: float, found: LatticeResult) -> DecodedUtterance:
-        """Make the n-best lists of a lattice."""
+        """Make the n-best lists of a lattice.
+
+        Args:
+            key: part and id of the utterance.
+            duration: seconds.
+            found: lattice and search.
+        """
         lattice, search = found.lattice, found.search.value
         lists, too_large, unseen = {FIRST_PASS: self.list_best(lattice)}, "", frozenset[str]()
         if self.rescoring_lm:
@@ -196,7 +202,13 @@ class Worker:
 
 
 def average_models(listed: Sequence[Hypothesis], rescoring_lm: NgramModel, neural: NeuralLm) -> tuple[Hypothesis, ...]:
-    """Replace the rescoring LM of a rescored list by the mean of its log-probability and the neural LM's."""
+    """Replace the rescoring LM of a rescored list by the mean of its log-probability and the neural LM's.
+
+    Args:
+        listed: hypotheses with scores of the rescoring LM.
+        rescoring_lm: the n-gram model.
+        neural: the recurrent model.
+    """
     scores = neural.log_probabilities([hypothesis.words for hypothesis in listed])
     gains = [(score - rescoring_lm.sentence(h.words)) / 2 for h, score in zip(listed, scores, strict=True)]
     return tuple(replace(h, lm=round(h.lm + gain, 4)) for h, gain in zip(listed, gains, strict=True))

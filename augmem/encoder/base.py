@@ -143,7 +143,16 @@ class Encoder(nn.Module):
 
 
 def check_batch(features: Tensor, lengths: Tensor, feature_dim: int) -> None:
-    """Raise ValueError if shapes and lengths of a batch do not match."""
+    """Check shapes and lengths of a batch.
+
+    Args:
+        features: (B, T, F).
+        lengths: (B,) feature frames.
+        feature_dim: expected F.
+
+    Raises:
+        ValueError: they do not match.
+    """
     if features.dim() != 3 or features.size(2) != feature_dim:
         raise ValueError(f"features: shape {tuple(features.shape)} must be (B, T, {feature_dim})")
     if lengths.shape != features.shape[:1]:

@@ -52,6 +52,8 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
     """Build the tables of all layers but the last, and those of the last, which computes the centres only.
 
     Args:
+        blocks: segments of the batch.
+        config: heads and kernel width.
         like: tensor with the dtype of the hidden vectors.
     """
     spaced, places = spread_blocks(blocks.all, config.convolution_kernel // 2)

@@ -138,7 +138,16 @@ class SegmentEncoder(Encoder):
 
 
 def check_chunk(chunk: Tensor, batch: int, feature_dim: int) -> None:
-    """Raise ValueError if the shape of a chunk does not match the state."""
+    """Check that the shape of a chunk matches the state.
+
+    Args:
+        chunk: (B, T, F).
+        batch: expected B.
+        feature_dim: expected F.
+
+    Raises:
+        ValueError: they do not match.
+    """
     if chunk.dim() != 3 or chunk.size(0) != batch or chunk.size(2) != feature_dim:
         raise ValueError(f"step: chunk of shape {tuple(chunk.shape)} must be ({batch}, T, {feature_dim})")
 

@@ -99,7 +99,13 @@ def context_hash(biphones: Iterable[Sequence[int]]) -> str:
 
 
 def write_biphones(path: Path, counts: Mapping[Biphone, int], unit_of: Mapping[int, str]) -> None:
-    """Write a table with one line per biphone: left unit, unit, count."""
+    """Write a table with one line per biphone: left unit, unit, count.
+
+    Args:
+        path: file to write.
+        counts: biphones in the order of their outputs.
+        unit_of: name of each unit id.
+    """
     rows = [f"{unit_of[pair.left]}\t{unit_of[pair.unit]}\t{count}\n" for pair, count in counts.items()]
     write_text(path, "".join(["left\tunit\tcount\n", *rows]))
 

@@ -50,7 +50,13 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
 
 
 def write_given_grammar(arpa: Path, lang_dir: Path, output: Path) -> None:
-    """Write a language model as FST text with the ids of a lang folder; see `write_grammar`."""
+    """Write a language model as FST text with the ids of a lang folder; see `write_grammar`.
+
+    Args:
+        arpa: language model.
+        lang_dir: lang folder.
+        output: file to write.
+    """
     plain = output.with_suffix(".arpa")
     copy_arpa(arpa, plain, Lang.load(lang_dir).pronunciations)
     write_grammar(plain, lang_dir / "words.txt", output, str(arpa))

@@ -65,6 +65,11 @@ def copy_arpa(source: Path, target: Path, vocabulary: Container[str]) -> int:
 
     N-grams of the highest order lose back-off weights, which mean nothing.
 
+    Args:
+        source: ARPA file, may be .gz or .xz.
+        target: file to write.
+        vocabulary: words of the lang folder.
+
     Returns:
         the number of n-grams with a word outside the vocabulary, without <unk>. They are copied too.
     """
@@ -220,6 +225,11 @@ def write_model(path: Path, model: BackoffModel, decimals: int = 6) -> None:
 
     After each history, n-grams are sorted by falling probability: equal numbers and words in neighbouring lines
     compress best.
+
+    Args:
+        path: file to write.
+        model: the model.
+        decimals: decimals of the logarithms.
     """
     counts = [f"ngram {order}={count}" for order, count in enumerate(model.counts, start=1)]
     sections = (row for level in model.levels for row in _format_level(model.words, level, decimals))

@@ -22,6 +22,11 @@ MODEL_NAME = "bpe.model"
 def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[str]:
     """Train a unigram sentencepiece model, write `bpe.model`, and return its pieces in the order of their ids.
 
+    Args:
+        texts: normalised sentences.
+        vocab_size: number of pieces.
+        output: folder for bpe.model.
+
     Raises:
         UserError: the text is too small for so many pieces; the message gives the highest possible number.
     """

@@ -46,6 +46,9 @@ def load_cmudict() -> Lexicon:
     """Read the CMU Pronouncing Dictionary (126,000 words, 39 phones, BSD licence) from the pocketsphinx package.
 
     All callers share one object and must not change it.
+
+    Raises:
+        FileNotFoundError: the installed pocketsphinx has no dictionary.
     """
     spec = find_spec("pocketsphinx")
     if spec is None or spec.origin is None:

@@ -131,9 +131,12 @@ def prepare_neural_lm(
     """Train on the texts of the n-gram models with the lang folder's words; write NEURAL_FILE.
 
     Args:
+        config: sizes and training of the model.
         lm: options with the extra texts.
         train_texts: normalised training sentences.
         dev_texts: normalised sentences of each dev part; they select the epoch.
+        lang_dir: lang folder.
+        output: folder to write.
     """
     lang = Lang.load(lang_dir)
     vocabulary = set(lang.pronunciations) - SPECIAL_WORDS
@@ -181,7 +184,16 @@ def train_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     name: str,
 ) -> None:
-    """Train on every batch once, in random order."""
+    """Train on every batch once, in random order.
+
+    Args:
+        model: the model.
+        sentences: words of each sentence.
+        plan: indices of the sentences of each batch.
+        optimiser: optimiser of the weights.
+        schedule: learning rate, advanced with each batch.
+        name: text of the progress bar.
+    """
     model.train()
     for place in tqdm(torch.randperm(len(plan)).tolist(), desc=name, mininterval=5, leave=False):
         batch = [sentences[index] for index in plan[place]]

@@ -51,8 +51,12 @@ def prepare_language_models(
     also written as .fst.txt, with the ids of words.txt, and #0 on back-off arcs.
 
     Args:
+        config: orders, given models and extra texts.
         train_texts: normalised training sentences.
         dev_texts: normalised sentences of each dev part; they tune interpolation weights and nothing else.
+        lang_dir: lang folder.
+        output: folder to write.
+
     Raises:
         FileNotFoundError: a file of the config is missing.
         UserError: an empty text, or a fault in a file of the config.
@@ -77,7 +81,7 @@ def prepare_language_models(
         for name in MODELS
     }
     write_json(output / "summary.json", summary)
-    logger.info("language models\n%s", format_table(summary))
+    logger.info("%s", format_table(summary))
 
 
 def _make_model(
@@ -85,7 +89,7 @@ def _make_model(
 ) -> int:
     """Write one model; return its number of n-grams with words that have no pronunciation."""
     given = getattr(config, f"{name}_arpa")
-    logger.info("%s language model", name)
+    logger.info("making the %s model", name.replace("_", "-"))
     if given:
         return copy_arpa(Path(given), arpa, vocabulary)
     if name == FIRST_PASS and config.rescoring_arpa:
@@ -106,6 +110,12 @@ def read_sources(
     In the training text, words outside the vocabulary become <UNK>, so that the model learns where they occur.
     In other texts they are gaps: such a text may have many, and <UNK> would take as much probability.
 
+    Args:
+        config: extra texts.
+        train_texts: normalised training sentences.
+        vocabulary: words of the lang folder.
+        normalisation: of the extra texts.
+
     Raises:
         UserError: a text is empty.
     """
@@ -119,7 +129,15 @@ def read_sources(
 
 
 def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
-    """Train a modified Kneser-Ney model of each text; interpolate several with weights tuned on the dev text."""
+    """Train a modified Kneser-Ney model of each text; interpolate several with weights tuned on the dev text.
+
+    Args:
+        sources: training texts.
+        vocabulary: words of the model.
+        order: order of the n-grams.
+        dev_texts: sentences of each dev part.
+        output: ARPA file to write.
+    """
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         words = work / "vocabulary"
@@ -134,7 +152,7 @@ def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev
 def _write_pruned(source: Path, target: Path, threshold: float) -> BackoffModel:
     whole = read_model(source)
     pruned = whole.prune(threshold)
-    logger.info("%d of %d n-grams remain after pruning", sum(pruned.counts), sum(whole.counts))
+    logger.info("pruning: %d of %d n-grams remain", sum(pruned.counts), sum(whole.counts))
     write_model(target, pruned)
     return pruned
 
@@ -219,6 +237,11 @@ def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dic
     """Return the numbers of n-grams, and perplexity and OOV rate of each dev part.
 
     Words outside the vocabulary are OOV. They are not scored; to the words after them they are <unk>.
+
+    Args:
+        arpa: language model.
+        dev_texts: sentences of each dev part.
+        vocabulary: words of the lang folder.
     """
     settings = kenlm.Config()
     settings.show_progress, settings.arpa_complain = False, kenlm.ARPALoadComplain.NONE

@@ -83,7 +83,11 @@ def prepare_lang(
 
 
 def load_dictionary(config: LangConfig, normalisation: Normalisation) -> Lexicon:
-    """Read the given lexicon, or the CMU dictionary in the case of normalised text."""
+    """Read the given lexicon, or the CMU dictionary in the case of normalised text.
+
+    Raises:
+        UserError: the text is not English in upper case, and no lexicon is given.
+    """
     if config.lexicon:
         return read_lexicon(Path(config.lexicon), normalisation)
     if normalisation == ENGLISH:
@@ -99,7 +103,13 @@ def load_dictionary(config: LangConfig, normalisation: Normalisation) -> Lexicon
 def model_words(
     language_models: Sequence[Path], texts: Sequence[str], normalisation: Normalisation = ENGLISH
 ) -> set[str]:
-    """Check given language models against the training text; return the words of the first."""
+    """Check given language models against the training text; return the words of the first.
+
+    Args:
+        language_models: ARPA files.
+        texts: training sentences.
+        normalisation: of the texts.
+    """
     vocabularies = [read_vocabulary(path) for path in language_models]
     for path, words in zip(language_models, vocabularies, strict=True):
         check_language_model(path, set(words), texts)
@@ -121,7 +131,18 @@ def choose_words(
     lexicon: Lexicon | None = None,
     normalisation: Normalisation = ENGLISH,
 ) -> list[str]:
-    """Return the vocabulary, sorted: the words of the training text, `wider`, and words of the extra files."""
+    """Return the vocabulary, sorted: the words of the training text, `wider`, and words of the extra files.
+
+    Args:
+        config: files with further words.
+        texts: normalised training sentences.
+        wider: words of a language model.
+        lexicon: given lexicon, whose words are added.
+        normalisation: of the extra files.
+
+    Raises:
+        UserError: the training text has no words.
+    """
     known = training_vocabulary(texts, config.min_count)
     if not known:
         raise UserError(
@@ -138,7 +159,14 @@ def choose_words(
 
 
 def phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> UnitLexicon:
-    """Look words up in a lexicon and guess the pronunciations of the others."""
+    """Look words up in a lexicon and guess the pronunciations of the others.
+
+    Args:
+        config: how words without an entry are pronounced.
+        vocabulary: sorted words.
+        lexicon: pronunciations by word.
+        output: folder for g2p_words.txt.
+    """
     found = {word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon}
     for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
@@ -174,7 +202,14 @@ def _guess(config: LangConfig, missing: Sequence[str], lexicon: Lexicon, output:
 def write_lang(
     lexicon: UnitLexicon, silence_probability: float, output: Path, normalisation: Normalisation = ENGLISH
 ) -> None:
-    """Write the files of units, words, lexicon, silence probability and normalisation; the hash comes last."""
+    """Write the files of units, words, lexicon, silence probability and normalisation; the hash comes last.
+
+    Args:
+        lexicon: units, words and pronunciations.
+        silence_probability: of silence after a word.
+        output: folder to write.
+        normalisation: of the text.
+    """
     entries, highest = add_disambiguation(lexicon.entries)
     tokens = number_symbols([*lexicon.units, *(f"#{i}" for i in range(highest + 1))])
     words = number_symbols(["<eps>", *sorted({word for word, _ in entries}), "#0", "<s>", "</s>"])

@@ -35,7 +35,11 @@ def prune_model(
 
 
 def choose_vocabulary(model: BackoffModel, vocabulary: str) -> set[str]:
-    """Return the `vocabulary` most probable words of a model, or the words of a file that the model has."""
+    """Return the `vocabulary` most probable words of a model, or the words of a file that the model has.
+
+    Raises:
+        UserError: it is neither a number nor a file.
+    """
     if vocabulary.isdecimal():
         order = np.argsort(-model.levels[0].logprob, kind="stable")
         words = [word for word in map(model.words.__getitem__, order.tolist()) if not word.startswith("<")]

@@ -35,7 +35,12 @@ def lines(path: Path) -> Iterator[str]:
 
 @contextmanager
 def open_reader(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file (plain, gzip or xz) for reading bytes."""
+    """Open a file (plain, gzip or xz) for reading bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        UserError: the file is not compressed as its name says, or truncated.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; name an existing file, or remove it from the recipe")
     with path.open("rb") as plain:

@@ -51,7 +51,13 @@ def write_trn(path: Path, utterances: Iterable[Utterance], side: Literal["ref", 
 
 
 def write_kaldi_text(path: Path, utterances: Iterable[Utterance], side: Literal["ref", "hyp"]) -> None:
-    """Write lines "utterance words", sorted by the bytes of the utterance id, as Kaldi requires."""
+    """Write lines "utterance words", sorted by the bytes of the utterance id, as Kaldi requires.
+
+    Args:
+        path: file to write.
+        utterances: references and hypotheses.
+        side: the side to write.
+    """
     texts = {utterance.id: utterance.ref if side == "ref" else utterance.hyp for utterance in utterances}
     lines = [" ".join([name, *texts[name]]) + "\n" for name in sorted(texts, key=str.encode)]
     write_text(path, "".join(lines))

@@ -135,7 +135,7 @@ def score_all(
         replications: number of resampled test sets of the intervals.
 
     Returns:
-        One score per part and system, in the order of `results`.
+        one score per part and system, in the order of `results`.
     """
     scores = [
         score(part, system, utterances, replications)

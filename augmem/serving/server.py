@@ -246,7 +246,14 @@ class RecognitionServer:
 def respond(
     connection: ServerConnection, status: HTTPStatus, text: str, content_type: str = "application/json"
 ) -> Response:
-    """Return an HTTP response of a given content type, with the security headers."""
+    """Return an HTTP response of a given content type, with the security headers.
+
+    Args:
+        connection: connection of the request.
+        status: HTTP status.
+        text: body.
+        content_type: media type of the body.
+    """
     response = connection.respond(status, text)
     del response.headers["Content-Type"]
     response.headers.update({"Content-Type": content_type, **SECURITY_HEADERS})

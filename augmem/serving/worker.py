@@ -31,7 +31,14 @@ _BUSY = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 
 
 def decode_streams(connection: socket.socket, package: Path, options: RecognizerOptions, threads: int) -> None:
-    """Run a decoding process: read pending requests, advance some streams, repeat until the socket is closed."""
+    """Run a decoding process: read pending requests, advance some streams, repeat until the socket is closed.
+
+    Args:
+        connection: socket to the server process.
+        package: the packaged model.
+        options: endpoint rules and beams.
+        threads: threads of torch.
+    """
     import torch
 
     for name in (signal.SIGTERM, signal.SIGINT):  # sent to the whole process group; the server stops this process

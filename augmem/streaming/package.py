@@ -145,7 +145,12 @@ def read_search(folder: Path) -> SearchConfig:
 
 
 def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
-    """Read package.json; raises as `open_package` does."""
+    """Read package.json.
+
+    Raises:
+        FileNotFoundError: there is no package.
+        UserError: it is of another format, damaged or changed.
+    """
     path, command = folder / _PACKAGE, f"augmem package --exp EXP --output {folder}"
     copy_again = "copy the package again, or make it again: " + command
     if not path.is_file():

@@ -68,7 +68,13 @@ class Recognizer:
 
     @classmethod
     def load(cls, package: Path, options: RecognizerOptions | None = None, verify: bool = True) -> Recognizer:
-        """Open a packaged model."""
+        """Open a packaged model.
+
+        Args:
+            package: a packaged model.
+            options: endpoint rules and beams.
+            verify: check the hashes of the package.
+        """
         return cls(package, options, verify)
 
     @property

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -103,10 +103,20 @@ def first_cause(statuses: Sequence[int]) -> int:
 def launch(arguments: Sequence[str]) -> None:
     """Start the processes that torchrun's options describe."""
     from torch.distributed.launcher.api import elastic_launch
+
+    config, command, command_arguments = read_options(arguments)
+    elastic_launch(set_redirects(config), command)(*command_arguments)
+
+
+def read_options(arguments: Sequence[str]) -> tuple[LaunchConfig, Any, list[str]]:
+    """Parse torchrun's options: configuration, command and its arguments."""
     from torch.distributed.run import config_from_args, parse_args
 
-    config, command, command_arguments = config_from_args(parse_args(list(arguments)))
-    elastic_launch(set_redirects(config), command)(*command_arguments)
+    logging.disable(logging.INFO)  # torch logs the number of processes by the root logger
+    try:
+        return config_from_args(parse_args(list(arguments)))
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def set_redirects(config: LaunchConfig) -> LaunchConfig:

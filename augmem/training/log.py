@@ -179,9 +179,9 @@ class TrainingLog:
         left = 0.0 if finished else self.left.seconds(at)
         self.write("epoch", at.step, {"epoch": at.epoch, "minutes": seconds / 60, **metrics, "seconds_left": left})
         logger.info(
-            "epoch %d/%d: dev loss %.3f per frame, dev unit error rate %.1f %%, took %s, %s",
+            "epoch %d/%d: dev loss %.3f per frame, dev unit error rate %.1f %%, took %s%s",
             at.epoch, self.config.epochs, metrics["dev_loss"], 100 * metrics["dev_unit_error_rate"],
-            format_duration(seconds), format_time_left(left),
+            format_duration(seconds), f", {format_time_left(left)}" if left else "",
         )  # fmt: skip
 
     def log_time_limit(self, at: Position) -> None:
@@ -192,7 +192,13 @@ class TrainingLog:
         )  # fmt: skip
 
     def write(self, kind: str, step: int, metrics: Mapping[str, Any]) -> None:
-        """Append a line to log.jsonl and a point to each TensorBoard curve."""
+        """Append a line to log.jsonl and a point to each TensorBoard curve.
+
+        Args:
+            kind: step or epoch.
+            step: number of the step.
+            metrics: values by name.
+        """
         metrics = {name: _round(value) for name, value in metrics.items()}
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"kind": kind, "step": step, **metrics}) + "\n")

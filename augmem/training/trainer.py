@@ -249,9 +249,10 @@ class Trainer:
             self.model.save(self._epoch_file(0), epoch=0, step=0)  # untrained, as a baseline
         encoder, at = self.model.encoder, self.position
         logger.info(
-            "%d parameters, look-ahead %.2f s, average latency %.2f s; %d of %d steps done, %d process(es) on %s",
+            "%d parameters, look-ahead %.2f s, average latency %.2f s; %d of %d steps done, %d process%s on %s",
             sum(parameter.numel() for parameter in self.model.parameters()), encoder.look_ahead,
-            encoder.average_latency, at.step, self.schedule.total_steps, self.context.world_size, self.context.device,
+            encoder.average_latency, at.step, self.schedule.total_steps, self.context.world_size,
+            "es" if self.context.world_size > 1 else "", self.context.device,
         )  # fmt: skip
 
     def _write_model(self) -> None:
@@ -266,7 +267,8 @@ class Trainer:
             logger.info("%s: running average over %d steps", MODEL_FILE, self.average.updates)
         elif epochs:
             average_models([self._epoch_file(epoch) for epoch in epochs], self.output / MODEL_FILE)
-            logger.info("%s: average of epochs %s", MODEL_FILE, ", ".join(map(str, epochs)))
+            text = "weights of epoch" if len(epochs) == 1 else "average of epochs"
+            logger.info("%s: %s %s", MODEL_FILE, text, ", ".join(map(str, epochs)))
 
     def _epoch_file(self, epoch: int) -> Path:
         return self.output / f"epoch-{epoch}.safetensors"

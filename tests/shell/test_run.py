@@ -150,7 +150,7 @@ def test_two_processes_stop_and_resume_a_training(trained: Trained, tmp_path: Pa
     result = run(*options)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
     assert (
-        result.stdout.count("2 process(es)") == 1 and result.stdout.count("model.safetensors: average of epochs 2") == 1
+        result.stdout.count("2 processes on") == 1 and result.stdout.count("model.safetensors: weights of epoch 2") == 1
     )
 
 

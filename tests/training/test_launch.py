@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.api import Std
 
-from augmem.training.launch import RESTARTS, first_cause, set_redirects
+from augmem.training.launch import RESTARTS, first_cause, read_options, set_redirects
 
 
 @dataclass
@@ -43,6 +43,13 @@ def test_missing_redirects_become_none_where_the_configuration_has_them(
 ) -> None:
     assert asdict(set_redirects(config)) == asdict(expected)
     assert not hasattr(config, "redirects") or config.redirects is not None
+
+
+def test_the_launcher_logs_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    config, _, words = read_options(["--nproc_per_node", "2", "-m", "augmem.cli", "train"])
+    assert config.max_nodes == 1 and words[-1] == "train"
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(
