@@ -77,7 +77,7 @@ def examine(tasks: Sequence[str] = TASKS) -> Iterator[Finding]:
     yield examine_mkl()
     yield run_test("GPU", gpu, "install a torch that can be imported")
     yield run_test("audio formats", audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
-    yield run_test("a training step", train_step, "install releases from the table in README.md")
+    yield run_test("a training step", train_step, "install releases that work together; docs/gpus.md lists them")
     if "k2" in packages:
         yield run_test("k2 self test", k2_self_test, K2_REMEDY)
     if {"decode", "serve"} & set(tasks):
@@ -96,7 +96,7 @@ def examine_package(name: str) -> Finding:
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", f"{sys.executable} -m pip install {name}, or local/setup.sh for .venv")
+        return Finding(name, "not installed", f"{sys.executable} -m pip install {name}, or local/setup.sh in a clone")
 
 
 def examine_mkl() -> Finding:

@@ -15,6 +15,11 @@ from pathlib import Path
 _PINNED = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)", re.MULTILINE)
 
 
+def pipeline() -> str:
+    """Return the command that runs all stages: that of the checkout in the current folder, or of the package."""
+    return "./run.sh" if Path("run.sh").is_file() else "augmem run"
+
+
 def locked_versions(lock: Path) -> dict[str, str]:
     """Return name and version of the packages in a lock file."""
     return dict(_PINNED.findall(lock.read_text(encoding="utf-8")))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from augmem.errors import UserError
 
 _REMEDY = (
-    "Graphs, alignment, decoding and recognition need k2: run local/setup.sh, or install the wheel for your torch and "
-    "Python from the wheel pages of k2; `augmem doctor` lists what is missing"
+    "Graphs, alignment, decoding and recognition need k2: in a clone run local/setup.sh, or install the wheel for your "
+    "torch and Python from the wheel pages of k2; `augmem doctor` lists what is missing"
 )
 
 

@@ -15,6 +15,7 @@ from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import write_text
 from augmem.graph import GraphConfig
+from augmem.installation import pipeline
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
 from augmem.renamed_options import current_options
 from augmem.training import TrainingConfig
@@ -98,7 +99,7 @@ def load_recipe(exp: Path) -> Recipe:
     """
     path = exp / RECIPE_FILE
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such experiment; ./run.sh --exp {exp} starts one")
+        raise FileNotFoundError(f"{path}: no such experiment; {pipeline()} --exp {exp} starts one")
     parser = recipe_parser(prog=str(path))
     return instantiate(parser, parser.parse_args(current_options(["--config", str(path)])))
 

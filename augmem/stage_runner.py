@@ -30,6 +30,7 @@ from augmem.files import (
     sha256_json,
     write_json,
 )
+from augmem.installation import pipeline
 from augmem.progress import format_duration
 
 logger = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ def fingerprint(output: Path) -> str:
     done = output / DONE
     if not done.exists():
         raise FileNotFoundError(
-            f"{output} is not complete: run the stage that writes it first (./run.sh --help lists the stages)"
+            f"{output} is not complete: run the stage that writes it first ({pipeline()} --help lists the stages)"
         )
     return str(read_json(done)["fingerprint"])
 

@@ -40,7 +40,7 @@ from augmem.decoding import (
     write_nbest,
 )
 from augmem.decoding.offline import make_batches
-from augmem.decoding.worker import Worker, WorkerContext
+from augmem.decoding.worker import UtteranceDecoder, WorkerContext
 from augmem.experiment import Experiment
 from augmem.files import read_json
 from augmem.model_acoustics import ModelAcoustics
@@ -136,7 +136,7 @@ class Benchmark:
         self.speech = sum(self.durations.values())
         models = (experiment.lm / "first_pass.arpa", experiment.lm / "rescoring.arpa")
         files = DecodingFiles(experiment.lang, experiment.graphs, models)
-        self.worker = Worker(WorkerContext(self.config, acoustics, files))
+        self.worker = UtteranceDecoder(WorkerContext(self.config, acoustics, files))
         self.numbers = {word: number for number, word in self.worker.words.items()}
         acoustics([next(iter(cuts))])  # loads the model
         with torch.no_grad(), self.watch.step("encoder"):

@@ -27,8 +27,13 @@ def test_every_recipe_in_conf_is_valid(path: Path, tmp_path: Path) -> None:
     freeze_recipe(recipe_parser().parse_args(["--config", str(path)]), tmp_path)
 
 
-def test_a_folder_without_recipe_is_reported_with_the_command_that_starts_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no such experiment; ./run.sh --exp .* starts one"):
+@pytest.mark.parametrize(("folder", "command"), [(CONF.parent, "./run.sh"), (CONF, "augmem run")])
+def test_a_folder_without_recipe_is_reported_with_the_command_that_starts_one(
+    folder: Path, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command of a checkout exists in its folder only."""
+    monkeypatch.chdir(folder)
+    with pytest.raises(FileNotFoundError, match=rf"no such experiment; {command} --exp .* starts one"):
         load_recipe(tmp_path)
 
 

@@ -101,12 +101,12 @@ def estimate_phone_lm(
     return PhoneLm(tuple(units), {h: p for h, p in model.items() if h})
 
 
-Counts = dict[History, Counter[int]]  # history -> next unit -> count
+HistoryCounts = dict[History, Counter[int]]  # history -> next unit -> count
 
 
-def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
+def _count(sequences: Sequence[Sequence[int]], order: int) -> HistoryCounts:
     """Count the units after each history of 0 to order - 1 units."""
-    counts: Counts = defaultdict(Counter)
+    counts: HistoryCounts = defaultdict(Counter)
     for sequence in sequences:
         padded = [START, *sequence, END]
         for end in range(1, len(padded)):
@@ -115,7 +115,7 @@ def _count(sequences: Sequence[Sequence[int]], order: int) -> Counts:
     return counts
 
 
-def _histories(counts: Counts, units: Sequence[int], order: int, max_histories: int) -> set[History]:
+def _histories(counts: HistoryCounts, units: Sequence[int], order: int, max_histories: int) -> set[History]:
     """Select the empty history, START, all of one unit, and the most frequent longer ones with their suffixes."""
     kept: set[History] = {(), (START,), *((unit,) for unit in units)}
     longer = [history for history in counts if 2 <= len(history) < order]
@@ -128,7 +128,7 @@ def _histories(counts: Counts, units: Sequence[int], order: int, max_histories: 
     return kept
 
 
-def _discounts(counts: Counts, order: int) -> list[float]:
+def _discounts(counts: HistoryCounts, order: int) -> list[float]:
     """Estimate n1 / (n1 + 2 n2) (Ney) for histories of each length; 0.5 if there are no such counts."""
     discounts = []
     for length in range(order):

@@ -24,7 +24,7 @@ from augmem.skipped import SkipLog
 
 logger = logging.getLogger(__name__)
 
-Encoder = Callable[[np.ndarray, int], bytes]
+AudioEncoder = Callable[[np.ndarray, int], bytes]
 """Samples (int16, mono) and their rate in Hz to the content of an Opus file."""
 
 LICENSE = "LICENSE.TXT"
@@ -90,7 +90,7 @@ def compact_corpus(
     output: Path,
     bitrate: float,
     parts: Sequence[str] = CARRIED_PARTS.all(),
-    encode: Encoder | None = None,
+    encode: AudioEncoder | None = None,
 ) -> list[CompactPart]:
     """Write a compact copy of parts of a LibriSpeech tree: tar files, tables, README, checksums.
 
@@ -142,7 +142,7 @@ def _name(folder: Path, path: Path) -> Path:
     return name if name.suffix == ".txt" else name.with_suffix(".opus")
 
 
-def _write_tar(part: str, members: list[_Member], archive: Path, encode: Encoder) -> CompactPart:
+def _write_tar(part: str, members: list[_Member], archive: Path, encode: AudioEncoder) -> CompactPart:
     utterances, seconds = 0, 0.0
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
         for member, content, duration in _encode_all(members, encode):
@@ -155,7 +155,7 @@ def _write_tar(part: str, members: list[_Member], archive: Path, encode: Encoder
     )
 
 
-def _encode_all(members: list[_Member], encode: Encoder) -> Iterator[tuple[_Member, bytes, float]]:
+def _encode_all(members: list[_Member], encode: AudioEncoder) -> Iterator[tuple[_Member, bytes, float]]:
     """Yield every member with its content and the seconds of audio in it; encoders run in threads."""
     with ThreadPoolExecutor() as pool:
         contents = pool.map(partial(_content, encode=encode), members)
@@ -164,7 +164,7 @@ def _encode_all(members: list[_Member], encode: Encoder) -> Iterator[tuple[_Memb
             yield member, content, seconds
 
 
-def _content(member: _Member, encode: Encoder) -> tuple[bytes, float]:
+def _content(member: _Member, encode: AudioEncoder) -> tuple[bytes, float]:
     if member.path.suffix == ".txt":
         return member.path.read_bytes(), 0.0
     samples, rate = soundfile.read(member.path, dtype="int16")

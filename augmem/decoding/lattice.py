@@ -38,6 +38,15 @@ class Lattice:
         graph: (A,) score of the decoding graph: language model, pronunciations and silence.
         num_frames: T.
         acoustic_scale: weight of `acoustic` in `scores`.
+
+    Example:
+        >>> lattice = Lattice(                              # two words compete in the only frame
+        ...     source=np.array([0, 0, 1]), target=np.array([1, 1, 2]), frame=np.array([0, 0, 1]),
+        ...     unit=np.array([3, 4, FINAL]), words=np.array([[7], [8], [0]]), word_starts=np.array([1, 1, 0]),
+        ...     acoustic=np.log([0.75, 0.25, 1.0]), graph=np.zeros(3), num_frames=1,
+        ... )
+        >>> words_on(lattice, best_path(lattice)), arc_posteriors(lattice).round(2).tolist()
+        ([7], [0.75, 0.25, 1.0])
     """
 
     source: Ints

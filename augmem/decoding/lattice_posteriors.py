@@ -57,8 +57,8 @@ def word_confidences(words: Words, hypotheses: Sequence[Words], probabilities: F
     """Compute the confidence of each word: the probability of hypotheses with an equal word in the alignment.
 
     Args:
-        words: word ids of the hypothesis.
-        hypotheses: word ids of all hypotheses.
+        words: words of the hypothesis.
+        hypotheses: words of all hypotheses.
         probabilities: probability of each hypothesis; they sum to 1.
     """
     confidences = np.zeros(len(words))

@@ -18,7 +18,14 @@ from augmem.cluster import cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.records import NBEST_FILE, UtteranceKey, write_blocks
 from augmem.decoding.search import Search
-from augmem.decoding.worker import Acoustics, DecodedBatch, DecodedUtterance, DecodingFiles, Worker, WorkerContext
+from augmem.decoding.worker import (
+    Acoustics,
+    DecodedBatch,
+    DecodedUtterance,
+    DecodingFiles,
+    UtteranceDecoder,
+    WorkerContext,
+)
 from augmem.files import write_json
 from augmem.progress import Progress
 
@@ -69,7 +76,7 @@ def decode(
             seconds[batch.utterances[0].key.part] += batch.seconds
     for part in dict.fromkeys(key.part for key in durations):
         of_part = {key: decoded[key] for key in durations if key.part == part}
-        write_part(output / part, list(of_part.values()), sum(durations[key] for key in of_part), seconds[part])
+        write_decoded_part(output / part, list(of_part.values()), sum(durations[key] for key in of_part), seconds[part])
 
 
 def track_speech(batches: Iterator[DecodedBatch], durations: Durations) -> Iterator[DecodedBatch]:
@@ -82,7 +89,7 @@ def track_speech(batches: Iterator[DecodedBatch], durations: Durations) -> Itera
             yield batch
 
 
-def write_part(folder: Path, decoded: Sequence[DecodedUtterance], speech: float, seconds: float) -> None:
+def write_decoded_part(folder: Path, decoded: Sequence[DecodedUtterance], speech: float, seconds: float) -> None:
     """Write the files of a part and log a summary.
 
     Args:
@@ -132,7 +139,7 @@ class Workers:
             spawn = multiprocessing.get_context("spawn")
             self.pool = ProcessPoolExecutor(jobs, spawn, initializer=set_up_worker, initargs=(context,))
         else:
-            self.worker = Worker(context)
+            self.worker = UtteranceDecoder(context)
 
     def __enter__(self) -> Workers:
         return self
@@ -154,7 +161,7 @@ class Workers:
                 yield future.result()
 
 
-_worker: Callable[[], Worker] | None = None  # of this process; set by the initialiser of the pool
+_worker: Callable[[], UtteranceDecoder] | None = None  # of this process; set by the initialiser of the pool
 
 
 def set_up_worker(context: WorkerContext) -> None:
@@ -165,7 +172,7 @@ def set_up_worker(context: WorkerContext) -> None:
     global _worker
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    _worker = cache(partial(Worker, context))
+    _worker = cache(partial(UtteranceDecoder, context))
 
 
 def decode_in_worker(keys: Sequence[UtteranceKey], durations: Sequence[float]) -> DecodedBatch:

@@ -55,6 +55,13 @@ class DecodingGraph:
     Args:
         hlg: an FSA with units as labels and word ids as `aux_labels` (a tensor, or ragged), without disambiguation
             symbols.
+
+    Example:
+        >>> graph = DecodingGraph(k2.ctc_topo(max_token=2))  # all unit sequences; units are its words
+        >>> log_probs = torch.tensor([[[0.1, 0.8, 0.1], [0.8, 0.1, 0.1], [0.1, 0.1, 0.8]]]).log()
+        >>> (result,) = find_lattices(log_probs, torch.tensor([3]), graph, SearchConfig())
+        >>> result.search.value, result.lattice.num_frames
+        ('normal', 3)
     """
 
     def __init__(self, hlg: k2.Fsa) -> None:

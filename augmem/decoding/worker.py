@@ -62,7 +62,7 @@ class DecodingFiles(NamedTuple):
 
 
 class WorkerContext(NamedTuple):
-    """Arguments of a `Worker`; picklable."""
+    """Arguments of a `UtteranceDecoder`; picklable."""
 
     config: DecodingConfig
     acoustics: Acoustics
@@ -106,7 +106,7 @@ class DecodedBatch(NamedTuple):
     seconds: float
 
 
-class Worker:
+class UtteranceDecoder:
     """Decodes batches of utterances.
 
     Args:
@@ -159,7 +159,7 @@ class Worker:
             lists[RESCORED], too_large = self.rescore(lattice, lists[FIRST_PASS])
             unseen = frozenset(self.rescoring_lm.unseen)
         if self.rescoring_lm and self.neural:
-            lists[NEURAL] = average_models(lists[RESCORED], self.rescoring_lm, self.neural)
+            lists[NEURAL] = average_language_models(lists[RESCORED], self.rescoring_lm, self.neural)
         if self.rescoring_lm:
             self.exchange.limit_cache()
         line = NbestEntry(key, duration, search, lattice.density, lists).to_json() + "\n"
@@ -201,7 +201,9 @@ class Worker:
         return Hypothesis(words, round(am, 4), round(sequence.graph, 4), times)
 
 
-def average_models(listed: Sequence[Hypothesis], rescoring_lm: NgramModel, neural: NeuralLm) -> tuple[Hypothesis, ...]:
+def average_language_models(
+    listed: Sequence[Hypothesis], rescoring_lm: NgramModel, neural: NeuralLm
+) -> tuple[Hypothesis, ...]:
     """Replace the rescoring LM of a rescored list by the mean of its log-probability and the neural LM's.
 
     Args:

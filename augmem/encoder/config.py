@@ -47,6 +47,11 @@ class EncoderConfig:
 
     Raises:
         UserError: a value is out of range, or the encoder does not have the option.
+
+    Example:
+        >>> config = EncoderConfig(centre=0.64)
+        >>> config.frames("centre", frame_shift=0.01)  # encoder frames of 40 ms
+        16
     """
 
     type: EncoderType = "augmented_memory"

@@ -22,6 +22,19 @@ class LatticeFreeMmi:
         boost: b of boosted MMI (Povey et al., ICASSP 2008), in lattice-free form: in the denominator, each frame of a
             path gains b times (1 - posterior of its output in the numerator), so that the margin of the transcript
             grows with the number of errors. The posterior has no gradient. 0: no boosting.
+
+    Example:
+        >>> from augmem.graph import FrameGraph, stack_graphs
+        >>> half = torch.tensor(0.5).log()
+        >>> every = FrameGraph(                              # outputs 0 and 1, each with probability 1/2 in each frame
+        ...     labels=torch.tensor([0, 1]), initial=half.expand(2), final=torch.zeros(2),
+        ...     sources=torch.tensor([0, 0, 1, 1]), targets=torch.tensor([0, 1, 0, 1]), scores=half.expand(4),
+        ... )
+        >>> transcript = every._replace(final=torch.tensor([0.0, 1.0]).log())  # ends with output 1
+        >>> mmi = LatticeFreeMmi(Denominator(every))
+        >>> scores = mmi(torch.tensor([[[0.9, 0.1], [0.2, 0.8]]]).log(), torch.tensor([2]), stack_graphs([transcript]))
+        >>> round(mmi.loss(scores).exp().item(), 4)          # 1 / 0.8: output 1 in the last frame
+        1.25
     """
 
     def __init__(self, denominator: Denominator, den_scale: float = 1.0, boost: float = 0.0) -> None:

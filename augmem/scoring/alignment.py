@@ -15,17 +15,17 @@ from typing import Literal, NamedTuple
 import kaldialign
 
 GAP = ""  # the side without a word; words are never empty
-Kind = Literal["hit", "sub", "del", "ins"]
+EditType = Literal["hit", "sub", "del", "ins"]
 
 
-class Step(NamedTuple):
+class WordPair(NamedTuple):
     """One column of an alignment; `GAP` on the side without a word."""
 
     ref: str
     hyp: str
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> EditType:
         """The type of the edit, or "hit"."""
         if self.ref == self.hyp:
             return "hit"
@@ -97,7 +97,7 @@ class Utterance:
     ref: Sequence[str]
     hyp: Sequence[str]
     session: str = ""
-    alignment: Sequence[Step] | None = None
+    alignment: Sequence[WordPair] | None = None
 
     def __post_init__(self) -> None:
         for side, words in (("ref", self.ref), ("hyp", self.hyp)):
@@ -108,7 +108,7 @@ class Utterance:
                     raise ValueError(f"utterance {self.id}: {side} contains {word!r}, which is not one word")
 
     @cached_property
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[WordPair]:
         """The alignment of reference and hypothesis."""
         return align(self.ref, self.hyp) if self.alignment is None else list(self.alignment)
 
@@ -118,12 +118,12 @@ class Utterance:
         return count(self.steps)
 
 
-def align(ref: Sequence[str], hyp: Sequence[str]) -> list[Step]:
+def align(ref: Sequence[str], hyp: Sequence[str]) -> list[WordPair]:
     """Align two word sequences with the fewest edits; words must not be empty."""
-    return [Step(*pair) for pair in kaldialign.align(ref, hyp, GAP)]
+    return [WordPair(*pair) for pair in kaldialign.align(ref, hyp, GAP)]
 
 
-def count(steps: Iterable[Step]) -> Counts:
+def count(steps: Iterable[WordPair]) -> Counts:
     """Count hits and errors of an alignment."""
     kinds = [step.kind for step in steps]
     return Counts(kinds.count("hit"), kinds.count("sub"), kinds.count("del"), kinds.count("ins"))
@@ -140,7 +140,7 @@ def as_characters(utterance: Utterance) -> Utterance:
     return replace(utterance, ref=ref, hyp=hyp, alignment=None)
 
 
-def merge_errors(steps: Sequence[Step]) -> list[tuple[str, str]]:
+def merge_errors(steps: Sequence[WordPair]) -> list[tuple[str, str]]:
     """Join adjacent errors into pairs of phrases, such as ("EDISON", "ADD IS ON"); hits stay pairs of equal words.
 
     A side without words is `GAP`.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmem.errors import UserError
-from augmem.scoring.alignment import GAP, Step
+from augmem.scoring.alignment import GAP, WordPair
 
 EMPTY = "@"
 EMPTY_COST = 0.001  # so that a path with fewer empty words is preferred, as in sclite
@@ -103,7 +103,7 @@ def network(tokens: Sequence[str], where: str) -> Network:
     return Network(arcs, tail)
 
 
-def align_networks(ref: Network, hyp: Network, costs: Costs = SCLITE) -> list[Step]:
+def align_networks(ref: Network, hyp: Network, costs: Costs = SCLITE) -> list[WordPair]:
     """Align two networks with the lowest cost.
 
     Args:
@@ -129,7 +129,7 @@ def _check_size(cells: int, limit: int) -> None:
         )
 
 
-def _align_words(ref: Sequence[str], hyp: Sequence[str], costs: Costs) -> list[Step]:
+def _align_words(ref: Sequence[str], hyp: Sequence[str], costs: Costs) -> list[WordPair]:
     """Align two word sequences."""
     cost = _cost_matrix(ref, hyp, costs)
     i, j, steps = len(ref), len(hyp), []
@@ -137,13 +137,13 @@ def _align_words(ref: Sequence[str], hyp: Sequence[str], costs: Costs) -> list[S
         pair, deletion, insertion = _choices(cost, ref, hyp, i, j, costs)
         if pair <= min(deletion, insertion):
             i, j = i - 1, j - 1
-            steps.append(Step(ref[i], hyp[j]))
+            steps.append(WordPair(ref[i], hyp[j]))
         elif deletion < insertion:
             i -= 1
-            steps.append(Step(ref[i], GAP))
+            steps.append(WordPair(ref[i], GAP))
         else:
             j -= 1
-            steps.append(Step(GAP, hyp[j]))
+            steps.append(WordPair(GAP, hyp[j]))
     return steps[::-1]
 
 
@@ -171,7 +171,7 @@ def _choices(
     return (cost[i - 1, j - 1] + different if i and j else np.inf), deletion, insertion
 
 
-def _align_arcs(ref: Network, hyp: Network, costs: Costs) -> list[Step]:
+def _align_arcs(ref: Network, hyp: Network, costs: Costs) -> list[WordPair]:
     """Align two networks; cells[a][b] is the lowest cost of a path that ends with arcs a and b, and the cell before."""
     start: tuple[float, int, int] = (0.0, -1, -1)
     cells = [[start] * len(hyp.arcs) for _ in ref.arcs]
@@ -185,7 +185,7 @@ def _align_arcs(ref: Network, hyp: Network, costs: Costs) -> list[Step]:
         _, previous_a, previous_b = cells[a][b]
         ref_word = ref.arcs[a].word if previous_a != a else EMPTY
         hyp_word = hyp.arcs[b].word if previous_b != b else EMPTY
-        steps.append(Step(*(GAP if word == EMPTY else word for word in (ref_word, hyp_word))))
+        steps.append(WordPair(*(GAP if word == EMPTY else word for word in (ref_word, hyp_word))))
         a, b = previous_a, previous_b
     return [step for step in reversed(steps) if step != (GAP, GAP)]
 

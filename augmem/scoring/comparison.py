@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from augmem.errors import UserError
-from augmem.scoring.alignment import Step, Utterance, total
+from augmem.scoring.alignment import Utterance, WordPair, total
 from augmem.scoring.intervals import REPLICATIONS, Interval, bootstrap_rates, percentile_interval
 from augmem.scoring.tables import percent, text_table
 
@@ -184,7 +184,7 @@ def matched_pairs(pairs: Sequence[tuple[Utterance, Utterance]]) -> MatchedPairs:
     return MatchedPairs(n, mean, math.nan, min(1.0, 2 * 0.5**n) if mean else 1.0)
 
 
-def _segments(a: Sequence[Step], b: Sequence[Step]) -> Iterator[tuple[int, int]]:
+def _segments(a: Sequence[WordPair], b: Sequence[WordPair]) -> Iterator[tuple[int, int]]:
     """Yield the errors of A and B in each segment with errors; `BUFFER` words correct in both end a segment."""
     errors, good = [0, 0], 0
     for slot, (in_a, in_b) in enumerate(zip(_slots(a), _slots(b), strict=True)):
@@ -198,7 +198,7 @@ def _segments(a: Sequence[Step], b: Sequence[Step]) -> Iterator[tuple[int, int]]
         yield errors[0], errors[1]
 
 
-def _slots(steps: Sequence[Step]) -> list[int]:
+def _slots(steps: Sequence[WordPair]) -> list[int]:
     """Count errors at each place of the reference: before word 0, at word 0, before word 1, ..., after the last."""
     slots = [0]
     for step in steps:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from augmem.errors import UserError
 from augmem.files import write_text
-from augmem.scoring.alignment import GAP, Step, Utterance, merge_errors, total
+from augmem.scoring.alignment import GAP, Utterance, WordPair, merge_errors, total
 
 Key = TypeVar("Key", str, tuple[str, str])
 MISSING = "*"  # mark of icefall for a missing word
@@ -38,7 +38,7 @@ class Confusions:
     insertions: Counter[str] = field(default_factory=Counter)
     hits: Counter[str] = field(default_factory=Counter)
 
-    def add(self, step: Step) -> None:
+    def add(self, step: WordPair) -> None:
         """Count one column of an alignment."""
         match step.kind:
             case "hit":
@@ -141,7 +141,7 @@ def _summary(utterances: Sequence[Utterance]) -> list[str]:
     ]
 
 
-def _details(steps: Sequence[Step]) -> str:
+def _details(steps: Sequence[WordPair]) -> str:
     """Format an utterance as one line; errors are (reference->hypothesis)."""
     return " ".join(ref if ref == hyp else f"({ref or MISSING}->{hyp or MISSING})" for ref, hyp in merge_errors(steps))
 

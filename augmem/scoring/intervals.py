@@ -94,6 +94,12 @@ def wer_interval(
         unit: resample utterances or whole sessions.
         replications: number of resampled test sets.
         seed: seed of the random number generator.
+
+    Example:
+        >>> right = Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO", "THERE"])
+        >>> wrong = Utterance("u2", "JOE", ["GOOD", "DAY"], ["GOOD"])
+        >>> wer_interval([right, wrong])
+        Interval(low=0.0, high=0.5)
     """
     units = resampling_units(utterances, unit)
     errors = [sum(utterances[i].counts.errors for i in members) for members in units]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from augmem.scoring.alignment import GAP, Step, Utterance, align
+from augmem.scoring.alignment import GAP, Utterance, WordPair, align
 from augmem.scoring.alternatives import KALDI, SCLITE, align_networks, network, split_alternatives
 from augmem.scoring.glm import GlobalMap
 from augmem.scoring.pairing import Mode, Pair, pair_passages
@@ -66,7 +66,7 @@ class WordErrors:
         return _scored(pair, steps)
 
 
-def _scored(pair: Pair, steps: list[Step]) -> Utterance:
+def _scored(pair: Pair, steps: list[WordPair]) -> Utterance:
     """Return the utterance with the words of an alignment."""
     ref, hyp = ([word for word in side if word != GAP] for side in zip(*steps, strict=True)) if steps else ([], [])
     return Utterance(pair.id, pair.speaker, ref, hyp, pair.session, steps)

@@ -54,7 +54,7 @@ def check_host(request: Request, host: str, allowed: Collection[str]) -> Denial 
     return Denial(HTTPStatus.FORBIDDEN, f"Host {given!r}: not a name of this server; see --allow-origin")
 
 
-def check_origin(request: Request, allowed: Collection[str]) -> Denial | None:
+def check_origin_header(request: Request, allowed: Collection[str]) -> Denial | None:
     """Refuse a websocket that the page of another site opens; clients other than browsers send no Origin.
 
     Args:

@@ -23,7 +23,7 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from augmem.errors import UserError
-from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin, check_token
+from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin_header, check_token
 from augmem.serving.config import ServerConfig
 from augmem.serving.handshakes import Handshakes, IncomingConnection, handshake_logger
 from augmem.serving.messages import StreamFailed, StreamUpdate
@@ -223,7 +223,7 @@ class RecognitionServer:
         return self._refuse(connection, Denial(HTTPStatus.NOT_FOUND, "no such page; try /, /health or /metrics"))
 
     def _check_websocket(self, request: Request) -> Denial | None:
-        denial = check_origin(request, self.config.allow_origin) or check_token(request, self.config.token)
+        denial = check_origin_header(request, self.config.allow_origin) or check_token(request, self.config.token)
         if denial:
             return denial
         if self.is_stopping:

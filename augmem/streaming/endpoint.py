@@ -22,6 +22,11 @@ class EndpointRule:
         trailing_silence: minimum silence at the end of the segment, in seconds.
         relative_cost: maximum difference between the best path and the best complete path, in nats.
         length: minimum duration of the segment, in seconds.
+
+    Example:
+        >>> rule = EndpointRule(trailing_silence=0.5, relative_cost=2.0)
+        >>> rule.applies(words=True, silence=0.6, cost=1.0, length=3.2)
+        True
     """
 
     after_words: bool = True

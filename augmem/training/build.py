@@ -38,7 +38,7 @@ def build_trainer(
         context: rank, world size and device; read from torchrun's environment by default.
 
     Raises:
-        UserError: the settings do not fit the device, the world size, the encoder the lang folder or the graphs.
+        UserError: the settings do not fit the device, the world size, the encoder, the lang folder or the graphs.
     """
     context = context or DistributedContext.from_environment(config.device)
     check_distributed(config, context)

@@ -104,11 +104,11 @@ def launch(arguments: Sequence[str]) -> None:
     """Start the processes that torchrun's options describe."""
     from torch.distributed.launcher.api import elastic_launch
 
-    config, command, command_arguments = read_options(arguments)
+    config, command, command_arguments = read_launch_options(arguments)
     elastic_launch(set_redirects(config), command)(*command_arguments)
 
 
-def read_options(arguments: Sequence[str]) -> tuple[LaunchConfig, Any, list[str]]:
+def read_launch_options(arguments: Sequence[str]) -> tuple[LaunchConfig, Any, list[str]]:
     """Parse torchrun's options: configuration, command and its arguments."""
     from torch.distributed.run import config_from_args, parse_args
 

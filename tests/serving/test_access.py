@@ -6,7 +6,7 @@ import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
-from augmem.serving.access import check_host, check_origin, check_token
+from augmem.serving.access import check_host, check_origin_header, check_token
 
 ALLOWED = ("https://asr.example.org",)
 
@@ -57,13 +57,13 @@ def test_two_host_headers_are_refused() -> None:
     ],
 )
 def test_origin_must_be_the_server_or_allowed(origin: str, accepted: bool) -> None:
-    assert (check_origin(request(Host="localhost:8765", Origin=origin), ALLOWED) is None) == accepted
+    assert (check_origin_header(request(Host="localhost:8765", Origin=origin), ALLOWED) is None) == accepted
 
 
 def test_clients_without_origin_and_any_origin() -> None:
-    assert check_origin(request(Host="localhost"), ()) is None
+    assert check_origin_header(request(Host="localhost"), ()) is None
     foreign = request(Host="evil.example", Origin="https://other.example")
-    assert check_host(foreign, "localhost", ("*",)) is None and check_origin(foreign, ("*",)) is None
+    assert check_host(foreign, "localhost", ("*",)) is None and check_origin_header(foreign, ("*",)) is None
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])

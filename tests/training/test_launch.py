@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.api import Std
 
-from augmem.training.launch import RESTARTS, first_cause, read_options, set_redirects
+from augmem.training.launch import RESTARTS, first_cause, read_launch_options, set_redirects
 
 
 @dataclass
@@ -47,7 +47,7 @@ def test_missing_redirects_become_none_where_the_configuration_has_them(
 
 def test_the_launcher_logs_nothing_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    config, _, words = read_options(["--nproc_per_node", "2", "-m", "augmem.cli", "train"])
+    config, _, words = read_launch_options(["--nproc_per_node", "2", "-m", "augmem.cli", "train"])
     assert config.max_nodes == 1 and words[-1] == "train"
     assert caplog.messages == []
 
