@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
 import shutil
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +18,8 @@ from typing import Any
 
 from augmem.errors import UserError
 
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+_LITTLE_SPACE = 1 << 20  # bytes; a tool that fails with less than this left has filled the disk
 _LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are longer
 
 
@@ -68,6 +73,21 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not a JSON file ({error}); delete it and run its stage again") from error
+
+
+@contextmanager
+def explain_damaged_file(path: Path, remedy: str) -> Iterator[None]:
+    """Replace the errors of reading a damaged file by a UserError with its name and the remedy.
+
+    Args:
+        path: the file, text or JSON, plain or gzip.
+        remedy: how to get a complete file.
+    """
+    try:
+        yield
+    except (EOFError, gzip.BadGzipFile, zlib.error, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: damaged or incomplete ({reason}); {remedy}") from error
 
 
 def demand_distinct_names(paths: Iterable[Path]) -> None:
@@ -176,10 +196,43 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL_DISK:
             raise
         raise OSError(
             error.errno,
             f"the disk of {folder} is full; finished results are safe: free some space or choose another folder, "
             "and run the same command again",
         ) from error
+
+
+@contextmanager
+def temporary_folder(prefix: str = "augmem-") -> Iterator[Path]:
+    """Yield an empty folder in $TMPDIR, which is removed at the end.
+
+    Args:
+        prefix: start of its name.
+
+    Raises:
+        UserError: the disk of $TMPDIR is full, or no folder can be made there.
+    """
+    try:
+        holder = tempfile.TemporaryDirectory(prefix=prefix)
+    except OSError as error:
+        raise UserError(f"no temporary folder: {error}; set TMPDIR to a folder with free space") from error
+    with holder as name:
+        try:
+            yield Path(name)
+        except (OSError, UserError) as error:
+            if not has_filled(Path(name), error):
+                raise
+            raise UserError(
+                f"the disk of $TMPDIR ({Path(name).parent}) is full; free some space or set TMPDIR to another folder, "
+                "and run the same command again"
+            ) from error
+
+
+def has_filled(folder: Path, error: OSError | UserError) -> bool:
+    """Return whether an error is due to the full disk of a folder; tools that write there give reasons of their own."""
+    if isinstance(error, OSError) and error.errno not in _FULL_DISK:
+        return False
+    return shutil.disk_usage(folder).free < _LITTLE_SPACE

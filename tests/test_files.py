@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +15,13 @@ from augmem.errors import UserError
 from augmem.files import (
     atomic_path,
     demand_distinct_names,
+    explain_damaged_file,
     explain_full_disk,
     file_name,
     read_json,
     sha256_file,
     sha256_json,
+    temporary_folder,
     write_json,
 )
 
@@ -80,3 +86,53 @@ def test_file_names_stay_in_their_folder(tmp_path: Path) -> None:
     for name in made:
         (tmp_path / name).write_text("")
     assert {path.name for path in tmp_path.iterdir()} == made
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_a_halved_file_is_named_with_a_remedy(tmp_path: Path, name: str) -> None:
+    write_json(tmp_path / "a.json", {"words": list(range(99))})
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress((tmp_path / "a.json").read_bytes()))
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    damaged = pytest.raises(UserError, match=rf"{name}: damaged or incomplete \(.+\); copy it again")
+    with damaged, explain_damaged_file(path, "copy it again"):
+        content = path.read_bytes()
+        json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)
+
+
+SMALL_DISK = """
+mount -t tmpfs -o size=2m small "$1" && TMPDIR="$1" exec "$2" -c "$3"
+"""
+WRITERS = """
+from augmem.errors import UserError
+from augmem.files import temporary_folder
+from augmem.programs import run_program
+writers = [
+    lambda path: path.write_bytes(bytes(4_000_000)),
+    lambda path: run_program(["sh", "-c", 'head -c 4000000 /dev/zero > "$0"', path]),
+]
+for writer in writers:
+    try:
+        with temporary_folder() as folder:
+            writer(folder / "large")
+    except UserError as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_of_temporary_files_is_named(tmp_path: Path) -> None:
+    """A disk of 2 MB in a mount namespace, filled by this program and by one that it runs."""
+    command = ["unshare", "-rm", "sh", "-c", SMALL_DISK, "sh", str(tmp_path), sys.executable, WRITERS]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        pytest.skip(f"no mount namespaces here: {result.stderr}")
+    message = f"the disk of $TMPDIR ({tmp_path}) is full; free some space or set TMPDIR to another folder, and run the"
+    assert [line.removesuffix(" same command again") for line in result.stdout.splitlines()] == [message] * 2
+
+
+def test_other_errors_pass_through_a_temporary_folder() -> None:
+    with pytest.raises(FileNotFoundError), temporary_folder() as folder:
+        (folder / "none").read_text()
+    with pytest.raises(UserError, match=r"^wrong$"), temporary_folder() as folder:
+        raise UserError("wrong")
+    assert not folder.exists()

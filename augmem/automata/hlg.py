@@ -59,7 +59,8 @@ def read_grammar(path: Path) -> k2.Fsa:
     try:
         return k2.Fsa.from_openfst(path.read_text(encoding="utf-8"), acceptor=False)
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{path}: not an FST in OpenFst's text form; run the stage lm again") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not an FST in OpenFst's text form ({reason}); run the stage lm again") from error
 
 
 def build_hlg(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from augmem.corpus.carried import CARRIED_PARTS, CHECKSUMS, HELD_OUT_SPEAKERS
 from augmem.corpus.librispeech import LibriSpeech
 from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_file
+from augmem.programs import run_program
 from augmem.progress import track
 from augmem.skipped import SkipLog
 
@@ -44,14 +44,14 @@ def encode_opus(samples: np.ndarray, rate: int, bitrate: float) -> bytes:
         an Ogg Opus file; equal input gives equal bytes.
 
     Raises:
-        UserError: opusenc is not installed.
+        UserError: opusenc is not installed, or failed.
     """
     wav = io.BytesIO()
     soundfile.write(wav, samples, rate, format="WAV", subtype="PCM_16")
     command = ["opusenc", "--quiet", "--discard-comments", "--padding", "0", "--serial", "1"]
     command += ["--bitrate", f"{bitrate:g}", "--framesize", "60", "--speech", "-", "-"]
     try:
-        return subprocess.run(command, input=wav.getvalue(), stdout=subprocess.PIPE, check=True).stdout
+        return run_program(command, wav.getvalue())
     except FileNotFoundError as error:
         raise UserError("no opusenc on this machine. On Debian or Ubuntu: apt-get install opus-tools") from error
 

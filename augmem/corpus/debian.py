@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 import arpy
 
 from augmem.errors import UserError
+from augmem.programs import ProgramError, run_program
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +123,8 @@ def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, 
             members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
             streams = {name: archive.extractfile(member) for name, member in members.items() if wanted(name)}
             files = {name: stream.read() for name, stream in streams.items() if stream is not None}
-    except (EOFError, OSError, arpy.ArchiveFormatError, lzma.LZMAError, tarfile.TarError, ValueError) as error:
+    except (EOFError, OSError, ProgramError, arpy.ArchiveFormatError, lzma.LZMAError, tarfile.TarError, ValueError,
+            zlib.error) as error:  # fmt: skip
         if isinstance(error, FileNotFoundError):
             raise
         raise UserError(f"{package}: damaged or incomplete package ({error}); delete it and run again") from error
@@ -154,4 +157,4 @@ def _decompress(name: str, data: bytes) -> bytes:
         return lzma.decompress(data) if name.endswith(".xz") else data
     if shutil.which("zstd") is None:
         raise ValueError("it is compressed with zstd: install the program zstd")
-    return subprocess.run(["zstd", "-dc"], input=data, check=True, stdout=subprocess.PIPE).stdout
+    return run_program(["zstd", "-dc"], data)

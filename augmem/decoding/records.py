@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from augmem.errors import UserError
-from augmem.files import atomic_path
+from augmem.files import atomic_path, explain_damaged_file
 
 NBEST_FILE = "nbest.jsonl.gz"
 FIRST_PASS, RESCORED, NEURAL = "first_pass", "rescored", "neural"
@@ -116,9 +116,10 @@ def read_nbest(decode_dir: Path, part: str) -> Iterator[NbestEntry]:
     path = decode_dir / part / NBEST_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: this part has not been decoded; run stage decode")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
+    remedy = "run stage decode again"
+    with explain_damaged_file(path, remedy), gzip.open(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield NbestEntry.from_json(part, line)
             except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path}:{number}: not an n-best line ({error}); run stage decode again") from error
+                raise UserError(f"{path}:{number}: not an n-best line ({error}); {remedy}") from error

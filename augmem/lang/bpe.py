@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import sentencepiece
 
 from augmem.errors import UserError
-from augmem.files import atomic_path
+from augmem.files import atomic_path, temporary_folder
 from augmem.lang.lexicon import OOV_WORD, Entry
 
 logger = logging.getLogger(__name__)
@@ -30,14 +29,14 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
     Raises:
         UserError: the text is too small for so many pieces; the message gives the highest possible number.
     """
-    with tempfile.TemporaryDirectory() as name:
-        corpus = Path(name) / "text"
+    with temporary_folder() as work:
+        corpus = work / "text"
         corpus.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
         try:
             sentencepiece.SentencePieceTrainer.train(
                 input=str(corpus),
                 model_type="unigram",
-                model_prefix=str(Path(name) / "bpe"),
+                model_prefix=str(work / "bpe"),
                 vocab_size=vocab_size,
                 character_coverage=1.0,
                 input_sentence_size=100_000_000,
@@ -51,7 +50,7 @@ def train_pieces(texts: Iterable[str], vocab_size: int, output: Path) -> list[st
         except RuntimeError as error:
             raise UserError(f"lang.bpe_vocab_size is {vocab_size}: too many for this text ({error})") from error
         with atomic_path(output / MODEL_NAME) as partial:
-            partial.write_bytes((Path(name) / "bpe.model").read_bytes())
+            partial.write_bytes((work / "bpe.model").read_bytes())
     model = load_pieces(output)
     return [model.id_to_piece(index) for index in range(model.get_piece_size())]
 

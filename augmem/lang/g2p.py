@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import random
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from augmem.errors import UserError
-from augmem.files import atomic_path, sha256_json
+from augmem.files import atomic_path, sha256_json, temporary_folder
 from augmem.lang.lexicon import Lexicon, Pronunciation, phones_of
 from augmem.lang.tools import run_tool
 
@@ -112,8 +111,7 @@ def _training_entries(lexicon: Lexicon, limit: int) -> list[tuple[str, str]]:
 
 
 def _train(entries: Iterable[tuple[str, str]], model: Path) -> None:
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
+    with temporary_folder() as work:
         dictionary, corpus, arpa = work / "dictionary", work / "corpus", work / "arpa"
         dictionary.write_text("".join(f"{word}\t{phones}\n" for word, phones in entries), encoding="utf-8")
         run_tool(
@@ -130,13 +128,13 @@ def apply_model(model: Path, words: Sequence[str]) -> dict[str, Pronunciation]:
     spellings: dict[str, list[str]] = {}
     for word in words:
         spellings.setdefault(word.replace("'", ""), []).append(word)
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".words") as stream:
-        stream.writelines(f"{spelling}\n" for spelling in spellings if spelling)
-        stream.flush()
+    with temporary_folder() as work:
+        wordlist = work / "words"
+        wordlist.write_text("".join(f"{spelling}\n" for spelling in spellings if spelling), encoding="utf-8")
         output = run_tool(
             "phonetisaurus-g2pfst",
             f"--model={model}",
-            f"--wordlist={stream.name}",
+            f"--wordlist={wordlist}",
             "--nbest=1",
             f"--beam={_BEAM}",
         )

@@ -7,7 +7,6 @@ import math
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import kenlm
 
 from augmem.errors import UserError
-from augmem.files import atomic_path, sha256_file, write_json
+from augmem.files import atomic_path, sha256_file, temporary_folder, write_json
 from augmem.lang.arpa import copy_arpa, read_entries, read_model, read_vocabulary, write_model
 from augmem.lang.backoff import END, START, UNKNOWN_WORDS, BackoffModel
 from augmem.lang.config import LmConfig
@@ -26,6 +25,7 @@ from augmem.lang.symbols import read_symbols
 from augmem.lang.text_files import lines
 from augmem.lang.tools import run_tool
 from augmem.lang.vocabulary import read_text
+from augmem.programs import ProgramError, describe_failure
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev
         dev_texts: sentences of each dev part.
         output: ARPA file to write.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+    with temporary_folder() as work:
         words = work / "vocabulary"
         _write_lines([OOV_WORD, *sorted(vocabulary)], words)
         parts = [_estimate(source.texts, order, words, work / f"{index}.arpa") for index, source in enumerate(sources)]
@@ -162,7 +161,7 @@ def _estimate(texts: Iterable[str], order: int, words: Path, arpa: Path) -> Path
     _write_lines(texts, text)
     try:
         run_tool("estimate-ngram", "-order", str(order), "-vocab", words, "-text", text, "-write-lm", arpa)
-    except RuntimeError as error:
+    except ProgramError as error:
         number = len(text.read_text(encoding="utf-8").split())
         if number >= _SMALL_TEXT:
             raise
@@ -210,7 +209,8 @@ def write_grammar(arpa: Path, words: Path, output: Path, source: str = "") -> No
         with partial.open("w", encoding="utf-8") as stream:
             done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            raise UserError(f"{source or arpa}: kaldilm cannot convert it to an FST: {done.stderr[-500:]}")
+            reason = describe_failure(done.returncode, done.stderr)
+            raise UserError(f"{source or arpa}: cannot be converted to an FST, kaldilm {reason}")
         symbols = read_symbols(words)
         lost = _expected_arcs(arpa, symbols) - _word_arcs(partial, symbols["#0"])
         if lost:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
-import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from augmem.programs import run_program
 
 
 def run_tool(name: str, *arguments: str | Path) -> str:
-    """Run a tool and return its standard output; its standard error is logged at level debug.
+    """Run a tool and return its standard output.
 
     Raises:
         FileNotFoundError: the wheel is not installed or has no tool for this processor.
-        RuntimeError: the tool failed; the message has the command and the end of its log.
+        ProgramError: the tool failed.
     """
     root = _wheel()
     command = [str(root / "bin" / platform.machine() / name), *map(str, arguments)]
@@ -28,12 +26,7 @@ def run_tool(name: str, *arguments: str | Path) -> str:
             "lm.rescoring_arpa)"
         )
     environment = {**os.environ, "LD_LIBRARY_PATH": str(root / "lib" / platform.machine()), "LC_ALL": "C"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    logger.debug("%s\n%s", " ".join(command), done.stderr)
-    if done.returncode != 0:
-        tail = "\n".join(done.stderr.splitlines()[-5:])
-        raise RuntimeError(f"{' '.join(command)}\nfailed with exit code {done.returncode}:\n{tail}")
-    return done.stdout
+    return run_program(command, environment=environment).decode()
 
 
 def _wheel() -> Path:

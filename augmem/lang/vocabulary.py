@@ -66,8 +66,8 @@ def _share(counts: Counter[str], words: Iterable[str]) -> float:
 
 
 def _few_words(known: float, counts: Counter[str], vocabulary: Collection[str]) -> str:
-    missing = ", ".join(word for word, _ in counts.most_common(20) if word not in vocabulary)[:60]
-    fault = f"it has {known:.1%} of the words in the training transcripts (not {missing}, ...)"
+    missing = [word[:20] for word, _ in counts.most_common(20) if word not in vocabulary][:6]
+    fault = f"it has {known:.1%} of the words in the training transcripts (not {', '.join(missing)}, ...)"
     return f"{fault}, so it is of another language"
 
 

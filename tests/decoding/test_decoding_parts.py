@@ -386,3 +386,6 @@ def test_nbest_files_are_read_back_and_errors_name_the_line(tmp_path: Path) -> N
         stream.write('{"id": "x"}\n')
     with pytest.raises(UserError, match=r"nbest.jsonl.gz:4: not an n-best line"):
         list(read_nbest(tmp_path, "dev"))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"nbest.jsonl.gz: damaged or incomplete \(.+\); run stage decode again"):
+        list(read_nbest(tmp_path, "dev"))
