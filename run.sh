@@ -2,13 +2,14 @@
 # Train and evaluate a model: from audio to a table of word error rates. Each stage logs its inputs and outputs, is skipped
 # if its results are up to date, and can be killed at any time: run the same command again to resume.
 set -euo pipefail
+caller=$PWD  # relative paths are sought there, then here
 cd "$(dirname "$0")"
 { # bash reads a script while running it; with the braces it reads the whole file first, so that edits have no effect on it
 
 # ---- options: ./run.sh --name value ---------------------------------------------------------------------------------
 stage=0              # first stage to run, by number or name
 stop_stage=9         # last stage to run, by number or name
-corpus=librispeech   # librispeech, amazon_queen, kaldi, folder, manifests or shar
+corpus=              # librispeech (default), amazon_queen, kaldi, folder, manifests or shar
 corpus_dir=          # path of the corpus; empty: the carried LibriSpeech parts, or a download
 config=              # recipe; empty: chosen by corpus
 train=               # parts of the corpus, comma separated; empty: default of the corpus
@@ -48,11 +49,12 @@ Options (default):
   --stage N            first stage to run ($stage)
   --stop-stage N       last stage to run ($stop_stage)
   --corpus NAME        librispeech, amazon_queen, kaldi (data directories), folder (audio files and a table),
-                       manifests (Lhotse manifests) or shar (Lhotse Shar with audio) ($corpus)
+                       manifests (Lhotse manifests) or shar (Lhotse Shar with audio) (librispeech)
   --corpus-dir PATH    the corpus on disk: a LibriSpeech tree, your own data, or the .deb package of Amazon Queen
                        (librispeech: the carried parts; amazon_queen: download)
   --config FILE        recipe (librispeech: conf/mini_librispeech.yaml; amazon_queen: conf/amazon_queen.yaml;
-                       others: conf/own_data.yaml); every recipe works with every corpus
+                       others: conf/own_data.yaml; if the experiment exists: its own recipe.yaml); every recipe works
+                       with every corpus
   --train PARTS        parts to train on, comma separated (librispeech: train-clean-5; amazon_queen: full)
   --dev PARTS          parts to tune on (librispeech: dev-held; amazon_queen: dev_joe,dev_cast; your own data: dev* or
                        valid*, else speakers held out of training)
@@ -102,26 +104,38 @@ stage_number() {
 stage=$(stage_number "$stage")
 stop_stage=$(stage_number "$stop_stage")
 
-if [[ -z $config ]]; then
-  case $corpus in
-    librispeech) config=conf/mini_librispeech.yaml ;;
-    amazon_queen) config=conf/amazon_queen.yaml ;;
-    *) config=conf/own_data.yaml ;;
-  esac
-fi
-[[ $config != conf/mini.yaml ]] || fail "conf/mini.yaml is now conf/mini_librispeech.yaml, conf/amazon_queen.yaml or \
-conf/own_data.yaml; without --config, run.sh uses the one for --corpus $corpus"
-[[ -f $config ]] || fail "no recipe $config; choose one of: $(echo conf/*.yaml)"
+# Print a path as seen from here: one that exists where the user stands, else one that exists here, else a new one where
+# the user stands.
+place() {
+  if [[ $1 == /* || $caller == "$PWD" || ( ! -e $caller/$1 && -e $1 ) ]]; then echo "$1"; else echo "$caller/$1"; fi
+}
 
-name=$(basename "$config" .yaml)
-[[ $name == *"$corpus"* ]] || name=$corpus-$name
-exp=${exp:-exp/$name}
+default_config() {
+  case ${corpus:-librispeech} in
+    librispeech) echo conf/mini_librispeech.yaml ;;
+    amazon_queen) echo conf/amazon_queen.yaml ;;
+    *) echo conf/own_data.yaml ;;
+  esac
+}
+[[ $config != conf/mini.yaml ]] || fail "conf/mini.yaml is now conf/mini_librispeech.yaml, conf/amazon_queen.yaml or \
+conf/own_data.yaml; without --config, run.sh uses the one for --corpus ${corpus:-librispeech}"
+if [[ -n $config ]]; then recipe=$(place "$config"); else recipe=$(default_config); fi
+[[ -f $recipe ]] || fail "no recipe $config; choose one of: $(echo conf/*.yaml)"
+
+if [[ -n $exp ]]; then
+  exp=$(place "${exp%/}")
+else
+  exp=$(basename "$recipe" .yaml)
+  [[ $exp == *"${corpus:-librispeech}"* ]] || exp=${corpus:-librispeech}-$exp
+  exp=exp/$exp
+fi
 if $dry_run; then
-  exp=${exp%/}-dry
+  exp=$exp-dry
   overrides+=(--training.max_steps 1 --training.batches.max_duration 10)
 fi
 
 # The environment: given, active, or .venv. Only local/setup.sh installs, and only into the .venv that it made.
+[[ $python != */* ]] || python=$(place "$python")
 if [[ -n $python ]]; then
   python=$(command -v -- "$python") || fail "--python: no program of this name or path"
 elif [[ -n ${VIRTUAL_ENV:-} && ! $VIRTUAL_ENV -ef .venv ]]; then
@@ -137,7 +151,11 @@ python=${python:-.venv/bin/python}
 selected() { (( stage <= $1 && $1 <= stop_stage )); }
 title() { printf '\n== %s %s: %s\n' "$1" "${stages[$1]}" "$2"; }
 augmem() { "$python" -m augmem.cli "$@"; }
-parts() { [[ -z $2 ]] || printf '%s\n' "--corpus.$1" "[$2]"; }
+# Print an option of parts as a list of quoted strings, since YAML reads 2024, on, no and null as other types.
+parts() {
+  local names=${2// /}
+  [[ -z $names ]] || printf '%s\n' "--corpus.$1" "[\"${names//,/\",\"}\"]"
+}
 
 if selected 0; then
   title 0 "Python environment"
@@ -151,55 +169,66 @@ fi
 
 if (( stop_stage > 0 )); then
   [[ -x $python ]] || fail "there is no $python: run stage 0 (environment) first"
-  mapfile -t given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
-  [[ -z $corpus_dir ]] || given+=(--corpus.source "$corpus_dir")
-  [[ -z $data ]] || given+=(--data "$data")
-  augmem recipe --exp "$exp" ${processes:+--processes "$processes"} --config "$config" --corpus.recipe "$corpus" "${given[@]}" "${overrides[@]}"
+  first=$(( stage > 1 ? stage : 1 ))
+  names=${stages[*]:first:stop_stage - first + 1}
+  # All stages use the options in this file, and hold its lock by the descriptor that they inherit.
+  run=$(dirname "$exp")/.$(basename "$exp").run.yaml
+  mkdir -p "$(dirname "$exp")"
+  exec {lock}<>"$run"
+  given=(--exp "$exp" --lock "$lock" --stages "${names// /,}" ${processes:+--processes "$processes"})
+  if [[ -n $config || ! -e $exp/recipe.yaml ]]; then given+=(--config "$recipe"); fi
+  if [[ -n $corpus || ! -e $exp/recipe.yaml ]]; then given+=(--corpus.recipe "${corpus:-librispeech}"); fi
+  mapfile -t -O "${#given[@]}" given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
+  [[ -z $corpus_dir ]] || given+=(--corpus.source "$(place "$corpus_dir")")
+  [[ -z $data ]] || given+=(--data "$(place "$data")")
+  [[ $caller == "$PWD" ]] || given+=(--folder "$caller")
+  augmem recipe "${given[@]}" "${overrides[@]}"
+  options=(--exp "$exp" --recipe "$run")
 fi
 
 if selected 1; then
   title 1 "audio and transcripts to Lhotse manifests"
-  augmem corpus --exp "$exp"
+  augmem corpus "${options[@]}"
 fi
 
 if selected 2; then
   title 2 "log-mel features"
-  augmem features --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
+  augmem features "${options[@]}" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if selected 3; then
   title 3 "lexicon, tokens and words"
-  augmem lang --exp "$exp"
+  augmem lang "${options[@]}"
 fi
 
 if selected 4; then
   title 4 "n-gram language models"
-  augmem lm --exp "$exp"
+  augmem lm "${options[@]}"
 fi
 
 if selected 5; then
   title 5 "topology, phone LM and decoding graph"
-  augmem graphs --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
+  augmem graphs "${options[@]}" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if selected 6; then
   title 6 "acoustic model: CTC, then lattice-free MMI"
-  augmem train --exp "$exp" ${max_minutes:+--max-minutes "$max_minutes"} ${processes:+--processes "$processes"}
+  augmem train "${options[@]}" ${max_minutes:+--max-minutes "$max_minutes"} ${processes:+--processes "$processes"}
 fi
 
 if selected 7; then
   title 7 "lattices and n-best lists, scales tuned on dev"
-  augmem decode --exp "$exp" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
+  augmem decode "${options[@]}" ${nj:+--nj "$nj"} ${scheduler:+--scheduler "$scheduler"}
 fi
 
 if selected 8; then
   title 8 "word error rates"
-  augmem score --exp "$exp"
+  augmem score "${options[@]}"
 fi
 
 if selected 9; then
   title 9 "HTML report"
-  augmem report --exp "$exp"
+  augmem report "${options[@]}"
 fi
 exit
 }

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import nullcontext
 from importlib import import_module, metadata
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from augmem.commands.run import PARALLEL, rewrite_options
 from augmem.commands.run import STAGES as ALL_STAGES
-from augmem.errors import UserError
+from augmem.errors import INTERRUPTED, UserError
 from augmem.machine import prepare_libraries
 
 STAGES = {name: summary for name, summary in ALL_STAGES.items() if name != "environment"}
@@ -41,7 +42,6 @@ TOOLS = {
 }
 
 USER_ERRORS = (UserError, OSError)
-INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
 
 
 def main() -> int:
@@ -118,11 +118,26 @@ def parse_and_run(words: list[str]) -> int:
     """Run the subcommand given by the words of the command line; return the exit status."""
     command = chosen_command(words)
     if command == "recipe":
-        from augmem.renamed_options import current_options
-
-        words = current_options(words)
+        return begin_run(words)
     words = rewrite_options(words) if command == "run" else words
     return run(command_parser(command).parse_args(words))
+
+
+def begin_run(words: list[str]) -> int:
+    """Resolve the options of a run of stages; print the file with them."""
+    from augmem.renamed_options import current_options
+    from augmem.run_options import begin_run
+
+    words = current_options(words)
+    command_parser("recipe").parse_args(words)  # help, and options that do not exist
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_run_options(parser)
+    words = [word for word in words if word != "--traceback"]
+    words.remove("recipe")
+    run, options = parser.parse_known_args(words)
+    file = begin_run(options, run.exp, run.stages.split(","), run.lock, run.folder, run.processes)
+    print(f"recipe: options of this run in {file}")
+    return 0
 
 
 def chosen_command(words: list[str]) -> str:
@@ -152,7 +167,7 @@ def command_parser(command: str) -> ArgumentParser:
     for name, summary in STAGES.items():
         commands.add_subcommand(name, stage_parser(name), help=summary)
     recipe = freezing_parser() if command == "recipe" else plain_parser()
-    commands.add_subcommand("recipe", recipe, help="resolve a recipe and write it into an experiment folder")
+    commands.add_subcommand("recipe", recipe, help="resolve the options of a run of stages")
     recipe.formatter_class = DefaultHelpFormatter  # with types and defaults of all options
     return parser
 
@@ -166,6 +181,7 @@ def stage_parser(name: str) -> ArgumentParser:
     """Return the parser of a stage of run.sh."""
     parser = plain_parser(description=f"{name}: {STAGES[name]}")
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
+    parser.add_argument("--recipe", type=Path, help="file with the options of this run (the experiment's own)")
     if name in PARALLEL:
         cores = len(os.sched_getaffinity(0))
         parser.add_argument("--nj", type=int, default=cores, help="worker processes (one per core: %(default)s)")
@@ -180,20 +196,23 @@ def freezing_parser() -> ArgumentParser:
     """Return the parser of `augmem recipe`."""
     from augmem.recipe import recipe_parser
 
-    parser = recipe_parser(description="Resolve a recipe and write it into an experiment folder.")
-    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
-    parser.add_argument("--processes", type=int, default=1, help="training processes")
+    parser = recipe_parser(description="Resolve the options of a run of stages; each stage then keeps its own.")
+    add_run_options(parser)
     return parser
+
+
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that run.sh gives to `augmem recipe` besides those of the recipe."""
+    parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
+    parser.add_argument("--stages", default=",".join(STAGES), help="stages to run, comma separated")
+    parser.add_argument("--processes", type=int, default=1, help="training processes")
+    parser.add_argument("--folder", type=Path, default=Path(), help="folder where relative paths are sought first")
+    parser.add_argument("--lock", type=int, help="file descriptor of <exp>/../.<name>.run.yaml, which holds its lock")
 
 
 def run(arguments: Namespace) -> int:
     """Run a parsed subcommand; return the exit status."""
     command, options = arguments.command, arguments[arguments.command]
-    if command == "recipe":
-        from augmem.recipe import freeze_recipe
-
-        print(f"recipe: wrote {freeze_recipe(options, options.pop('exp'), options.pop('processes'))}")
-        return 0
     if command in TOOLS:
         return int(import_module(f"augmem.commands.{command.replace('-', '_')}").run(options))
     return run_stage(command, options)
@@ -203,14 +222,17 @@ def run_stage(name: str, options: Namespace) -> int:
     """Run a stage of an experiment; return the exit status: 3 if training was stopped by --max-minutes."""
     from augmem import stages
     from augmem.experiment import Experiment
+    from augmem.run_options import keep_options, own_run
 
-    experiment = Experiment.load(options.exp)
-    if name == "train":
-        finished = stages.train(experiment, options.max_minutes, options.processes)
-        # torchrun restarts a process with another status than 0
-        return 0 if finished or "WORLD_SIZE" in os.environ else 3
-    workers = [options.nj, options.scheduler] if name in PARALLEL else []
-    getattr(stages, name)(experiment, *workers)
+    experiment = Experiment.load(options.exp, options.recipe)
+    with nullcontext() if options.recipe else own_run(options.exp):
+        if name == "train":
+            finished = stages.train(experiment, options.max_minutes, options.processes)
+            # torchrun restarts a process with another status than 0
+            return 0 if finished or "WORLD_SIZE" in os.environ else 3
+        workers = [options.nj, options.scheduler] if name in PARALLEL else []
+        getattr(stages, name)(experiment, *workers)
+        keep_options(experiment, name)
     return 0
 
 

@@ -1,6 +1,8 @@
-"""The exception for mistakes that a user can correct."""
+"""The exception for mistakes that a user can correct, and the exit status of an interrupted command."""
 
 from __future__ import annotations
+
+INTERRUPTED = 130  # exit status after Ctrl-C, as of shells
 
 
 class UserError(Exception):

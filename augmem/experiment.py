@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from augmem.corpus import Parts, read_parts, transcripts
-from augmem.files import sha256_file, sha256_json
+from augmem.files import explain_damaged_file, sha256_file, sha256_json
 from augmem.recipe import Recipe, load_recipe
 from augmem.stage_runner import Options, fingerprint
 from augmem.training import MODEL_FILE
@@ -22,6 +22,7 @@ WITHOUT_EFFECT = (
     "training.device",
     "training.keep_checkpoints",
     "training.log_every",
+    "training.max_nonfinite",
 )
 """Options that do not affect the result of a stage: a change does not forbid to resume or to use it."""
 
@@ -33,6 +34,7 @@ class Experiment:
     Args:
         recipe: all options, resolved.
         root: the experiment folder, `exp/<name>`.
+        run: file with the options of the run, if they are not the experiment's own (see `augmem.run_options`).
 
     Example:
         >>> experiment = Experiment(Recipe(data="data/mine"), Path("exp/mine"))
@@ -42,11 +44,12 @@ class Experiment:
 
     recipe: Recipe
     root: Path
+    run: Path | None = None
 
     @classmethod
-    def load(cls, root: Path) -> Experiment:
-        """Load the experiment in a folder (see `augmem.recipe.freeze_recipe`)."""
-        return cls(load_recipe(root), root)
+    def load(cls, root: Path, run: Path | None = None) -> Experiment:
+        """Load the experiment in a folder, with its own options or those of a run."""
+        return cls(load_recipe(root, run), root, run)
 
     @property
     def data(self) -> Path:
@@ -164,4 +167,9 @@ def file_digests(paths: Sequence[str]) -> list[str]:
 
 def manifest_digest(folder: Path) -> str:
     """Return a digest of the uncompressed manifests of a part; gzip headers contain a date."""
-    return sha256_json([gzip.decompress(path.read_bytes()).decode() for path in sorted(folder.glob("*.jsonl.gz"))])
+    return sha256_json([_decompressed(path) for path in sorted(folder.glob("*.jsonl.gz"))])
+
+
+def _decompressed(path: Path) -> str:
+    with explain_damaged_file(path, "run stage corpus again"):
+        return gzip.decompress(path.read_bytes()).decode()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from augmem.corpus import CorpusConfig, StorageConfig
@@ -13,7 +16,6 @@ from augmem.decoding import DecodingConfig
 from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
-from augmem.files import write_text
 from augmem.graph import GraphConfig
 from augmem.installation import pipeline
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
@@ -21,6 +23,18 @@ from augmem.renamed_options import current_options
 from augmem.training import TrainingConfig
 
 RECIPE_FILE = "recipe.yaml"
+PATHS = (
+    "corpus.source",
+    "lang.extra_vocabulary",
+    "lang.lexicon",
+    "lm.extra_text",
+    "lm.first_pass_arpa",
+    "lm.rescoring_arpa",
+    "training.alignment",
+    "training.batches.noise.source",
+    "training.batches.reverb.source",
+)
+"""Options whose values are paths of files that a user brings."""
 
 
 @dataclass(frozen=True)
@@ -68,40 +82,76 @@ def recipe_parser(**options: Any) -> ArgumentParser:
     return parser
 
 
-def freeze_recipe(values: Namespace, exp: Path, processes: int = 1) -> Path:
-    """Write all options of a recipe into the experiment folder.
+def shared_parser(name: str = "recipe") -> ArgumentParser:
+    """Return a parser that is made once, since that takes longer than to parse; do not add options to it.
 
     Args:
-        values: options parsed by `recipe_parser`.
-        exp: the experiment folder.
-        processes: number of training processes.
+        name: of the file that the options come from, for error messages.
+    """
+    parser = _shared_parser()
+    parser.prog = name
+    return parser
 
-    Returns:
-        the file written.
+
+_shared_parser = cache(recipe_parser)
+
+
+def resolved_options(words: list[str], folder: Path = Path(), name: str = "recipe") -> dict[str, Any]:
+    """Return the values of all options as plain data.
+
+    Args:
+        words: options as on the command line of `recipe_parser`.
+        folder: where relative paths in options are sought first; then they are relative to the working directory.
+        name: of the file that the options come from, for error messages.
 
     Raises:
-        UserError: a value is out of range, or the processes cannot share an update evenly.
+        UserError: a value is out of range.
     """
-    parser = recipe_parser()
+    parser = shared_parser(name)
+    values = parser.parse_args(words)
     values.pop("config", None)
-    instantiate(parser, values).training.check_processes(processes)
+    _check_sections(values, Recipe)
     values.data = values.data or f"data/{values.corpus.recipe}"
-    path = exp / RECIPE_FILE
-    write_text(path, parser.dump(values, skip_none=False))
-    return path
+    for option in PATHS:
+        values[option] = placed(values[option], folder)
+    instantiate(parser, values)
+    options: dict[str, Any] = yaml.safe_load(parser.dump(values, skip_none=False))
+    return options
 
 
-def load_recipe(exp: Path) -> Recipe:
+def placed(value: Any, folder: Path) -> Any:
+    """Return a path, or a list of paths, with those that exist in `folder` relative to it.
+
+    Example:
+        >>> placed(None, Path("/")), placed(["etc", "nowhere"], Path("/"))
+        (None, ['/etc', 'nowhere'])
+    """
+    if isinstance(value, (list, tuple)):
+        return [placed(each, folder) for each in value]
+    return str(folder / value) if value and (folder / value).exists() else value
+
+
+def load_recipe(exp: Path, run: Path | None = None) -> Recipe:
     """Read the recipe of an experiment.
+
+    Args:
+        exp: the experiment folder.
+        run: file with the options of a run of stages, instead of the experiment's own.
 
     Raises:
         FileNotFoundError: the folder has no recipe.
     """
-    path = exp / RECIPE_FILE
+    path = run or exp / RECIPE_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such experiment; {pipeline()} --exp {exp} starts one")
-    parser = recipe_parser(prog=str(path))
+    parser = shared_parser(str(path))
     return instantiate(parser, parser.parse_args(current_options(["--config", str(path)])))
+
+
+def recipe_of(options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the options of `resolved_options`."""
+    parser = shared_parser()
+    return instantiate(parser, parser.parse_object(dict(options)))
 
 
 def instantiate(parser: ArgumentParser, values: Namespace) -> Recipe:

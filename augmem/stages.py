@@ -42,6 +42,7 @@ from augmem.model import AcousticModel, ModelDescription, check_units
 from augmem.model_acoustics import ModelAcoustics, keyed_cuts
 from augmem.references import reference_words, scoring_utterance
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
+from augmem.run_options import keep_options
 from augmem.scoring import TimedWord, score_all, write_ctm, write_report
 from augmem.stage_runner import DONE, fingerprint, is_done, refuse_other_inputs, run_resumable_stage, run_stage
 from augmem.tensors import refuse_pickled
@@ -226,11 +227,14 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
     recipe.training.check_processes(processes)
     if processes > 1 and "WORLD_SIZE" not in os.environ and not is_done(experiment.training, inputs):
         limit = [] if max_minutes is None else ["--max-minutes", str(max_minutes)]
-        launch_processes(processes, ["train", "--exp", str(experiment.root), *limit])
+        options = ["--recipe", str(experiment.run)] if experiment.run else []
+        launch_processes(processes, ["train", "--exp", str(experiment.root), *options, *limit])
         return is_done(experiment.training, inputs)
     context = DistributedContext.from_environment(recipe.training.device)
 
     def action(output: Path) -> bool:
+        if context.is_rank_zero:
+            keep_options(experiment, "train")
         # Loader processes decompress features; the memory of several trainers would hold all of them several times.
         cuts = partial(load_cuts, experiment.features, in_memory=False if recipe.training.batches.workers else None)
         trainer = build_trainer(

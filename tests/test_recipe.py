@@ -6,16 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 
 from augmem.errors import UserError
-from augmem.recipe import Recipe, freeze_recipe, instantiate, load_recipe, recipe_parser
+from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, recipe_parser, resolved_options
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
+def write_recipe(exp: Path, *options: str) -> None:
+    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolved_options(list(options))))
+
+
 def test_a_written_recipe_reads_back_with_its_data_folder(tmp_path: Path) -> None:
-    freeze_recipe(recipe_parser().parse_args(["--corpus.recipe", "kaldi"]), tmp_path)
+    write_recipe(tmp_path, "--corpus.recipe", "kaldi")
     expected = Recipe()
     assert load_recipe(tmp_path) == replace(
         expected, corpus=replace(expected.corpus, recipe="kaldi"), data="data/kaldi"
@@ -24,7 +29,8 @@ def test_a_written_recipe_reads_back_with_its_data_folder(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_in_conf_is_valid(path: Path, tmp_path: Path) -> None:
-    freeze_recipe(recipe_parser().parse_args(["--config", str(path)]), tmp_path)
+    write_recipe(tmp_path, "--config", str(path))
+    load_recipe(tmp_path)
 
 
 @pytest.mark.parametrize(("folder", "command"), [(CONF.parent, "./run.sh"), (CONF, "augmem run")])

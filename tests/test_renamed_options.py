@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from augmem.errors import UserError
-from augmem.recipe import RECIPE_FILE, Recipe, freeze_recipe, load_recipe, recipe_parser
+from augmem.recipe import RECIPE_FILE, Recipe, load_recipe, recipe_parser, resolved_options
 from augmem.renamed_options import RENAMED, current_options
 
 RECIPES = sorted((Path(__file__).parent / "fixtures" / "recipes").glob("*.yaml"))  # written at commit b45df11
@@ -19,7 +19,7 @@ NOTE = "option training.weights is now training.checkpoint_averaging; the old na
 
 
 def freeze(exp: Path, *options: str) -> Recipe:
-    freeze_recipe(recipe_parser().parse_args(current_options(list(options))), exp)
+    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolved_options(current_options(list(options)))))
     return load_recipe(exp)
 
 

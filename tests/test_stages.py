@@ -105,7 +105,9 @@ def test_unfinished_training_is_not_resumed_with_other_pronunciations(trained: E
 def test_options_without_effect_on_the_model_do_not_forbid_its_use(trained: Experiment) -> None:
     options = trained.recipe.training
     batches = replace(options.batches, workers=7)
-    other = replace(options, device="cuda", log_every=3, checkpoint_every=7, keep_checkpoints=9, batches=batches)
+    other = replace(
+        options, device="cuda", log_every=3, checkpoint_every=7, keep_checkpoints=9, max_nonfinite=3, batches=batches
+    )
     changed = replace(trained, recipe=replace(trained.recipe, training=other))
     assert is_done(changed.training, stages.training_inputs(changed))
     changed = replace(trained, recipe=replace(trained.recipe, training=replace(options, epochs=7)))

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from augmem.errors import UserError
+from augmem.run_lock import open_run, run_file
 
 STAGES = {
     "environment": "check the Python environment",
@@ -30,6 +31,7 @@ NAMES = tuple(STAGES)
 PARALLEL = ("features", "graphs", "decode")  # stages with worker processes
 DOCTOR_TASKS = dict.fromkeys(NAMES[:5], "prepare") | {"graphs": "graphs", "train": "train"}
 CORPORA = ("librispeech", "amazon_queen", "kaldi", "folder", "manifests", "shar")
+LIBRISPEECH = "librispeech"
 RECIPES = {"librispeech": "mini_librispeech", "amazon_queen": "amazon_queen"}  # others: own_data
 CONF = Path(__file__).parents[1] / "conf"
 DRY_RUN = ("--training.max_steps", "1", "--training.batches.max_duration", "10")
@@ -41,10 +43,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"Stages: {stages}. Options of the recipe, as in --training.epochs 3: augmem recipe --help"
     parser.add_argument("--stage", default="0", help="first stage to run, by number or name (%(default)s)")
     parser.add_argument("--stop-stage", default="9", help="last stage to run, by number or name (%(default)s)")
-    parser.add_argument("--corpus", choices=CORPORA, default="librispeech", help="kind of corpus (%(default)s)")
+    parser.add_argument("--corpus", choices=CORPORA, help=f"kind of corpus ({LIBRISPEECH})")
     parser.add_argument("--corpus-dir", help="path of the corpus (the carried parts of LibriSpeech, or a download)")
     recipes = ", ".join(sorted(path.stem for path in CONF.glob("*.yaml")))
-    parser.add_argument("--config", help=f"recipe: a YAML file, or one of {recipes} (chosen by corpus)")
+    text = "chosen by corpus; if the experiment exists: its own recipe.yaml"
+    parser.add_argument("--config", help=f"recipe: a YAML file, or one of {recipes} ({text})")
     for use, purpose in (("train", "train on"), ("dev", "tune on"), ("test", "report on")):
         parser.add_argument(f"--{use}", metavar="PARTS", help=f"parts to {purpose}, separated by commas")
     parser.add_argument("--data", metavar="DIR", help="audio, manifests and features (data/<corpus>)")
@@ -81,44 +84,86 @@ def rewrite_options(words: Sequence[str]) -> list[str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the selected stages as processes; return the status of the first that fails, or 0."""
-    for title, command in commands(arguments):
-        if title:
-            print(title, flush=True)
-        if status := call([sys.executable, "-m", *command]):
-            return status
+    """Run the selected stages as processes; return the status of the first that fails, or 0.
+
+    All stages use the options in the file of the run, and hold its lock by the descriptor that they inherit.
+    """
+    with open_run(find_experiment(arguments)) as lock:
+        for title, command in commands(arguments, lock):
+            if title:
+                print(title, flush=True)
+            if status := call([sys.executable, "-m", *command], lock):
+                return status
     return 0
 
 
-def commands(arguments: argparse.Namespace) -> Iterator[tuple[str, list[str]]]:
+def commands(arguments: argparse.Namespace, lock: int) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the command of each step, as words after `python -m`.
+
+    Args:
+        arguments: options of `augmem run`.
+        lock: descriptor of the file of the run, which the commands inherit.
 
     Raises:
         UserError: there is no such stage or recipe.
     """
     first, last = stage_number(arguments.stage), stage_number(arguments.stop_stage)
-    config = find_recipe(arguments.config or RECIPES.get(arguments.corpus, "own_data"))
-    exp = arguments.exp or f"exp/{experiment_name(config, arguments.corpus)}"
-    exp = exp.rstrip("/") + "-dry" if arguments.dry_run else exp
+    exp = find_experiment(arguments)
     if first == 0:
         yield title(0), ["augmem.doctor", "--task", DOCTOR_TASKS.get(NAMES[last], "decode")]
+    names = NAMES[max(first, 1) : last + 1]
     if last > 0:
-        yield "", recipe_command(arguments, config, exp)
-    for number in range(max(first, 1), last + 1):
-        name = NAMES[number]
-        yield title(number), ["augmem.cli", name, "--exp", exp, *stage_options(arguments, name)]
+        run = ["--exp", str(exp), "--lock", str(lock), "--stages", ",".join(names)]
+        yield "", ["augmem.cli", "recipe", *run, *recipe_options(arguments, exp)]
+    for name in names:
+        run = ["--exp", str(exp), "--recipe", str(run_file(exp))]
+        yield title(NAMES.index(name)), ["augmem.cli", name, *run, *stage_options(arguments, name)]
 
 
-def recipe_command(arguments: argparse.Namespace, config: Path, exp: str) -> list[str]:
-    """Return the command that writes the recipe into the experiment folder."""
+def find_experiment(arguments: argparse.Namespace) -> Path:
+    """Return the folder of the experiment.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    name = experiment_name(default_recipe(arguments), arguments.corpus or LIBRISPEECH)
+    exp = Path(arguments.exp or f"exp/{name}")
+    return exp.with_name(f"{exp.name}-dry") if arguments.dry_run else exp
+
+
+def default_recipe(arguments: argparse.Namespace) -> Path:
+    """Return the recipe that is given, or the one for the corpus.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    return find_recipe(arguments.config or RECIPES.get(arguments.corpus or LIBRISPEECH, "own_data"))
+
+
+def recipe_options(arguments: argparse.Namespace, exp: Path) -> list[str]:
+    """Return the options of the recipe; without --config, an existing experiment keeps its own."""
+    new = not (exp / "recipe.yaml").exists()
     parts = {f"--corpus.{use}": getattr(arguments, use) for use in ("train", "dev", "test")}
-    given = {name: f"[{value}]" for name, value in parts.items() if value}
-    given |= {"--corpus.source": arguments.corpus_dir, "--data": arguments.data}
-    recipe = ["--config", str(config), "--corpus.recipe", arguments.corpus]
+    given = {
+        "--processes": arguments.processes,
+        "--config": str(default_recipe(arguments)) if arguments.config or new else None,
+        "--corpus.recipe": arguments.corpus or (LIBRISPEECH if new else None),
+        **{name: quoted_list(value) for name, value in parts.items() if value},
+        "--corpus.source": arguments.corpus_dir,
+        "--data": arguments.data,
+    }
     overrides = [word for option in arguments.option or () for word in f"--{option}".split("=", 1)]
-    dry = DRY_RUN if arguments.dry_run else ()
-    processes = words_of({"--processes": arguments.processes})
-    return ["augmem.cli", "recipe", "--exp", exp, *processes, *recipe, *words_of(given), *overrides, *dry]
+    return [*words_of(given), *overrides, *(DRY_RUN if arguments.dry_run else ())]
+
+
+def quoted_list(names: str) -> str:
+    """Return names separated by commas as a YAML list of texts; without quotes, 2024, on and null are other types.
+
+    Example:
+        >>> quoted_list("train, 2024")
+        '["train","2024"]'
+    """
+    return "[" + ",".join(f'"{name}"' for name in names.replace(" ", "").split(",")) + "]"
 
 
 def stage_options(arguments: argparse.Namespace, name: str) -> list[str]:
@@ -187,9 +232,14 @@ def experiment_name(config: Path, corpus: str) -> str:
     return config.stem if corpus in config.stem else f"{corpus}-{config.stem}"
 
 
-def call(command: Sequence[str]) -> int:
-    """Run a command to its end, also after Ctrl-C, which it receives too; return its exit status, as of a shell."""
-    with subprocess.Popen(command) as process:
+def call(command: Sequence[str], *descriptors: int) -> int:
+    """Run a command to its end, also after Ctrl-C, which it receives too; return its exit status, as of a shell.
+
+    Args:
+        command: program and arguments.
+        descriptors: of files that the program inherits.
+    """
+    with subprocess.Popen(command, pass_fds=descriptors) as process:
         handlers = {
             signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None),
             signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def words_of(*options: str) -> list[str]:
     """Return the words of each command after `python -m MODULE`, joined by spaces."""
     arguments = cli.command_parser("run").parse_args(rewrite_options(["run", *options])).run
-    return [" ".join(command[1:]) for _, command in commands(arguments)]
+    return [" ".join(command[1:]) for _, command in commands(arguments, lock=10)]
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,27 @@ def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         [],
         ["--stage", "lang", "--stop-stage", "5", "--nj", "3", "--exp", "exp/mine/"],
-        ["--corpus", "kaldi", "--corpus-dir", "my data", "--train", "a,b", "--dev", "c", "--test", "d", "--data", "e"],
+        ["--corpus", "kaldi", "--corpus-dir", "my data", "--train", "a,2024", "--dev", "c", "--test", "d"],
+        ["--corpus", "folder", "--data", "e"],
         ["--corpus", "amazon_queen", "--dry-run", "--processes", "2", "--max-minutes", "9", "--lm.order", "4"],
         ["--config", "conf/librispeech_100.yaml", "--scheduler", "tcp://a:1", "--training.epochs", "3"],
     ],
 )
 def test_the_commands_are_those_of_run_sh(stub: Path, options: list[str]) -> None:
-    result = subprocess.run([stub / "run.sh", "--python", stub / "python", *options], capture_output=True, text=True)
+    command = [stub / "run.sh", "--python", stub / "python", *options]
+    result = subprocess.run(command, cwd=stub, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert words_of(*options) == re.findall("^stub: (.*)", result.stdout, re.MULTILINE)
+    assert words_of(*options) == re.findall(
+        "^stub: (.*)", re.sub(r"--lock \d+", "--lock 10", result.stdout), re.MULTILINE
+    )
+
+
+def test_an_existing_experiment_uses_its_own_recipe(tmp_path: Path, stub: Path) -> None:
+    (tmp_path / "recipe.yaml").touch()
+    options = ["--stage", "score", "--exp", str(tmp_path), "--python", str(stub / "python")]
+    result = subprocess.run([stub / "run.sh", *options], cwd=stub, capture_output=True, text=True)
+    first = re.sub(r"--lock \d+", "--lock 10", result.stdout).splitlines()[1].removeprefix("stub: ")
+    assert words_of(*options[:-2])[0] == first == f"recipe --exp {tmp_path} --lock 10 --stages score,report"
 
 
 def test_the_stages_are_those_of_run_sh() -> None:
@@ -82,12 +94,12 @@ def test_wrong_options_are_reported(options: list[str], message: str) -> None:
 def test_the_first_failure_ends_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ran = []
 
-    def fail_in_lang(command: list[str]) -> int:
+    def fail_in_lang(command: list[str], lock: int) -> int:
         ran.append(command[3])
         return 7 * (command[3] == "lang")
 
     monkeypatch.setattr("augmem.commands.run.call", fail_in_lang)
-    arguments = cli.command_parser("run").parse_args(["run", "--stage", "corpus"])
+    arguments = cli.command_parser("run").parse_args(["run", "--stage", "corpus", "--exp", str(tmp_path / "exp")])
     assert cli.run(arguments) == 7
     assert ran == ["recipe", "corpus", "features", "lang"]
 

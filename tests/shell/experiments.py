@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from augmem import cli
+from augmem.run_options import run_file
 from tests.corpus.corpora import build_librispeech_tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,10 +58,20 @@ def run_here(*options: str | Path) -> Text:
     for name in ("--train", "--dev", "--test"):
         if name in recipe:
             recipe[f"--corpus.{name[2:]}"] = f"[{recipe.pop(name)}]"
-    done = [augmem("recipe", "--exp", exp, *chain(*recipe.items()))]
-    for stage in list(cli.STAGES)[: list(cli.STAGES).index(last) + 1]:
+    stages = list(cli.STAGES)[: list(cli.STAGES).index(last) + 1]
+    done = [augmem("recipe", "--exp", exp, "--stages", ",".join(stages), *chain(*recipe.items()))]
+    for stage in stages:
         if done[-1].returncode == 0:
-            done.append(augmem(stage, "--exp", exp, *(["--nj", "1"] if stage in cli.PARALLEL else [])))
+            done.append(
+                augmem(
+                    stage,
+                    "--exp",
+                    exp,
+                    "--recipe",
+                    run_file(Path(exp)),
+                    *(["--nj", "1"] if stage in cli.PARALLEL else []),
+                )
+            )
     out, err = ("".join(texts) for texts in zip(*((one.stdout, one.stderr) for one in done), strict=True))
     return subprocess.CompletedProcess(options, done[-1].returncode, out, err)
 

@@ -30,8 +30,10 @@ def stub(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *options: str) -> Text:
-    return subprocess.run([str(folder / "run.sh"), *options], capture_output=True, text=True, timeout=60)
+def run(folder: Path, *options: str, cwd: Path | None = None) -> Text:
+    return subprocess.run(
+        [str(folder / "run.sh"), *options], cwd=cwd or folder, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_a_missing_environment_is_reported_with_the_stage_that_makes_it(folder: Path) -> None:
@@ -42,7 +44,7 @@ def test_a_missing_environment_is_reported_with_the_stage_that_makes_it(folder: 
 
 @pytest.mark.parametrize("exp", ["exp/a", "exp/a/"])
 def test_a_dry_run_writes_beside_the_experiment(stub: Path, exp: str) -> None:
-    assert "lang --exp exp/a-dry\n" in run(stub, "--stage", "lang", "--exp", exp, "--dry-run").stdout
+    assert "lang --exp exp/a-dry --recipe" in run(stub, "--stage", "lang", "--exp", exp, "--dry-run").stdout
 
 
 @pytest.mark.parametrize(
@@ -57,5 +59,23 @@ def test_a_dry_run_writes_beside_the_experiment(stub: Path, exp: str) -> None:
 def test_the_corpus_chooses_recipe_and_experiment(stub: Path, options: list[str], recipe: str, exp: str) -> None:
     first, *stages = run(stub, "--stage", "corpus", *options).stdout.splitlines()
     corpus = options[1] if "--corpus" in options else "librispeech"
-    assert first.startswith(f"recipe --exp exp/{exp} --config conf/{recipe}.yaml --corpus.recipe {corpus}")
-    assert stages[-1] == f"report --exp exp/{exp}"
+    assert first.startswith(f"recipe --exp exp/{exp} --lock ")
+    assert f"--config conf/{recipe}.yaml --corpus.recipe {corpus}" in first
+    assert stages[-1] == f"report --exp exp/{exp} --recipe exp/.{exp}.run.yaml"
+
+
+def test_paths_are_sought_where_the_user_stands_and_then_in_the_project(stub: Path, tmp_path: Path) -> None:
+    user = tmp_path / "Meine Aufnahmen ü"
+    user.mkdir()
+    (user / "mine.yaml").touch()
+    (stub / "exp" / "old").mkdir(parents=True)
+    (stub / "exp" / "old" / "recipe.yaml").touch()
+    first = run(stub, "--stage", "score", "--config", "mine.yaml", "--data", "new", cwd=user).stdout.splitlines()[0]
+    assert f"--config {user}/mine.yaml" in first and f"--data {user}/new --folder {user}" in first
+    first = run(stub, "--stage", "score", "--exp", "exp/old", cwd=user).stdout.splitlines()[0]
+    assert first == f"recipe --exp exp/old --lock {first.split()[4]} --stages score,report --folder {user}"
+
+
+def test_parts_may_have_names_that_yaml_reads_as_other_types(stub: Path) -> None:
+    first = run(stub, "--stage", "score", "--train", "2024,on", "--dev", "null").stdout.splitlines()[0]
+    assert '--corpus.train ["2024","on"] --corpus.dev ["null"]' in first

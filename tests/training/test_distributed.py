@@ -165,3 +165,9 @@ if __name__ == "__main__":
 def test_a_gpu_that_is_not_there_is_an_error_with_a_remedy() -> None:
     with pytest.raises(UserError, match=r"training\.device is cuda, but torch .* finds no GPU; set it to auto or cpu"):
         DistributedContext.from_environment("cuda")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "mps", ""])
+def test_a_device_of_another_name_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=rf"training\.device is {name}; it must be auto, cpu, cuda, or one GPU"):
+        DistributedContext.from_environment(name)

@@ -1,0 +1,176 @@
+"""The options of a run of stages.
+
+run.sh resolves them before its first stage (`begin_run`) into a file beside the experiment. The file is locked as long
+as a stage runs, so that a second run cannot have other options. A stage copies its own sections into recipe.yaml when
+its result is complete, training when it starts (`keep_options`); a refused run changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from augmem.errors import UserError
+from augmem.experiment import Experiment
+from augmem.files import read_json, write_text
+from augmem.recipe import RECIPE_FILE, recipe_of, resolved_options
+from augmem.renamed_options import current_options, leaves
+from augmem.run_lock import locked_run, publish, run_file
+from augmem.stage_runner import INPUTS, refuse_other_inputs
+from augmem.training import check_device
+
+logger = logging.getLogger(__name__)
+
+SECTIONS = {
+    "corpus": ("corpus", "data"),
+    "features": ("features", "storage"),
+    "lang": ("lang",),
+    "lm": ("lm", "neural_lm"),
+    "graphs": ("graph",),
+    "train": ("encoder", "training"),
+    "decode": ("decoding",),
+}
+"""Stage -> sections of the recipe that it keeps."""
+
+
+def begin_run(
+    words: list[str],
+    exp: Path,
+    stages: Iterable[str],
+    descriptor: int | None = None,
+    folder: Path = Path(),
+    processes: int = 1,
+) -> Path:
+    """Resolve the options of a run of stages.
+
+    Without `--config`, options that are not given are those of the experiment, if it exists. Sections of stages that
+    are not run keep their values.
+
+    Args:
+        words: options as on the command line.
+        exp: the experiment folder.
+        stages: the stages to run.
+        descriptor: of the run's file; see `locked_run`.
+        folder: where relative paths are sought first.
+        processes: number of training processes.
+
+    Returns:
+        The file with the options.
+
+    Raises:
+        UserError: a value is wrong, another run has other options, or training was started with others.
+    """
+    with locked_run(exp, descriptor) as (file, alone):
+        base = exp / RECIPE_FILE if alone else run_file(exp)
+        before = read_options(base)
+        options = merged_options(before, resolved_options(words_with_base(words, base, before), folder), stages)
+        text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+        if not alone and (changed := differences(before, options)):
+            raise UserError(
+                f"{exp}: a run with other options is in progress ({'; '.join(changed)}); "
+                "wait for it, stop it, or choose another folder with --exp"
+            )
+        recipe = recipe_of(options)
+        recipe.training.check_processes(processes)
+        if "train" in stages:
+            check_device(recipe.training.device)
+            refuse_other_training(Experiment(recipe, exp))
+        if alone:
+            publish(file, text)
+    for change in differences(before, options) if before else []:
+        logger.info("%s: %s", exp, change)
+    return run_file(exp)
+
+
+def read_options(path: Path) -> dict[str, Any]:
+    """Read options from a YAML file with current or old names; empty if there is no file."""
+    if not path.exists():
+        return {}
+    return resolved_options(current_options(["--config", str(path)]), Path(), str(path))
+
+
+def words_with_base(words: list[str], base: Path, before: Mapping[str, Any]) -> list[str]:
+    """Put the options of the experiment before those given; with `--config` only its corpus and its data folder."""
+    if not before:
+        return words
+    names = [word.partition("=")[0] for word in words]
+    kept = dict(before)
+    if "--config" in names:
+        kept = {name: before[name] for name in SECTIONS["corpus"]}
+    else:
+        logger.info("recipe: options not given are those of %s (--config FILE replaces them)", base)
+    if "--corpus.recipe" in names and "--data" not in names:
+        corpus = words[names.index("--corpus.recipe") + 1]
+        if corpus != before["corpus"]["recipe"]:
+            del kept["data"]
+    return ["--config", yaml.safe_dump(kept, allow_unicode=True), *words]
+
+
+def merged_options(before: Mapping[str, Any], now: Mapping[str, Any], stages: Iterable[str]) -> dict[str, Any]:
+    """Return `now` with the sections of stages that are not run as they were; warn of options given in vain."""
+    others = [name for stage, names in SECTIONS.items() if stage not in stages for name in names if name in before]
+    kept = {**now, **{name: before[name] for name in others}}
+    for change in differences(kept, now):
+        logger.warning("%s: without effect, its stage is not run", change)
+    return kept
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """List the options that differ, with both values.
+
+    Example:
+        >>> differences({"training": {"epochs": 20, "clip": 5.0}}, {"training": {"epochs": 3, "clip": 5.0}})
+        ['training.epochs: 20 before, 3 now']
+    """
+    old, new = dict(leaves(before)), dict(leaves(now))
+    return [f"{name}: {old.get(name)} before, {value} now" for name, value in new.items() if old.get(name) != value]
+
+
+def refuse_other_training(experiment: Experiment) -> None:
+    """Refuse options other than those a training was started with, before any stage runs.
+
+    Raises:
+        UserError: an option differs.
+    """
+    started = experiment.training / INPUTS
+    if started.exists():
+        graph = experiment.recipe.graph
+        options = experiment.section("training", "encoder", "features")
+        inputs = {**read_json(started), **options, "topology": [graph.topology, graph.context]}
+        refuse_other_inputs("train", experiment.training, inputs)
+
+
+@contextmanager
+def own_run(exp: Path) -> Iterator[None]:
+    """Lock an experiment for a stage that was not started by run.sh and has the experiment's own options.
+
+    Raises:
+        UserError: a run with other options is in progress.
+    """
+    if not (exp / RECIPE_FILE).exists():
+        yield
+        return
+    with locked_run(exp) as (file, alone):
+        own = read_options(exp / RECIPE_FILE)
+        if alone:
+            publish(file, yaml.safe_dump(own, sort_keys=False, allow_unicode=True))
+        elif changed := differences(read_options(run_file(exp)), own):
+            raise UserError(f"{exp}: a run with other options is in progress ({'; '.join(changed)}); wait for it")
+        yield
+
+
+def keep_options(experiment: Experiment, stage: str) -> None:
+    """Copy the options of a stage from those of the run into recipe.yaml."""
+    path = experiment.root / RECIPE_FILE
+    if experiment.run is None or (stage not in SECTIONS and path.exists()):
+        return
+    options = yaml.safe_load(experiment.run.read_text(encoding="utf-8"))
+    before = read_options(path)
+    kept = {**options, **before, **{name: options[name] for name in SECTIONS.get(stage, ())}}
+    if kept != before:
+        write_text(path, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))
