@@ -85,19 +85,20 @@ class SkipLog:
         rows = ("\t".join(" ".join(cell.split()) for cell in item) for item in self.items)
         write_text(path, "\n".join([_HEADER, *rows]) + "\n")
 
-    def log(self, name: str, kept: int, path: Path) -> None:
+    def log(self, name: str, kept: int, path: Path | None) -> None:
         """Log how many utterances were skipped, with one example per reason.
 
         Args:
             name: of the part or stage.
             kept: number of utterances that were not skipped.
-            path: file that lists the skipped ones.
+            path: file that lists the skipped ones; None: nothing is written.
         """
         if not self.items:
             return
         reasons = ", ".join(f"{count} {reason}" for reason, count in self.counts().items())
         total = kept + len(self)
-        logger.warning("%s: skipped %d of %d (%s); listed in %s", name, len(self), total, reasons, path.name)
+        place = f"listed in {path.name}" if path else "augmem validate lists them"
+        logger.warning("%s: skipped %d of %d (%s); %s", name, len(self), total, reasons, place)
         examples = {item.reason: item for item in reversed(self.items)}
         for item in examples.values():
             logger.warning("  e.g. %s: %s: %s", item.id, item.reason, item.detail)

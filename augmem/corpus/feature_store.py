@@ -21,7 +21,7 @@ from lhotse.utils import fastcopy
 
 from augmem.cluster import cluster, explain_killed_process
 from augmem.corpus.audio import AudioError, read_recording, read_samples
-from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, read_cuts
+from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
 from augmem.corpus.storage import StorageConfig, check_files, explain_damage, write_features
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
@@ -84,7 +84,7 @@ def compute_features(
     """
     part = manifests.name
     cuts = list(_perturb_speed(read_cuts(manifests), config.sampling_rate, perturb))
-    _warn_of_low_rates(part, RecordingSet.from_file(manifests / RECORDINGS), config.sampling_rate)
+    _warn_of_low_rates(part, load_manifest(RecordingSet, manifests / RECORDINGS), config.sampling_rate)
     jobs_to_do = [
         FeatureJob(config, storage, cuts[start : start + storage.file_cuts], output, number)
         for number, start in enumerate(range(0, len(cuts), storage.file_cuts))
@@ -245,7 +245,7 @@ def _load_part(folder: Path) -> CutSet:
             f"{folder / CUTS}: part {folder.name} has no features yet; compute them (stage features)"
         )
     config = FeatureConfig(**read_json(folder / FEATURE_CONFIG))
-    cuts = CutSet.from_file(folder / CUTS).with_features_path_prefix(folder)
+    cuts = load_manifest(CutSet, folder / CUTS).with_features_path_prefix(folder)
     check_files(cuts, folder)
     return cuts.map(partial(_with_config, config=config))
 
@@ -274,7 +274,7 @@ def normalised_texts(manifests: Path, parts: Sequence[str]) -> list[tuple[str, s
     return [
         (supervision.id, (supervision.custom or {}).get("original_text", supervision.text), supervision.text)
         for part in parts
-        for supervision in SupervisionSet.from_file(manifests / part / SUPERVISIONS)
+        for supervision in load_manifest(SupervisionSet, manifests / part / SUPERVISIONS)
     ]
 
 

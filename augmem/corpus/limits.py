@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lhotse import SupervisionSegment
@@ -9,14 +11,18 @@ from lhotse import SupervisionSegment
 from augmem.errors import UserError
 from augmem.skipped import SkippedUtterance
 
+logger = logging.getLogger(__name__)
+
 LONGEST = 40.0  # s
+_GIGABYTES = 2.0 / 264**2  # of a training step per second squared of its longest utterance; measured at 264 s
 
 
 @dataclass(frozen=True)
 class Limits:
     """Limits on the utterances of training parts; others are skipped.
 
-    Dev and test parts are not limited, since an error rate over the rest would be too low.
+    Dev and test parts are not limited, since an error rate over the rest would be too low; a dev part taken out of the
+    training parts is.
 
     Args:
         shortest: lower limit of the duration, in seconds.
@@ -70,3 +76,18 @@ class Limits:
                 detail = f"{origin}: {value:.2f} {unit}, more than corpus.limits.{high}={most}"
                 return SkippedUtterance(utterance.id, above, detail)
         return None
+
+    def warn_of_cost(self, name: str, durations: Iterable[float]) -> None:
+        """Log the cost of utterances over the default limit, which are there only if `longest` has been raised.
+
+        Args:
+            name: of the part.
+            durations: of its utterances, in seconds.
+        """
+        long = [seconds for seconds in durations if seconds > LONGEST]
+        if long:
+            logger.warning(
+                "part %s: corpus.limits.longest is %s; utterances over %g s: %d, up to %.0f s. Time and memory of a "
+                "training step grow with the square of the duration, to about %.1f GB here",
+                name, self.longest, LONGEST, len(long), max(long), _GIGABYTES * max(long) ** 2,
+            )  # fmt: skip

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from lhotse import (
     CutSet,
@@ -24,6 +25,7 @@ from augmem.corpus.audio import AudioError, describe_audio
 from augmem.corpus.limits import Limits
 from augmem.corpus.sessions import SESSION
 from augmem.errors import UserError
+from augmem.files import explain_damaged_file
 from augmem.lang import BRACKETS, ENGLISH, LETTERS, Losses, Normalisation, format_losses
 from augmem.progress import track
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
@@ -36,6 +38,7 @@ LOWEST_RATE = 8000  # Hz, telephone speech
 FILE, CHANNEL = "file", "channel"  # custom fields of a supervision
 _DURATION_TOLERANCE = 0.1  # s, between the duration that a corpus states and the file's
 
+Manifest = TypeVar("Manifest", RecordingSet, SupervisionSet, CutSet)
 Described = tuple[Recording, SupervisionSegment]
 
 
@@ -103,10 +106,26 @@ def write_part(
         UserError: two utterances have the same id, or none is usable.
     """
     pairs = describe_part(name, utterances, skipped, limits or Limits(longest=None), rules)
+    report_skipped(name, pairs, skipped)
+    if limits:
+        limits.warn_of_cost(name, (segment.duration for _, segment in pairs))
+    write_described(name, pairs, output, skipped)
+
+
+def report_skipped(name: str, pairs: Sequence[Described], skipped: SkipLog) -> None:
+    """Log the skipped utterances of a part.
+
+    Raises:
+        UserError: no utterance is left.
+    """
+    skipped.log(f"part {name}", len(pairs), Path(SKIPPED_FILE) if pairs else None)
     if not pairs:
-        skipped.log(name, 0, output / SKIPPED_FILE)
         example = f", e.g. {skipped.items[0].detail}" if skipped.items else ""
         raise UserError(f"part {name}: no usable utterance, {len(skipped)} skipped: {skipped.counts()}{example}")
+
+
+def write_described(name: str, pairs: Sequence[Described], output: Path, skipped: SkipLog) -> None:
+    """Write the manifests of a part and skipped.tsv; see `write_part`."""
     recordings = RecordingSet.from_recordings({pair[0].id: pair[0] for pair in pairs}.values())
     supervisions = SupervisionSet.from_segments(pair[1] for pair in pairs)
     validate_recordings_and_supervisions(recordings, supervisions)
@@ -115,7 +134,6 @@ def write_part(
     supervisions.to_file(output / SUPERVISIONS)
     skipped.write(output / SKIPPED_FILE)
     _log_sizes(name, supervisions)
-    skipped.log(f"part {name}", len(supervisions), output / SKIPPED_FILE)
 
 
 def describe_part(
@@ -151,7 +169,17 @@ def read_cuts(part: Path) -> CutSet:
     for file in (RECORDINGS, SUPERVISIONS):
         if not (part / file).is_file():
             raise FileNotFoundError(f"{part / file}: no such manifest; prepare part {part.name} first (stage corpus)")
-    return make_cuts(RecordingSet.from_file(part / RECORDINGS), SupervisionSet.from_file(part / SUPERVISIONS))
+    return make_cuts(load_manifest(RecordingSet, part / RECORDINGS), load_manifest(SupervisionSet, part / SUPERVISIONS))
+
+
+def load_manifest(kind: type[Manifest], path: Path) -> Manifest:
+    """Read a manifest that a stage has written.
+
+    Raises:
+        UserError: it is damaged or incomplete.
+    """
+    with explain_damaged_file(path, "run its stage again (corpus or features)"):
+        return kind.from_file(path).to_eager()
 
 
 def make_cuts(recordings: RecordingSet, supervisions: SupervisionSet) -> CutSet:

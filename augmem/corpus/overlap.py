@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lhotse import SupervisionSet
 
-from augmem.corpus.manifests import SUPERVISIONS, read_cuts
+from augmem.corpus.manifests import SUPERVISIONS, load_manifest, read_cuts
 from augmem.corpus.reader import Parts
 from augmem.errors import UserError
 
@@ -65,7 +65,7 @@ def _utterances(manifests: Path, parts: Sequence[str]) -> dict[tuple, str]:
 
 
 def _speakers(manifests: Path, parts: Sequence[str], ids: set[str] | None = None) -> list[str]:
-    supervisions = (item for part in parts for item in SupervisionSet.from_file(manifests / part / SUPERVISIONS))
+    supervisions = (item for part in parts for item in load_manifest(SupervisionSet, manifests / part / SUPERVISIONS))
     return sorted({item.speaker for item in supervisions if ids is None or item.id in ids})
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from lhotse import SupervisionSegment
 
 from augmem.corpus.amazon_queen import AmazonQueen
 from augmem.corpus.folder import Folder
@@ -16,7 +18,7 @@ from augmem.corpus.kaldi import KaldiData
 from augmem.corpus.lhotse_data import LhotseData
 from augmem.corpus.librispeech import LibriSpeech
 from augmem.corpus.limits import Limits
-from augmem.corpus.manifests import CorpusUtterance, write_part
+from augmem.corpus.manifests import CorpusUtterance, describe_part, report_skipped, write_described, write_part
 from augmem.corpus.overlap import check_utterances, warn_of_shared_speakers
 from augmem.corpus.reader import CorpusReader, Parts
 from augmem.corpus.shar_data import SharData
@@ -188,33 +190,39 @@ def _write(reader: CorpusReader, part: str, output: Path, rules: Normalisation, 
 
 
 def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, config: CorpusConfig) -> Parts:
-    """Write the parts of a corpus without a dev part; take all utterances of some speakers out of training for it."""
+    """Write the parts of a corpus without a dev part; take all utterances of some speakers out of training for it.
+
+    Utterances that cannot be used are reported before speakers are chosen among the others.
+    """
     skipped = {part: SkipLog() for part in parts.train}
-    utterances = {part: list(reader.utterances(part, skipped[part])) for part in parts.train}
-    try:
-        speakers = choose_dev_speakers([utterance for part in parts.train for utterance in utterances[part]])
-    except UserError:
-        for part, found in utterances.items():  # raises the reason if there are no usable utterances at all
-            write_part(part, found, output / part, skipped[part], config.limits, config.rules)
-        raise
+    described = {
+        part: describe_part(part, reader.utterances(part, log), log, config.limits, config.rules)
+        for part, log in skipped.items()
+    }
+    for part, pairs in described.items():
+        report_skipped(part, pairs, skipped[part])
+        config.limits.warn_of_cost(part, (segment.duration for _, segment in pairs))
+    speakers = choose_dev_speakers([segment for pairs in described.values() for _, segment in pairs])
     logger.warning(
         "no dev part: tuning on speakers %s, taken out of training (part %s)", ", ".join(speakers), DEV_SPLIT
     )
-    for part, found in utterances.items():
-        kept = (utterance for utterance in found if utterance.speaker not in speakers)
-        write_part(part, kept, output / part, skipped[part], config.limits, config.rules)
-    taken = (u for found in utterances.values() for u in found if u.speaker in speakers)
-    write_part(DEV_SPLIT, taken, output / DEV_SPLIT, SkipLog(), rules=config.rules)
+    for part, pairs in described.items():
+        kept = [pair for pair in pairs if pair[1].speaker not in speakers]
+        if not kept:
+            raise UserError(f"part {part}: no other speakers than {', '.join(speakers)}; choose a part with --dev")
+        write_described(part, kept, output / part, skipped[part])
+    taken = [pair for pairs in described.values() for pair in pairs if pair[1].speaker in speakers]
+    write_described(DEV_SPLIT, taken, output / DEV_SPLIT, SkipLog())
     for part in parts.test:
         _write(reader, part, output, config.rules)
     return Parts(parts.train, (DEV_SPLIT,), parts.test)
 
 
-def choose_dev_speakers(utterances: list[CorpusUtterance], seed: int = 0) -> tuple[str, ...]:
+def choose_dev_speakers(utterances: Sequence[CorpusUtterance | SupervisionSegment], seed: int = 0) -> tuple[str, ...]:
     """Choose random speakers with about 5 % of the utterances, at least one speaker.
 
     Args:
-        utterances: all training utterances.
+        utterances: all usable training utterances.
         seed: random seed.
 
     Raises:

@@ -12,17 +12,20 @@ from lhotse import RecordingSet, SupervisionSegment, SupervisionSet
 
 from augmem.corpus import (
     CorpusConfig,
+    Limits,
     Parts,
     compute_features,
     load_cuts,
     prepare_corpus,
     read_parts,
     recording_place,
+    transcripts,
     write_kaldi,
 )
 from augmem.corpus.audio import read_samples
 from augmem.corpus.manifests import read_cuts
 from augmem.errors import UserError
+from augmem.experiment import manifest_digest
 from augmem.features import FeatureConfig
 from augmem.skipped import read_skipped
 from tests.corpus.corpora import write_tone
@@ -45,6 +48,20 @@ def prepare(recipe: str, root: Path, output: Path) -> dict[str, tuple[str, str]]
     """Prepare part train as train and dev; return the skipped utterances."""
     prepare_corpus(CorpusConfig(recipe, str(root), dev=("train",), allow_overlap=True), output / "download", output)  # type: ignore[arg-type]
     return {skip.id: (skip.reason, skip.detail) for skip in read_skipped(output / "train" / "skipped.tsv")}
+
+
+@pytest.mark.parametrize("name", ["supervisions.jsonl.gz", "recordings.jsonl.gz"])
+def test_a_halved_manifest_is_named(kaldi: Path, tmp_path: Path, name: str) -> None:
+    prepare("kaldi", kaldi.parent, tmp_path / "out")
+    path = tmp_path / "out" / "train" / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    damaged = rf"{name}: damaged or incomplete \(.+\); run .*stage"
+    for read in (read_cuts, manifest_digest):
+        with pytest.raises(UserError, match=damaged):
+            read(path.parent)
+    if name.startswith("supervisions"):
+        with pytest.raises(UserError, match=damaged):
+            transcripts(path.parents[1], ["train"])
 
 
 def test_kaldi_segments(kaldi: Path, tmp_path: Path) -> None:
@@ -258,3 +275,38 @@ def test_folder_problems(tmp_path: Path, table: str, message: str) -> None:
 def test_folder_without_tables_is_explained(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no \*\.tsv in it; write train\.tsv there"):
         prepare("folder", tmp_path, tmp_path / "out")
+
+
+def test_skipped_utterances_are_reported_before_speakers_are_held_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of three speakers, one has no audio; then another has only audio over the limit."""
+    for name, seconds in {"a": 2.0, "b": 2.0, "c": 41.0}.items():
+        write_tone(tmp_path / "mine" / f"{name}.wav", seconds)
+    rows = [f"{name}.wav\tGOOD MORNING\t{name}\n" for name in ("a", "b", "none")]
+    (tmp_path / "mine" / "train.tsv").write_text("audio\ttext\tspeaker\n" + "".join(rows))
+    config = CorpusConfig("folder", str(tmp_path / "mine"))
+    prepare_corpus(config, tmp_path, tmp_path / "out")
+    assert [skip.id for skip in read_skipped(tmp_path / "out" / "train" / "skipped.tsv")] == ["none"]
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert messages[0] == "part train: skipped 1 of 3 (1 missing audio); listed in skipped.tsv"
+    assert messages[2].startswith("no dev part: tuning on speakers ")
+    (tmp_path / "mine" / "train.tsv").write_text(f"audio\ttext\tspeaker\n{rows[0]}c.wav\tGOOD NIGHT\tc\n")
+    caplog.clear()
+    with pytest.raises(UserError, match="no dev part, and with a single speaker"):
+        prepare_corpus(config, tmp_path, tmp_path / "refused")
+    assert caplog.messages[0].startswith("part train: skipped 1 of 2 (1 too long)")
+
+
+def test_utterances_over_the_default_limit_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for part in ("train", "dev"):
+        write_tone(tmp_path / "mine" / f"{part}.wav", 60.0)
+        (tmp_path / "mine" / f"{part}.tsv").write_text(f"audio\ttext\n{part}.wav\tGOOD MORNING\n")
+    prepare_corpus(
+        CorpusConfig("folder", str(tmp_path / "mine"), limits=Limits(longest=90)), tmp_path, tmp_path / "out"
+    )
+    (message,) = (message for message in caplog.messages if "longest" in message)
+    assert message == (
+        "part train: corpus.limits.longest is 90; utterances over 40 s: 1, up to 60 s. Time and memory of a training "
+        "step grow with the square of the duration, to about 0.1 GB here"
+    )
