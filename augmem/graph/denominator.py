@@ -25,7 +25,7 @@ class Denominator:
         max_states: graphs of up to this many states are summed as a dense matrix, larger ones as a sparse matrix.
     """
 
-    def __init__(self, graph: FrameGraph, max_states: int = 2000) -> None:
+    def __init__(self, graph: FrameGraph, max_states: int = 1000) -> None:
         states, arcs = len(graph.labels), len(graph.scores)
         self.graph: DenseGraph | SparseGraph = (DenseGraph if states <= max_states else SparseGraph)(graph)
         matrix = "dense" if isinstance(self.graph, DenseGraph) else "sparse"

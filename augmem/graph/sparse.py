@@ -6,6 +6,7 @@ Letters: B utterances, T frames, V outputs, S states.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
@@ -34,8 +35,7 @@ class SparseGraph:
         places, scores = torch.stack([graph.targets, graph.sources]), graph.scores.double().exp()
         self.labels = graph.labels
         self.start, self.final = graph.initial.double().exp()[:, None], graph.final.double().exp()[:, None]  # (S, 1)
-        self.forward = torch.sparse_coo_tensor(places, scores, (S, S)).coalesce()  # parallel arcs add up
-        self.backward = torch.sparse_coo_tensor(places.flip(0), scores, (S, S)).coalesce()
+        self.forward, self.backward = _matrix(places, scores, S), _matrix(places.flip(0), scores, S)
 
     def score(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
         """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
@@ -43,6 +43,16 @@ class SparseGraph:
         for name, array in vars(self).items():
             setattr(self, name, array.to(log_probs.device))
         return TotalScore.apply(log_probs, lengths, partial(_forward_backward, graph=self))
+
+
+def _matrix(places: Tensor, values: Tensor, size: int) -> Tensor:
+    """Return a square sparse matrix in the form whose products are fastest; values of the same place add up."""
+    matrix = torch.sparse_coo_tensor(places, values, (size, size)).coalesce()
+    if not torch.backends.mkl.is_available():  # on CPUs, torch multiplies compressed rows by MKL only
+        return matrix
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return matrix.to_sparse_csr()
 
 
 def _forward_backward(log_probs: Tensor, lengths: Tensor, graph: SparseGraph) -> tuple[Tensor, Tensor]:
