@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from augmem.errors import UserError
+
+EXTRACTORS = ("fbank", "kaldifeat")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class FeatureConfig:
         high_freq: Hz, upper edge of the highest filter; zero or negative: relative to half the sampling rate.
         dither: standard deviation of noise added to the samples, which are in [-1, 1]; 0 for reproducible features.
         speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
+        extractor: program that computes stored features: fbank (Lhotse's) or kaldifeat (on a GPU if torch finds one),
+            installed by local/install_kaldifeat.sh. Both give equal features.
 
     Raises:
         UserError: a value is out of range.
@@ -37,6 +42,7 @@ class FeatureConfig:
     high_freq: float = -400.0
     dither: float = 0.0
     speed_perturb: bool = False
+    extractor: Literal["fbank", "kaldifeat"] = "fbank"
 
     def __post_init__(self) -> None:
         for name in ("sampling_rate", "num_mel_bins", "frame_length", "frame_shift"):
@@ -44,6 +50,8 @@ class FeatureConfig:
                 raise UserError(f"features.{name}={getattr(self, name)}: must be positive")
         if self.dither < 0:
             raise UserError(f"features.dither={self.dither}: must not be negative")
+        if self.extractor not in EXTRACTORS:
+            raise UserError(f"features.extractor={self.extractor!r}: must be one of {', '.join(EXTRACTORS)}")
         nyquist = self.sampling_rate / 2
         high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
         if not 0 <= self.low_freq < high <= nyquist:
@@ -54,5 +62,5 @@ class FeatureConfig:
 
     @property
     def name(self) -> str:
-        """Name of the feature folder: fbank80-16000, or fbank80-16000-sp with speed perturbation."""
-        return f"fbank{self.num_mel_bins}-{self.sampling_rate}" + ("-sp" if self.speed_perturb else "")
+        """Name of the feature folder: fbank80-16000, or kaldifeat80-16000-sp by kaldifeat with speed perturbation."""
+        return f"{self.extractor}{self.num_mel_bins}-{self.sampling_rate}" + ("-sp" if self.speed_perturb else "")

@@ -14,9 +14,9 @@ from augmem.corpus.batches import (
     training_batches,
 )
 from augmem.corpus.compact import compact_corpus
+from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.feature_store import (
     compute_features,
-    extractor,
     feature_statistics,
     features_of_file,
     load_cuts,
@@ -48,6 +48,7 @@ __all__ = [
     "compact_corpus",
     "compute_features",
     "evaluation_batches",
+    "extract_batch",
     "extractor",
     "feature_statistics",
     "features_of_file",

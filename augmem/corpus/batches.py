@@ -28,7 +28,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from augmem.corpus.audio import read_samples
 from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, add_noise, add_reverberation
-from augmem.corpus.feature_store import extractor, stored_features
+from augmem.corpus.extractors import extractor
+from augmem.corpus.feature_store import stored_features
 from augmem.corpus.sessions import LaneCut, plan_sessions
 from augmem.errors import UserError
 from augmem.machine import release_freed_memory

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
-from functools import lru_cache, partial
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from lhotse import CutSet, Fbank, FbankConfig, RecordingSet, SupervisionSet
+from lhotse import CutSet, Features, RecordingSet, SupervisionSet
 from lhotse.cut import Cut, MonoCut
 from lhotse.features.base import StatsAccumulator
 from lhotse.features.io import MemoryRawWriter
+from lhotse.qa import validate_features
 from lhotse.utils import fastcopy
 
 from augmem.cluster import cluster, explain_killed_process
 from augmem.corpus.audio import AudioError, read_recording, read_samples
+from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
 from augmem.corpus.storage import StorageConfig, check_files, explain_damage, write_features
 from augmem.errors import UserError
@@ -36,24 +38,8 @@ FEATURE_CONFIG = "feature_config.json"
 SPEEDS = (0.9, 1.1)
 _MIN_CUTS_FOR_PROCESSES = 800  # with fewer, starting processes takes longer than it saves
 _MEMORY_LIMIT = 2e9  # bytes of features held in memory
+_BATCH_SECONDS = 20.0  # audio of which features are computed at once; more is slower on a CPU
 _DEFAULT_STORAGE = StorageConfig()
-
-
-@lru_cache
-def extractor(config: FeatureConfig) -> Fbank:
-    """Return Lhotse's extractor with `snip_edges` off: T frame shifts of audio have T frames."""
-    return Fbank(
-        FbankConfig(
-            sampling_rate=config.sampling_rate,
-            num_filters=config.num_mel_bins,
-            frame_length=config.frame_length,
-            frame_shift=config.frame_shift,
-            low_freq=config.low_freq,
-            high_freq=config.high_freq,
-            dither=config.dither,
-            snip_edges=False,
-        )
-    )
 
 
 def compute_features(
@@ -80,9 +66,10 @@ def compute_features(
 
     Raises:
         FileNotFoundError: the part has not been prepared.
-        UserError: no cut has usable audio.
+        UserError: no cut has usable audio, or the extractor is not installed.
     """
     part = manifests.name
+    extractor(config)  # fails early if it is not installed
     cuts = list(_perturb_speed(read_cuts(manifests), config.sampling_rate, perturb))
     _warn_of_low_rates(part, load_manifest(RecordingSet, manifests / RECORDINGS), config.sampling_rate)
     jobs_to_do = [
@@ -170,37 +157,78 @@ def _use_single_thread() -> None:
 def _store_features(job: FeatureJob) -> Result:
     """Compute the features of a job and store them in its file."""
     skipped: list[SkippedUtterance] = []
-    computed = _with_features(job.cuts, extractor(job.config), skipped)
+    computed = _with_features(_read_audio(job.cuts, job.config, skipped), job.config)
     return write_features(job.storage, computed, job.folder, job.number), skipped
 
 
-def _with_features(cuts: Sequence[MonoCut], fbank: Fbank, skipped: list[SkippedUtterance]) -> Iterator[MonoCut]:
-    """Yield the cuts with features in memory; add those without usable audio to `skipped`."""
-    memory = MemoryRawWriter()
+Audio = tuple[MonoCut, np.ndarray]
+
+
+def _read_audio(cuts: Sequence[MonoCut], config: FeatureConfig, skipped: list[SkippedUtterance]) -> Iterator[Audio]:
+    """Yield cuts and their samples (1, n); add the cuts without usable audio to `skipped`."""
     for cut in cuts:
-        if cut.duration < fbank.config.frame_length / 2:  # no frame, or too few samples to mirror at the edges
+        if cut.duration < config.frame_length / 2:  # no frame, or too few samples to mirror at the edges
             path = cut.recording.sources[0].source
             detail = f"{path}: {cut.duration:.4f} s are shorter than a frame"
             skipped.append(SkippedUtterance(cut.id, "too short", detail))
             continue
         try:
-            features = fbank.extract_from_samples_and_store(
-                read_samples(cut), memory, cut.sampling_rate, offset=cut.start, channel=cut.channel
-            )
+            yield cut, read_samples(cut)
         except AudioError as error:
             skipped.append(SkippedUtterance(cut.id, error.reason, str(error)))
-            continue
-        yield fastcopy(cut, features=fastcopy(features, recording_id=cut.recording_id))
+
+
+def _with_features(audio_of_cuts: Iterable[Audio], config: FeatureConfig) -> Iterator[MonoCut]:
+    """Yield the cuts with features in memory."""
+    for batch in _batches(audio_of_cuts):
+        found = extract_batch(config, [samples for _, samples in batch])
+        yield from (_attach(*audio, features, config) for audio, features in zip(batch, found, strict=True))
+
+
+def _batches(audio_of_cuts: Iterable[Audio]) -> Iterator[list[Audio]]:
+    """Divide cuts into batches of 20 s; the last cut of a batch may exceed it."""
+    batch: list[Audio] = []
+    for audio in audio_of_cuts:
+        batch.append(audio)
+        if sum(cut.duration for cut, _ in batch) >= _BATCH_SECONDS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _attach(cut: MonoCut, samples: np.ndarray, features: np.ndarray, config: FeatureConfig) -> MonoCut:
+    """Return a cut with the features (T, F) of its samples (1, n) in memory."""
+    memory = MemoryRawWriter()
+    stored = Features(
+        type=extractor(config).name,
+        num_frames=len(features),
+        num_features=features.shape[1],
+        frame_shift=config.frame_shift,
+        sampling_rate=cut.sampling_rate,
+        start=cut.start,
+        duration=round(samples.shape[1] / cut.sampling_rate, ndigits=8),
+        storage_type=memory.name,
+        storage_path=str(memory.storage_path),
+        storage_key=memory.write(cut.id, features),
+        recording_id=cut.recording_id,
+        channels=cut.channel,
+    )
+    validate_features(stored, feats_data=features)
+    return fastcopy(cut, features=stored)
 
 
 def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
-    """Compute features (T, F) of an audio file, its channels averaged.
+    """Compute features (T, F) of an audio file, its channels averaged, by Lhotse's extractor.
+
+    All extractors give equal features, so a package can be used where that of its training is not installed.
 
     Raises:
         UserError: the file cannot be decoded.
     """
     samples = read_recording(path, config.sampling_rate)
-    return torch.from_numpy(extractor(config).extract(samples, config.sampling_rate))
+    fbank = extractor(replace(config, extractor="fbank"))
+    return torch.from_numpy(fbank.extract(samples, config.sampling_rate))
 
 
 def load_cuts(features: Path, parts: Sequence[str], in_memory: bool | None = None) -> CutSet:
