@@ -23,7 +23,7 @@ from augmem.decoding import (
 from augmem.decoding.hotwords import Hotword
 from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, prepare_lang
-from tests.decoding import decoding_toys as toys
+from tests.decoding import toys
 
 WORDS = {1: "A", 2: "B", 3: "C", 4: "D", -1: "</s>"}
 WIDE = SearchConfig(search_beam=100.0, output_beam=100.0, nbest=1000, nbest_beam=1000.0, nbest_tokens=100_000)

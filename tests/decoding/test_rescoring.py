@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import decoding_toys as toys
 import kaldifst
 import kenlm
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from kaldi_text import read_kaldi_text
 
 from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, words_on
 from augmem.decoding.kaldi import as_kaldi_text
@@ -20,6 +18,8 @@ from augmem.decoding.lattice import backward_best, forward_best, prune_lattice
 from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
 from augmem.decoding.search import DecodingGraph, empty_lattice
 from augmem.errors import UserError
+from tests.decoding import toys
+from tests.decoding.kaldi_text import read_kaldi_text
 
 GRAPH = DecodingGraph(toys.toy_graph())
 WIDE = DecodingConfig(search_beam=1000, output_beam=1000, min_active=0, max_active=100000, acoustic_scale=1.0)

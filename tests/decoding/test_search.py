@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import decoding_toys as toys
 import k2
 import kaldi_decoder
 import numpy as np
@@ -19,6 +18,7 @@ from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from augmem.errors import UserError
 from benchmarks.kaldi_decoder import kaldi_best, openfst
+from tests.decoding import toys
 
 WIDE = DecodingConfig(
     search_beam=1000, output_beam=1000, nbest_beam=1000, min_active=0, max_active=100000, acoustic_scale=1.0

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import decoding_toys as toys
 import jiwer
 import pytest
 import torch
-from kaldi_text import read_kaldi_text
 
 from augmem.automata import save_fsa, set_origin
 from augmem.decoding import (
@@ -38,6 +36,8 @@ from augmem.errors import UserError
 from augmem.graph import HLG_FILE, Origin
 from augmem.lang import NeuralLmConfig
 from augmem.lang.neural import train_neural
+from tests.decoding import toys
+from tests.decoding.kaldi_text import read_kaldi_text
 
 CONFIG = DecodingConfig(
     nbest=8, max_duration=3.0, acoustic_scale=1.0, output_beam=10.0, nbest_beam=10.0, nbest_tokens=2000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decoding_toys as toys
 import jiwer
 import numpy as np
 import pytest
@@ -29,6 +28,7 @@ from augmem.decoding.lattice_posteriors import (
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.oracle import lattice_oracle_errors, nbest_oracle_errors
 from augmem.decoding.search import DecodingGraph, empty_lattice, find_lattices
+from tests.decoding import toys
 
 GRAPH = DecodingGraph(toys.toy_graph())
 sentences = st.lists(st.sampled_from("ABC"), max_size=5).map(tuple)

@@ -9,7 +9,6 @@ import k2
 import numpy as np
 import pytest
 import torch
-from decoding_toys import NUM_UNITS, all_paths, limits, toy_graph
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from augmem.decoding import (
 )
 from augmem.decoding.beam_search import next_beam
 from augmem.decoding.times import spoken_frames, word_frames
+from tests.decoding.toys import NUM_UNITS, all_paths, limits, toy_graph
 
 WIDE = DecodingConfig(search_beam=1000.0, output_beam=1000.0, max_active=100000, nbest_beam=1000.0, acoustic_scale=1.0)
 NARROW = replace(WIDE, search_beam=6.0, output_beam=4.0, max_active=8, min_active=2)
