@@ -87,7 +87,7 @@ def extra_with(module: str) -> str:
     """
     for requirement in metadata.requires("augmem") or ():
         name, _, extra = requirement.partition(" extra == ")
-        if module and re.match(rf"{module.replace('_', '-')}\b", name):
+        if module not in ("", "augmem") and re.match(rf"{module.replace('_', '-')}\b", name):
             return extra.strip("\"'")
     return ""
 
