@@ -9,15 +9,17 @@ Source: Wu et al., arXiv 2005.08042, section 3. For segment n with h = LN(x) and
     m_n      = o_n                                          memory slot of segment n
 
 The parallel form computes Z of all segments at once. Only the summary queries are recurrent, and only if they attend
-to the bank: they are scanned segment by segment, for all utterances together.
+to the bank: see `augmem.encoder.recursion`.
 
 Letters: S blocks, P packed block rows, R query rows, W cells of a block, Q query cells of a block, H heads, d head
-width, D = H * d, J memory columns (newest last), A utterances that have the current segment.
+width, D = H * d, J memory columns of a block (newest last), B utterances by rank, N slots of an utterance, J0 slots of
+earlier utterances, C = J0 + N.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -25,9 +27,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.index import LayerIndex
-from augmem.encoder.rows import additive, gather, head_rows
-from augmem.encoder.segments import Plan
+from augmem.encoder.index import BankIndex, LayerIndex
+from augmem.encoder.recursion import Slot, write_slots
+from augmem.encoder.rows import gather
+
+_FUSED_ATTENTION: Callable[..., Tensor] | None = getattr(F, "scaled_dot_product_attention", None)
 
 
 class Projections(NamedTuple):
@@ -107,28 +111,29 @@ class AugmentedMemoryAttention(nn.Module):
         self.summary_weights = AttentionWeights(config.weak_attention_suppression)
 
     def forward(
-        self, queries: Tensor, rows: Tensor, index: LayerIndex, plan: Plan | None = None, older: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: BankIndex | None, older: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute the parallel form.
 
         Args:
             queries: (R, D) query rows.
             rows: (P, D) block rows.
-            plan: memory columns of each block; None without memory.
-            older: (2, B, H, J0, d) keys and values of slots of earlier utterances by rank, newest last.
+            bank: tables of the memory bank; None without memory.
+            older: (2, B, H, J0, d) keys and values of slots of earlier utterances by rank, newest last; None without
+                memory.
 
         Returns:
-            outputs (R, D), and keys and values of all slots (slots, 2 * D), numbered as in the plan.
+            outputs (R, D), and keys and values of all slots (2, B, H, C, d), older ones first.
         """
         block = self.project(queries, rows, index)
-        if plan is None or plan.slots.size(1) == 0:
-            return self.attend(block, index, None, index.bias), rows.new_zeros(0, 2 * rows.size(1))
-        slots = self._all_slots(block, queries, index, plan, older)
-        if older is not None:
-            slots = torch.cat([slots, older.permute(1, 3, 0, 2, 4).reshape(-1, slots.size(1))])
-        bank = gather(slots.view(-1, self.head_dim), head_rows(plan.slots, self.heads, 2))
-        bias = torch.cat([additive(plan.seen[:, None], index.bias), index.bias], -1)
-        return self.attend(block, index, bank, bias), slots
+        if bank is None or older is None:
+            return self.attend(block, index, None, index.bias), older
+        if self.is_recurrent:
+            slots = self._scan(block, index, bank, older)
+        else:
+            slots = torch.cat([older, self._independent_slots(block, queries, index, bank)], 3)
+        read = gather(slots.to(block.keys.dtype).view(-1, self.head_dim), bank.slots, bank.slots_readers)
+        return self.attend(block, index, read, torch.cat([bank.bias, index.bias], -1)), slots
 
     def step(
         self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor
@@ -157,8 +162,8 @@ class AugmentedMemoryAttention(nn.Module):
 
     def project(self, queries: Tensor, rows: Tensor, index: LayerIndex) -> Projections:
         """Project packed rows and lay them out by block and head."""
-        q = gather(self.query(queries).view(-1, self.head_dim), index.queries)
-        kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values)
+        q = gather(self.query(queries).view(-1, self.head_dim), index.queries, index.readers.queries)
+        kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values, index.readers.keys_values)
         keys, values = kv.unbind()  # one gradient for both; indexing would pad each with zeros and add them
         # W_q is linear: the mean of the centre's queries equals the query of the centre's mean.
         return Projections(q, keys, values, torch.matmul(index.pooling[:, None], q))
@@ -171,7 +176,7 @@ class AugmentedMemoryAttention(nn.Module):
             bias: (S, 1, J + W) additive mask.
         """
         z = self._attend(block.queries, block, bank, bias)
-        heads = gather(z.view(-1, self.head_dim), index.outputs)
+        heads = gather(z.view(-1, self.head_dim), index.outputs, index.readers.outputs)
         return self.output(heads.flatten(1))
 
     def slots(self, block: Projections, queries: Tensor, index: LayerIndex) -> Tensor:
@@ -202,6 +207,9 @@ class AugmentedMemoryAttention(nn.Module):
         if bank is not None:
             bank_keys, bank_values = bank.unbind()
             keys, values = torch.cat([bank_keys, keys], 2), torch.cat([bank_values, values], 2)
+        # Training only: exported models keep the operations that all runtimes have.
+        if _FUSED_ATTENTION and self.weights.suppression is None and torch.is_grad_enabled():
+            return _FUSED_ATTENTION(queries, keys, values, attn_mask=bias[:, None])
         return torch.matmul(self.weights(self._scores(queries, keys, bias)), values)
 
     def _scores(self, queries: Tensor, keys: Tensor, bias: Tensor) -> Tensor:
@@ -214,54 +222,26 @@ class AugmentedMemoryAttention(nn.Module):
         slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
         return slot.tanh() if self.squash else slot
 
-    def _all_slots(
-        self, block: Projections, queries: Tensor, index: LayerIndex, plan: Plan, older: Tensor | None
-    ) -> Tensor:
-        """Compute keys and values (slots, 2 * D) of all slots that are read, in the order of the segments."""
-        if self.is_recurrent:
-            return self._scan(block, self._scores(block.summary, block.keys, index.bias), plan, older)
-        pieces = self.slots(block, queries, index).split(plan.alive)
-        written = [piece[:readers] for piece, readers in zip(pieces, plan.written, strict=False)]
-        return self.key_value(torch.cat(written))
+    def _independent_slots(self, block: Projections, queries: Tensor, index: LayerIndex, bank: BankIndex) -> Tensor:
+        """Compute keys and values (2, B, H, N, d) of slots that do not depend on earlier ones."""
+        written = self.slots(block, queries, index)[bank.writers]
+        kv = self.key_value(written).view(*bank.writers.shape, 2, self.heads, self.head_dim)
+        return kv.permute(2, 0, 3, 1, 4)
 
-    def _scan(self, block: Projections, scores: Tensor, plan: Plan, older: Tensor | None) -> Tensor:
-        """Write slots segment by segment; arguments and result as in `_all_slots`.
+    def _scan(self, block: Projections, index: LayerIndex, bank: BankIndex, older: Tensor) -> Tensor:
+        """Write slots segment by segment: keys and values (2, B, H, C, d), older ones first.
 
-        Args:
-            scores: (S, H, 1, W) of the summary queries on their own blocks.
+        In the precision of the weights: under autocast, the scores of blocks as a whole would be too coarse.
         """
-        values = block.values
+        scores, values = self._scores(block.summary, block.keys, index.bias), block.values
         if self.summary_weights.suppression is None:
             scores, values = condense(scores, values)
-        written: list[Tensor] = []
-        # Split once: the gradient of a slice has the size of the whole tensor.
-        pieces = (part.split(plan.alive) for part in (block.summary, scores, values))
-        for readers, *piece in zip(plan.written, *pieces, strict=False):
-            query, own_scores, own_values = (part[:readers] for part in piece)
-            past_scores, past_values = self._past(written, query, plan, older)
-            slot = self._slot(torch.cat([past_scores, own_scores], -1), torch.cat([past_values, own_values], 2))
-            written.append(self.key_value(slot))
-        return torch.cat(written)
-
-    def _past(self, written: list[Tensor], query: Tensor, plan: Plan, older: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return scores (A, H, 1, J) of the summary queries (A, H, 1, d) of one segment on the bank, and the values
-        (A, H, J, d) of the bank.
-
-        Args:
-            written: for each earlier segment, keys and values (readers, 2 * D) of its slots.
-        """
-        count = query.size(0)
-        recent = [slot[:count] for slot in written[-self.bank_size :]]
-        bank = torch.stack(recent, 1) if recent else query.new_empty(count, 0, 2 * self.heads * self.head_dim)
-        bank = bank.view(count, len(recent), 2, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        if older is not None:
-            bank = torch.cat([older[:, :count], bank], 3)
-        keys, values = bank.unbind()
-        scores = torch.matmul(query, keys.transpose(-1, -2)) * self.scale
-        if older is not None:
-            mask = additive(plan.older[:count, None, None], scores)
-            scores = scores + F.pad(mask, (0, len(recent)))
-        return scores[..., -self.bank_size :], values[..., -self.bank_size :, :]
+        slot = Slot(self.output.weight, self.output.bias, self.key_value.weight, self.key_value.bias, self.squash)
+        blocks = scores.size(0) * self.heads
+        parts = (part.reshape(blocks, -1) for part in (block.summary * self.scale, scores, values))
+        query, scores, values = (gather(x, bank.summaries, bank.summaries_readers).to(older.dtype) for x in parts)
+        with torch.autocast(older.device.type, enabled=False):
+            return write_slots(query, scores, values, older, bank.hidden, slot, self.summary_weights)
 
 
 def condense(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

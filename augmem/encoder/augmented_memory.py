@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.index import LayerIndex, index_layers
+from augmem.encoder.index import LayerIndex, index_bank, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer, recompute_in_backward
-from augmem.encoder.rows import gather, head_rows, unpack
+from augmem.encoder.rows import bank_rows, gather, readers_of, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.state import Bank
 from augmem.encoder.streaming import SegmentEncoder
@@ -106,21 +106,23 @@ class AugmentedMemoryEncoder(SegmentEncoder):
     ) -> tuple[Tensor, list[Tensor], Memory]:
         plan = self._plan(lengths, memory.filled if memory else None)
         lower, last = index_layers(plan.blocks, self.config, frames)
-        x = gather(frames, plan.blocks.source)
+        bank = index_bank(plan, self.config, frames)
+        memory = memory or self.empty_memory(lengths.numel())
+        source_readers = readers_of(plan.blocks.source, plan.blocks.source >= 0, frames.size(0))
+        x = gather(frames, plan.blocks.source, source_readers)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
         taps: list[Tensor] = []
         slots: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             index = last if number == len(self.layers) else lower
             if not self._dropped():
-                older = memory.slots[plan.order, number - 1].transpose(0, 1) if memory else None
-                inputs = (x, index, plan, older)
+                inputs = (x, index, bank, memory.slots[plan.order, number - 1].transpose(0, 1))
                 x, written = recompute_in_backward(layer, *inputs) if recompute else layer(*inputs)
                 slots.append(written)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
-                centre = x if index is last else gather(x, plan.blocks.centre_rows)
+                centre = x if index is last else gather(x, plan.blocks.centre_rows, last.readers.query_rows)
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
         return unpack(self.norm(x), plan.frame_of_output), taps, self._left_over(plan, slots)
 
@@ -129,8 +131,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         if plan.left_over is None:
             return self.empty_memory(0)
         place, filled = plan.left_over
-        width = self.config.dim // self.config.heads
-        rows = head_rows(place, self.config.heads, 2)
+        _, utterances, heads, columns, width = slots[0].shape
+        rows = bank_rows(place, max(columns, 1), heads, utterances)
         kept = torch.stack([gather(written.detach().view(-1, width), rows) for written in slots])
         back = torch.argsort(plan.order)
         return Memory(kept.permute(2, 0, 1, 3, 4, 5)[back], filled[back])

@@ -1,8 +1,12 @@
-"""Dropout that is fast on CPUs: one random 64-bit word gives eight decisions; torch draws a number per decision."""
+"""Dropout that is fast on CPUs: one random 64-bit word gives eight decisions; torch draws a number per decision.
+
+On other devices, torch's dropout is one kernel.
+"""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -24,6 +28,8 @@ class Dropout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.threshold == 0:
             return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.threshold / 256)
         return x * keep_mask(x, self.threshold)
 
     def extra_repr(self) -> str:

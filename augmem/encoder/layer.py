@@ -16,10 +16,9 @@ from torch.utils.checkpoint import checkpoint
 from augmem.encoder.attention import AugmentedMemoryAttention
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
-from augmem.encoder.index import LayerIndex
+from augmem.encoder.index import BankIndex, LayerIndex
 from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
-from augmem.encoder.segments import Plan
 
 _ACTIVATIONS = {"gelu": nn.GELU, "relu": nn.ReLU, "silu": nn.SiLU}
 
@@ -147,13 +146,13 @@ class AugmentedMemoryLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, index: LayerIndex, plan: Plan | None = None, older: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, index: LayerIndex, bank: BankIndex | None = None, older: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Compute the parallel form for block rows `x` (P, D); see `AugmentedMemoryAttention.forward`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        z, slots = self.attention(q, h, index, plan, older)
+        z, slots = self.attention(q, h, index, bank, older)
         return self._finish(x, z), slots
 
     def step(self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -173,7 +172,7 @@ class AugmentedMemoryLayer(nn.Module):
         """Select the query rows (R, D) of residual stream `x` and normalised rows `h`."""
         if index.query_rows is None:
             return x, h
-        return gather(x, index.query_rows), gather(h, index.query_rows)
+        return tuple(gather(rows, index.query_rows, index.readers.query_rows) for rows in (x, h))
 
     def _finish(self, x: Tensor, z: Tensor) -> Tensor:
         """Add attention output `z` (R, D) and the feed-forward block."""

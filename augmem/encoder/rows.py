@@ -2,20 +2,76 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
-def gather(table: Tensor, index: Tensor) -> Tensor:
-    """Return the rows of `table` (P, D) at `index` (...): (..., D). Embedding has the fastest gradient of all
-    gathers."""
-    return F.embedding(index, table)
+def gather(table: Tensor, index: Tensor, readers: Tensor | None = None) -> Tensor:
+    """Return the rows of `table` (P, D) at `index` (...): (..., D).
+
+    Args:
+        readers: positions in the flattened index that read each row: (P,) if one reads it, else (P, K), filled up with
+            the size of the index; see `readers_of`. The gradient then gathers too, instead of sorting the index and
+            adding up. Positions that are left out must have no gradient. None: the gradient of an embedding, the
+            fastest of those that need no such table.
+    """
+    if readers is None or not torch.is_grad_enabled():
+        return F.embedding(index, table)
+    return _Gather.apply(table, index, readers)
 
 
-def unpack(rows: Tensor, index: Tensor) -> Tensor:
-    """Return rows (K, D) at `index` (B, T): (B, T, D); index K gives a zero row."""
-    return gather(F.pad(rows, (0, 0, 0, 1)), index)
+class _Gather(torch.autograd.Function):
+    """See `gather`."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, index: Tensor, readers: Tensor) -> Tensor:
+        ctx.save_for_backward(readers)
+        return F.embedding(index, table)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (readers,) = ctx.saved_tensors
+        rows = gradient.reshape(-1, gradient.size(-1))
+        if readers.dim() == 1:
+            return rows.index_select(0, readers), None, None
+        filled = torch.cat([rows, rows.new_zeros(1, rows.size(1))])
+        found = filled.index_select(0, readers.flatten())
+        return found if readers.size(1) == 1 else found.view(*readers.shape, -1).sum(1), None, None
+
+
+def readers_of(index: Tensor, filled: Tensor, rows: int) -> Tensor:
+    """Return the positions in the flattened `index` (...) that read each of `rows` rows: (rows, K).
+
+    Args:
+        filled: bool (...), positions that count.
+
+    Example:
+        >>> readers_of(torch.tensor([[2, 0], [0, 0]]), torch.tensor([[True, True], [True, False]]), 3)
+        tensor([[1, 2],
+                [4, 4],
+                [0, 4]])
+    """
+    places = filled.flatten().nonzero().squeeze(1)
+    read, order = index.flatten()[places].sort(stable=True)
+    counts = torch.bincount(read, minlength=rows)
+    number = torch.arange(read.numel(), device=read.device) - (counts.cumsum(0) - counts)[read]
+    table = index.new_full((rows, max(int(counts.max()) if rows else 0, 1)), index.numel())
+    table[read, number] = places[order]
+    return table
+
+
+def unpack(rows: Tensor, index: Tensor, readers: Tensor | None = None) -> Tensor:
+    """Return rows (K, D) at `index` (B, T): (B, T, D); index K gives a zero row.
+
+    Args:
+        readers: see `gather`; of K + 1 rows.
+    """
+    return gather(F.pad(rows, (0, 0, 0, 1)), index, readers)
 
 
 def head_rows(rows: Tensor, heads: int, parts: int) -> Tensor:
@@ -29,6 +85,21 @@ def head_rows(rows: Tensor, heads: int, parts: int) -> Tensor:
     part = torch.arange(parts, device=rows.device)[:, None, None, None]
     head = torch.arange(heads, device=rows.device)[:, None]
     return (rows[:, None, :] * parts + part) * heads + head
+
+
+def bank_rows(slots: Tensor, columns: int, heads: int, utterances: int) -> Tensor:
+    """Return the positions of the keys and values of slots in a (2 * B * H * C, d) view of a bank: (2, S, H, J).
+
+    Args:
+        slots: (S, J) slot b * C + c in column c of utterance b.
+        columns: C, columns of the bank of an utterance.
+        heads: H, attention heads.
+        utterances: B.
+    """
+    utterance = slots.div(columns, rounding_mode="floor")[:, None]
+    part = torch.arange(2, device=slots.device)[:, None, None, None]
+    head = torch.arange(heads, device=slots.device)[:, None]
+    return ((part * utterances + utterance) * heads + head) * columns + slots[:, None] % columns
 
 
 def cell_heads(cells: Tensor, width: int, heads: int) -> Tensor:

@@ -26,14 +26,14 @@ Example: utterance A of 10 frames (0 to 9) and utterance B of 3 frames (10 to 12
                 15 16 17 18  .  .  .
     Plan:
         alive    [2, 1, 1]     utterances that have a 1st, 2nd and 3rd segment
-        written  [1, 1]        utterances whose slot is read later: the last slot of an utterance never is
+        writers  0 2  / 1 .    block that writes the 1st and 2nd slot of A and of B; the last slot is never read
         slots    . .  / . .  / . 0  / 0 1      slot in each memory column of blocks 0 to 3, newest last
 
 Types: `Cells` (rows in a rectangle), `Blocks` (segments over a table of frames), `Plan` (a batch of utterances) here,
 and `augmem.encoder.index.LayerIndex` (the same per attention head).
 
 Letters: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W cells of the widest block,
-K centre rows, H heads, J memory columns, N segments of the longest utterance.
+K centre rows, H heads, J memory columns, J0 slots of earlier utterances, N slots of the longest utterance.
 """
 
 from __future__ import annotations
@@ -95,10 +95,10 @@ class Plan(NamedTuple):
     Args:
         blocks: the S blocks.
         alive: for each n, number of utterances that have segment n.
-        written: for each n, number of utterances whose slot of segment n is read later. The last slot of an utterance
-            is read only if memory is passed on to another utterance.
-        slots: (S, J) slot in each memory column, newest last. Slots are numbered in the order of the segments that
-            write them, followed by the slots of earlier utterances, rank by rank.
+        writers: (B, N) block that writes each slot, by rank and segment; 0 where there is none. The last segment of the
+            longest utterance is left out, unless memory is passed on to another utterance.
+        slots: (S, J) slot in each memory column, newest last. Slots are numbered rank by rank; each rank has J0 + N of
+            them, those of earlier utterances first.
         seen: (S, J) bool, whether a memory column holds a slot.
         older: (B, J0) bool by rank, which slots of earlier utterances exist; J0 = 0 without any.
         frame_of_output: (B, T) centre row of each output frame; padding refers to row K.
@@ -109,7 +109,7 @@ class Plan(NamedTuple):
 
     blocks: Blocks
     alive: list[int]
-    written: list[int]
+    writers: Tensor
     slots: Tensor
     seen: Tensor
     older: Tensor
@@ -154,8 +154,8 @@ def plan_segments(
         >>> plan = plan_segments(torch.tensor([10, 3]), 2, 4, 1, None)
         >>> plan.blocks.source.tolist()
         [0, 1, 2, 3, 4, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8, 9]
-        >>> plan.alive, plan.written
-        ([2, 1, 1], [1, 1])
+        >>> plan.alive, plan.writers.tolist()
+        ([2, 1, 1], [[0, 2], [1, 0]])
         >>> plan.slots[3].tolist(), plan.seen[2].tolist()
         ([0, 1], [False, True])
     """
@@ -172,35 +172,32 @@ def plan_segments(
     offset = lengths.cumsum(0) - lengths
     blocks = cut_blocks(offset[utterance] + begin - n_left, n_left, n_centre, n_right)
     alive = exists.sum(1)
-    written = alive[1:] if older is None else alive
-    ranked = exists.new_zeros(lengths.numel(), 0) if older is None else older[order]
-    slots, seen = _memory_columns(written, ranked, segment, rank, memory_slots)
+    earlier = exists.new_zeros(lengths.numel(), 0) if older is None else older[order]
+    writes = (exists[:-1] if older is None else exists).t()
     ranks = torch.arange(lengths.numel(), device=lengths.device)
-    left_over = None if older is None else _memory_columns(written, ranked, count[order], ranks, memory_slots)
+    first = (alive.cumsum(0) - alive)[: writes.size(1)]
+    writers = torch.where(writes, first + ranks[:, None], 0)
+    held = torch.cat([earlier, torch.ones_like(writes)], 1)
+    slots, seen = _memory_columns(held, segment + earlier.size(1), rank, memory_slots)
+    ends = count[order] + earlier.size(1)
+    left_over = None if older is None else _memory_columns(held, ends, ranks, memory_slots)
     frames = _output_frames(lengths, utterance, begin, n_centre)
-    return Plan(blocks, alive.tolist(), written.tolist(), slots, seen, ranked, frames, order, left_over)
+    return Plan(blocks, alive.tolist(), writers, slots, seen, earlier, frames, order, left_over)
 
 
-def _memory_columns(
-    written: Tensor, older: Tensor, segment: Tensor, rank: Tensor, memory_slots: int | None
-) -> tuple[Tensor, Tensor]:
-    """Find the slots that segment number `segment` (S,) of the `rank`-th (S,) utterance reads: slots and mask (S, J).
+def _memory_columns(held: Tensor, end: Tensor, rank: Tensor, memory_slots: int | None) -> tuple[Tensor, Tensor]:
+    """Find the slots before slot `end` (S,) of the `rank`-th (S,) utterance: slots and mask (S, J), newest last.
 
     Args:
-        written: (N,) utterances whose slot of segment n is written.
-        older: (B, J0) bool by rank, slots of earlier utterances.
+        held: (B, C) bool, which slots of each rank exist.
+        memory_slots: limit of the memory bank; None for no limit.
     """
-    ranks = torch.arange(older.size(0), device=segment.device)
-    before = torch.arange(older.size(1), device=segment.device)
-    earlier = written.sum() + ranks * older.size(1) + before[:, None]
-    own = (written.cumsum(0) - written)[:, None] + ranks
-    place = torch.cat([earlier, own])  # (J0 + N, B) slot by time and rank
-    exists = torch.cat([older.t(), torch.ones_like(own, dtype=torch.bool)])
-    columns = place.size(0) if memory_slots is None else min(place.size(0), memory_slots)
-    time = (segment + older.size(1) - columns)[:, None] + torch.arange(columns, device=segment.device)
+    total = held.size(1)
+    columns = total if memory_slots is None else min(total, memory_slots)
+    time = (end - columns)[:, None] + torch.arange(columns, device=end.device)
     time, seen, rank = time.clamp(min=0), time >= 0, rank[:, None]
-    seen = seen & exists[time, rank]
-    return torch.where(seen, place[time, rank], 0), seen
+    seen = seen & held[rank, time]
+    return torch.where(seen, rank * total + time, 0), seen
 
 
 def _output_frames(lengths: Tensor, utterance: Tensor, begin: Tensor, count: Tensor) -> Tensor:

@@ -96,14 +96,14 @@ class CachedContextEncoder(SegmentEncoder):
         plan = plan_segments(lengths, 0, self.centre, self.right, self.config.memory_slots)
         lower, last = (self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames))
         nothing = frames.new_zeros(2, plan.slots.size(0), *bank_shape(self.config, 0)[2:])
-        seen, readable = additive(plan.seen[:, None], frames), readable_slots(plan)
+        seen = additive(plan.seen[:, None], frames)
         x = gather(frames, plan.blocks.source)
         slot = self._first_slots(x, plan.blocks)
         taps: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             index = last if number == len(self.layers) else lower
             if not self._dropped():
-                bank = self._bank(layer, slot[readable], plan) if plan.slots.size(1) else nothing
+                bank = self._bank(layer, slot[plan.writers.flatten()], plan) if plan.slots.size(1) else nothing
                 x, slot, _ = layer.forward_cached(x, index, bank, seen, nothing, seen[..., :0])
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
@@ -172,12 +172,3 @@ def left_cells(plan: Plan, left: int) -> Cells:
     filled = back <= before[:, None]
     rows = row_of_frame[(first[:, None] - back).clamp(min=0)]
     return Cells(torch.where(filled, rows, 0), filled, blocks.all.cells[:0])
-
-
-def readable_slots(plan: Plan) -> Tensor:
-    """Return the segments (slots,) whose slots are read by a later segment, in the order of the slots."""
-    begin, chosen = 0, []
-    for here, readers in zip(plan.alive, [*plan.alive[1:], 0], strict=True):
-        chosen.append(torch.arange(begin, begin + readers, device=plan.slots.device))
-        begin += here
-    return torch.cat(chosen)
