@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -20,8 +20,10 @@ from augmem.errors import UserError
 from augmem.files import sha256_file, sha256_json
 from augmem.graph.context import Biphones, context_hash
 from augmem.graph.frames import FrameGraph, FrameGraphs, stack_graphs
-from augmem.lang import Lang
 from augmem.tensors import TensorFormat, load_tensors, save_tensors
+
+if TYPE_CHECKING:  # the sums over graphs need torch alone
+    from augmem.lang import Lang
 
 FILE_FORMAT = TensorFormat("augmem numerators 1", "a file of numerators", "run the stage graphs again")
 Kind = Literal["ctc", "mmi"]

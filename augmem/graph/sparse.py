@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from augmem.graph.frames import INFINITE, FrameGraph
-from augmem.graph.total_score import LOWEST, TINY, TotalScore, check_shapes
+from augmem.graph.scaled import TINY
+from augmem.graph.total_score import LOWEST, TotalScore, check_shapes
 
 State = TypeVar("State")
 

@@ -20,15 +20,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
+from augmem.graph.scaled import TINY, scaled_score
 
-TINY = 1e-300  # keeps 0 / 0 away; in float64
 LOWEST = -1e30
 Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _NARROW = 3  # rows of the arc table that cover all states
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
-    """Compute total scores with one small graph per utterance, in the log domain, without underflow.
+    """Compute total scores with one small graph per utterance, without underflow.
 
     Args:
         log_probs: (B, T, V).
@@ -44,7 +44,7 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
     check_shapes(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
         raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
-    return TotalScore.apply(log_probs, lengths, partial(_log_domain, graphs=graphs.to(log_probs.device)))
+    return TotalScore.apply(log_probs, lengths, partial(_small_graphs, graphs=graphs.to(log_probs.device)))
 
 
 def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
@@ -83,8 +83,16 @@ class TotalScore(torch.autograd.Function):
         return counts * grad[:, None, None], None, None
 
 
+def _small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
+    """Return scores (B,) and expected counts (B, T, V); in the log domain where that of probabilities is not exact."""
+    score, posterior, exact = scaled_score(log_probs, lengths, graphs)
+    if not bool(exact.all()):
+        score, posterior = _log_domain(log_probs, lengths, graphs)
+    return score, _counts(posterior.to(log_probs.dtype), graphs, log_probs.shape)
+
+
 def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
-    """Return scores (B,) and expected counts (B, T, V).
+    """Return scores (B,) and posteriors of the states (T, S).
 
     The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one vector of 2 S
     states. `reach` is the score of arriving in a state, without its own emission.
@@ -102,8 +110,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
     score = last.logsumexp(1).masked_fill(lengths == 0, -INFINITE)
     posterior = (alpha + reach[:, S:].gather(0, back) - score[graphs.owners]).exp()
     posterior = posterior.masked_fill((time >= lengths)[:, graphs.owners], 0)
-    posterior = posterior.masked_fill(score[graphs.owners] == -INFINITE, 0)
-    return score, _counts(posterior, graphs, log_probs.shape)
+    return score, posterior.masked_fill(score[graphs.owners] == -INFINITE, 0)
 
 
 def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -170,15 +177,15 @@ def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor
     """Sum state posteriors (T, S) into expected counts of outputs (B, T, V)."""
     B, T, V = shape
     counts = posterior.new_zeros(T, B * V)
-    counts.index_add_(1, graphs.owners * V + graphs.labels, posterior)
+    counts.scatter_add_(1, (graphs.owners * V + graphs.labels).expand(T, -1), posterior)
     return counts.view(T, B, V).transpose(0, 1)
 
 
 class DenseGraph:
     """One graph for all utterances, as a matrix: each frame of the recursions is a matrix product.
 
-    The recursions use float64 probabilities rescaled in each frame, so that states down to e^-700 times the most likely
-    one contribute. Intended for graphs in which every state is reached from every other within a few frames.
+    The recursions use float64 probabilities, rescaled every second frame, so that states down to e^-600 times the most
+    likely one contribute. Intended for graphs in which every state is reached from every other within a few frames.
 
     Args:
         graph: the graph; its matrix has S^2 entries.
@@ -226,13 +233,14 @@ def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -
 
 
 def _rescaled_recursion(emit: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
-    """Run both recursions: states (T, 2, B, S), normalised over S, and the normalising factors (T, 2, B)."""
+    """Run both recursions: states (T, 2, B, S), and the factors (T, 2, B) by which they and later ones are divided."""
     states = torch.empty_like(emit)
-    scales = emit.new_empty(emit.shape[:3])
+    scales = emit.new_ones(emit.shape[:3])
     reach = graph.start[:, None].expand(emit.shape[1:])
     for t in range(len(emit)):
         state = torch.mul(reach, emit[t], out=states[t])
-        torch.sum(state, 2, out=scales[t]).clamp_(min=TINY)
-        state /= scales[t, :, :, None]
+        if t % 2:
+            torch.sum(state, 2, out=scales[t]).clamp_(min=TINY)
+            state /= scales[t, :, :, None]
         reach = torch.bmm(state, graph.transitions)
     return states, scales

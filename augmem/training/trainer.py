@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from lhotse import CutSet
-from torch import Tensor, nn
+from torch import Tensor
 
 from augmem.corpus import Batch, num_batches, training_batches
 from augmem.encoder import Memory
@@ -26,7 +26,7 @@ from augmem.training.distributed import DistributedContext, gradient_sync
 from augmem.training.log import StepResult, TrainingLog
 from augmem.training.metrics import LossStats, Timer
 from augmem.training.objective import Objective
-from augmem.training.optimiser import autocast, make_optimiser, scale_gradients, seed_batch, set_learning_rate
+from augmem.training.optimiser import autocast, make_optimiser, scale_and_clip, seed_batch, set_learning_rate
 from augmem.training.schedule import Position, Schedule
 from augmem.training.session_memory import make_session_memory
 from augmem.training.validation import validate
@@ -173,9 +173,8 @@ class Trainer:
             stats = LossStats.from_tensor(self.context.all_reduce(stats.to_tensor()))
         with timer.measure("optimiser"):
             # The gradients are sums over frames, which DistributedDataParallel has divided by the world size.
-            scale_gradients(self.model, self.context.world_size / max(1.0, stats.frames))
             self.scaler.unscale_(self.optimiser)
-            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip))
+            norm = scale_and_clip(self.model, self.context.world_size / max(1.0, stats.frames), self.config.clip)
             finite = math.isfinite(stats.loss) and math.isfinite(norm)
             if finite:
                 self.scaler.step(self.optimiser)

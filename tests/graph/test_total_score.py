@@ -209,6 +209,25 @@ def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -
     torch.testing.assert_close(log_probs.grad.sum(2), torch.ones(1, 60, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("peaked", [1.0, 20.0, 300.0])
+def test_transcripts_that_do_not_fit_the_audio_have_exact_scores(peaked: float) -> None:
+    """Against torch's CTC; where probabilities would underflow, the sums are computed in the log domain."""
+    lang = ToyLang({letter: [letter] for letter in "abcde"}, silence=None)
+    log_probs = random_log_probs(3, 70, 6, peaked=peaked)
+    ours, theirs = (log_probs.clone().requires_grad_() for _ in range(2))
+    words, lengths = ["abcde" * 6, "edcba" * 4, "aabb" * 3], torch.tensor([70, 60, 70])
+    scores = graphs_score(ours, lengths, compile_numerators(lang, "ctc", [" ".join(word) for word in words]))
+    targets = torch.tensor([lang.tokens[letter] for word in words for letter in word])
+    sizes = torch.tensor([len(word) for word in words])
+    losses = torch.nn.functional.ctc_loss(theirs.transpose(0, 1), targets, lengths, sizes, reduction="none")
+    torch.testing.assert_close(scores, -losses, rtol=1e-9, atol=0)
+    scores.sum().backward()
+    losses.sum().backward()
+    # torch's gradient is that of the inputs of log_softmax
+    expected = log_probs.exp() * ours.grad.sum(2, keepdim=True) - ours.grad
+    torch.testing.assert_close(theirs.grad, expected, rtol=0, atol=1e-6)
+
+
 def test_mismatched_shapes_are_refused(lang: ToyLang) -> None:
     graphs = compile_numerators(lang, "ctc", ["a"])
     with pytest.raises(ValueError, match=r"lengths \(2,\) \(B,\), B = 1"):
