@@ -177,7 +177,7 @@ def resident_peak() -> float:
 
 def whole(encoder: Encoder, features: Tensor) -> Tensor:
     """Encode utterances of equal length by the parallel form."""
-    hidden, _ = encoder(features, torch.full((features.size(0),), features.size(1)))
+    hidden, _ = encoder(features, torch.full((features.size(0),), features.size(1), device=features.device))
     return hidden
 
 
