@@ -1,6 +1,6 @@
 """Speed of the first pass and of kaldi-decoder: `python -m benchmarks.kaldi_decoder --exp EXP`, some dev utterances.
 
-For each beam the same scores are searched in the same HLG by this project (k2) and by kaldi-decoder (OpenFst), in turn
+For each beam the same scores are searched in the same HLG by this project and by kaldi-decoder (OpenFst), in turn
 for every utterance: by its LatticeSimpleDecoder, which makes a lattice but has no limit of active states (left out at
 the widest beams, where it does not finish), and by its FasterDecoder, which has the limit but finds only the best path.
 One process, one thread. Times are processor seconds, so other work on the machine has little effect. The ratio is the

@@ -12,7 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from augmem.packaging import package_model
 from augmem.streaming import Event, Recognizer, RecognizerOptions
 
 PACKET = 0.1  # seconds
+INTERVAL = 0.32  # seconds between partial results
 NO_WORD = "*"
 
 
@@ -71,7 +72,9 @@ def row(exp: Path, every: int) -> str:
     experiment, delays = Experiment.load(exp), Delays()
     with tempfile.TemporaryDirectory() as folder:
         package_model(experiment, Path(folder) / "package")
-        recognizer = Recognizer.load(Path(folder) / "package", RecognizerOptions.one_segment())
+        recognizer = Recognizer.load(
+            Path(folder) / "package", replace(RecognizerOptions.one_segment(), partial_interval=INTERVAL)
+        )
     for number, (samples, rate, aligned) in enumerate(aligned_utterances(exp, experiment.parts.dev, every)):
         if number == 0:
             stream_once(recognizer, samples, rate, aligned, Delays())  # warm-up

@@ -31,6 +31,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--token", help=argparse.SUPPRESS)
     add_hotword_option(parser, "all streams that name none of their own")
+    parser.add_argument(
+        "--partial-interval", type=float, default=0.32,
+        help="seconds of audio after which a partial result is made; larger is faster (%(default)s)",
+    )  # fmt: skip
     add_search_options(parser, "the values in the package")
 
 
@@ -45,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.streaming import RecognizerOptions, open_package
 
     package = open_package(arguments.package)  # verifies it once, before the decoding processes start
-    options = RecognizerOptions(change_search(arguments, package.search), hotwords=given_hotwords(arguments))
+    search = change_search(arguments, package.search)
+    hotwords, interval = given_hotwords(arguments), arguments.partial_interval
+    options = RecognizerOptions(search, hotwords=hotwords, partial_interval=interval)
     make_hotwords(options.hotwords, package.lang)  # reports errors before the decoding processes start
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its INFO lines report each HTTP response as refused
     asyncio.run(RecognitionServer(arguments.package, config, options).run())

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Event as Flag
@@ -134,6 +135,8 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     options = (
         RecognizerOptions.one_segment(search, hotwords) if one_segment else RecognizerOptions(search, hotwords=hotwords)
     )
+    if not sys.stderr.isatty():  # partial results are not shown
+        options = replace(options, partial_interval=math.inf)
     return Recognizer.load(arguments.package, options)
 
 

@@ -1,26 +1,19 @@
 """Decoding: acoustic scores and a decoding graph to words with times and confidences.
 
 `decode` makes n-best lists of whole parts, `tune` chooses the scales of each system on dev, and `transcribe_part`
-applies them. `find_lattices` and `OnlineSearch` are the first pass, offline and in streams. A lattice is a plain array
-type (`Lattice`); k2 is used only to make lattices.
+applies them. `find_lattices` is the first pass of utterances, and `BeamSearch` that of streams. A lattice is a
+plain array type (`Lattice`).
 """
 
 from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
+from augmem.decoding.beam_search import BeamSearch, SearchState
 from augmem.decoding.config import DecodingConfig, SearchConfig
 from augmem.decoding.hotwords import BONUS, HotwordLine, Hotwords, make_hotwords, read_hotwords
-from augmem.decoding.lattice import (
-    Ints,
-    Lattice,
-    arc_posteriors,
-    backward_best,
-    best_path,
-    forward_best,
-    words_on,
-)
-from augmem.decoding.lattice_posteriors import path_confidences, posteriors, word_confidences
+from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, words_on
+from augmem.decoding.lattice_posteriors import posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
 from augmem.decoding.offline import SUMMARY_FILE, decode
-from augmem.decoding.online import GrowingLattice, OnlineSearch, StreamSearch
+from augmem.decoding.online import BestPath, count_stable_words, current_best_path, lattice_best_path
 from augmem.decoding.oracle import lattice_oracle_errors
 from augmem.decoding.records import (
     FIRST_PASS,
@@ -57,10 +50,11 @@ __all__ = [
     "Acoustics",
     "Aligner",
     "Alignment",
+    "BeamSearch",
+    "BestPath",
     "DecodingConfig",
     "DecodingFiles",
     "DecodingGraph",
-    "GrowingLattice",
     "HotwordLine",
     "Hotwords",
     "Hypothesis",
@@ -68,11 +62,10 @@ __all__ = [
     "Lattice",
     "LatticeResult",
     "NbestEntry",
-    "OnlineSearch",
     "Scales",
     "Search",
     "SearchConfig",
-    "StreamSearch",
+    "SearchState",
     "System",
     "TimedSymbol",
     "Transcript",
@@ -80,19 +73,19 @@ __all__ = [
     "WordFrames",
     "WordSequence",
     "arc_posteriors",
-    "backward_best",
     "best_path",
     "best_word_sequences",
     "choose",
+    "count_stable_words",
+    "current_best_path",
     "decode",
     "find_lattices",
     "first_pass_score",
-    "forward_best",
+    "lattice_best_path",
     "lattice_oracle_errors",
     "load_systems",
     "make_hotwords",
     "oracle_wer",
-    "path_confidences",
     "posteriors",
     "read_hotwords",
     "read_nbest",

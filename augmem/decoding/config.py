@@ -17,8 +17,8 @@ class SearchConfig:
     Args:
         search_beam: paths that score less than the best path of a frame by more than this are dropped in the search.
         output_beam: lattice arcs whose best path scores less than the best path of all by more than this are dropped.
-        min_active: minimum number of graph states kept in each frame.
-        max_active: maximum number of graph states kept in each frame.
+        min_active: the search beam grows while fewer graph states than this are kept.
+        max_active: maximum number of graph states kept in each frame: the best ones.
         acoustic_scale: weight of the acoustic scores in the first pass; graph scores have weight 1. A larger value
             makes the search faster. It does not change the scores of the lists, which are separate.
         nbest: maximum number of word sequences in a list.

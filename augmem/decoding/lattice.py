@@ -102,6 +102,15 @@ class Lattice:
         return slice(int(self.frame_splits[frame]), int(self.frame_splits[frame + 1]))
 
 
+def empty_lattice(num_frames: int = 0, acoustic_scale: float = 1.0) -> Lattice:
+    """Return a lattice without arcs."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return Lattice(
+        nothing, nothing, nothing, nothing, np.zeros((0, 1), dtype=np.int64), nothing,
+        np.zeros(0), np.zeros(0), num_frames, acoustic_scale,
+    )  # fmt: skip
+
+
 def backward_best(lattice: Lattice) -> Floats:
     """Compute the score (Q,) of the best path from each state to the end; -inf where there is none."""
     best = np.full(lattice.num_states, -np.inf)
@@ -240,19 +249,3 @@ def ranges(first: Ints, count: Ints) -> Ints:
     """Concatenate the ranges first[i] .. first[i] + count[i] - 1 of all rows i."""
     begin = np.cumsum(count) - count
     return np.repeat(first - begin, count) + np.arange(int(count.sum()))
-
-
-def arc_frames(source: Ints, target: Ints) -> Ints:
-    """Compute the frame (A,) of each arc of a frame-synchronous lattice: the depth of its source state.
-
-    Arcs are sorted by source. Unreachable arcs, which k2's online intersection sometimes returns, have frame -1.
-    """
-    source, target = source.astype(np.int64), target.astype(np.int64)
-    frames = np.full(len(source), -1, dtype=np.int64)
-    splits = np.searchsorted(source, np.arange(int(target.max(initial=-1)) + 2))
-    states, frame = np.zeros(1, dtype=np.int64), 0
-    while len(states) and len(source):
-        leaving = ranges(splits[states], splits[states + 1] - splits[states])
-        frames[leaving] = frame
-        states, frame = np.unique(target[leaving]), frame + 1
-    return frames

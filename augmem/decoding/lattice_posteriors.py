@@ -14,14 +14,13 @@ import kaldialign
 import numpy as np
 
 from augmem.decoding.edit_distance import edit_distances
-from augmem.decoding.lattice import Floats, Ints, Lattice, arc_posteriors
+from augmem.decoding.lattice import Floats
 
 Words = tuple[str, ...]
 
 # A list does not have the words that the search pruned, so no word is certain. Of 0.005 to 0.08, 0.05 gave the highest
 # normalised cross entropy on the dev parts of Amazon Queen (0.24; 0.04 without).
 MIN_ERROR_PROBABILITY = 0.05
-MAX_SHIFT = 4  # frames between the begins of the same word on two paths
 NO_WORD = "*"  # kaldialign's mark for insertions and deletions; words have no asterisks
 
 
@@ -65,27 +64,6 @@ def word_confidences(words: Words, hypotheses: Sequence[Words], probabilities: F
     for other, probability in zip(hypotheses, probabilities, strict=True):
         confidences += probability * matches(words, other)
     return [float(value) for value in clip_confidences(confidences)]
-
-
-def path_confidences(lattice: Lattice, path: Ints, scale: float) -> list[float]:
-    """Compute the confidence of each word of a path: the probability of arcs with that word within `MAX_SHIFT` frames.
-
-    Faster than `word_confidences`; for partial results.
-
-    Args:
-        lattice: the lattice.
-        path: arcs of the path.
-        scale: factor of the scores before normalisation.
-    """
-    probability = arc_posteriors(lattice, scale)
-    emitting = np.flatnonzero(lattice.words[:, 0])
-    found = np.array([
-        probability[near][(lattice.words[near] == word).any(axis=1)].sum()
-        for arc in path[lattice.words[path, 0] > 0]
-        for near in [emitting[np.abs(lattice.frame[emitting] - lattice.frame[arc]) <= MAX_SHIFT]]
-        for word in lattice.words[arc][lattice.words[arc] > 0]
-    ])  # fmt: skip
-    return [float(value) for value in clip_confidences(found)]
 
 
 def clip_confidences(confidences: Floats) -> Floats:

@@ -75,7 +75,7 @@ class Histories:
     """Word sequences as a tree. Number 0 is the empty sequence; every other node is a parent and a word."""
 
     def __init__(self) -> None:
-        self.nodes: list[tuple[int, int]] = [(0, 0)]
+        self.nodes = [0]  # parent and word, combined
         self.children: dict[int, int] = {}
 
     def extend(self, parents: Ints, words: Ints) -> Ints:
@@ -84,22 +84,20 @@ class Histories:
         if not len(rows):
             return parents
         keys, inverse = np.unique((parents[rows] << _SHIFT) | words[rows], return_inverse=True)
+        children, nodes = self.children, self.nodes
+        for key in keys.tolist():
+            if key not in children:
+                children[key] = len(nodes)
+                nodes.append(key)
         extended = parents.copy()
-        extended[rows] = np.array([self._child(key) for key in keys.tolist()], dtype=np.int64)[inverse]
+        extended[rows] = np.array([children[key] for key in keys.tolist()], dtype=np.int64)[inverse]
         return extended
-
-    def _child(self, key: int) -> int:
-        """Return the number of an extended sequence; add it if it is new."""
-        number = self.children.setdefault(key, len(self.nodes))
-        if number == len(self.nodes):
-            self.nodes.append((key >> _SHIFT, key & ((1 << _SHIFT) - 1)))
-        return number
 
     def words(self, number: int) -> tuple[int, ...]:
         """Return the words of a sequence."""
         words = []
         while number:
-            number, word = self.nodes[number]
+            number, word = divmod(self.nodes[number], 1 << _SHIFT)
             words.append(word)
         return tuple(reversed(words))
 

@@ -1,136 +1,138 @@
-"""First pass of streams: lattices that grow chunk by chunk (k2's online intersection), equal to the offline lattices.
+"""The best path of a search that goes on, and which of its words will not change.
 
-The online intersection of k2 1.23.4 prunes at the end of each chunk against the final states of the graph, so every
-hypothesis inside a word would be lost. Therefore all states of the graph are final. The last chunk uses a second graph
-with the same arcs, in which the added final arcs have a score of -1e6: they are used only if no other path is complete.
-
-Letters: S streams, T frames, V units.
+Letters: N states, A arcs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from augmem.decoding.config import SearchConfig
-from augmem.decoding.lattice import FINAL, Floats, Lattice, arc_frames
-from augmem.decoding.search import DecodingGraph, prepare_graph, split_lattices, with_open_ends
-from augmem.lazy_k2 import k2
+from augmem.decoding.beam_search import SearchedFrame, SearchState
+from augmem.decoding.graph_arrays import GraphArrays, Numbers
+from augmem.decoding.lattice import Ints, Lattice, best_path, words_on
+from augmem.decoding.times import WordFrames, spoken_frames, spoken_units, word_frames
 
-PAUSE_PENALTY = -1e6
+MAX_UNSHARED = 250  # frames; alternatives that last longer are not compared any more
+_NEVER = np.iinfo(np.int64).max
 
 
-@dataclass
-class StreamSearch:
-    """State of the search of one stream, or of one segment of it.
+class BestPath(NamedTuple):
+    """The best path of a stream so far.
 
     Args:
-        state: state of k2; None before the first chunk. Decoding does not change it.
-        log_probs: chunks (T, V) decoded so far.
+        words: its words with their frames.
+        spoken: (begin, end) of all words that begin on it; the last ones may not be determined yet.
     """
 
-    state: Any = None
-    log_probs: list[Tensor] = field(default_factory=list)
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames decoded so far."""
-        return sum(len(chunk) for chunk in self.log_probs)
+    words: tuple[WordFrames, ...]
+    spoken: list[tuple[int, int]]
 
 
-@dataclass(frozen=True)
-class GrowingLattice:
-    """The lattice of all chunks of a stream so far.
-
-    Args:
-        lattice: its paths end in any state before the last chunk.
-        complete: (A,) whether the arc is a final arc of HLG.
-    """
-
-    lattice: Lattice
-    complete: np.ndarray
-
-
-def new_state() -> Any:
-    """Return k2's state of a stream without frames: an empty `DecodeStateInfo` in k2 1.24, None in k2 1.23.
-
-    k2 1.23 has the class without a constructor.
-    """
-    try:
-        return k2.DecodeStateInfo()
-    except TypeError:
-        return None
-
-
-class OnlineSearch:
-    """Search of streams; holds no state of a stream.
-
-    k2 applies `output_beam` at the end of every chunk, where it acts as a search beam. Before the last chunk the larger
-    of both beams is used.
+def current_best_path(graph: GraphArrays, state: SearchState, silent: Collection[int]) -> BestPath:
+    """Return the words and times of the best path to any active state.
 
     Args:
         graph: the decoding graph.
-        config: beams and limits.
+        state: of a search that is not lost.
+        silent: units of blank and silence.
+    """
+    trace_back(state)
+    arcs = np.array([arc for arc, _ in state.best], dtype=np.int32)
+    spoken = spoken_units(graph.columns(arcs).unit, graph.word_starts(arcs), silent)
+    words = graph.words(arcs)
+    return BestPath(word_frames([int(word) for word in words[words > 0]], spoken), spoken)
+
+
+def lattice_best_path(lattice: Lattice, silent: Collection[int]) -> BestPath:
+    """Return the words and times of the best path of a lattice.
+
+    Args:
+        lattice: a lattice with a path.
+        silent: units of blank and silence.
+    """
+    path = best_path(lattice)
+    spoken = spoken_frames(lattice, path, silent)
+    return BestPath(word_frames(words_on(lattice, path), spoken), spoken)
+
+
+def trace_back(state: SearchState) -> None:
+    """Set `state.best` to the best path to any active state; only the part that has changed is traced."""
+    best, found = state.best, []
+    position = int(state.forward.argmax())
+    for number in reversed(range(state.num_frames)):
+        frame = state.frames[number]
+        position, arc = frame.best_into(position)
+        found.append((arc, int(frame.states[position])))
+        if number < len(best) and best[number][1] == found[-1][1]:
+            break
+    best[state.num_frames - len(found) :] = reversed(found)
+
+
+def count_stable_words(graph: GraphArrays, state: SearchState) -> int:
+    """Return the number of words with which every path of the search begins, so that the final result does as well.
+
+    Call it after `current_best_path`, and only on a state whose arcs have been removed by `BeamSearch.advance`.
+
+    Args:
+        graph: the decoding graph.
+        state: of the search; its `shared` and `stable_words` are updated.
+    """
+    begin, words = state.shared
+    if state.num_frames - begin <= MAX_UNSHARED:
+        best = graph.words(np.array([arc for arc, _ in state.best], dtype=np.int32))
+        agreement = Agreement(best[best > 0], words)
+        for number, frame in enumerate(state.frames[begin:], begin):
+            if agreement.is_single:
+                state.shared = number, int(agreement.equal[0])
+            agreement.advance(graph, frame)
+        state.stable_words = max(state.stable_words, agreement.shared_words())
+    return state.stable_words
+
+
+class Agreement:
+    """How many words the paths to each state share with the best path.
+
+    Args:
+        best: word ids of the best path.
+        words: number of words before the first frame; all paths have the same.
+
+    Attributes:
+        equal: (N,) words of the paths that begin as the best path does; -1 without such a path.
+        shared: (N,) number of words before the first difference, the lowest of all other paths.
     """
 
-    def __init__(self, graph: DecodingGraph, config: SearchConfig) -> None:
-        self.config = config
-        self.running = prepare_graph(with_open_ends(graph.fsa[0], everywhere=True))
-        self.closing = self.running.clone()
-        self.closing.scores = self.running.scores + PAUSE_PENALTY * self.running.opened
-        self.closing.lm_scores = self.closing.scores.clone()
-        self.num_units = graph.num_units
-        self._intersecters: dict[tuple[bool, int], k2.OnlineDenseIntersecter] = {}
+    def __init__(self, best: Ints, words: int) -> None:
+        self.best = np.append(best, -1)
+        self.equal, self.shared = np.array([words]), np.array([_NEVER])
 
-    def advance(self, searches: Sequence[StreamSearch], chunks: Sequence[Tensor], final: bool) -> list[GrowingLattice]:
-        """Search the next chunk of each stream; updates `searches` in place.
+    @property
+    def is_single(self) -> bool:
+        """Whether all paths end in one state and have the same words."""
+        return len(self.equal) == 1 and self.shared[0] == _NEVER
 
-        Args:
-            searches: states of the streams.
-            chunks: (T, V) scores of each stream, all of one length.
-            final: whether these are the last chunks.
+    def advance(self, graph: GraphArrays, frame: SearchedFrame) -> None:
+        """Follow the arcs of a frame."""
+        equal, shared = self.equal[frame.source], self.shared[frame.source]
+        for word in graph.words(frame.arc).T:
+            emitting = (word > 0) & (equal >= 0)
+            differs = emitting & (self.best[np.minimum(equal, len(self.best) - 1)] != word)
+            shared[differs] = np.minimum(shared[differs], equal[differs])
+            equal = np.where(differs, -1, equal + emitting)
+        self._merge(frame.target, equal, shared)
 
-        Returns:
-            the lattice of each stream.
-        """
-        count, frames = len(chunks), len(chunks[0])
-        segments = torch.tensor([[number, 0, frames] for number in range(count)], dtype=torch.int32)
-        dense = k2.DenseFsaVec(self.config.acoustic_scale * torch.stack(list(chunks)).float(), segments)
-        states = [new_state() if search.state is None else search.state for search in searches]
-        lattices, states = self._intersecter(final, count).decode(dense, states)
-        for search, state, chunk in zip(searches, states, chunks, strict=True):
-            search.state = state
-            search.log_probs.append(chunk)
-        return self._split(lattices, [torch.cat(s.log_probs).double().numpy() for s in searches])
+    def _merge(self, target: Numbers, equal: Ints, shared: Ints) -> None:
+        """Join paths that meet; if they have different numbers of words, the lower one counts as a difference."""
+        count = int(target.max(initial=-1)) + 1
+        lowest = np.full(count, _NEVER)
+        np.minimum.at(lowest, target, np.where(equal >= 0, equal, _NEVER))
+        self.equal, self.shared = np.full(count, -1), np.full(count, _NEVER)
+        np.maximum.at(self.equal, target, equal)
+        np.minimum.at(self.shared, target, shared)
+        self.shared = np.where(lowest < self.equal, np.minimum(self.shared, lowest), self.shared)
 
-    def _intersecter(self, final: bool, count: int) -> k2.OnlineDenseIntersecter:
-        """Return k2's intersecter for `count` streams; its constructor takes the number of streams."""
-        key = (final, count)
-        if key not in self._intersecters:
-            config = self.config
-            self._intersecters[key] = k2.OnlineDenseIntersecter(
-                self.closing if final else self.running,
-                count,
-                config.search_beam,
-                config.output_beam if final else max(config.search_beam, config.output_beam),
-                config.min_active,
-                config.max_active,
-            )
-        return self._intersecters[key]
-
-    def _split(self, lattices: k2.Fsa, scores: Sequence[Floats]) -> list[GrowingLattice]:
-        arcs = lattices.arcs.values().numpy()
-        shape = lattices.arcs.shape()
-        splits = shape.row_splits(2)[shape.row_splits(1).long()].tolist()
-        frames = [arc_frames(arcs[begin:end, 0], arcs[begin:end, 1]) for begin, end in pairwise(splits)]
-        lattices.frame = torch.from_numpy(np.concatenate(frames).astype(np.int32))
-        complete = (arcs[:, 2] == FINAL) & (lattices.opened.numpy() == 0)
-        split = split_lattices(lattices, scores, self.config.acoustic_scale)
-        reached = [complete[begin:end][at >= 0] for (begin, end), at in zip(pairwise(splits), frames, strict=True)]
-        return [GrowingLattice(lattice, ends) for lattice, ends in zip(split, reached, strict=True)]
+    def shared_words(self) -> int:
+        """Return the number of words with which all paths begin."""
+        return int(np.minimum(self.shared, np.where(self.equal >= 0, self.equal, _NEVER)).min())

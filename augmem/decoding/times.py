@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from augmem.decoding.lattice import Ints, Lattice
+from augmem.decoding.lattice import FINAL, Ints, Lattice
 
 
 class WordFrames(NamedTuple):
@@ -29,18 +29,24 @@ def non_silent(lattice: Lattice, silent: Collection[int]) -> NDArray[np.bool_]:
 
 
 def spoken_frames(lattice: Lattice, path: Ints, silent: Collection[int]) -> list[tuple[int, int]]:
+    """Return (begin, end) of all words that begin on a path of a lattice, see `spoken_units`."""
+    return spoken_units(lattice.unit[path], lattice.word_starts[path], silent)
+
+
+def spoken_units(units: NDArray[Any], word_starts: NDArray[Any], silent: Collection[int]) -> list[tuple[int, int]]:
     """Return (begin, end) of all words that begin on a path, from their first to their last non-silent frame.
 
     On an incomplete path these may be more words than the path emits: the last ones are not yet determined.
 
     Args:
+        units: (T,) unit of each frame, and FINAL at the end if the path is complete.
+        word_starts: (T,) number of words that start in each frame.
         silent: units of blank and silence.
     """
-    found: list[tuple[int, int]] = []
-    for arc, sounds in zip(path, non_silent(lattice, silent)[path], strict=True):
-        frame = int(lattice.frame[arc])
-        found += [(frame, frame + 1)] * int(lattice.word_starts[arc])
-        if found and sounds:
+    quiet, found = {FINAL, *silent}, list[tuple[int, int]]()
+    for frame, (unit, starts) in enumerate(zip(units.tolist(), word_starts.tolist(), strict=True)):
+        found += [(frame, frame + 1)] * starts
+        if found and unit not in quiet:
             found[-1] = (found[-1][0], frame + 1)
     return found
 

@@ -6,8 +6,8 @@ Letters: T frames, V units.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -15,37 +15,35 @@ import torch
 from torch import Tensor
 
 from augmem.decoding import (
+    BeamSearch,
+    BestPath,
     DecodingGraph,
-    GrowingLattice,
     Hotwords,
-    Ints,
     Lattice,
-    OnlineSearch,
     Scales,
     SearchConfig,
+    SearchState,
     WordFrames,
-    best_path,
     best_word_sequences,
+    count_stable_words,
+    current_best_path,
     find_lattices,
     first_pass_score,
-    path_confidences,
+    lattice_best_path,
     posteriors,
-    spoken_frames,
     word_confidences,
-    word_frames,
-    words_on,
 )
 from augmem.lang import Lang
 from augmem.model import AcousticModel
-from augmem.streaming.endpoint import cut_position, is_endpoint, relative_cost
+from augmem.streaming.endpoint import cut_position, is_endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.options import RecognizerOptions
 from augmem.streaming.stream import Stream
 
 logger = logging.getLogger(__name__)
 
-# Frames that are not searched until more follow: a segment ends with a last chunk, which must not be empty.
-HELD_BACK = 1
+# Limits of the search of provisional scores, which only finds the best path of a few frames.
+PROVISIONAL_BEAM, PROVISIONAL_STATES = 10.0, 1500
 
 
 class StreamDecoder:
@@ -66,82 +64,96 @@ class StreamDecoder:
     ) -> None:  # fmt: skip
         self.model, self.lang, self.graph, self.scales = model, lang, graph, scales
         self.options, self.config = options, search
-        self.search = OnlineSearch(graph, search)
+        self.search = BeamSearch(graph.arrays, search)
+        self.provisional = BeamSearch(graph.arrays, narrow(search))
         self.silent = lang.silent_ids
 
     def advance(self, streams: Iterable[Stream]) -> None:
         """Search the new scores of running streams; emit partial results, and final ones where a segment ends."""
-        for group in group_by_length(streams, longer_than=HELD_BACK):
-            for stream, growing in self._search(group, keep=HELD_BACK):
-                self._update(stream, growing)
+        for stream in streams:
+            if len(stream.scores):
+                self._search(stream)
+                self._update(stream)
+
+    def preview(self, stream: Stream, scores: Tensor) -> None:
+        """Emit a partial result that includes provisional scores (T, V) of the frames that follow the searched ones."""
+        if stream.search.is_lost or stream.hotwords:
+            return
+        state = stream.continue_preview()
+        new = scores[state.num_frames - stream.search.num_frames :]
+        if len(new):
+            self.provisional.extend(state, new)
+            self._emit_partial(stream, state, current_best_path(self.graph.arrays, state, self.silent))
 
     def finish(self, streams: Iterable[Stream]) -> None:
         """Search all remaining scores and end the current segment of each stream."""
-        for group in group_by_length(streams, longer_than=0):
-            for stream, growing in self._search(group, keep=0):
-                self._end_segment(stream, growing.lattice)
+        for stream in streams:
+            if len(stream.scores):
+                self._search(stream)
+            if stream.search.num_frames:
+                self._end_segment(stream)
 
     def find_words(self, scores: Tensor, hotwords: Hotwords) -> list[str]:
         """Return the words of a whole utterance's scores (T, V), by offline search."""
         lattice = hotwords.apply(self._offline_lattice(scores), self.lang.word_of)
         return [self.lang.word_of[word.word] for word, _ in self._best_words(lattice)]
 
-    def _search(self, streams: Sequence[Stream], keep: int) -> list[tuple[Stream, GrowingLattice]]:
-        """Search streams with equally many new scores, all but the last `keep` of them."""
-        chunks = [stream.take_scores(keep) for stream in streams]
-        found = self.search.advance([stream.search for stream in streams], chunks, final=keep == 0)
-        return list(zip(streams, found, strict=True))
+    def _search(self, stream: Stream) -> None:
+        self.search.advance(stream.search, stream.take_scores())
 
     def _offline_lattice(self, scores: Tensor) -> Lattice:
         return find_lattices(scores[None], torch.tensor([len(scores)]), self.graph, self.config)[0].lattice
 
-    def _update(self, stream: Stream, growing: GrowingLattice) -> None:
+    def _update(self, stream: Stream) -> None:
         """Emit a partial result; end the segment at an endpoint, or cut it at its maximum duration."""
-        lattice = stream.hotwords.apply(growing.lattice, self.lang.word_of)
-        if lattice.is_empty:
-            self._skip(stream, lattice)
+        state = stream.search
+        if state.is_lost:
+            logger.warning("segment %d: no path through the scores; beginning a new segment", stream.segment)
+            self._end_segment(stream)
             return
-        path = best_path(lattice)
-        spoken = spoken_frames(lattice, path, self.silent)
+        path = self._best_path(stream)
         if not stream.is_finishing:  # otherwise the final result follows at once
-            self._emit_partial(stream, lattice, path, spoken)
-        if self._is_endpoint(growing, spoken):
-            self.finish([stream])
-        elif lattice.num_frames * self.model.frame_shift >= self.options.max_segment:
-            self._cut(stream, cut_position(spoken, lattice.num_frames))
+            count_stable_words(self.graph.arrays, state)
+            self._emit_partial(stream, state, path)
+        if self._is_endpoint(state, path):
+            self._end_segment(stream)
+        elif state.num_frames * self.model.frame_shift >= self.options.max_segment:
+            self._cut(stream, cut_position(path.spoken, state.num_frames))
 
-    def _skip(self, stream: Stream, lattice: Lattice) -> None:
-        """End a segment whose search has no path left, for example because scores are NaN."""
-        logger.warning("segment %d: no path through the scores; beginning a new segment", stream.segment)
-        self._end_segment(stream, lattice)
-        stream.segment_begin += len(stream.take_scores())
+    def _best_path(self, stream: Stream) -> BestPath:
+        """Return the best path so far; bonuses of hotwords need the whole lattice."""
+        path = current_best_path(self.graph.arrays, stream.search, self.silent)
+        if not stream.hotwords:
+            return path
+        lattice = self.search.lattice(stream.search, open_end=True)
+        return lattice_best_path(stream.hotwords.apply(lattice, self.lang.word_of), self.silent)
 
-    def _is_endpoint(self, growing: GrowingLattice, spoken: Sequence[tuple[int, int]]) -> bool:
-        frames = growing.lattice.num_frames
+    def _is_endpoint(self, state: SearchState, path: BestPath) -> bool:
+        frames, spoken = state.num_frames, path.spoken
         silence = (frames - (spoken[-1][1] if spoken else 0)) * self.model.frame_shift
         duration = frames * self.model.frame_shift
-        return is_endpoint(self.options.rules, bool(spoken), silence, relative_cost(growing), duration)
+        return is_endpoint(self.options.rules, bool(spoken), silence, self.search.relative_cost(state), duration)
 
-    def _emit_partial(self, stream: Stream, lattice: Lattice, path: Ints, spoken: Sequence[tuple[int, int]]) -> None:
-        """Emit the words of the best path if they have changed."""
-        words = word_frames(words_on(lattice, path), spoken)
-        if stream.is_new_partial(" ".join(self.lang.word_of[word.word] for word in words)):
-            confidences = path_confidences(lattice, path, self.scales.posterior_scale)
-            stream.emit_partial(
-                self._event("partial", stream, list(zip(words, confidences, strict=True)), lattice.num_frames)
-            )
+    def _emit_partial(self, stream: Stream, state: SearchState, path: BestPath) -> None:
+        """Emit the words of the best path if they have changed, or if more of them will not change."""
+        words = [(word, None) for word in path.words]
+        event = self._event("partial", stream, words, state.num_frames, stream.search.stable_words)
+        if stream.is_new_partial(event):
+            stream.emit_partial(event)
 
-    def _end_segment(self, stream: Stream, lattice: Lattice) -> None:
-        words = self._best_words(stream.hotwords.apply(lattice, self.lang.word_of))
-        frames = lattice.num_frames
-        stream.end_segment(self._event("final", stream, words, frames), frames)
+    def _end_segment(self, stream: Stream, num_frames: int | None = None) -> None:
+        """Emit the final result of the segment, or of its first frames."""
+        lattice = stream.hotwords.apply(self.search.lattice(stream.search, num_frames), self.lang.word_of)
+        words = self._best_words(lattice)
+        event = self._event("final", stream, words, lattice.num_frames, len(words))
+        stream.end_segment(event, lattice.num_frames)
 
     def _cut(self, stream: Stream, frame: int) -> None:
         """End the segment at an earlier frame, between words; search the scores after it again."""
-        scores = torch.cat(stream.search.log_probs)
-        self._end_segment(stream, self._offline_lattice(scores[:frame]))
-        if rest := len(scores) - frame:
-            self.search.advance([stream.search], [scores[-rest:]], final=False)
+        scores = torch.cat(stream.search.log_probs)[frame:]
+        self._end_segment(stream, frame)
+        if len(scores):
+            self.search.advance(stream.search, scores)
 
     def _best_words(self, lattice: Lattice) -> list[tuple[WordFrames, float]]:
         """Return the best words of a lattice with their confidences, chosen as in offline decoding."""
@@ -155,22 +167,22 @@ class StreamDecoder:
         return list(zip(paths[best].times, confidences, strict=True))
 
     def _event(
-        self, kind: Literal["partial", "final"], stream: Stream, found: Sequence[tuple[WordFrames, float]], frames: int
-    ) -> Event:
+        self, kind: Literal["partial", "final"], stream: Stream, found: Sequence[tuple[WordFrames, float | None]],
+        frames: int, stable: int,
+    ) -> Event:  # fmt: skip
         begin, time_of = stream.segment_begin, self.model.time_of
         words = tuple(
             Word(
                 self.lang.word_of[word.word], time_of(begin + word.begin), time_of(begin + word.end),
-                round(confidence, 4),
+                None if confidence is None else round(confidence, 4),
             )
             for word, confidence in found
         )  # fmt: skip
-        return Event(kind, stream.segment, words, time_of(begin + frames))
+        return Event(kind, stream.segment, words, time_of(begin + frames), stable)
 
 
-def group_by_length(streams: Iterable[Stream], longer_than: int) -> Iterator[list[Stream]]:
-    """Yield groups of streams with equally many scores, as k2 requires of one search."""
-    groups: dict[int, list[Stream]] = defaultdict(list)
-    for stream in streams:
-        groups[len(stream.scores)].append(stream)
-    yield from (group for length, group in groups.items() if length > longer_than)
+def narrow(search: SearchConfig) -> SearchConfig:
+    """Return the limits of the search of provisional scores."""
+    active = min(search.max_active, PROVISIONAL_STATES)
+    beam = min(search.search_beam, PROVISIONAL_BEAM)
+    return replace(search, search_beam=beam, max_active=active, min_active=min(search.min_active, active))

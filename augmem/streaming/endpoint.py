@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numpy as np
-
-from augmem.decoding import GrowingLattice, backward_best, forward_best
-
 MIN_PAUSE = 4  # encoder frames of silence at either end of a segment that cannot be part of a word
 
 
@@ -60,21 +56,10 @@ def is_endpoint(rules: Sequence[EndpointRule], words: bool, silence: float, cost
         rules: endpoint rules.
         words: whether the segment has words.
         silence: trailing silence in seconds.
-        cost: relative cost in nats, see `relative_cost`.
+        cost: relative cost in nats, see `BeamSearch.relative_cost`.
         length: duration of the segment in seconds.
     """
     return any(rule.applies(words, silence, cost, length) for rule in rules)
-
-
-def relative_cost(growing: GrowingLattice) -> float:
-    """Return the score of the best path minus that of the best complete path, in nats; inf if none is complete."""
-    lattice = growing.lattice
-    complete = np.flatnonzero(growing.complete)
-    if len(complete) == 0:
-        return float("inf")
-    best = backward_best(lattice)[0]
-    best_complete = (forward_best(lattice)[lattice.source[complete]] + lattice.scores[complete]).max()
-    return float(best - best_complete)
 
 
 def cut_position(spoken: Sequence[tuple[int, int]], num_frames: int) -> int:

@@ -15,13 +15,13 @@ class Word:
         text: the word.
         start: begin in seconds from the start of the stream.
         end: end in seconds from the start of the stream.
-        confidence: probability that the word is correct.
+        confidence: probability that the word is correct; None in partial results.
     """
 
     text: str
     start: float
     end: float
-    confidence: float
+    confidence: float | None
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class Event:
         segment: number of the segment in its stream, from 0.
         words: recognised words.
         end: seconds of the stream that have been recognised.
+        stable: number of words, from the first one, that will not change; all of a final result. Only a segment that is
+            cut at its maximum duration may end before them.
 
     Example:
-        >>> Event("final", 0, (Word("GOOD", 0.2, 0.5, 0.9), Word("DAY", 0.6, 1.0, 0.8)), 1.2).text
+        >>> Event("final", 0, (Word("GOOD", 0.2, 0.5, 0.9), Word("DAY", 0.6, 1.0, 0.8)), 1.2, 2).text
         'GOOD DAY'
     """
 
@@ -43,6 +45,7 @@ class Event:
     segment: int
     words: tuple[Word, ...]
     end: float
+    stable: int = 0
 
     @property
     def text(self) -> str:
@@ -57,5 +60,5 @@ class Event:
         return replace(self, words=words, end=round(self.end + seconds, 3))
 
     def to_json(self) -> str:
-        """Return one line of JSON: text, kind, segment, words, end."""
+        """Return one line of JSON: text, kind, segment, words, end, stable."""
         return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)

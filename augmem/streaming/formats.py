@@ -79,7 +79,7 @@ def format_ctm(results: Results, channels: Sequence[str]) -> str:
         for word in event.words
     ]
     return "".join(
-        f"{name} {channel} {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence:.3f}\n"
+        f"{name} {channel} {word.start:.2f} {word.end - word.start:.2f} {word.text} {word.confidence or 0.0:.3f}\n"
         for name, channel, word in rows
     )
 

@@ -21,6 +21,9 @@ class RecognizerOptions:
             nor accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the
             scores equal those of offline decoding.
         hotwords: of all streams without hotwords of their own.
+        partial_interval: seconds of audio after which a partial result is made. Where it is less than the centre of an
+            encoder segment, the part of the segment so far is scored provisionally, which does not change final
+            results. Streams with hotwords have partial results of complete encoder segments only.
 
     Raises:
         UserError: a value out of range.
@@ -31,10 +34,13 @@ class RecognizerOptions:
     max_segment: float = 20.0
     memory_reset_segments: int = 64
     hotwords: tuple[HotwordLine, ...] = ()
+    partial_interval: float = 0.32
 
     def __post_init__(self) -> None:
         if not self.max_segment > 0:
             raise UserError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
+        if not self.partial_interval > 0:
+            raise UserError(f"partial_interval is {self.partial_interval!r}; it must be more than 0 seconds")
         if self.memory_reset_segments < 1:
             raise UserError(f"memory_reset_segments is {self.memory_reset_segments!r}; it must be at least 1 segment")
 
@@ -43,4 +49,4 @@ class RecognizerOptions:
         cls, search: SearchConfig | None = None, hotwords: tuple[HotwordLine, ...] = ()
     ) -> RecognizerOptions:
         """Return options without endpoints: a stream is one segment, as in offline decoding."""
-        return cls(search, rules=(), max_segment=float("inf"), hotwords=hotwords)
+        return cls(search, rules=(), max_segment=float("inf"), hotwords=hotwords, partial_interval=float("inf"))

@@ -84,8 +84,10 @@ class Recognizer:
 
     @property
     def chunk_frames(self) -> int:
-        """Feature frames that one step encodes."""
-        return self.model.encoder.chunk_frames
+        """Feature frames that one step encodes: those of a segment, or of the interval of partial results."""
+        encoder = self.model.encoder
+        interval = self.options.partial_interval / self.model.frame_shift
+        return min(encoder.chunk_frames, max(1, round(min(interval, 1e6))) * encoder.subsampling)
 
     @property
     def chunk_duration(self) -> float:
@@ -128,6 +130,7 @@ class Recognizer:
         with torch.no_grad():  # k2 refuses tensors made in inference mode
             self.decoder.advance(running)
             self.decoder.finish(ending)
+        self._preview([stream for stream in running if stream.awaits_segment])
         for stream in ending:
             stream.close()
         return len(ready)
@@ -181,6 +184,17 @@ class Recognizer:
         scores, states = self.model.step(chunks, states, final=False)
         for stream, row, state in zip(streams, scores, states.split(), strict=True):
             stream.add_scores(row[: int(state.emitted)], state.limit_memory(self.options.memory_reset_segments))
+
+    def _preview(self, streams: Sequence[Stream]) -> None:
+        """Score the incomplete encoder segments of streams provisionally, as if they ended now; keep no state."""
+        if not streams or self.chunk_frames == self.model.encoder.chunk_frames:
+            return
+        states = StreamState.join([stream.encoder_state for stream in streams])
+        nothing = torch.zeros(len(streams), 0, self.model.description.feature_dim)
+        with torch.inference_mode():
+            scores, ended = self.model.step(nothing, states, final=True)
+        for stream, row, count in zip(streams, scores, ended.emitted.tolist(), strict=True):
+            self.decoder.preview(stream, row[:count])
 
     def _encode_rest(self, streams: Sequence[Stream]) -> None:
         """Encode the remaining frames of finishing streams, one by one because their lengths differ."""

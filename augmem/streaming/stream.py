@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from augmem.decoding import Hotwords, StreamSearch
+from augmem.decoding import Hotwords, SearchState
 from augmem.encoder import StreamState
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
@@ -39,12 +39,13 @@ class Stream:
         self.frames = torch.zeros(0, features.num_mel_bins)
         self.encoder_state = encoder_state
         self.scores = torch.zeros(0, num_units)
-        self.search = StreamSearch()
+        self.search = SearchState()
         self.hotwords = Hotwords(())
         self.segment = self.segment_begin = 0
         self.is_finishing = self.is_done = False
         self._features = OnlineFeatures(features)
-        self._partial_text = ""
+        self._partial: Event | None = None
+        self._preview: SearchState | None = None
         self._events: list[Event] = []
 
     def accept_waveform(self, samples: NDArray[np.int16] | NDArray[np.float32], sample_rate: int) -> None:
@@ -78,6 +79,11 @@ class Stream:
         """Return whether a step advances this stream."""
         return not self.is_done and (self.is_finishing or len(self.frames) >= chunk_frames)
 
+    @property
+    def awaits_segment(self) -> bool:
+        """Whether the last step encoded no complete segment."""
+        return int(self.encoder_state.emitted) == 0
+
     def take_frames(self, count: int) -> Tensor:
         """Remove and return the first `count` feature frames (count, F), or all if there are fewer."""
         taken, self.frames = self.frames[:count], self.frames[count:]
@@ -88,28 +94,34 @@ class Stream:
         self.scores = torch.cat([self.scores, scores])
         self.encoder_state = encoder_state
 
-    def take_scores(self, keep: int = 0) -> Tensor:
-        """Remove and return all scores (T, V) but the last `keep`."""
-        count = len(self.scores) - keep
-        taken, self.scores = self.scores[:count], self.scores[count:]
+    def take_scores(self) -> Tensor:
+        """Remove and return all scores (T, V)."""
+        taken, self.scores, self._preview = self.scores, self.scores[:0], None
         return taken
 
-    def is_new_partial(self, text: str) -> bool:
+    def continue_preview(self) -> SearchState:
+        """Return the search of provisional scores, which goes on from that of the scores until the next ones."""
+        if self._preview is None:
+            self._preview = self.search.copy()
+        return self._preview
+
+    def is_new_partial(self, event: Event) -> bool:
         """Return whether a partial result differs from the last one of the current segment."""
-        return text != self._partial_text
+        last = self._partial
+        return (event.text, event.stable) != ((last.text, last.stable) if last else ("", 0))
 
     def emit_partial(self, event: Event) -> None:
         """Emit a partial result of the current segment."""
-        self._partial_text = event.text
+        self._partial = event
         self._events.append(event)
 
     def end_segment(self, event: Event, num_frames: int) -> None:
         """Emit the final result of the current segment and begin the next one after `num_frames` encoder frames."""
-        self._partial_text = ""
+        self._partial = self._preview = None
         self._events.append(event)
         self.segment += 1
         self.segment_begin += num_frames
-        self.search = StreamSearch()
+        self.search = SearchState()
 
     def close(self) -> None:
         """Mark the stream as done."""

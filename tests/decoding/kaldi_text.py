@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from augmem.decoding.lattice import FINAL, Lattice, arc_frames
+from augmem.decoding.lattice import FINAL, Ints, Lattice, ranges
 
 EPSILON = 0
 END = 2**62  # a state after all others
@@ -83,3 +83,19 @@ def from_arcs(arcs: Sequence[ArcFields]) -> Lattice:
         source[order], target[order], frame, unit[order], table[order], starts[order], acoustic[order], graph[order],
         int(frame.max(initial=0)),
     )  # fmt: skip
+
+
+def arc_frames(source: Ints, target: Ints) -> Ints:
+    """Compute the frame (A,) of each arc of a frame-synchronous lattice: the depth of its source state.
+
+    Arcs are sorted by source.
+    """
+    source, target = source.astype(np.int64), target.astype(np.int64)
+    frames = np.full(len(source), -1, dtype=np.int64)
+    splits = np.searchsorted(source, np.arange(int(target.max(initial=-1)) + 2))
+    states, frame = np.zeros(1, dtype=np.int64), 0
+    while len(states) and len(source):
+        leaving = ranges(splits[states], splits[states + 1] - splits[states])
+        frames[leaving] = frame
+        states, frame = np.unique(target[leaving]), frame + 1
+    return frames

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import Scales, SearchConfig, StreamSearch, best_path, find_lattices, words_on
+from augmem.decoding import Scales, SearchConfig, SearchState, best_path, find_lattices, words_on
 from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
@@ -86,11 +86,10 @@ def test_scores_and_lattice_equal_offline(recognizer: Recognizer, seed: int, sec
     largest = float(scores.abs().max())
     torch.testing.assert_close(torch.cat(search.log_probs), scores[0], rtol=0, atol=1e-6 * largest)
 
-    decoder = recognizer.decoder
-    again, *chunks, last = StreamSearch(), *search.log_probs
-    for chunk in chunks:
-        decoder.search.advance([again], [chunk], False)
-    streamed = decoder.search.advance([again], [last], True)[0].lattice
+    decoder, again = recognizer.decoder, SearchState()
+    for chunk in search.log_probs:
+        decoder.search.advance(again, chunk)
+    streamed = decoder.search.lattice(again)
     offline = find_lattices(scores, lengths, decoder.graph, WIDE)[0].lattice
     streamed_path, offline_path = best_path(streamed), best_path(offline)
     assert words_on(streamed, streamed_path) == words_on(offline, offline_path)
@@ -129,6 +128,24 @@ def test_words_have_times_and_confidences(recognizer: Recognizer) -> None:
     assert json.loads(event.to_json())["text"] == event.text
 
 
+@pytest.fixture(scope="module")
+def live(package: Path) -> Recognizer:
+    """Recognizer with partial results within encoder segments."""
+    return Recognizer.load(package, RecognizerOptions(WIDE, rules=(), max_segment=math.inf, partial_interval=0.08))
+
+
+def spoken_events(recognizer: Recognizer, samples: np.ndarray) -> list[tuple[float, Event]]:
+    """Return the events of a stream with the seconds of audio that had been added before each of them."""
+    stream, events = recognizer.stream(), []
+    for number, packet in enumerate(np.split(samples, range(640, len(samples), 640)), 1):  # 0.04 s
+        stream.accept_waveform(packet, RATE)
+        while recognizer.step([stream]):
+            pass
+        events += [(0.04 * number, event) for event in stream.events()]
+    recognizer.finish([stream])
+    return events + [(math.inf, event) for event in stream.events()]
+
+
 def test_partial_results_before_the_end(recognizer: Recognizer) -> None:
     stream = recognizer.stream()
     stream.accept_waveform(noise(4.0, 1), RATE)
@@ -136,7 +153,32 @@ def test_partial_results_before_the_end(recognizer: Recognizer) -> None:
         pass
     events = stream.events()
     assert len(events) > 1 and {event.kind for event in events} == {"partial"}
-    assert all(0.05 <= word.confidence <= 0.95 for event in events for word in event.words)
+    assert all(word.confidence is None for event in events for word in event.words)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1000), st.floats(0.5, 5.0))
+def test_provisional_scores_change_no_final_result_and_no_stable_word(
+    recognizer: Recognizer, live: Recognizer, seed: int, seconds: float
+) -> None:
+    samples = noise(seconds, seed)
+    *partial, (_, final) = spoken_events(live, samples)
+    assert final == recognizer.transcribe([samples], RATE)[-1] and final.stable == len(final.words)
+    words = [word.text for word in final.words]
+    for _, event in partial:
+        assert event.kind == "partial"
+        assert [word.text for word in event.words[: event.stable]] == words[: event.stable]
+    assert [event.stable for _, event in partial] == sorted(event.stable for _, event in partial)
+
+
+def test_partial_results_include_the_incomplete_encoder_segment(recognizer: Recognizer, live: Recognizer) -> None:
+    """The audio since the end of the last partial result is shorter than an encoder segment with its right context."""
+    first = spoken_events(recognizer, noise(4.0, 1))[0]
+    events = spoken_events(live, noise(4.0, 1))[:-1]
+    assert events[0][0] < first[0] and len({round(event.end, 2) for _, event in events}) > 10
+    delays = [spoken - event.end for spoken, event in events]
+    assert max(delays) < ENCODER.centre + ENCODER.right_context + live.model.encoder.frontend_delay + 0.08
+    assert min(delays) < 0.08 + live.model.encoder.frontend_delay
 
 
 def test_finished_stream_accepts_no_audio(recognizer: Recognizer) -> None:
@@ -149,7 +191,12 @@ def test_finished_stream_accepts_no_audio(recognizer: Recognizer) -> None:
 def test_invalid_audio_and_options_are_refused(recognizer: Recognizer) -> None:
     with pytest.raises(UserError, match=r"must be one channel, int16 or float32 \(convert bytes by numpy"):
         recognizer.stream().accept_waveform(bytes(3200), RATE)  # type: ignore[arg-type]
-    for options in ({"max_segment": 0.0}, {"max_segment": math.nan}, {"memory_reset_segments": 0}):
+    for options in (
+        {"max_segment": 0.0},
+        {"max_segment": math.nan},
+        {"memory_reset_segments": 0},
+        {"partial_interval": 0.0},
+    ):
         with pytest.raises(UserError, match=f"^{next(iter(options))} is"):
             RecognizerOptions(**options)
 

@@ -20,14 +20,14 @@ function open() {
 }
 
 function spans(event) {
-  return event.words.map(word => {
+  return event.words.map((word, place) => {
     const span = document.createElement("span");
     span.textContent = word.text.toLowerCase() + " ";
     if (event.kind === "final") {
       span.style.opacity = 0.35 + 0.65 * word.confidence;
       span.title = `${Math.round(100 * word.confidence)} % confidence, ${word.start.toFixed(2)} to ${word.end.toFixed(2)} s`;
     } else {
-      span.className = "partial";
+      span.className = place < event.stable ? "partial stable" : "partial";
     }
     return span;
   });

@@ -1,0 +1,117 @@
+"""HLG as numpy arrays: views of the tensors of k2's graph, which are mapped from its file.
+
+Letters: A arcs, Q states, K words on one arc at most.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from augmem.decoding.lattice import FINAL, Ints, ranges
+from augmem.lazy_k2 import k2
+
+Int32s = NDArray[np.int32]
+Float32s = NDArray[np.float32]
+Numbers = NDArray[np.integer[Any]]  # of states or arcs
+
+_UNIT, _TARGET, _SCORE = 2, 1, 3  # columns of k2's arcs
+
+
+class ArcColumns:
+    """Some arcs of a graph as columns.
+
+    Args:
+        packed: (A, 4) arcs of k2.
+    """
+
+    def __init__(self, packed: Int32s) -> None:
+        self._columns = packed
+
+    @property
+    def target(self) -> Int32s:
+        """(A,) target states."""
+        return self._columns[:, _TARGET]
+
+    @property
+    def unit(self) -> Int32s:
+        """(A,) units; FINAL on final arcs."""
+        return self._columns[:, _UNIT]
+
+    @property
+    def score(self) -> Float32s:
+        """(A,) graph scores."""
+        return self._columns[:, _SCORE].view(np.float32)
+
+
+class GraphArrays:
+    """Arcs of HLG by number.
+
+    Args:
+        graph: an arc-sorted FsaVec of one graph, see `prepare_graph`.
+
+    Attributes:
+        first: (Q + 1,) arcs first[q] to first[q + 1] - 1 leave state q.
+        highest_score: of an arc, or 0.
+    """
+
+    def __init__(self, graph: k2.Fsa) -> None:
+        self.first: Int32s = graph.arcs.shape().row_splits(2).numpy()
+        self._packed: Int32s = graph.arcs.values().numpy()
+        self._numbers = np.empty(len(self.first), dtype=np.int32)  # scratch of `number`
+        self.highest_score = float(ArcColumns(self._packed).score.max(initial=0.0))
+        self._word_starts = graph.word_starts.numpy()
+        labels = graph.aux_labels
+        is_ragged = not hasattr(labels, "clamp")
+        self._words = labels.values.numpy() if is_ragged else labels.numpy()
+        self._word_splits = labels.shape.row_splits(1).numpy() if is_ragged else None
+
+    def columns(self, arcs: Numbers) -> ArcColumns:
+        """Return the columns of some arcs (A,)."""
+        return ArcColumns(self._packed.take(arcs, axis=0))
+
+    def leaving(self, states: Int32s) -> tuple[Int32s, Ints]:
+        """Return the number of arcs (N,) that leave each of some states (N,), and these arcs, state by state."""
+        first = self.first.take(states)
+        count = self.first.take(states + 1) - first
+        arcs = np.repeat(first.astype(np.int64) - (np.cumsum(count) - count), count)
+        arcs += np.arange(len(arcs))
+        return count, arcs
+
+    def final_arcs(self, states: Int32s) -> tuple[Int32s, Int32s]:
+        """Return pairs (position in `states`, arc) of all final arcs that leave some states."""
+        count, arcs = self.leaving(states)
+        final = np.flatnonzero(self.columns(arcs).unit == FINAL)
+        source = np.repeat(np.arange(len(states), dtype=np.int32), count)
+        return source[final], arcs[final].astype(np.int32)
+
+    def number(self, states: Int32s) -> tuple[Int32s, Int32s]:
+        """Number the distinct states of an array (A,), in the order of their last occurrences.
+
+        Returns:
+            the distinct states, and the numbers (A,) of the states of the array.
+        """
+        order = np.arange(len(states), dtype=np.int32)
+        self._numbers[states] = order
+        distinct = states.take(np.flatnonzero(self._numbers.take(states) == order))
+        self._numbers[distinct] = order[: len(distinct)]
+        return distinct, self._numbers.take(states)
+
+    def words(self, arcs: Numbers) -> Ints:
+        """Return the word ids (A, K) of some arcs, padded with 0; K is at least 1."""
+        if self._word_splits is None:
+            return np.maximum(self._words[arcs], 0).astype(np.int64)[:, None]
+        first = self._word_splits[arcs].astype(np.int64)
+        count = self._word_splits[arcs + 1] - first
+        labels, row = self._words[ranges(first, count)], np.repeat(np.arange(len(arcs)), count)
+        labels, row = labels[labels > 0], row[labels > 0]
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        found = np.zeros((len(arcs), int(place.max(initial=0)) + 1), dtype=np.int64)
+        found[row, place] = labels
+        return found
+
+    def word_starts(self, arcs: Numbers) -> Ints:
+        """Return the number of words (A,) that start with each arc."""
+        return self._word_starts[arcs].astype(np.int64)
