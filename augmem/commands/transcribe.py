@@ -5,34 +5,28 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from threading import Event as Flag
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
+from augmem.commands.microphone import PACKET, import_sounddevice, interruption, read_microphone
 from augmem.commands.options import add_hotword_option, add_search_options, change_search, given_hotwords
-from augmem.errors import UserError
+from augmem.errors import INTERRUPTED, UserError
 from augmem.files import demand_distinct_names
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from augmem.commands.microphone import Packet
     from augmem.streaming import Event, Recognizer, Stream
-
-    Packet = tuple[np.ndarray, int]  # samples (n,) of one channel, sampling rate in Hz
 
 FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results
-MICROPHONE_RATE = 16000  # Hz
 ALL, MIX = "all", "mix"
-PACKET = 0.1  # seconds
 STDIN_LIMIT = 1 << 29  # bytes, since standard input is read into memory
 
 
@@ -64,22 +58,62 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Transcribe; return 1 if --compare-offline finds a difference."""
+    """Transcribe; return 1 if --compare-offline finds a difference, 130 after Ctrl-C.
+
+    Results of the audio read so far are written after Ctrl-C too, and if a later input cannot be read.
+    """
     check_options(arguments)
     if arguments.microphone:
         import_sounddevice()  # before the model is loaded
-    span = chosen_span(arguments)
     sources = list(inputs(arguments))
     recognizer = load_recognizer(arguments)
-    results, comparisons = [], []
-    for source in sources:
-        audio = list(read_packets(source, span)) if arguments.compare_offline else read_packets(source, span)
-        events = [event.later(span.begin) for event in transcribe(recognizer, source.label, audio)]
-        results.append((source.label, events))
-        if isinstance(audio, list):
-            comparisons.append(agrees_with_offline(recognizer, source.label, audio, events))
-    write_results(arguments, results, [str((source.channel or 0) + 1) for source in sources])
-    return 0 if all(comparisons) else 1
+    results: list[tuple[str, list[Event]]] = []
+    agree = True
+    with interruption() as interrupted:
+        try:
+            for source in sources:
+                agree &= recognise(arguments, recognizer, source, interrupted, results)
+                if interrupted.is_set():
+                    break
+        finally:
+            if results:
+                missing: list[tuple[str, list[Event]]] = [(source.label, []) for source in sources[len(results) :]]
+                write_results(arguments, results + missing, [str((source.channel or 0) + 1) for source in sources])
+    if interrupted.is_set() and not arguments.microphone:
+        print("interrupted: the results end with the audio read so far", file=sys.stderr)
+        return INTERRUPTED
+    return 0 if agree else 1
+
+
+def recognise(
+    arguments: argparse.Namespace,
+    recognizer: Recognizer,
+    source: Source,
+    interrupted: Flag,
+    results: list[tuple[str, list[Event]]],
+) -> bool:
+    """Recognise an input and append its results; return False if offline decoding gives others.
+
+    Args:
+        arguments: options of the command.
+        recognizer: the model.
+        source: the input.
+        interrupted: ends the input early, without a comparison.
+        results: receives label and final events.
+    """
+    span = chosen_span(arguments)
+    packets = read_packets(source, interrupted, span)
+    whole = list(packets) if arguments.compare_offline else None
+    events = transcribe(recognizer, source.label, packets if whole is None else until(interrupted, whole))
+    results.append((source.label, [event.later(span.begin) for event in events]))
+    if interrupted.is_set() or whole is None:
+        return True
+    return agrees_with_offline(recognizer, source.label, whole, events)
+
+
+def until(interrupted: Flag, packets: Iterable[Packet]) -> Iterator[Packet]:
+    """Yield packets until `interrupted` is set."""
+    return takewhile(lambda _: not interrupted.is_set(), packets)
 
 
 def check_options(arguments: argparse.Namespace) -> None:
@@ -140,7 +174,7 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
     return Recognizer.load(arguments.package, options)
 
 
-def transcribe(recognizer: Recognizer, name: str, packets: Iterator[Packet] | list[Packet]) -> list[Event]:
+def transcribe(recognizer: Recognizer, name: str, packets: Iterable[Packet]) -> list[Event]:
     """Return the final events of one audio input; show results on a terminal as they come.
 
     Args:
@@ -324,9 +358,11 @@ def open_audio(name: str, content: bytes | None) -> Iterator[AudioFile]:
         raise UserError(f"{name}: {error}") from error
 
 
-def read_packets(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
-    """Yield an audio input, or a range of it, in packets of 0.1 s of one channel."""
-    return read_microphone() if source is MICROPHONE_INPUT else read_file(source, span)
+def read_packets(source: Source, interrupted: Flag, span: Span = WHOLE) -> Iterator[Packet]:
+    """Yield an audio input, or a range of it, in packets of 0.1 s of one channel, until `interrupted` is set."""
+    if source is MICROPHONE_INPUT:
+        return read_microphone(interrupted)
+    return until(interrupted, read_file(source, span))
 
 
 def read_file(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
@@ -344,54 +380,3 @@ def read_file(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
             raise UserError(f"{source.name}: {error}") from error
         if audio.problem:
             print(f"{source.name}: {audio.problem}", file=sys.stderr)
-
-
-def import_sounddevice() -> ModuleType:
-    """Import the library that reads the microphone.
-
-    Raises:
-        UserError: it, or PortAudio, is not installed.
-    """
-    try:
-        import sounddevice
-    except ImportError as error:
-        raise UserError(f"no microphone: {error}; pip install sounddevice") from error
-    except OSError as error:
-        raise UserError(f"no microphone: {error}; apt-get install libportaudio2") from error
-    return sounddevice
-
-
-def read_microphone() -> Iterator[Packet]:
-    """Yield packets of the default microphone until Ctrl-C; audio that arrives during recognition is queued.
-
-    Raises:
-        UserError: the microphone cannot be read.
-    """
-    sounddevice, interrupted = import_sounddevice(), Flag()
-    queue: SimpleQueue[np.ndarray] = SimpleQueue()
-
-    def receive(block: np.ndarray, frames: int, time: Any, status: Any) -> None:
-        queue.put(block[:, 0].copy())  # PortAudio uses the buffer again
-        if status:
-            print(f"microphone: {status}: some audio was lost", file=sys.stderr)
-
-    handler = signal.signal(signal.SIGINT, lambda *_: interrupted.set())  # results so far are still written
-    try:
-        size = int(MICROPHONE_RATE * PACKET)
-        with sounddevice.InputStream(MICROPHONE_RATE, size, channels=1, dtype="float32", callback=receive):
-            print("recording; Ctrl-C stops it", file=sys.stderr)
-            yield from queued_packets(queue, interrupted)
-    except sounddevice.PortAudioError as error:
-        command = f"{sys.executable} -m sounddevice"
-        raise UserError(f"the microphone cannot be read: {error}; {command} lists the devices") from error
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def queued_packets(queue: SimpleQueue[np.ndarray], interrupted: Flag) -> Iterator[Packet]:
-    """Yield the packets of a queue until `interrupted` is set, then those that are left."""
-    while not interrupted.is_set():
-        with suppress(Empty):
-            yield queue.get(timeout=PACKET), MICROPHONE_RATE
-    while not queue.empty():
-        yield queue.get(), MICROPHONE_RATE

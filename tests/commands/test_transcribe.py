@@ -7,12 +7,15 @@ import io
 import json
 import os
 import pty
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import termios
 from argparse import Namespace
 from pathlib import Path
+from threading import Event as Flag
 
 import numpy as np
 import pytest
@@ -111,6 +114,36 @@ def test_terminal_shows_partial_results(package: Path, speech: dict[str, Path]) 
     assert all(len(partial) < 40 or partial.endswith("\n") for partial in partials)
 
 
+def test_an_interrupt_writes_the_results_so_far(package: Path, tmp_path: Path) -> None:
+    """Five minutes of audio, interrupted after the first final result on the terminal."""
+    samples = np.tile(np.concatenate([noise(3.0, 1), np.zeros(2 * RATE, np.float32)]), 60)
+    soundfile.write(tmp_path / "long.flac", samples, RATE)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), "--format", "ctm"]
+    command += ["--output", str(tmp_path / "out.ctm"), str(tmp_path / "long.flac"), str(tmp_path / "next.flac")]
+    shutil.copy(tmp_path / "long.flac", tmp_path / "next.flac")
+    process = subprocess.Popen(command, stderr=theirs, start_new_session=True)
+    screen = ""
+    while "\r\n" not in screen:
+        screen += os.read(ours, 1 << 16).decode()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    screen += os.read(ours, 1 << 16).decode()
+    os.close(theirs)
+    assert "interrupted: the results end with the audio read so far" in screen and "Traceback" not in screen
+    rows = [line.split() for line in (tmp_path / "out.ctm").read_text().splitlines()]
+    assert {row[0] for row in rows} == {"long"} and 0 < float(rows[-1][2]) < 290
+
+
+def test_results_before_an_input_that_cannot_be_read_are_written(package: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "good.wav", noise(3.0, 1), RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "bad.wav", np.full(RATE, np.nan, np.float32), RATE, subtype="FLOAT")
+    result = transcribe(package, tmp_path / "good.wav", tmp_path / "bad.wav")
+    assert result.returncode == 1 and b"bad.wav: samples are not finite" in result.stderr
+    text = transcribe(package, tmp_path / "good.wav").stdout
+    assert result.stdout == f"{tmp_path / 'good.wav'}\t".encode() + text != b""
+
+
 def test_invalid_arguments_and_files_are_named(package: Path, tmp_path: Path) -> None:
     (tmp_path / "talk.wav").write_text("hello")
     for arguments, message in {
@@ -136,7 +169,7 @@ def test_channels_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     soundfile.write(tmp_path / "call.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
     for choice, expected in {"mix": [(left + right) / 2], "2": [right], "B": [right], "all": [left, right]}.items():
         arguments = Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel=choice)
-        found = [np.concatenate([packet for packet, _ in read_packets(source)]) for source in inputs(arguments)]
+        found = [np.concatenate([packet for packet, _ in read_packets(source, Flag())]) for source in inputs(arguments)]
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert ("the mean of 2 channels" in capsys.readouterr().err) == (choice == "mix")
     with pytest.raises(UserError, match=r"call\.wav: --channel 3, but it has 2"):
@@ -173,7 +206,7 @@ def test_truncated_file_is_read_once_and_reported(tmp_path: Path, capsys: pytest
     (tmp_path / "half.flac").write_bytes(content[: len(content) // 2])
     arguments = Namespace(files=[str(tmp_path / "half.flac")], microphone=False, channel="mix")
     (source,) = inputs(arguments)
-    samples = np.concatenate([packet for packet, _ in read_packets(source)])
+    samples = np.concatenate([packet for packet, _ in read_packets(source, Flag())])
     whole = soundfile.read(tmp_path / "whole.flac", dtype="float32")[0]
     assert 0.3 * len(whole) < len(samples) < 0.6 * len(whole)
     np.testing.assert_array_equal(samples, whole[: len(samples)])
