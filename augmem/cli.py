@@ -15,7 +15,7 @@ from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
 from augmem.commands.run import PARALLEL, rewrite_options
 from augmem.commands.run import STAGES as ALL_STAGES
-from augmem.errors import INTERRUPTED, UserError
+from augmem.errors import INTERRUPTED, OptionError, UserError
 from augmem.machine import prepare_libraries
 
 STAGES = {name: summary for name, summary in ALL_STAGES.items() if name != "environment"}
@@ -58,13 +58,11 @@ def main() -> int:
         if "--traceback" in words:
             raise
         print(f"augmem {chosen_command(words)}: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, OptionError) else 1
     except KeyboardInterrupt:
         if "--traceback" in words:
             raise
-        if "WORLD_SIZE" not in os.environ:  # else the launcher prints it
-            print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return report_interrupt(words)
     except ModuleNotFoundError as error:
         extra = extra_with((error.name or "").partition(".")[0])
         if "--traceback" in words or not extra:
@@ -72,10 +70,19 @@ def main() -> int:
         print(f"augmem {chosen_command(words)}: {error}; pip install 'augmem[{extra}]'", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
+        if "--traceback" not in words and str(error).startswith("KeyboardInterrupt"):  # while torch was imported
+            return report_interrupt(words)
         if "--traceback" in words or not is_lack_of_memory(error):
             raise
         print(f"augmem {chosen_command(words)}: {out_of_memory(error)}", file=sys.stderr)
         return 1
+
+
+def report_interrupt(words: list[str]) -> int:
+    """Report Ctrl-C; return the exit status."""
+    if "WORLD_SIZE" not in os.environ:  # else the launcher reports it
+        print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def extra_with(module: str) -> str:
@@ -129,7 +136,8 @@ def begin_run(words: list[str]) -> int:
     from augmem.run_options import begin_run
 
     words = current_options(words)
-    command_parser("recipe").parse_args(words)  # help, and options that do not exist
+    if {"-h", "--help"} & set(words):
+        command_parser("recipe").parse_args(words)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_run_options(parser)
     words = [word for word in words if word != "--traceback"]

@@ -1,12 +1,16 @@
-"""Run tasks on the workers of a Dask scheduler, and explain failures of worker processes."""
+"""Worker processes of this machine or of a Dask scheduler; their failures are explained."""
 
 from __future__ import annotations
 
 import pickle
+import signal
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing import active_children
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +19,51 @@ from augmem.machine import prepare_libraries
 
 CONNECT_TIMEOUT = 10  # seconds
 WORKER_COMMAND = "dask worker SCHEDULER --nworkers N --nthreads 1"
+
+
+class WorkerPool(ProcessPoolExecutor):
+    """Worker processes that Ctrl-C ends without a message; only the main process reports it.
+
+    The signal is blocked while a process starts, since it can arrive during imports, which would print a traceback.
+
+    Args:
+        jobs: number of processes.
+        context: way to start them.
+        initializer: called in each before its first task.
+        initargs: arguments of `initializer`.
+    """
+
+    def __init__(
+        self,
+        jobs: int,
+        context: BaseContext,
+        initializer: Callable[..., None] | None = None,
+        initargs: tuple[Any, ...] = (),
+    ) -> None:
+        super().__init__(jobs, context, _start_worker, (initializer, initargs))
+        self.started: set[BaseProcess] = set()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Schedule a task; starts a process if there are fewer than `jobs`, which inherits the blocked signal."""
+        mask, others = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}), set(active_children())
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            self.started |= set(active_children()) - others
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        """Wait for all tasks; after an error, end the processes at once."""
+        for process in self.started if kind else ():
+            process.terminate()
+        self.shutdown(cancel_futures=bool(kind))
+
+
+def _start_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if initializer:
+        initializer(*initargs)
 
 
 @contextmanager

@@ -11,3 +11,7 @@ class UserError(Exception):
     The message names the file, the line, the value and the remedy. The command line prints it without a traceback.
     A ValueError is a bug of the program.
     """
+
+
+class OptionError(UserError):
+    """A wrong option of the command line; its exit status is 2, as of argparse."""

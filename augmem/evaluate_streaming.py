@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from lhotse.cut import Cut
 
-from augmem.cluster import explain_killed_process
+from augmem.cluster import WorkerPool, explain_killed_process
 from augmem.corpus import load_cuts
 from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems, transcribe_part
 from augmem.experiment import Experiment
@@ -70,7 +69,7 @@ def stream_cuts(
 ) -> Iterator[tuple[str, ...]]:
     """Recognise cuts in worker processes; yield the words of each, in the order of `cuts`."""
     context = multiprocessing.get_context("spawn")
-    with explain_killed_process("use fewer jobs (--nj)"), ProcessPoolExecutor(jobs, context) as pool:
+    with explain_killed_process("use fewer jobs (--nj)"), WorkerPool(jobs, context) as pool:
         yield from pool.map(partial(stream_cut, package, hotwords), cuts, chunksize=4)
 
 

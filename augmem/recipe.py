@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, is_dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from augmem.corpus import CorpusConfig, StorageConfig
 from augmem.decoding import DecodingConfig
 from augmem.encoder import EncoderConfig
-from augmem.errors import UserError
+from augmem.errors import OptionError, UserError
 from augmem.features import FeatureConfig
 from augmem.graph import GraphConfig
 from augmem.installation import pipeline
@@ -82,21 +83,27 @@ def recipe_parser(**options: Any) -> ArgumentParser:
     return parser
 
 
-def shared_parser(name: str = "recipe") -> ArgumentParser:
-    """Return a parser that is made once, since that takes longer than to parse; do not add options to it.
+_shared_parser = cache(partial(recipe_parser, exit_on_error=False))  # making one takes longer than parsing
+
+
+def parse_options(words: list[str], name: str = "") -> Namespace:
+    """Parse options as on the command line of `recipe_parser`.
 
     Args:
-        name: of the file that the options come from, for error messages.
+        words: the options.
+        name: of the file that they come from, for the message.
+
+    Raises:
+        OptionError: there is no such option, or it has a value of another type.
     """
-    parser = _shared_parser()
-    parser.prog = name
-    return parser
+    try:
+        return _shared_parser().parse_args(words)
+    except ArgumentError as error:
+        reason = re.sub(r"Parser key \"([\w.]+)\"|<class '(\w+)'>", r"\1\2", " ".join(str(error).split()))
+        raise OptionError(f"{name and name + ': '}{reason}; augmem recipe --help lists the options") from error
 
 
-_shared_parser = cache(recipe_parser)
-
-
-def resolved_options(words: list[str], folder: Path = Path(), name: str = "recipe") -> dict[str, Any]:
+def resolved_options(words: list[str], folder: Path = Path(), name: str = "") -> dict[str, Any]:
     """Return the values of all options as plain data.
 
     Args:
@@ -107,8 +114,7 @@ def resolved_options(words: list[str], folder: Path = Path(), name: str = "recip
     Raises:
         UserError: a value is out of range.
     """
-    parser = shared_parser(name)
-    values = parser.parse_args(words)
+    parser, values = _shared_parser(), parse_options(words, name)
     values.pop("config", None)
     _check_sections(values, Recipe)
     values.data = values.data or f"data/{values.corpus.recipe}"
@@ -144,13 +150,12 @@ def load_recipe(exp: Path, run: Path | None = None) -> Recipe:
     path = run or exp / RECIPE_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such experiment; {pipeline()} --exp {exp} starts one")
-    parser = shared_parser(str(path))
-    return instantiate(parser, parser.parse_args(current_options(["--config", str(path)])))
+    return instantiate(_shared_parser(), parse_options(current_options(["--config", str(path)]), str(path)))
 
 
 def recipe_of(options: Mapping[str, Any]) -> Recipe:
     """Return the recipe with the options of `resolved_options`."""
-    parser = shared_parser()
+    parser = _shared_parser()
     return instantiate(parser, parser.parse_object(dict(options)))
 
 

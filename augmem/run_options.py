@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import read_json, write_text
-from augmem.recipe import RECIPE_FILE, recipe_of, resolved_options
+from augmem.recipe import RECIPE_FILE, parse_options, recipe_of, resolved_options
 from augmem.renamed_options import current_options, leaves
 from augmem.run_lock import locked_run, publish, run_file
 from augmem.stage_runner import INPUTS, refuse_other_inputs
@@ -65,6 +66,8 @@ def begin_run(
     Raises:
         UserError: a value is wrong, another run has other options, or training was started with others.
     """
+    for config in files_of(words):
+        parse_options(["--config", config], "" if "\n" in config else config)  # a file, or content with new names
     with locked_run(exp, descriptor) as (file, alone):
         base = exp / RECIPE_FILE if alone else run_file(exp)
         before = read_options(base)
@@ -85,6 +88,17 @@ def begin_run(
     for change in differences(before, options) if before else []:
         logger.info("%s: %s", exp, change)
     return run_file(exp)
+
+
+def files_of(words: list[str]) -> list[str]:
+    """Return the files of `--config`.
+
+    Example:
+        >>> files_of(["--config", "a.yaml", "--data", "b", "--config=c.yaml"])
+        ['a.yaml', 'c.yaml']
+    """
+    after = [word for before, word in pairwise(words) if before == "--config"]
+    return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
 
 
 def read_options(path: Path) -> dict[str, Any]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from pathlib import Path
 
 import dask.config
 import pytest
@@ -56,3 +61,31 @@ def test_a_task_that_kills_its_workers_is_reported() -> None:
 
 def process_of(_: int) -> int:
     return os.getpid()
+
+
+INTERRUPTED = """
+import multiprocessing, sys, time
+from augmem.cluster import WorkerPool
+
+if __name__ == "__main__":
+    try:
+        with WorkerPool(2, multiprocessing.get_context("spawn")) as pool:
+            tasks = [pool.submit(time.sleep, 60) for _ in range(4)]
+            print("started", flush=True)
+            tasks[0].result()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("delay", [0.0, 1.0])  # while the processes start, and while they work
+def test_an_interrupt_ends_all_processes_without_a_message(tmp_path: Path, delay: float) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(INTERRUPTED)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, str(script)], start_new_session=True, text=True, **pipes)
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=30)  # returns when all processes have closed their ends of the pipes
+    assert (output, process.returncode) == (("", ""), 130)

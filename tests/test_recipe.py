@@ -11,6 +11,8 @@ from jsonargparse import ArgumentParser
 
 from augmem.errors import UserError
 from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, recipe_parser, resolved_options
+from augmem.renamed_options import current_options
+from augmem.run_options import begin_run
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -63,3 +65,21 @@ def test_options_without_value_and_sections_without_options_are_refused(
     (tmp_path / "mine.yaml").write_text(content)
     with pytest.raises(UserError, match=fault):
         instantiate(parser, parser.parse_args(["--config", str(tmp_path / "mine.yaml")]))
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("training:\n  epochs: x\n", r"training\.epochs: Expected a int\. Got value: x"),
+        ("training:\n  bogus: 3\n", "Group 'training' does not accept option 'bogus'"),
+        ("training:\n  epochs: [1,\n", "not a recipe in YAML"),
+    ],
+)
+def test_a_fault_in_a_recipe_is_one_line_with_its_file(content: str, fault: str, tmp_path: Path) -> None:
+    path = tmp_path / RECIPE_FILE
+    path.write_text(content)
+    with pytest.raises(UserError, match=rf"^{path}: {fault}") as error:
+        load_recipe(tmp_path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=rf"^{path}: {fault}"):
+        begin_run(current_options(["--config", str(path)]), tmp_path / "exp", ["train"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from augmem.automata.fsa import load_fsa
 from augmem.automata.numerator import NumeratorCompiler
-from augmem.cluster import cluster, explain_killed_process
+from augmem.cluster import WorkerPool, cluster, explain_killed_process
 from augmem.graph import PHONE_LM_FILE, Biphones, Kind, numerator_definition, transcript_key, write_numerators
 from augmem.lang import Lang
 from augmem.progress import Progress
@@ -105,7 +105,7 @@ def workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> Abst
         return cluster(scheduler, set_up_worker, (context,))
     # spawn: fork would copy the thread pools of torch and k2 in an undefined state
     spawn = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(jobs, spawn, initializer=set_up_worker, initargs=(context,))
+    return WorkerPool(jobs, spawn, set_up_worker, (context,))
 
 
 class FileCompiler:

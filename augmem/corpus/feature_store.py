@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import multiprocessing
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from lhotse.features.io import MemoryRawWriter
 from lhotse.qa import validate_features
 from lhotse.utils import fastcopy
 
-from augmem.cluster import cluster, explain_killed_process
+from augmem.cluster import WorkerPool, cluster, explain_killed_process
 from augmem.corpus.audio import AudioError, read_recording, read_samples
 from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
@@ -145,7 +144,7 @@ def _map_jobs(feature_jobs: list[FeatureJob], processes: int, scheduler: str | N
     context.set_forkserver_preload([__name__])
     with (
         explain_killed_process("use fewer processes (--nj)"),
-        ProcessPoolExecutor(min(processes, len(feature_jobs)), context, initializer=_use_single_thread) as pool,
+        WorkerPool(min(processes, len(feature_jobs)), context, _use_single_thread) as pool,
     ):
         yield from pool.map(_store_features, feature_jobs)
 

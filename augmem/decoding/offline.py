@@ -6,7 +6,7 @@ import logging
 import multiprocessing
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from augmem.cluster import cluster, explain_killed_process
+from augmem.cluster import WorkerPool, cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.records import NBEST_FILE, UtteranceKey, write_blocks
 from augmem.decoding.search import Search
@@ -137,7 +137,7 @@ class Workers:
         elif jobs > 1:
             # spawn: fork would copy the thread pools of torch and k2 in an undefined state
             spawn = multiprocessing.get_context("spawn")
-            self.pool = ProcessPoolExecutor(jobs, spawn, initializer=set_up_worker, initargs=(context,))
+            self.pool = self.stack.enter_context(WorkerPool(jobs, spawn, set_up_worker, (context,)))
         else:
             self.worker = UtteranceDecoder(context)
 
@@ -145,8 +145,6 @@ class Workers:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        if isinstance(self.pool, ProcessPoolExecutor):
-            self.pool.shutdown(cancel_futures=True)
         self.stack.__exit__(*error)
 
     def decode(self, batches: Sequence[tuple[Sequence[UtteranceKey], Sequence[float]]]) -> Iterator[DecodedBatch]:
