@@ -14,7 +14,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -222,7 +222,8 @@ def main() -> None:
     best = knee(rows)
     print(f"\nknee: {best.setting} at {best.total:.3f} of real time; memory {memory():.0f} MiB")
     if args.plot:
-        draw(rows, best, args.plot)
+        in_use = [("recipe", row) for row in rows if row.setting == setting_of(benchmark.config)]
+        draw(rows, dict([("knee", best), *in_use]), args.plot)
 
 
 def parse_settings(text: str) -> list[Setting]:
@@ -232,6 +233,11 @@ def parse_settings(text: str) -> list[Setting]:
         Setting(float(search), float(output), int(active), float(rescoring), float(scale))
         for search, output, active, rescoring, scale in fields
     ]
+
+
+def setting_of(config: DecodingConfig) -> Setting:
+    """Return the setting of a recipe."""
+    return Setting(*(getattr(config, name) for name in Setting._fields))
 
 
 def knee(rows: Sequence[Row]) -> Row:
@@ -262,8 +268,8 @@ def print_row(row: Row) -> None:
     print(f"| {' | '.join(cells)} |", flush=True)
 
 
-def draw(rows: Sequence[Row], best: Row, path: Path) -> None:
-    """Draw WER against the real-time factor of the whole stage."""
+def draw(rows: Sequence[Row], marked: Mapping[str, Row], path: Path) -> None:
+    """Draw WER against the real-time factor of the whole stage, with a line at each marked row."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -271,13 +277,14 @@ def draw(rows: Sequence[Row], best: Row, path: Path) -> None:
     ordered = sorted(rows, key=lambda row: row.total)
     for name, marker in zip(SYSTEMS, "os^", strict=True):
         rates = [100 * row.wer[name] for row in ordered]
-        axes.plot([row.total for row in ordered], rates, marker=marker, label=name.replace("_", " "))
-    axes.axvline(best.total, color="grey", linestyle=":", label=f"knee: {best.setting}")
+        axes.plot([row.total for row in ordered], rates, marker, label=name.replace("_", " "))
+    for (name, row), style in zip(marked.items(), (":", "--"), strict=False):
+        axes.axvline(row.total, color="grey", linestyle=style, label=f"{name}: {row.setting}")
     axes.set_xscale("log")
     axes.set_xlabel("real-time factor of the decode stage, one core")
     axes.set_ylabel("WER on dev, %")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
+    axes.legend()
     figure.savefig(path, dpi=150)
 
 

@@ -34,8 +34,8 @@ class SearchConfig:
     search_beam: float = 16.0
     output_beam: float = 8.0
     min_active: int = 30
-    max_active: int = 7000
-    acoustic_scale: float = 1.0
+    max_active: int = 3000
+    acoustic_scale: float = 1.2
     nbest: int = 50
     nbest_beam: float = 8.0
     nbest_tokens: int = 250
