@@ -42,7 +42,7 @@ from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.lang import Lang
 from augmem.model_acoustics import ModelAcoustics
-from augmem.onnx_engine import write_openfst
+from augmem.openfst import write_openfst
 from augmem.references import reference_words
 
 T = TypeVar("T")

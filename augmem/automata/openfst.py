@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmem.lazy_k2 import k2
-from augmem.onnx_engine import NOT_FINAL, Graph
+from augmem.openfst import NOT_FINAL, Graph
 
 OPEN_END_COST = 1e4  # of ending in a state that is not final: used only if no complete path is within the beam
 _FINAL = -1  # label of final arcs in k2

@@ -5,6 +5,8 @@ encoder.summary_sees_memory and without slot_squash the norm of memory slots can
 every minute or two, in a pause.
 
 --format sherpa-onnx DIR: model, graph and a program that transcribes a file, see DIR/README.md.
+
+--format onnx DIR: a small package that augmem transcribe --engine onnx reads without torch and k2.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 
 from augmem.errors import UserError
 
-SHERPA = "sherpa-onnx"
+ONNX, SHERPA = "onnx", "sherpa-onnx"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="folder to write, with --format")
     parser.add_argument("--exp", type=Path, help="experiment folder")
     parser.add_argument("--package", type=Path, help="folder made by augmem package, with --format")
-    parser.add_argument("--format", choices=[SHERPA], help="program that will run the model")
+    parser.add_argument("--format", choices=[ONNX, SHERPA], help="program that will run the model")
     parser.add_argument("--output", type=Path, help="FILE.pt for TorchScript, FILE.onnx for ONNX")
     parser.add_argument("--batch", type=int, default=1, help="streams per step (%(default)s)")
     # --memory-slots is the name of earlier releases.
@@ -38,24 +40,32 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if (arguments.exp is None) == (arguments.package is None):
         raise UserError("give either --exp or --package")
-    if arguments.format == SHERPA:
-        return write_sherpa(arguments)
+    if arguments.format:
+        return write_folder(arguments)
     if arguments.exp is None or arguments.output is None or arguments.folder is not None:
         raise UserError("without --format, give --exp EXP --output FILE.pt or FILE.onnx")
     return write_step(arguments)
 
 
-def write_sherpa(arguments: argparse.Namespace) -> int:
-    """Write the files of sherpa-onnx and print how to use them."""
+def write_folder(arguments: argparse.Namespace) -> int:
+    """Write the files of sherpa-onnx or of the onnx engine, and print how to use them."""
+    from augmem.experiment import Experiment
+    from augmem.onnx_export import export_onnx_package
     from augmem.packaging import read_experiment
     from augmem.sherpa import export_sherpa
-    from augmem.streaming import open_package
+    from augmem.streaming import GRAMMAR_FILE, open_package
 
-    if arguments.folder is None or arguments.output is not None:
-        raise UserError(f"--format {SHERPA} takes a folder: augmem export --package PACKAGE --format {SHERPA} DIR")
+    folder, name = arguments.folder, arguments.format
+    if folder is None or arguments.output is not None:
+        raise UserError(f"--format {name} takes a folder: augmem export --package PACKAGE --format {name} DIR")
     package = read_experiment(arguments.exp) if arguments.exp else open_package(arguments.package)
-    export_sherpa(package, arguments.folder)
-    print(f"wrote {arguments.folder}; python {arguments.folder / 'transcribe.py'} FILE.wav transcribes a file")
+    if name == SHERPA:
+        export_sherpa(package, folder)
+        print(f"wrote {folder}; python {folder / 'transcribe.py'} FILE.wav transcribes a file")
+        return 0
+    grammar = Experiment.load(arguments.exp).grammar if arguments.exp else arguments.package / GRAMMAR_FILE
+    export_onnx_package(package, grammar, folder)
+    print(f"wrote {folder}; augmem transcribe --engine onnx --package {folder} FILE transcribes a file")
     return 0
 
 

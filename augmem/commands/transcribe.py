@@ -8,21 +8,21 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from threading import Event as Flag
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
+from augmem.commands.engines import ENGINES, load_recognizer
 from augmem.commands.microphone import PACKET, import_sounddevice, interruption, read_microphone
-from augmem.commands.options import add_hotword_option, add_search_options, change_search, given_hotwords
+from augmem.commands.options import add_hotword_option, add_search_options
 from augmem.errors import INTERRUPTED, UserError
 from augmem.files import demand_distinct_names
 
 if TYPE_CHECKING:
     from augmem.commands.microphone import Packet
-    from augmem.streaming import Event, Recognizer, Stream
+    from augmem.streaming import Event
 
 FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results
@@ -35,7 +35,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="audio file (wav, flac, mp3, ogg, opus); - reads one from stdin"
     )
-    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
+    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="torch, or onnx (needs neither torch nor k2): by default, as the package"
+    )
     parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
     parser.add_argument("--format", choices=FORMATS, default="text", help="output format (%(default)s)")
     parser.add_argument("--output", type=Path, help="output file (standard output)")
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def recognise(
     arguments: argparse.Namespace,
-    recognizer: Recognizer,
+    recognizer: Any,
     source: Source,
     interrupted: Flag,
     results: list[tuple[str, list[Event]]],
@@ -159,22 +162,7 @@ def check_range_options(arguments: argparse.Namespace) -> None:
         raise UserError(f"--paragraphs {arguments.paragraphs:g}: must be more than 0 seconds")
 
 
-def load_recognizer(arguments: argparse.Namespace) -> Recognizer:
-    """Load the packaged model."""
-    from augmem.streaming import Recognizer, RecognizerOptions, read_search
-
-    search = change_search(arguments, read_search(arguments.package))
-    one_segment = arguments.one_segment or arguments.compare_offline
-    hotwords = given_hotwords(arguments)
-    options = (
-        RecognizerOptions.one_segment(search, hotwords) if one_segment else RecognizerOptions(search, hotwords=hotwords)
-    )
-    if not sys.stderr.isatty():  # partial results are not shown
-        options = replace(options, partial_interval=math.inf)
-    return Recognizer.load(arguments.package, options)
-
-
-def transcribe(recognizer: Recognizer, name: str, packets: Iterable[Packet]) -> list[Event]:
+def transcribe(recognizer: Any, name: str, packets: Iterable[Packet]) -> list[Event]:
     """Return the final events of one audio input; show results on a terminal as they come.
 
     Args:
@@ -196,7 +184,7 @@ def transcribe(recognizer: Recognizer, name: str, packets: Iterable[Packet]) -> 
     return finals + advance(recognizer, stream)
 
 
-def advance(recognizer: Recognizer, stream: Stream) -> list[Event]:
+def advance(recognizer: Any, stream: Any) -> list[Event]:
     """Recognise the audio so far, show the events and return the final ones."""
     while recognizer.step([stream]):
         pass
@@ -238,7 +226,7 @@ def write_results(
         print(text, end="")
 
 
-def agrees_with_offline(recognizer: Recognizer, name: str, packets: list[Packet], events: list[Event]) -> bool:
+def agrees_with_offline(recognizer: Any, name: str, packets: list[Packet], events: list[Event]) -> bool:
     """Decode a whole file offline and report whether its text equals that of streaming recognition.
 
     Args:

@@ -1,5 +1,9 @@
-"""Recognition with onnxruntime and OpenFst graphs: imports neither torch nor k2."""
+"""Recognition without torch and k2: onnxruntime for the model, kaldi-decoder for the search.
 
-from augmem.onnx_engine.openfst import NOT_FINAL, Graph, write_openfst
+`augmem export --format onnx` makes packages for this engine, see `augmem.onnx_package`.
+"""
 
-__all__ = ["NOT_FINAL", "Graph", "write_openfst"]
+from augmem.onnx_engine.recognizer import OnnxRecognizer
+from augmem.onnx_engine.search import EngineOptions
+
+__all__ = ["EngineOptions", "OnnxRecognizer"]

@@ -19,7 +19,7 @@ from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import atomic_path, write_text
 from augmem.lang import Lang
-from augmem.onnx_engine import write_openfst
+from augmem.openfst import write_openfst
 from augmem.sherpa.onnx_model import write_int8, write_model
 from augmem.streaming import Package
 

@@ -1,44 +1,55 @@
-"""Streaming recognition: online features, encoder and search of many streams, results as events."""
+"""Streaming recognition: online features, encoder and search of many streams, results as events.
 
-from augmem.decoding import HotwordLine, read_hotwords
-from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
-from augmem.streaming.events import Event, Word
-from augmem.streaming.features import OnlineFeatures
-from augmem.streaming.formats import format_events, format_paragraphs
-from augmem.streaming.options import RecognizerOptions
-from augmem.streaming.package import (
-    GRAMMAR_FILE,
-    Package,
-    PackageInfo,
-    open_package,
-    read_search,
-    upgrade_package,
-    write_package,
-)
-from augmem.streaming.recognizer import Recognizer
-from augmem.streaming.resampling import SAMPLE_RATES, Resampler
-from augmem.streaming.stream import Stream
+Each name is imported when it is first used, so that features and events need neither torch nor k2.
+"""
 
-__all__ = [
-    "GRAMMAR_FILE",
-    "KALDI_RULES",
-    "SAMPLE_RATES",
-    "EndpointRule",
-    "Event",
-    "HotwordLine",
-    "OnlineFeatures",
-    "Package",
-    "PackageInfo",
-    "Recognizer",
-    "RecognizerOptions",
-    "Resampler",
-    "Stream",
-    "Word",
-    "format_events",
-    "format_paragraphs",
-    "open_package",
-    "read_hotwords",
-    "read_search",
-    "upgrade_package",
-    "write_package",
-]
+# ruff: noqa: I001 - one import per module, of names that are exported again
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # for type checkers and editors
+    from augmem.decoding import HotwordLine as HotwordLine, read_hotwords as read_hotwords
+    from augmem.streaming.endpoint import KALDI_RULES as KALDI_RULES, EndpointRule as EndpointRule
+    from augmem.streaming.events import Event as Event, Word as Word
+    from augmem.streaming.features import OnlineFeatures as OnlineFeatures
+    from augmem.streaming.formats import format_events as format_events, format_paragraphs as format_paragraphs
+    from augmem.streaming.options import RecognizerOptions as RecognizerOptions
+    from augmem.streaming.package import (
+        GRAMMAR_FILE as GRAMMAR_FILE,
+        Package as Package,
+        PackageInfo as PackageInfo,
+        open_package as open_package,
+        read_search as read_search,
+        upgrade_package as upgrade_package,
+        write_package as write_package,
+    )
+    from augmem.streaming.recognizer import Recognizer as Recognizer
+    from augmem.streaming.resampling import SAMPLE_RATES as SAMPLE_RATES, Resampler as Resampler
+    from augmem.streaming.stream import Stream as Stream
+
+_NAMES = {
+    "augmem.decoding": ("HotwordLine", "read_hotwords"),
+    "augmem.streaming.endpoint": ("KALDI_RULES", "EndpointRule"),
+    "augmem.streaming.events": ("Event", "Word"),
+    "augmem.streaming.features": ("OnlineFeatures",),
+    "augmem.streaming.formats": ("format_events", "format_paragraphs"),
+    "augmem.streaming.options": ("RecognizerOptions",),
+    "augmem.streaming.package": (
+        "GRAMMAR_FILE", "Package", "PackageInfo", "open_package", "read_search", "upgrade_package", "write_package",
+    ),
+    "augmem.streaming.recognizer": ("Recognizer",),
+    "augmem.streaming.resampling": ("SAMPLE_RATES", "Resampler"),
+    "augmem.streaming.stream": ("Stream",),
+}  # fmt: skip
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)

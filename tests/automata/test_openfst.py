@@ -13,7 +13,7 @@ import torch
 
 from augmem.automata import to_openfst
 from augmem.automata.openfst import OPEN_END_COST
-from augmem.onnx_engine import Graph, write_openfst
+from augmem.openfst import Graph, write_openfst
 
 # Words 5 and 6 are on one arc, word 8 on a final arc.
 TEXT = "0 1 1 -0.5\n1 1 0 0\n1 2 2 -0.25\n1 3 -1 -4\n2 3 -1 -0.125\n3"

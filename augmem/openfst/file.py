@@ -27,13 +27,14 @@ NOT_FINAL = np.float32(np.inf)
 
 @dataclass(frozen=True)
 class Graph:
-    """A weighted transducer with S states and A arcs; state 0 is the start.
+    """A weighted transducer with S states and A arcs.
 
     Args:
         source, target: (A,) states of each arc.
         inputs, outputs: (A,) labels; 0 is epsilon.
         costs: (A,) negative log-probabilities.
         final_costs: (S,) cost of ending in each state; `NOT_FINAL` if it is not final.
+        start: the first state.
     """
 
     source: Ints
@@ -42,6 +43,7 @@ class Graph:
     outputs: Ints
     costs: Floats
     final_costs: Floats
+    start: int = 0
 
     @property
     def num_states(self) -> int:
@@ -72,7 +74,8 @@ def _header(graph: Graph) -> bytes:
     head = struct.pack("<i", _MAGIC)
     for text in (b"const", b"standard"):
         head += struct.pack("<i", len(text)) + text
-    return head + struct.pack("<iiQqqq", _VERSION, _NOT_ALIGNED, _EXPANDED, 0, graph.num_states, graph.num_arcs)
+    sizes = graph.start, graph.num_states, graph.num_arcs
+    return head + struct.pack("<iiQqqq", _VERSION, _NOT_ALIGNED, _EXPANDED, *sizes)
 
 
 def _states(graph: Graph) -> NDArray[Any]:

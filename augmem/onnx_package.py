@@ -1,0 +1,158 @@
+"""A package for the onnx engine: a model of 3 MB with its lexicon and its language model.
+
+package.json      format, feature options, scales, beams, origin; hashes of all other files and of itself
+model.onnx        acoustic model with int8 weights, see `augmem.sherpa`
+tokens.txt        outputs of the model
+lexicon.txt.xz    words with their pronunciations
+G.arpa.xz         n-gram model of the first pass
+LICENSE, README.md (the model card)
+
+The decoding graph is built when the package is first opened, and kept in a cache folder.
+"""
+
+from __future__ import annotations
+
+import lzma
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from augmem.errors import UserError
+from augmem.features import FeatureConfig
+from augmem.files import find_change, read_json, sha256_files, sha256_json, write_json
+from augmem.openfst import Lexicon, build_hlg, read_grammar, write_openfst
+
+FORMAT = "augmem onnx package 1"
+_PACKAGE, _HASH, _GRAPH_VERSION = "package.json", "sha256", 1
+_SILENCE = "SIL"
+
+
+class FileNames(NamedTuple):
+    """Names of the files of a package."""
+
+    model: str = "model.onnx"
+    tokens: str = "tokens.txt"
+    lexicon: str = "lexicon.txt.xz"
+    grammar: str = "G.arpa.xz"
+
+
+FILES = FileNames()
+
+
+@dataclass(frozen=True)
+class OnnxPackage:
+    """Content of a package.
+
+    Args:
+        folder: the package.
+        features: feature options.
+        lm_scale, word_insertion_bonus: scales of the first pass.
+        silence_probability: of the lexicon.
+        search_beam: beam of the search in nats.
+        max_active: maximum number of graph states in each frame.
+        hashes: of the files.
+    """
+
+    folder: Path
+    features: FeatureConfig
+    lm_scale: float
+    word_insertion_bonus: float
+    silence_probability: float
+    search_beam: float
+    max_active: int
+    hashes: Mapping[str, str]
+
+    @property
+    def model(self) -> Path:
+        """The acoustic model."""
+        return self.folder / FILES.model
+
+    def read_tokens(self) -> dict[str, int]:
+        """Return the outputs of the model: name -> number."""
+        rows = (line.split() for line in (self.folder / FILES.tokens).read_text(encoding="utf-8").splitlines())
+        return {unit: int(number) for unit, number in rows}
+
+    def read_words(self) -> tuple[list[str], dict[int, list[list[int]]]]:
+        """Return all words, and the pronunciations of each word number."""
+        tokens, words = self.read_tokens(), ["<eps>"]
+        pronunciations: dict[int, list[list[int]]] = {}
+        for line in lzma.decompress((self.folder / FILES.lexicon).read_bytes()).decode().splitlines():
+            word, *units = line.split()
+            if word != words[-1]:
+                words.append(word)
+            pronunciations.setdefault(len(words) - 1, []).append([tokens[unit] for unit in units])
+        return words, pronunciations
+
+    def graph(self) -> Path:
+        """Return the file of the decoding graph; build it if it is not in the cache.
+
+        Raises:
+            OSError: the cache folder cannot be written.
+        """
+        inputs = [_GRAPH_VERSION, *(self.hashes[name] for name in FILES[1:])]
+        key = sha256_json([*inputs, self.lm_scale, self.word_insertion_bonus, self.silence_probability])
+        path = cache_folder() / f"HLG-{key[:32]}.fst"
+        if not path.is_file():
+            self._build(path)
+        return path
+
+    def _build(self, path: Path) -> None:
+        words, pronunciations = self.read_words()
+        tokens = self.read_tokens()
+        lexicon = Lexicon.from_words(pronunciations, tokens.get(_SILENCE), self.silence_probability)
+        grammar = read_grammar(self.folder / FILES.grammar, {word: number for number, word in enumerate(words)})
+        outputs = max(tokens.values()) + 1
+        write_openfst(path, build_hlg(grammar, lexicon, outputs, self.lm_scale, self.word_insertion_bonus))
+
+
+def cache_folder() -> Path:
+    """Return the folder of decoding graphs: `$AUGMEM_CACHE`, or `augmem` in the user's folder of caches."""
+    if given := os.environ.get("AUGMEM_CACHE"):
+        return Path(given)
+    default = Path.home() / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or default) / "augmem"
+
+
+def is_onnx_package(folder: Path) -> bool:
+    """Return whether a folder is a package for this engine."""
+    path = folder / _PACKAGE
+    values = read_json(path) if path.is_file() else None
+    return isinstance(values, dict) and str(values.get("format", "")).startswith("augmem onnx package")
+
+
+def seal(folder: Path, values: Mapping[str, Any]) -> None:
+    """Write package.json with the hashes of the other files and of the values themselves.
+
+    Args:
+        folder: the package.
+        values: fields of `OnnxPackage` besides the folder and the hashes, features as a mapping; and `origin`.
+    """
+    names = [path.name for path in folder.iterdir() if path.name != _PACKAGE]
+    values = {"format": FORMAT, **values, "hashes": sha256_files(folder, names)}
+    write_json(folder / _PACKAGE, {**values, _HASH: sha256_json(values)})
+
+
+def open_package(folder: Path) -> OnnxPackage:
+    """Read a package and check its files.
+
+    Raises:
+        FileNotFoundError: there is no package.
+        UserError: of another format, damaged or changed.
+    """
+    path, command = folder / _PACKAGE, f"augmem export --package PACKAGE --format onnx {folder}"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: not a packaged model; {command} makes one")
+    values = read_json(path)
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path}: not a package for the onnx engine; {command} makes one")
+    if values.pop(_HASH, None) != sha256_json(values):
+        raise UserError(f"{path}: changed since it was written; copy the package again, or make it again: {command}")
+    if change := find_change(folder, values["hashes"]):
+        raise UserError(f"{change}; copy the package again, or make it again: {command}")
+    try:
+        options = {name: values[name] for name in OnnxPackage.__dataclass_fields__ if name != "folder"}
+        return OnnxPackage(folder=folder, **{**options, "features": FeatureConfig(**values["features"])})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path}: invalid options ({error}); package the model again: {command}") from error
