@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from augmem.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+_CONFIG = "--config="
 _MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000
 RENAMED: dict[str, str] = {
     "decoding.insertion_penalties": "decoding.word_insertion_bonuses",
@@ -37,8 +38,12 @@ def current_options(options: list[str]) -> list[str]:
         ['--training.checkpoint_averaging', 'last', '--training.epochs=3']
     """
     words = [current_word(word) for word in options]
-    files = [place + 1 for place, word in enumerate(words[:-1]) if word == "--config"]
-    return [current_file(word) if place in files else word for place, word in enumerate(words)]
+    for place, word in enumerate(words):
+        if word.startswith(_CONFIG):
+            words[place] = _CONFIG + current_file(word[len(_CONFIG) :])
+        elif place and words[place - 1] == _CONFIG[:-1]:
+            words[place] = current_file(word)
+    return words
 
 
 def current_word(word: str) -> str:
@@ -80,14 +85,30 @@ def read_options(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MOST_BYTES:
         raise UserError(f"{path}: over {_MOST_BYTES} bytes; a recipe is smaller: name a file as in conf/")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        options = list(islice(leaves(values), _MOST_VALUES)) if isinstance(values, dict) else []
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        count = len(list(islice(_nodes(node), _MOST_VALUES)))
+        values = loader.construct_document(node) if node and count < _MOST_VALUES else None
+        options = dict(leaves(values)) if isinstance(values, dict) else {}
     except (ArithmeticError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a recipe in YAML ({reason}); write it as the files in conf/") from error
-    if len(options) == _MOST_VALUES:
+    if count == _MOST_VALUES:
         raise UserError(f"{path}: over {_MOST_VALUES} values; a recipe has fewer: write it as the files in conf/")
-    return dict(options)
+    return options
+
+
+def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
+    """Yield a node and all below it, once for every alias."""
+    if node is None:
+        return
+    yield node
+    if isinstance(node, yaml.MappingNode):
+        for child in chain.from_iterable(node.value):
+            yield from _nodes(child)
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _nodes(child)
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

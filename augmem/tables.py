@@ -1,12 +1,11 @@
-"""Text files and tables that users bring: UTF-8, plain or gzip; errors name file, line and remedy."""
+"""Text files and tables that users bring: UTF-8, plain or compressed; errors name file, line and remedy."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from augmem.compressed import open_compressed
 from augmem.errors import UserError
 
 OnError = Callable[[str], None]
@@ -22,14 +21,16 @@ def read_lines(path: Path, on_error: OnError = raise_error) -> Iterator[tuple[in
     """Yield (line number, line) of a UTF-8 file, without blank lines.
 
     Args:
-        path: text file; decompressed if its name ends in .gz.
+        path: text file (plain, gzip or xz).
         on_error: called for every line that is not UTF-8.
 
     Raises:
         FileNotFoundError: there is no such file.
-        UserError: a line is not UTF-8, or the gzip file is damaged.
+        UserError: a line is not UTF-8, or the compressed file is damaged or expands without bound.
     """
-    for number, line in enumerate(_read_bytes(path).splitlines(), start=1):
+    with open_compressed(path) as stream:
+        content = stream.read()
+    for number, line in enumerate(content.splitlines(), start=1):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -41,15 +42,6 @@ def read_lines(path: Path, on_error: OnError = raise_error) -> Iterator[tuple[in
             continue
         if text.strip():
             yield number, text
-
-
-def _read_bytes(path: Path) -> bytes:
-    if path.suffix != ".gz":
-        return path.read_bytes()
-    try:
-        return gzip.decompress(path.read_bytes())
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path}: damaged gzip file ({error}); fetch it again") from error
 
 
 def read_table(

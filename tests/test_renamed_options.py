@@ -36,7 +36,7 @@ def test_a_yaml_file_may_use_old_names_and_later_options_override_it(
     path = tmp_path / "mine.yaml"
     path.write_text("training:\n  weights: last\n  epochs: 7\nencoder:\n  dim: 96\n  heads: 4\n")
     with caplog.at_level(logging.WARNING):
-        recipe = freeze(tmp_path, "--config", str(path), "--training.epochs", "5")
+        recipe = freeze(tmp_path, f"--config={path}", "--training.epochs", "5")
     assert (recipe.training.checkpoint_averaging, recipe.training.epochs, recipe.encoder.dim) == ("last", 5, 96)
     assert caplog.messages == [NOTE]
 
@@ -58,6 +58,8 @@ def test_every_new_name_is_an_option() -> None:
 
 # Each line has twice the values of the line before.
 ALIASES = b"a: &a {x: 1}\n" + b"".join(b"%c: &%c {x: *%c, y: *%c}\n" % (n, n, n - 1, n - 1) for n in range(98, 118))
+LISTS = b"a: &a [1]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (n, n, n - 1, n - 1) for n in range(98, 118))
+MERGES = b"a: &a {x: 1}\n" + b"".join(b"%c: &%c {<<: [*%c, *%c]}\n" % (n, n, n - 1, n - 1) for n in range(98, 118))
 
 
 @pytest.mark.parametrize(
@@ -68,12 +70,16 @@ ALIASES = b"a: &a {x: 1}\n" + b"".join(b"%c: &%c {x: *%c, y: *%c}\n" % (n, n, n 
         (b"lang:\n  5: a\n", r"option lang\.5 must be a name"),
         (b"a: " + b"{a: " * 3000, "not a recipe in YAML"),
         (b"a: &a {x: *a}\n", "not a recipe in YAML"),
+        (b"- " * 5000 + b"a\n", "not a recipe in YAML"),
         (ALIASES, "over 10000 values"),
+        (LISTS, "over 10000 values"),
+        (MERGES, "over 10000 values"),
         (b"#" * 1_000_001, "over 1000000 bytes"),
     ],
-    ids=["syntax", "Latin-1", "number", "depth", "circle", "alias bomb", "size"],
+    ids=["syntax", "Latin-1", "number", "depth", "circle", "lists", "alias bomb", "list bomb", "merge bomb", "size"],
 )  # fmt: skip
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path, content: bytes, fault: str) -> None:
     (tmp_path / "mine.yaml").write_bytes(content)
-    with pytest.raises(UserError, match=rf"mine\.yaml: .*{fault}"):
-        current_options(["--config", str(tmp_path / "mine.yaml")])
+    for words in (["--config", str(tmp_path / "mine.yaml")], [f"--config={tmp_path / 'mine.yaml'}"]):
+        with pytest.raises(UserError, match=rf"mine\.yaml: .*{fault}"):
+            current_options(words)

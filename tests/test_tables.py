@@ -30,7 +30,7 @@ def test_line_that_is_not_utf8_is_named_and_skipped_on_request(tmp_path: Path) -
 @pytest.mark.parametrize("length", [5, 30])
 def test_damaged_gzip_file_is_named(tmp_path: Path, length: int) -> None:
     (tmp_path / "a.gz").write_bytes(gzip.compress(bytes(range(256)))[:length])
-    with pytest.raises(UserError, match=r"a\.gz: damaged gzip file"):
+    with pytest.raises(UserError, match=r"a\.gz: damaged compressed file"):
         list(read_lines(tmp_path / "a.gz"))
 
 

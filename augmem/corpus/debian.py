@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 import logging
-import lzma
 import os
 import shutil
 import subprocess
 import tarfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO
 
 import arpy
 
+from augmem.compressed import DAMAGE, bounded, decompressed
 from augmem.errors import UserError
-from augmem.programs import ProgramError, run_program
+from augmem.programs import ProgramError, describe_failure
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +113,11 @@ def read_folder(package: Path, folder: str) -> dict[str, bytes]:
     return {PurePosixPath(name).name: content for name, content in files.items()}
 
 
+def _is_file(member: tarfile.TarInfo) -> bool:
+    """Return whether an entry is a file; sparse ones, of any size without content, are not."""
+    return member.isfile() and not member.issparse()
+
+
 def _is_in(name: str, folder: str) -> bool:
     path = PurePosixPath(name)
     return str(path.parent) == folder and path.name not in (".", "..")
@@ -120,11 +126,10 @@ def _is_in(name: str, folder: str) -> bool:
 def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, bytes]:
     try:
         with _open_data(package) as archive:
-            members = {member.name.removeprefix("./"): member for member in archive if member.isfile()}
+            members = {member.name.removeprefix("./"): member for member in archive if _is_file(member)}
             streams = {name: archive.extractfile(member) for name, member in members.items() if wanted(name)}
             files = {name: stream.read() for name, stream in streams.items() if stream is not None}
-    except (EOFError, OSError, ProgramError, arpy.ArchiveFormatError, lzma.LZMAError, tarfile.TarError, ValueError,
-            zlib.error) as error:  # fmt: skip
+    except (*DAMAGE, OSError, ProgramError, arpy.ArchiveFormatError, tarfile.TarError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise UserError(f"{package}: damaged or incomplete package ({error}); delete it and run again") from error
@@ -135,7 +140,9 @@ def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, 
 
 def _open_data(package: Path) -> tarfile.TarFile:
     name, data = _data_archive(package)
-    return tarfile.open(fileobj=io.BytesIO(_decompress(name, data)))
+    with _decompressed(name, data, str(package)) as stream:
+        content = stream.read()
+    return tarfile.open(fileobj=io.BytesIO(content), mode="r:")
 
 
 def _data_archive(package: Path) -> tuple[str, bytes]:
@@ -151,10 +158,25 @@ def _data_archive(package: Path) -> tuple[str, bytes]:
     raise ValueError("no data.tar in it")
 
 
-def _decompress(name: str, data: bytes) -> bytes:
-    """Decompress xz and zstd (used by Ubuntu; needs the program zstd); tarfile decompresses gzip itself."""
+@contextmanager
+def _decompressed(name: str, data: bytes, package: str) -> Iterator[IO[bytes]]:
+    """Decompress gzip, xz, and zstd (used by Ubuntu; needs the program zstd)."""
     if not name.endswith(".zst"):
-        return lzma.decompress(data) if name.endswith(".xz") else data
+        with decompressed(io.BytesIO(data), package) as stream:
+            yield stream
+        return
     if shutil.which("zstd") is None:
         raise ValueError("it is compressed with zstd: install the program zstd")
-    return run_program(["zstd", "-dc"], data)
+    with TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        with subprocess.Popen(["zstd", "-dc"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            assert process.stdout and process.stderr
+            try:
+                yield bounded(process.stdout, package, len(data))
+            except BaseException:
+                process.kill()
+                raise
+            log = process.stderr.read()
+    if process.returncode:
+        raise ProgramError(f"zstd {describe_failure(process.returncode, log)}")

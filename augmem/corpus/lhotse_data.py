@@ -6,10 +6,9 @@
 
 from __future__ import annotations
 
-import gzip
+import io
 import json
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from lhotse.audio import AudioSource
 from lhotse.cut import Cut
 from lhotse.serialization import deserialize_item
 
+from augmem.compressed import open_compressed
 from augmem.corpus.manifests import CorpusUtterance, is_file
 from augmem.corpus.reader import CorpusReader
 from augmem.corpus.sessions import SESSION
@@ -203,15 +203,17 @@ def read_manifest(path: Path, kind: type[Any], skipped: SkipLog) -> Iterator[tup
     """
     number = 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
+        with open_compressed(path) as stream:
+            for number, line in enumerate(io.TextIOWrapper(stream, "utf-8"), start=1):
                 try:
                     item = _item(line, kind)
                 except MALFORMED as error:
                     skipped.error(f"{path}:{number}: not a {kind.__name__} of Lhotse ({error!r}); write it again")
                     continue
                 yield f"{path}:{number}", item
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+    except UserError as error:
+        skipped.error(str(error))
+    except (OSError, UnicodeDecodeError) as error:
         skipped.error(f"{path}:{number + 1}: cannot be read ({error}); fetch it again, or write it again")
 
 

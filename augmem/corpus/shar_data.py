@@ -82,10 +82,22 @@ def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Cut
 def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | None]]:
     """Yield name and content of every member of a shard."""
     try:
+        _demand_plain_tar(shard)
         for recording, name in TarIterator(shard):
             yield str(name.with_suffix("")), recording
     except (tarfile.TarError, RuntimeError, EOFError, *MALFORMED) as error:
         skipped.error(f"{shard}: cannot be read ({error}): truncated; fetch it again")
+
+
+def _demand_plain_tar(shard: Path) -> None:
+    """Check that no entry of a shard is longer than its content, as a sparse one or in a compressed archive.
+
+    Raises:
+        tarfile.TarError: it is compressed or damaged, or has such an entry.
+    """
+    with tarfile.open(shard, "r:") as archive:
+        if any(member.issparse() for member in archive):
+            raise tarfile.TarError("it has sparse entries")
 
 
 def _copy(recording: Recording, id: str, path: Path) -> Recording:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from augmem.compressed import open_compressed
 from augmem.errors import UserError
 from augmem.files import atomic_path
 
-_MAGIC: dict[bytes, Any] = {b"\x1f\x8b": gzip, b"\xfd7zXZ\x00": lzma}
 _XZ_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9, "lc": 4, "pb": 0}]
 
 
@@ -38,19 +37,13 @@ def open_reader(path: Path) -> Iterator[IO[bytes]]:
     """Open a file (plain, gzip or xz) for reading bytes.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        UserError: the file is not compressed as its name says, or truncated.
+        FileNotFoundError: no such file.
+        UserError: on reading, the file is damaged or expands without bound.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; name an existing file, or remove it from the recipe")
-    with path.open("rb") as plain:
-        head = plain.read(6)
-    opener = next((module.open for magic, module in _MAGIC.items() if head.startswith(magic)), open)
-    try:
-        with opener(path, "rb") as stream:
-            yield stream
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
-        raise UserError(f"{path}: damaged compressed file ({error}); fetch it again") from error
+    with open_compressed(path) as stream:
+        yield stream
 
 
 def write_lines(path: Path, rows: Iterable[str]) -> None:

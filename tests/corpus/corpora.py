@@ -6,6 +6,7 @@ import gzip
 import io
 import shutil
 import struct
+import subprocess
 import tarfile
 from collections import defaultdict
 from pathlib import Path
@@ -119,13 +120,20 @@ def queen_archive(entries: dict[str, bytes]) -> bytes:
 def debian_package(path: Path, files: dict[str, bytes], compression: str = "xz") -> Path:
     """A .deb: an ar archive of debian-binary and data.tar."""
     data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=f"w:{compression}") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=data, mode=f"w:{compression.removesuffix('zst')}") as archive:  # type: ignore[call-overload]
         for name, content in files.items():
             entry = tarfile.TarInfo(f"./{name}")
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    suffix = f".{compression}" if compression else ""
-    members = {"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(b"odd"), f"data.tar{suffix}": data.getvalue()}
+    suffix, tar = f".{compression}" if compression else "", data.getvalue()
+    if compression == "zst":
+        tar = subprocess.run(["zstd", "-qc"], input=tar, check=True, stdout=subprocess.PIPE).stdout
+    return debian_archive(path, f"data.tar{suffix}", tar)
+
+
+def debian_archive(path: Path, name: str, data: bytes) -> Path:
+    """A .deb with this content of data.tar."""
+    members = {"debian-binary": b"2.0\n", "control.tar.gz": gzip.compress(b"odd"), name: data}
     content = b"!<arch>\n"
     for name, member in members.items():
         content += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(member):<10}`\n".encode()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +19,7 @@ from hypothesis import strategies as st
 
 from augmem.corpus.debian import fetch_package, read_package
 from augmem.errors import UserError
-from tests.corpus.corpora import debian_package
+from tests.corpus.corpora import debian_archive, debian_package
 
 NAME = "some-game"
 ALTERNATIVE = "or name the file with --corpus-dir FILE."
@@ -60,6 +63,34 @@ def test_missing_file_in_a_package_is_named(tmp_path: Path) -> None:
     package = debian_package(tmp_path / "a.deb", {"usr/share/a": b"other"})
     with pytest.raises(FileNotFoundError, match=r"a\.deb: has no usr/share/b; is it the right package\?"):
         read_package(package, "usr/share/b")
+
+
+@pytest.mark.parametrize("compression", ["xz", "gz", "zst"])
+def test_package_that_expands_without_bound_is_refused(
+    tmp_path: Path, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if compression == "zst" and shutil.which("zstd") is None:
+        pytest.skip("no zstd here")
+    monkeypatch.setattr("augmem.compressed.FREE_SIZE", 1 << 18)
+    package = debian_package(tmp_path / "a.deb", {"usr/share/a": bytes(2 << 20)}, compression)
+    with pytest.raises(UserError, match=r"a\.deb: expands to over \d+ MB, more than 100 times its size"):
+        read_package(package, "usr/share/a")
+
+
+def test_sparse_entries_are_no_files(tmp_path: Path) -> None:
+    """GNU tar's sparse entries have any size without content."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        entry = tarfile.TarInfo("usr/share/a")
+        entry.type = tarfile.GNUTYPE_SPARSE
+        archive.addfile(entry)
+    tar = bytearray(content.getvalue())
+    tar[483:495] = b"%011o\0" % (1 << 32)  # its size when expanded
+    tar[148:156] = b"%06o\0 " % (sum(tar[:148]) + 8 * 32 + sum(tar[156:512]))
+    with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+        assert archive.getmembers()[0].size == 1 << 32
+    with pytest.raises(FileNotFoundError, match=r"a\.deb: has no usr/share/a"):
+        read_package(debian_archive(tmp_path / "a.deb", "data.tar", bytes(tar)), "usr/share/a")
 
 
 @given(st.data())
