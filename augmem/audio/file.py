@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -23,6 +26,7 @@ SAMPLE_RATES = range(4000, 192001)  # Hz
 MAX_PEAK = 4.0  # 12 dB above full scale: larger floats are int16 samples that were not divided by 32768
 _TOLERANCE = 0.15  # s
 _MP3_FRAMES = 5  # more than encoders add at both ends, which their tag takes away
+_PIECE = 1 << 22  # samples of all channels read at once
 _UNKNOWN = 1 << 62  # frames: libsndfile's number for a stream of unknown length
 
 
@@ -49,7 +53,7 @@ class AudioFile:
             layout = read_layout(stream)
             self._file = self._open(source, layout)
             if self._file.format.startswith("MP"):
-                self._correct_mp3()
+                self._correct_mp3(source)
             self._check(layout)
         except (soundfile.LibsndfileError, TypeError, ValueError, struct.error) as error:
             stream.close()
@@ -64,15 +68,13 @@ class AudioFile:
             return _Sound(_Replaced(self._stream, layout.head, layout.skip))
         return _Sound(_Replaced(self._stream, b"", 0) if isinstance(source, bytes) else str(source))
 
-    def _correct_mp3(self) -> None:
-        self._stream.seek(0)
-        content = self._stream.read()
-        mpeg = count_frames(content)
+    def _correct_mp3(self, source: str | Path | bytes) -> None:
+        mpeg = count_frames(source) if isinstance(source, bytes) else _count_file(str(source), *_version(self._stream))
         promised = self._file.frames / self._file.samplerate
         if mpeg is None or abs(promised - mpeg.seconds) <= _MP3_FRAMES * mpeg.first.samples / mpeg.first.rate:
             return
         self._file.close()
-        self._file = _Sound(io.BytesIO(mpeg.tag() + _sound(content, mpeg)))
+        self._file = _Sound(_Replaced(self._stream, mpeg.tag(), mpeg.sound))
         if mpeg.tagged and promised > mpeg.seconds:
             self.problem = _difference(promised, mpeg.seconds)
 
@@ -142,9 +144,20 @@ class AudioFile:
         try:
             if self._file.tell() != start:
                 self._file.seek(start)
-            return self._read(-1 if count is None else count)
+            return self._read_all(count)
         except soundfile.LibsndfileError as error:
             raise UserError(f"cannot be decoded ({str(error).split(': ')[-1].strip()})") from error
+
+    def _read_all(self, count: int | None) -> Block:
+        """Read in pieces: memory is that of the samples, whatever number of them the header states."""
+        pieces, left = [np.zeros((0, self.channels), np.float32)], count
+        while left is None or left > 0:
+            size = _PIECE if left is None else min(left, _PIECE)
+            pieces.append(self._read(size))
+            left = None if left is None else left - size
+            if len(pieces[-1]) < size:
+                break
+        return pieces[1] if len(pieces) == 2 else np.concatenate(pieces)
 
     def _read(self, count: int) -> Block:
         found: Any = self._file.read(count, dtype="float32", always_2d=True)
@@ -160,9 +173,17 @@ def _difference(promised: float, present: float) -> str:
     return f"header promises {promised:.1f} s, {present:.1f} s are there: truncated"
 
 
-def _sound(content: bytes, mpeg: Mpeg) -> bytes:
-    """Return the frames with sound: what follows tags and a first frame with a wrong number."""
-    return content[mpeg.start + (mpeg.first.size if mpeg.tagged else 0) :]
+def _version(stream: BinaryIO) -> tuple[int, ...]:
+    """Return numbers that change with the content of a file."""
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=1000)
+def _count_file(path: str, *version: int) -> Mpeg | None:
+    """Count the frames of a file once, however many cuts of it are read."""
+    with Path(path).open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        return count_frames(content)
 
 
 class _Sound(soundfile.SoundFile):

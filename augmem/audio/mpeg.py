@@ -1,11 +1,15 @@
 """Lengths of MP3 files: counted frames instead of the estimate from the first frame's bit rate.
 
+The delay and padding of an encoder are in its tag alone: without it, all frames count, and the decoder removes its own
+delay (529 samples) only.
+
 Header of a frame (ISO 11172-3, 2.4.1.3): 11 bits of synchronisation, 2 of version, 2 of layer, 1 of protection, 4 of
 bit rate, 2 of sampling rate, 1 of padding. A first frame without sound can hold the number of frames ("Xing", "Info").
 """
 
 from __future__ import annotations
 
+from mmap import mmap
 from typing import NamedTuple
 
 _SYNC, _LAYER_3 = 0x7FF, 1
@@ -54,6 +58,11 @@ class Mpeg(NamedTuple):
         """Duration of all frames."""
         return self.frames * self.first.samples / self.first.rate
 
+    @property
+    def sound(self) -> int:
+        """Place of the first frame with sound: after tags, and after a first frame with a wrong number."""
+        return self.start + (self.first.size if self.tagged else 0)
+
     def tag(self) -> bytes:
         """Return a frame without sound that holds the number of frames, as VBR encoders write it."""
         version = self.first.bits >> 19 & 3
@@ -69,7 +78,7 @@ class Mpeg(NamedTuple):
         return (bits.to_bytes(4, "big") + bytes(side) + count).ljust(frame.size, b"\0")
 
 
-def count_frames(content: bytes) -> Mpeg | None:
+def count_frames(content: bytes | mmap) -> Mpeg | None:
     """Count the frames of an MP3 file, skipping what is between them; None if it has none of layer 3."""
     place = start = _first_frame(content)
     if place is None:
@@ -84,7 +93,7 @@ def count_frames(content: bytes) -> Mpeg | None:
     return Mpeg(first, start or 0, count - tagged, tagged)
 
 
-def _first_frame(content: bytes) -> int | None:
+def _first_frame(content: bytes | mmap) -> int | None:
     place = 0
     while content[place : place + 3] == b"ID3":
         size = 0
@@ -94,7 +103,7 @@ def _first_frame(content: bytes) -> int | None:
     return _next(content, place, None)
 
 
-def _next(content: bytes, place: int, first: Frame | None) -> int | None:
+def _next(content: bytes | mmap, place: int, first: Frame | None) -> int | None:
     """Return the place of the next frame; where synchronisation is lost, two frames in a row are demanded."""
     if first and (frame := _frame_at(content, place)) and _alike(frame, first):
         return place
@@ -112,7 +121,7 @@ def _alike(one: Frame, other: Frame) -> bool:
     return one.rate == other.rate and one.samples == other.samples
 
 
-def _frame_at(content: bytes, place: int) -> Frame | None:
+def _frame_at(content: bytes | mmap, place: int) -> Frame | None:
     header = content[place : place + 4]
     return _frame(int.from_bytes(header, "big")) if len(header) == 4 else None
 

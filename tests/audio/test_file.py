@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import soundfile
 
 from augmem.audio import AudioFile
+from augmem.audio.mpeg import count_frames
 from augmem.errors import UserError
 
 RATE = 16000
@@ -103,16 +105,53 @@ def test_mp3_of_varying_bit_rate_without_number_of_frames(tmp_path: Path) -> Non
     (tmp_path / "a.mp3").write_bytes(whole[starts[1] :])
     assert abs(soundfile.info(tmp_path / "a.mp3").duration - 5.0) > 0.5, "what the header makes of it"
     with AudioFile(tmp_path / "a.mp3") as audio:
-        assert audio.frames is not None and abs(audio.frames / RATE - 5.0) < 0.15
+        assert audio.frames == (len(starts) - 2) * 576 - 529, "all frames, without the delay of the decoder"
         assert sum(map(len, audio.blocks(1600))) == audio.frames and not audio.problem
         silence, noise = audio.read(0, RATE), audio.read(3 * RATE, RATE)
         assert np.abs(silence).max() < 0.01 < np.abs(noise).mean()
+
+
+def test_frames_of_an_mp3_file_are_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode("MP3", "MPEG_LAYER_III")
+    path, counted = tmp_path / "a.mp3", []
+
+    def count(found: bytes) -> object:
+        counted.append(len(found))
+        return count_frames(found)
+
+    path.write_bytes(content)
+    monkeypatch.setattr("augmem.audio.file.count_frames", count)
+    for start in range(3):
+        with AudioFile(path) as audio:
+            expected = decode(content)[0][start * RATE :][:800]
+            np.testing.assert_allclose(audio.read(start * RATE, 800)[:, 0], expected, atol=1e-6)
+    path.write_bytes(content[: len(content) // 2])
+    with AudioFile(path) as audio:
+        assert sum(map(len, audio.blocks(RATE))) < 2 * RATE and "truncated" in audio.problem
+    assert [size for size in counted if size != len(content)] == [len(content) // 2]
+    assert counted.count(len(content)) == 1 + 3, "the file once, the bytes each time"
 
 
 @pytest.mark.parametrize("rate", [1, 3999, 192001, 20_000_000])
 def test_absurd_sampling_rates_are_refused(rate: int) -> None:
     with pytest.raises(UserError, match=f"sampling rate {rate} Hz; must be from 4000 to 192000 Hz"):
         AudioFile(encode("WAV", rate=rate))
+
+
+def test_header_of_billions_of_samples_takes_no_memory() -> None:
+    content = bytearray(encode("FLAC"))
+    assert content[:8] == b"fLaC\0\0\0\x22"
+    content[21] |= 0x0F
+    content[22:26] = b"\xff" * 4
+    with AudioFile(bytes(content)) as audio:
+        assert audio.frames == (1 << 36) - 1
+        tracemalloc.start()
+        with pytest.raises(UserError, match="cannot be decoded"):
+            audio.read(0, None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1 << 25
+    assert decode(bytes(content))[1] == "header promises 4294967.3 s, 2.9 s are there: truncated"
 
 
 def test_shorten_is_explained() -> None:
