@@ -214,6 +214,8 @@ def _child(name: str, kind: Kind, seed: int, numbers: Sequence[int], connection:
     _limit_process()
     for reading in read_inputs(name, kind, seed, numbers, folder):
         connection.send(reading)
+        if reading.outcome in FAULTS:
+            break  # the next input would replace its files
     connection.close()
 
 

@@ -144,11 +144,11 @@ def _read_audio(folder: Path) -> None:
 
 
 CORPORA: dict[str, Kind] = {
-    "tables": Kind(_make_folder, lambda folder: _validate("folder", folder), 10),
+    "tables": Kind(_make_folder, lambda folder: _validate("folder", folder), 8),
     "Kaldi directories": Kind(
-        _make_kaldi, lambda folder: _validate("kaldi", folder), 10, (b"cat a.wav |", b"a.ark:3", b"-")
+        _make_kaldi, lambda folder: _validate("kaldi", folder), 8, (b"cat a.wav |", b"a.ark:3", b"-")
     ),
     "Lhotse manifests": Kind(_make_manifests, lambda folder: _validate("manifests", folder), 6, JSON),
-    "Lhotse Shar": Kind(_make_shar, lambda folder: _validate("shar", folder), 3, JSON),
-    "audio": Kind(_make_audio, _read_audio, 10, _AUDIO),
+    "Lhotse Shar": Kind(_make_shar, lambda folder: _validate("shar", folder), 4, JSON),
+    "audio": Kind(_make_audio, _read_audio, 6, _AUDIO),
 }

@@ -271,23 +271,23 @@ def _make_words(folder: Path) -> None:
 KINDS: dict[str, Kind] = {
     **CORPORA,
     "ARPA": Kind(
-        _make_arpa, _read_arpa, 12, (b"\\end\\", b"\\2-grams:", b"\\data\\", b"ngram 9=1", b"-99", b"</s>", b"<s> ONE")
+        _make_arpa, _read_arpa, 10, (b"\\end\\", b"\\2-grams:", b"\\data\\", b"ngram 9=1", b"-99", b"</s>", b"<s> ONE")
     ),
-    "ARPA to FST": Kind(_make_grammar, _read_grammar, 0.2, (b"#0", b"<eps>", b"</s>")),
-    "lexica": Kind(_make_lexica, _read_lexica, 12, (b"#1", b"(2)", b"0.5", b";;;", b" # ", b"<UNK>")),
-    "lang folders": Kind(_make_lang, _read_lang, 3, (b"#1", b"<blk>", b"#0")),
-    "word lists": Kind(_make_words, _read_words, 4),
+    "ARPA to FST": Kind(_make_grammar, _read_grammar, 0.4, (b"#0", b"<eps>", b"</s>")),
+    "lexica": Kind(_make_lexica, _read_lexica, 10, (b"#1", b"(2)", b"0.5", b";;;", b" # ", b"<UNK>")),
+    "lang folders": Kind(_make_lang, _read_lang, 4, (b"#1", b"<blk>", b"#0")),
+    "word lists": Kind(_make_words, _read_words, 2),
     "text": Kind(
-        _file("text", _TEXT), _read_text, 4, ("\u00bd".encode(), b"$", b"(", b"1/2", "\u2019".encode(), b"%", b"&")
+        _file("text", _TEXT), _read_text, 1.5, ("\u00bd".encode(), b"$", b"(", b"1/2", "\u2019".encode(), b"%", b"&")
     ),
-    "server messages": Kind(_file("messages", "".join(_MESSAGES)), _read_messages, 16, JSON),
+    "server messages": Kind(_file("messages", "".join(_MESSAGES)), _read_messages, 20, JSON),
     "recipes": Kind(
-        _file("recipe.yaml", _RECIPE), _read_recipe, 1.5, (b"&a ", b"*a", b"!!python/object:os.system", b"- ", b": ")
+        _file("recipe.yaml", _RECIPE), _read_recipe, 0.8, (b"&a ", b"*a", b"!!python/object:os.system", b"- ", b": ")
     ),
-    "Debian packages": Kind(_make_deb, _read_deb, 4),
-    "safetensors": Kind(_make_tensors, _read_tensors, 4, JSON),
+    "Debian packages": Kind(_make_deb, _read_deb, 6),
+    "safetensors": Kind(_make_tensors, _read_tensors, 6, JSON),
     "packages": Kind(_make_package, _read_package, 0.5, JSON),
     "recognition results": Kind(
-        _make_recogs, _read_recogs, 4, (b"ref=", b"hyp=", b"['A']", b"\\x", b"__import__('os')")
+        _make_recogs, _read_recogs, 8, (b"ref=", b"hyp=", b"['A']", b"\\x", b"__import__('os')")
     ),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -223,13 +223,28 @@ def _item(line: str, kind: type[Any]) -> Any:
     if not isinstance(item, kind):
         raise TypeError(f"it is a {type(item).__name__}")
     for piece in (item, *getattr(item, "supervisions", ())):
-        if not isinstance(piece.id, str):
-            raise TypeError(f"its id is {piece.id!r}")
+        _check_types(piece, _OF_ALL)
         for name in ("start", "duration"):
             if not math.isfinite(getattr(piece, name, 0.0)):
                 raise ValueError(f"its {name} is not finite")
-        if not isinstance(getattr(piece, "channel", 0), int | list):
-            raise TypeError(f"its channel is {piece.channel!r}")
-        if not isinstance(getattr(piece, "text", None) or "", str):
-            raise TypeError(f"its text is {piece.text!r}")
+    if recording := item if isinstance(item, Recording) else getattr(item, "recording", None):
+        check_recording(recording)
     return item
+
+
+_OF_ALL = {"id": str, "channel": (int, list), "text": (str, type(None))}
+_OF_RECORDINGS = {"id": str, "sampling_rate": int, "duration": (int, float), "sources": list}
+_OF_SOURCES = {"type": str, "channels": list, "source": (str, bytes)}
+
+
+def check_recording(recording: Recording) -> None:
+    """Raise TypeError if a field has a type that Lhotse does not write."""
+    _check_types(recording, _OF_RECORDINGS)
+    for source in recording.sources:
+        _check_types(source, _OF_SOURCES)
+
+
+def _check_types(piece: Any, types: Mapping[str, Any]) -> None:
+    for name, kind in types.items():
+        if hasattr(piece, name) and not isinstance(getattr(piece, name), kind):
+            raise TypeError(f"its {name} is {getattr(piece, name)!r}")

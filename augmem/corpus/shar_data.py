@@ -16,7 +16,7 @@ from lhotse.cut import Cut
 from lhotse.shar.readers import TarIterator
 from lhotse.utils import fastcopy
 
-from augmem.corpus.lhotse_data import MALFORMED, cut_utterances, read_manifest
+from augmem.corpus.lhotse_data import MALFORMED, check_recording, cut_utterances, read_manifest
 from augmem.corpus.manifests import CorpusUtterance
 from augmem.corpus.reader import CorpusReader
 from augmem.errors import UserError
@@ -84,6 +84,8 @@ def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | N
     try:
         _demand_plain_tar(shard)
         for recording, name in TarIterator(shard):
+            if recording:
+                check_recording(recording)
             yield str(name.with_suffix("")), recording
     except (tarfile.TarError, RuntimeError, EOFError, *MALFORMED) as error:
         skipped.error(f"{shard}: cannot be read ({error}): truncated; fetch it again")
