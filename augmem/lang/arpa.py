@@ -192,7 +192,7 @@ class _Parser:
     def _check_numbers(self, row: Sequence[str]) -> None:
         for text in (row[0], *row[self.order + 1 :]):
             try:
-                value = float(text)
+                value = float(text if text.isascii() else "")  # not digits of other scripts
             except ValueError:
                 raise self.error(f"{text!r} is not a number") from None
             if not math.isfinite(value) or "_" in text:

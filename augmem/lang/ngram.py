@@ -77,7 +77,8 @@ def prepare_language_models(
     write_grammar(first_pass, lang_dir / "words.txt", output / f"{FIRST_PASS}.fst.txt", source)
     recognisable = vocabulary.intersection(read_vocabulary(first_pass))
     summary = {
-        name: evaluate(output / f"{name}.arpa", dev_texts, recognisable) | {"ngrams_left_out": left_out[name]}
+        name: evaluate(output / f"{name}.arpa", dev_texts, recognisable, getattr(config, f"{name}_arpa") or "")
+        | {"ngrams_left_out": left_out[name]}
         for name in MODELS
     }
     write_json(output / "summary.json", summary)
@@ -233,7 +234,7 @@ def _word_arcs(fst: Path, back_off: int) -> int:
         return sum(len(fields) > 3 and fields[2] != str(back_off) for fields in map(str.split, stream))
 
 
-def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dict[str, Any]:
+def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str], source: str = "") -> dict[str, Any]:
     """Return the numbers of n-grams, and perplexity and OOV rate of each dev part.
 
     Words outside the vocabulary are OOV. They are not scored; to the words after them they are <unk>.
@@ -242,10 +243,20 @@ def evaluate(arpa: Path, dev_texts: DevTexts, vocabulary: Container[str]) -> dic
         arpa: language model.
         dev_texts: sentences of each dev part.
         vocabulary: words of the lang folder.
+        source: the file that `arpa` is a copy of, for messages; empty: it is no copy.
+
+    Raises:
+        UserError: KenLM does not read the model.
     """
     settings = kenlm.Config()
     settings.show_progress, settings.arpa_complain = False, kenlm.ARPALoadComplain.NONE
-    model = kenlm.Model(str(arpa), settings)
+    try:
+        model = kenlm.Model(str(arpa), settings)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).split("Exception")[-1].strip(" .)")
+        raise UserError(
+            f"{source or arpa}: KenLM does not read it ({reason}); train or prune the model again"
+        ) from error
     parts = {part: _fit(model, texts, vocabulary) for part, texts in dev_texts.items()}
     return {"ngrams": _counts(arpa), "parts": parts, "sha256": sha256_file(arpa)}
 

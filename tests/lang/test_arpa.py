@@ -14,7 +14,7 @@ import pytest
 from augmem.errors import UserError
 from augmem.lang import read_model
 from augmem.lang.arpa import copy_arpa, read_vocabulary
-from augmem.lang.ngram import write_grammar
+from augmem.lang.ngram import evaluate, write_grammar
 from augmem.lang.symbols import number_symbols, write_symbols
 
 TINY = """\\data\\
@@ -70,6 +70,14 @@ def test_white_space_beyond_ascii_is_part_of_a_word(tmp_path: Path) -> None:
     assert read_vocabulary(path) == ["10\u00a0000", "A"]
 
 
+@pytest.mark.parametrize("number", ["-\u0663.5", "-0.5\u2028"])
+def test_numbers_are_ascii(number: str, tmp_path: Path) -> None:
+    path = tmp_path / "tiny.arpa"
+    path.write_text(TINY.replace("-0.5\tA", f"{number}\tA"))
+    with pytest.raises(UserError, match=r"tiny\.arpa:6: '.*' is not a number"):
+        read_model(path)
+
+
 def test_ngrams_with_words_outside_the_vocabulary_are_counted(tmp_path: Path) -> None:
     (tmp_path / "tiny.arpa").write_text(TINY)
     assert copy_arpa(tmp_path / "tiny.arpa", tmp_path / "copy.arpa", {"B"}) == 2
@@ -86,6 +94,8 @@ def test_ngrams_that_the_fst_would_lose_are_a_fault(tmp_path: Path) -> None:
     text = TINY.replace("ngram 2=1\n", "ngram 2=1\nngram 3=1\n").replace("\\end", trigram)
     (tmp_path / "tiny.arpa").write_text(text)
     write_symbols(tmp_path / "words.txt", number_symbols(["<eps>", "A", "#0", "<s>", "</s>"]))
+    with pytest.raises(UserError, match=r"mine\.arpa\.gz: KenLM does not read it \(.*context of every 3-gram"):
+        evaluate(tmp_path / "tiny.arpa", {}, set(), "mine.arpa.gz")
     with pytest.raises(UserError, match=r"mine\.arpa\.gz: 1 n-grams are lost"):
         write_grammar(tmp_path / "tiny.arpa", tmp_path / "words.txt", tmp_path / "fst.txt", "mine.arpa.gz")
     assert not (tmp_path / "fst.txt").exists()
