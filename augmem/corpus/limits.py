@@ -14,7 +14,6 @@ from augmem.skipped import SkippedUtterance
 logger = logging.getLogger(__name__)
 
 LONGEST = 40.0  # s
-_GIGABYTES = 2.0 / 264**2  # of a training step per second squared of its longest utterance; measured at 264 s
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ class Limits:
 
     Args:
         shortest: lower limit of the duration, in seconds.
-        longest: upper limit of the duration, in seconds; null: none. Time and memory of a training step grow with the
-            square of the duration: 264 s take about 2 GB.
+        longest: upper limit of the duration, in seconds; null: none. The time of a training step grows with the
+            square of the duration, its memory in proportion.
         most_characters: upper limit of transcript characters (with spaces) per second; a higher rate cannot be spoken,
             so the transcript must be of other audio. Read English has about 15. null: none.
         fewest_characters: lower limit of characters per second; at a lower rate, most of the transcript is missing.
@@ -87,7 +86,7 @@ class Limits:
         long = [seconds for seconds in durations if seconds > LONGEST]
         if long:
             logger.warning(
-                "part %s: corpus.limits.longest is %s; utterances over %g s: %d, up to %.0f s. Time and memory of a "
-                "training step grow with the square of the duration, to about %.1f GB here",
-                name, self.longest, LONGEST, len(long), max(long), _GIGABYTES * max(long) ** 2,
+                "part %s: corpus.limits.longest is %s; utterances over %g s: %d, up to %.0f s. The time of a training "
+                "step grows with the square of the duration, its memory in proportion",
+                name, self.longest, LONGEST, len(long), max(long),
             )  # fmt: skip

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from augmem.graph.scaled import TINY, scaled_score
 LOWEST = -1e30
 Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _NARROW = 3  # rows of the arc table that cover all states
+_BLOCK = 1 << 23  # frames times states computed at once: some 0.4 GB
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
@@ -84,37 +85,59 @@ class TotalScore(torch.autograd.Function):
 
 
 def _small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
-    """Return scores (B,) and expected counts (B, T, V); in the log domain where that of probabilities is not exact."""
-    score, posterior, exact = scaled_score(log_probs, lengths, graphs)
-    if not bool(exact.all()):
-        score, posterior = _log_domain(log_probs, lengths, graphs)
-    return score, _counts(posterior.to(log_probs.dtype), graphs, log_probs.shape)
+    """Return scores (B,) and expected counts (B, T, V).
+
+    In the log domain where that of probabilities is not exact, or would need much memory.
+    """
+    if log_probs.shape[1] * len(graphs.labels) <= _BLOCK:
+        score, posterior, exact = scaled_score(log_probs, lengths, graphs)
+        if bool(exact.all()):
+            return score, _counts(posterior.to(log_probs.dtype), graphs, log_probs.shape)
+    return _log_domain(log_probs, lengths, graphs)
 
 
 def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
-    """Return scores (B,) and posteriors of the states (T, S).
+    """Return scores (B,) and expected counts (B, T, V), in memory linear in T.
 
-    The backward recursion is the forward one on reversed arcs and reversed time, so both advance as one vector of 2 S
-    states. `reach` is the score of arriving in a state, without its own emission.
+    Blocks of frames are computed from the last to the first. Before, the forward recursion runs once over all of them,
+    to store its state at the first frame of each block (Griewank, 1992). Most batches are one block, computed once.
     """
-    T, S = log_probs.shape[1], len(graphs.labels)
-    time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = _mirror(lengths, time)
-    emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (T, S)
-    back = mirrored[:, graphs.owners]  # (T, S)
-    emit = torch.cat([emissions, emissions.gather(0, back)], dim=1)
-    reach = _arrivals(emit, *_both_ways(graphs, log_probs.dtype))
-    alpha = reach[:, :S] + emissions
-    last = alpha.gather(0, (lengths - 1).clamp(min=0)[None, graphs.owners])[0] + graphs.final
-    last = torch.nn.functional.pad(last, (0, 1), value=-INFINITE)[graphs.members]  # (B, M)
-    score = last.logsumexp(1).masked_fill(lengths == 0, -INFINITE)
-    posterior = (alpha + reach[:, S:].gather(0, back) - score[graphs.owners]).exp()
-    posterior = posterior.masked_fill((time >= lengths)[:, graphs.owners], 0)
-    return score, posterior.masked_fill(score[graphs.owners] == -INFINITE, 0)
+    T = log_probs.shape[1]
+    width = max(1, _BLOCK // max(1, len(graphs.labels)))
+    recursion = _both_ways(graphs, log_probs.dtype)
+    starts = _block_starts(log_probs, graphs, recursion, width)
+    score, counts = log_probs.new_full(lengths.shape, -INFINITE), torch.empty_like(log_probs)
+    onward = recursion.start[len(graphs.labels) :]
+    for index in reversed(range(len(starts))):
+        first, last = index * width, min((index + 1) * width, T)
+        block = _Block(log_probs[:, first:last], (lengths - first).clamp(0, last - first), graphs)
+        onward = block.run(recursion, torch.cat([starts[index], onward]))
+        score = torch.where((lengths > first) & (lengths <= last), block.score(), score)
+        counts[:, first:last] = block.counts(score)
+    return score, counts
 
 
-def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Return start scores (2 S,), source states and arc scores (K, 2 S) of the graphs, forward and mirrored."""
+class _Recursion(NamedTuple):
+    """Forward and backward recursion of the graphs, as one recursion over n = 2 S states.
+
+    The backward recursion is the forward one on reversed arcs and reversed time.
+
+    Args:
+        start: (n,) scores in the first frame.
+        sources, scores: (K, n) source states of the arcs into each state; index n is padding.
+    """
+
+    start: Tensor
+    sources: Tensor
+    scores: Tensor
+
+    def forward(self) -> _Recursion:
+        """Return the forward half."""
+        S = len(self.start) // 2
+        return _Recursion(self.start[:S], self.sources[:, :S].clamp(max=S), self.scores[:, :S])
+
+
+def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> _Recursion:
     S = len(graphs.labels)
     K = max(len(graphs.incoming), len(graphs.outgoing), 1)
 
@@ -125,31 +148,81 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> tuple[Tensor, Tensor,
     forward = torch.where(graphs.incoming == S, 2 * S, graphs.incoming)
     sources = torch.cat([pad(forward, 2 * S), pad(backward, 2 * S)], dim=1)
     scores = torch.cat([pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1)
-    return torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype)
+    return _Recursion(torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype))
 
 
-def _arrivals(emit: Tensor, start: Tensor, sources: Tensor, scores: Tensor) -> Tensor:
-    """Run the recursion: (T, n) log-sum-exp over all paths into each state at each frame.
+def _block_starts(log_probs: Tensor, graphs: FrameGraphs, recursion: _Recursion, width: int) -> list[Tensor]:
+    """Return the forward scores (S,) of arriving at the first frame of each block of `width` frames."""
+    forward = recursion.forward()
+    starts = [forward.start]
+    for first in range(0, log_probs.shape[1] - width, width):
+        emissions = log_probs[graphs.owners, first : first + width, graphs.labels].t()
+        starts.append(_arrivals(emissions, forward._replace(start=starts[-1]))[-1].clone())
+    return starts
+
+
+class _Block:
+    """Both recursions over a block of W frames.
+
+    Args:
+        log_probs: (B, W, V).
+        lengths: (B,) frames of each utterance in the block, from its first frame.
+        graphs: B graphs.
+    """
+
+    def __init__(self, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> None:
+        self.shape, self.lengths, self.graphs = log_probs.shape, lengths, graphs
+        self.time = torch.arange(log_probs.shape[1], device=log_probs.device)[:, None]
+        self.back = _mirror(lengths, self.time)[:, graphs.owners]  # (W, S)
+        self.emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (W, S)
+
+    def run(self, recursion: _Recursion, start: Tensor) -> Tensor:
+        """Compute both recursions from scores `start` (2 S,) of arriving at the first and last frame of the block.
+
+        Returns:
+            (S,) backward scores of arriving at the frame before the block.
+        """
+        S = len(self.graphs.labels)
+        emit = torch.cat([self.emissions, self.emissions.gather(0, self.back)], dim=1)
+        reach = _arrivals(emit, recursion._replace(start=start))
+        self.alpha, self.beta = reach[:-1, :S] + self.emissions, reach[:, S:]
+        return self.beta.gather(0, self.lengths[None, self.graphs.owners])[0]
+
+    def score(self) -> Tensor:
+        """Return the total scores (B,) of utterances that end in the block; other values are arbitrary."""
+        last = self.alpha.gather(0, (self.lengths - 1).clamp(min=0)[None, self.graphs.owners])[0] + self.graphs.final
+        return torch.nn.functional.pad(last, (0, 1), value=-INFINITE)[self.graphs.members].logsumexp(1)
+
+    def counts(self, score: Tensor) -> Tensor:
+        """Return expected counts (B, W, V), given the total scores (B,) of all frames."""
+        owners = self.graphs.owners
+        posterior = (self.alpha + self.beta.gather(0, self.back) - score[owners]).exp()
+        posterior = posterior.masked_fill((self.time >= self.lengths)[:, owners], 0)
+        posterior = posterior.masked_fill(score[owners] == -INFINITE, 0)
+        return _counts(posterior, self.graphs, self.shape)
+
+
+def _arrivals(emit: Tensor, recursion: _Recursion) -> Tensor:
+    """Run a recursion: (T + 1, n) log-sum-exp over all paths into each state at each frame, without its emission there.
 
     Most states have few arcs and some have many, so the table is split: its first rows are computed for all states, the
     other rows only for the states with more arcs.
     """
-    reach = torch.empty_like(emit)
+    start, sources, scores = recursion
+    reach = emit.new_empty(len(emit) + 1, len(start))
     state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is padding
     busy = (scores[_NARROW:] != -INFINITE).any(0).nonzero()[:, 0]
     narrow = _Step(sources[:_NARROW], scores[:_NARROW])
     wide = _Step(sources[_NARROW:, busy], scores[_NARROW:, busy])
     few, more = emit.new_empty(len(busy)), emit.new_empty(len(busy))
+    reach[0] = start
     for t in range(len(emit)):
-        if t == 0:
-            reach[0] = start
-        else:
-            narrow(state, out=reach[t])
-            if len(busy):
-                torch.index_select(reach[t], 0, busy, out=few)
-                wide(state, out=more)
-                reach[t].index_copy_(0, busy, torch.logaddexp(few, more, out=few))
         torch.add(reach[t], emit[t], out=state[:-1])
+        narrow(state, out=reach[t + 1])
+        if len(busy):
+            torch.index_select(reach[t + 1], 0, busy, out=few)
+            wide(state, out=more)
+            reach[t + 1].index_copy_(0, busy, torch.logaddexp(few, more, out=few))
     return reach
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
 
 from augmem.automata import NumeratorCompiler, PhoneLm, denominator_fsa, estimate_phone_lm, k2_score
 from augmem.graph import TOPOLOGIES, DenseGraph, FrameGraph, SparseGraph, graphs_score, num_outputs, stack_graphs
@@ -166,6 +169,51 @@ def test_scores_do_not_depend_on_order_batch_or_padding(lang: ToyLang, phone_lm:
         torch.testing.assert_close(scores[row], score[0])
         torch.testing.assert_close(together.grad[row, :length], alone.grad[0])
         assert not together.grad[row, length:].any()
+
+
+@pytest.mark.parametrize("frames", [1, 3, 5, 11, 22])
+def test_scores_do_not_depend_on_the_length_of_blocks(
+    frames: int, monkeypatch: pytest.MonkeyPatch, lang: ToyLang, phone_lm: PhoneLm
+) -> None:
+    """Utterances that end in, before and at the end of blocks, one without frames, one too short, padding of NaN."""
+    graphs = compile_numerators(lang, "ctc", [*TEXTS, "tar tar"], phone_lm.acceptor())
+    lengths = torch.tensor([23, 22, 11, 1, 0, 3])
+    log_probs = random_log_probs(6, 23, lang.num_units)
+    log_probs[torch.arange(23) >= lengths[:, None]] = math.nan
+
+    def compute() -> tuple[Tensor, Tensor]:
+        leaf = log_probs.clone().requires_grad_()
+        scores = graphs_score(leaf, lengths, graphs)
+        scores[scores.isfinite()].sum().backward()
+        return scores.detach(), leaf.grad
+
+    whole = compute()
+    monkeypatch.setattr("augmem.graph.total_score._BLOCK", frames * len(graphs.labels))
+    torch.testing.assert_close(compute(), whole, atol=1e-12, rtol=0)
+    assert whole[0].isfinite().sum() == 4 and whole[1].isfinite().all()
+
+
+class LargestTensor(TorchDispatchMode):
+    """Records the size of the largest tensor that an operation returns."""
+
+    size = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.size = max(self.size, *(x.numel() for x in tree_flatten(result)[0] if isinstance(x, Tensor)), 0)
+        return result
+
+
+def test_memory_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch, lang: ToyLang) -> None:
+    monkeypatch.setattr("augmem.graph.total_score._BLOCK", 1000)
+    sizes = []
+    for repetitions in (5, 20):
+        graphs = compile_numerators(lang, "ctc", [" ".join(["tar at"] * repetitions)])
+        log_probs = random_log_probs(1, 12 * repetitions, lang.num_units)
+        with LargestTensor() as largest:
+            graphs_score(log_probs, torch.tensor([12 * repetitions]), graphs)
+        sizes.append(largest.size)
+    assert max(sizes) < 4 * 1000 < log_probs.shape[1] * len(graphs.labels) / 4
 
 
 def test_rows_without_a_path_are_minus_infinity_without_gradient(lang: ToyLang) -> None:
