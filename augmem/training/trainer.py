@@ -72,7 +72,7 @@ class Trainer:
         self.schedule = Schedule(config, [num_batches(train_cuts, config.batches, n) for n in range(config.epochs)])
         self.model = model.to(context.device)
         self.optimiser = make_optimiser(self.model, config)
-        self.scaler = torch.cuda.amp.GradScaler(enabled=config.precision == "float16")
+        self.scaler = make_scaler(config.precision == "float16")
         uses_average = config.checkpoint_averaging == "running"
         self.average = RunningAverage(self.model, config.running_average) if uses_average else None
         self.session_memory = make_session_memory(self.model, config)
@@ -338,3 +338,13 @@ def find_nonfinite(features: Tensor, log_probs: Tensor) -> list[bool]:
     """
     inputs, outputs = (~x.isfinite().flatten(1).all(1) for x in (features, log_probs))
     return list((inputs if inputs.any() else outputs).tolist())
+
+
+def make_scaler(enabled: bool) -> Any:
+    """Return a scaler of gradients; its former name is deprecated in newer torch releases.
+
+    Args:
+        enabled: whether it has an effect, for float16.
+    """
+    scaler = getattr(torch.amp, "GradScaler", None)
+    return scaler("cuda", enabled=enabled) if scaler else torch.cuda.amp.GradScaler(enabled=enabled)
