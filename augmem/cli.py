@@ -33,6 +33,7 @@ TOOLS = {
     "package": "copy a trained model and all it needs into one folder",
     "prune-lm": "make a smaller n-gram language model and its lexicon",
     "run": "run all stages, from audio to a table of word error rates",
+    "segment": "divide a long recording with an imperfect text into utterances for training",
     "serve": "serve streaming recognition over websockets, with a web page",
     "stream": "compute word error rates of streaming recognition and compare with offline decoding",
     "transcribe": "transcribe audio files or the microphone",

@@ -2,12 +2,14 @@
 
 from augmem.lang.adapt import adapt_lang, write_given_grammar
 from augmem.lang.arpa import copy_arpa, read_model, write_model
+from augmem.lang.biased import biased_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
 from augmem.lang.g2p import Guess
 from augmem.lang.lang import Lang, content_hash, silent_ids, units_hash, words_hash
 from augmem.lang.lexicon import (
     OOV_WORD,
+    RESERVED_WORDS,
     SILENCE,
     Entry,
     add_disambiguation,
@@ -34,6 +36,7 @@ from augmem.lang.text import BRACKETS, LETTERS, Losses, normalise_text
 from augmem.lang.text_files import lines as read_lines
 from augmem.lang.text_files import write_lines
 from augmem.lang.validate import validate_lang
+from augmem.lang.vocabulary import read_text
 
 __all__ = [
     "BRACKETS",
@@ -44,6 +47,7 @@ __all__ = [
     "NEURAL_FILE",
     "NORMALISATION_FILE",
     "OOV_WORD",
+    "RESERVED_WORDS",
     "SILENCE",
     "Entry",
     "Guess",
@@ -57,6 +61,7 @@ __all__ = [
     "Normalisation",
     "adapt_lang",
     "add_disambiguation",
+    "biased_model",
     "content_hash",
     "copy_arpa",
     "format_lexicon",
@@ -75,6 +80,7 @@ __all__ = [
     "read_model",
     "read_new_words",
     "read_symbols",
+    "read_text",
     "silent_ids",
     "units_hash",
     "validate_lang",

@@ -45,7 +45,8 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
         found = letter_lexicon(words)
     else:
         given = read_lexicon(lexicon, lang.normalisation) if lexicon else {}
-        found = phone_lexicon(LangConfig(), words, {**known_pronunciations(lang), **given}, output)
+        known = {**known_pronunciations(lang), **given}
+        found = phone_lexicon(LangConfig(), words, known, output, dictionary_of(lang))  # its G2P model is in the cache
     write_lang(with_units_of(base, found), lang.silence_probability, output, lang.normalisation)
 
 

@@ -30,6 +30,7 @@ SPECIAL_ENTRIES: tuple[Entry, ...] = (
 )
 SPECIAL_WORDS = frozenset(word for word, _ in SPECIAL_ENTRIES)
 RESERVED = frozenset({"<eps>", "<blk>", "<s>", "</s>"})
+RESERVED_WORDS = RESERVED | SPECIAL_WORDS | {"<unk>"}  # of a text: marks, not words
 DISAMBIGUATION = re.compile(r"#\d+")
 
 _VARIANT = re.compile(r"\(\d+\)$")

@@ -10,11 +10,10 @@ from pathlib import Path
 from augmem.errors import UserError
 from augmem.lang.adapt import dictionary_of, known_pronunciations, unit_kind
 from augmem.lang.arpa import read_model, write_model
-from augmem.lang.backoff import MARKS
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
 from augmem.lang.lang import Lang
-from augmem.lang.lexicon import RESERVED, SPECIAL_WORDS, Pronunciation
+from augmem.lang.lexicon import RESERVED_WORDS, Pronunciation
 from augmem.lang.normalisation import Normalisation
 from augmem.lang.text_files import lines, write_lines
 
@@ -78,7 +77,7 @@ def _spoken_words(written: str, normalisation: Normalisation, where: str) -> lis
     words = normalisation(written).split()
     if not words:
         raise UserError(f"{where}: nothing of {written!r} is left by normalisation {normalisation.form}; spell it out")
-    if reserved := [word for word in words if word in RESERVED or word in SPECIAL_WORDS or word in MARKS]:
+    if reserved := [word for word in words if word in RESERVED_WORDS]:
         raise UserError(f"{where}: {reserved[0]} is a reserved symbol; remove it")
     return words
 

@@ -158,7 +158,9 @@ def choose_words(
     return sorted(vocabulary)
 
 
-def phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path) -> UnitLexicon:
+def phone_lexicon(
+    config: LangConfig, vocabulary: Sequence[str], lexicon: Lexicon, output: Path, trained_on: Lexicon | None = None
+) -> UnitLexicon:
     """Look words up in a lexicon and guess the pronunciations of the others.
 
     Args:
@@ -166,9 +168,10 @@ def phone_lexicon(config: LangConfig, vocabulary: Sequence[str], lexicon: Lexico
         vocabulary: sorted words.
         lexicon: pronunciations by word.
         output: folder for g2p_words.txt.
+        trained_on: lexicon that G2P is trained on; None: `lexicon`.
     """
     found = {word: lexicon[word][: config.max_pronunciations or None] for word in vocabulary if word in lexicon}
-    for guess in _guess(config, [word for word in vocabulary if word not in lexicon], lexicon, output):
+    for guess in _guess(config, [word for word in vocabulary if word not in lexicon], trained_on or lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
     entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
     phones = [phone for phone in phones_of(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]

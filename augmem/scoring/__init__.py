@@ -5,7 +5,8 @@
 neither the recipe nor the decoder.
 """
 
-from augmem.scoring.alignment import Counts, Utterance, align, as_characters, format_alignment
+from augmem.scoring.alignment import Counts, Utterance, WordPair, align, as_characters, format_alignment
+from augmem.scoring.alternatives import align_words
 from augmem.scoring.attention import group_shares, plot_attention, plot_heads
 from augmem.scoring.comparison import Comparison, compare, comparison_text
 from augmem.scoring.environment import provenance
@@ -31,7 +32,9 @@ __all__ = [
     "Transcript",
     "Utterance",
     "WordErrors",
+    "WordPair",
     "align",
+    "align_words",
     "as_characters",
     "compare",
     "comparison_text",

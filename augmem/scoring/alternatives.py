@@ -115,10 +115,10 @@ def align_networks(ref: Network, hyp: Network, costs: Costs = SCLITE) -> list[Wo
         UserError: they are too long.
     """
     ref_words, hyp_words = ref.words, hyp.words
-    _check_size(len(ref.arcs) * len(hyp.arcs), NETWORK_CELLS if ref_words is None or hyp_words is None else CELLS)
     if ref_words is None or hyp_words is None:
+        _check_size(len(ref.arcs) * len(hyp.arcs), NETWORK_CELLS)
         return _align_arcs(ref, hyp, costs)
-    return _align_words(ref_words, hyp_words, costs)
+    return align_words(ref_words, hyp_words, costs)
 
 
 def _check_size(cells: int, limit: int) -> None:
@@ -129,8 +129,9 @@ def _check_size(cells: int, limit: int) -> None:
         )
 
 
-def _align_words(ref: Sequence[str], hyp: Sequence[str], costs: Costs) -> list[WordPair]:
-    """Align two word sequences."""
+def align_words(ref: Sequence[str], hyp: Sequence[str], costs: Costs = SCLITE) -> list[WordPair]:
+    """Align two word sequences with the lowest cost; they can be those of an hour of speech."""
+    _check_size((len(ref) + 1) * (len(hyp) + 1), CELLS)
     cost = _cost_matrix(ref, hyp, costs)
     i, j, steps = len(ref), len(hyp), []
     while i or j:

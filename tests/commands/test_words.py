@@ -13,12 +13,7 @@ from augmem.errors import UserError
 from augmem.graph import HLG_FILE
 from augmem.lang import Lang, read_model
 from augmem.streaming import GRAMMAR_FILE, Recognizer
-from tests.tiny import RATE, make_package, noise
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_package(tmp_path_factory.mktemp("tiny"))
+from tests.tiny import RATE, noise
 
 
 @pytest.fixture(scope="module")
