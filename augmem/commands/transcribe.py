@@ -52,6 +52,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--paragraphs", type=float, metavar="SECONDS", help="format text: a paragraph ends at a pause of this length"
     )
+    parser.add_argument(
+        "--min-confidence", type=float, default=0.0, help="leave out words of lower confidence (%(default)s: none)"
+    )
     parser.add_argument("--one-segment", action="store_true", help="detect no endpoints: a file is one segment")
     parser.add_argument(
         "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
@@ -108,7 +111,8 @@ def recognise(
     packets = read_packets(source, interrupted, span)
     whole = list(packets) if arguments.compare_offline else None
     events = transcribe(recognizer, source.label, packets if whole is None else until(interrupted, whole))
-    results.append((source.label, [event.later(span.begin) for event in events]))
+    shown = [event.later(span.begin).confident(arguments.min_confidence) for event in events]
+    results.append((source.label, shown))
     if interrupted.is_set() or whole is None:
         return True
     return agrees_with_offline(recognizer, source.label, whole, events)
@@ -147,11 +151,13 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 
 def check_range_options(arguments: argparse.Namespace) -> None:
-    """Check --from, --to and --paragraphs.
+    """Check --from, --to, --paragraphs and --min-confidence.
 
     Raises:
         UserError: a value is invalid, or does not go together with other options.
     """
+    if not 0 <= arguments.min_confidence <= 1:
+        raise UserError(f"--min-confidence {arguments.min_confidence:g}: must be from 0 to 1")
     if arguments.microphone and chosen_span(arguments) != WHOLE:
         raise UserError("--from and --to need audio files")
     if arguments.paragraphs is None:

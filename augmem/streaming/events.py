@@ -59,6 +59,10 @@ class Event:
         )
         return replace(self, words=words, end=round(self.end + seconds, 3))
 
+    def confident(self, confidence: float) -> Event:
+        """Return the event without words of a lower confidence."""
+        return replace(self, words=tuple(word for word in self.words if word.confidence >= confidence))
+
     def to_json(self) -> str:
         """Return one line of JSON: text, kind, segment, words, end, stable."""
         return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)

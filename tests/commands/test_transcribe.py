@@ -189,10 +189,15 @@ def test_a_range_of_a_file_has_the_times_of_the_file(
     assert found["text"] == expected.text != ""
     assert [word["start"] for word in found["words"]] == pytest.approx([word.start + 1.5 for word in expected.words])
     assert found["end"] == pytest.approx(expected.end + 1.5)
+    highest = max(word["confidence"] for word in found["words"])
+    assert parse_and_run([*command, "--from", "1.5", "--to", "4", "--min-confidence", str(highest)]) == 0
+    left = json.loads(capsys.readouterr().out)["words"]
+    assert left == [word for word in found["words"] if word["confidence"] == highest]
     for options, message in {
         ("--from", "6"): r"talk\.wav: ends after 5\.0 s, before 6 s",
         ("--from", "3", "--to", "2"): "--to 2 is not after --from 3",
         ("--to", "soon"): "--to soon: must be a time such as",
+        ("--min-confidence", "2"): "--min-confidence 2: must be from 0 to 1",
         ("--paragraphs", "2"): "--paragraphs needs --format text, not json",
         ("--format", "text", "--paragraphs", "0"): "--paragraphs 0: must be more than 0 seconds",
     }.items():
