@@ -15,6 +15,8 @@ config=              # recipe; empty: chosen by corpus
 train=               # parts of the corpus, comma separated; empty: default of the corpus
 dev=
 test=
+init_from=           # experiment or package whose weights, units and encoder training starts from (fine-tuning)
+mix_with=            # data folder of another corpus whose training parts are added, as in data/librispeech
 data=                # audio, manifests and features; empty: data/<corpus>
 exp=                 # all other results; empty: exp/<config>, or exp/<corpus>-<config>
 nj=                  # worker processes for features, graphs and decoding; empty: one per core
@@ -59,6 +61,9 @@ Options (default):
   --dev PARTS          parts to tune on (librispeech: dev-held; amazon_queen: dev_joe,dev_cast; your own data: dev* or
                        valid*, else speakers held out of training)
   --test PARTS         parts to report on (librispeech: test-held; amazon_queen: test_joe,test_cast; your own data: test*)
+  --init-from MODEL    fine-tune: start from the weights of an experiment or a package, with its units and encoder
+                       (recipe: conf/fine_tuning.yaml)
+  --mix-with DATA      add the training parts of another corpus, given by its data folder (data/librispeech)
   --data DIR           folder for audio, manifests and features (data/<corpus>)
   --exp DIR            folder for the experiment (exp/<config>, or exp/<corpus>-<config> if the recipe is not named
                        after the corpus)
@@ -83,7 +88,7 @@ while (( $# )); do
     --resume) shift ;;
     --dry-run) dry_run=true; shift ;;
     --*.*) (( $# > 1 )) || fail "$1 needs a value"; overrides+=("$1" "$2"); shift 2 ;;
-    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--data|--exp|--nj|--scheduler|--processes|\
+    --stage|--stop-stage|--config|--corpus|--corpus-dir|--train|--dev|--test|--init-from|--mix-with|--data|--exp|--nj|--scheduler|--processes|\
     --max-minutes|--python)
       (( $# > 1 )) || fail "$1 needs a value"
       name=${1#--}
@@ -111,6 +116,7 @@ place() {
 }
 
 default_config() {
+  if [[ -n $init_from ]]; then echo conf/fine_tuning.yaml; return; fi
   case ${corpus:-librispeech} in
     librispeech) echo conf/mini_librispeech.yaml ;;
     amazon_queen) echo conf/amazon_queen.yaml ;;
@@ -181,6 +187,8 @@ if (( stop_stage > 0 )); then
   mapfile -t -O "${#given[@]}" given < <(parts train "$train"; parts dev "$dev"; parts test "$test")
   [[ -z $corpus_dir ]] || given+=(--corpus.source "$(place "$corpus_dir")")
   [[ -z $data ]] || given+=(--data "$(place "$data")")
+  [[ -z $init_from ]] || given+=(--training.init_from "$(place "$init_from")")
+  [[ -z $mix_with ]] || given+=(--corpus.mix "$(place "$mix_with")")
   [[ $caller == "$PWD" ]] || given+=(--folder "$caller")
   augmem recipe "${given[@]}" "${overrides[@]}"
   options=(--exp "$exp" --recipe "$run")

@@ -20,7 +20,10 @@ class FeatureConfig:
         frame_length: window length in seconds.
         frame_shift: seconds between windows.
         low_freq: Hz, lower edge of the lowest filter.
-        high_freq: Hz, upper edge of the highest filter; zero or negative: relative to half the sampling rate.
+        high_freq: Hz, upper edge of the highest filter; zero or negative: relative to `band`, or to half the sampling
+            rate.
+        band: Hz, frequencies above are not used, whatever the sampling rate of the audio: 4000 for telephone speech;
+            half of the training utterances are coded by G.711. 0: half the sampling rate, no coding.
         dither: standard deviation of noise added to the samples, which are in [-1, 1]; 0 for reproducible features.
         speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
         extractor: program that computes stored features: fbank (Lhotse's) or kaldifeat (on a GPU if torch finds one),
@@ -40,6 +43,7 @@ class FeatureConfig:
     frame_shift: float = 0.01
     low_freq: float = 20.0
     high_freq: float = -400.0
+    band: float = 0.0
     dither: float = 0.0
     speed_perturb: bool = False
     extractor: Literal["fbank", "kaldifeat"] = "fbank"
@@ -52,8 +56,9 @@ class FeatureConfig:
             raise UserError(f"features.dither={self.dither}: must not be negative")
         if self.extractor not in EXTRACTORS:
             raise UserError(f"features.extractor={self.extractor!r}: must be one of {', '.join(EXTRACTORS)}")
-        nyquist = self.sampling_rate / 2
-        high = self.high_freq if self.high_freq > 0 else nyquist + self.high_freq
+        nyquist, high = self.sampling_rate / 2, self.upper_edge
+        if not 0 <= self.band <= nyquist:
+            raise UserError(f"features.band={self.band:g}: must be from 0 to {nyquist:g} Hz, half the sampling rate")
         if not 0 <= self.low_freq < high <= nyquist:
             raise UserError(
                 f"features.low_freq={self.low_freq} and features.high_freq={self.high_freq} ({high} Hz) must be in "
@@ -61,6 +66,12 @@ class FeatureConfig:
             )
 
     @property
+    def upper_edge(self) -> float:
+        """Upper edge of the highest filter, Hz."""
+        return self.high_freq if self.high_freq > 0 else (self.band or self.sampling_rate / 2) + self.high_freq
+
+    @property
     def name(self) -> str:
-        """Name of the feature folder: fbank80-16000, or kaldifeat80-16000-sp by kaldifeat with speed perturbation."""
-        return f"{self.extractor}{self.num_mel_bins}-{self.sampling_rate}" + ("-sp" if self.speed_perturb else "")
+        """Name of the feature folder: fbank80-16000, kaldifeat80-16000, with -band4000 and, if speed-perturbed, -sp."""
+        band = f"-band{self.band:g}" if self.band else ""
+        return f"{self.extractor}{self.num_mel_bins}-{self.sampling_rate}{band}" + ("-sp" if self.speed_perturb else "")

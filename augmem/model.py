@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -77,6 +77,27 @@ class ModelDescription:
         encoder = EncoderConfig.from_stored(values.pop("encoder"))
         pairs = tuple((left, unit) for left, unit in values.pop("biphones", ()))
         return ModelDescription(encoder=encoder, biphones=pairs, **{"units_hash": ""} | values)
+
+
+class TrainedModel(NamedTuple):
+    """Files of a trained model."""
+
+    model: Path
+    lang: Path
+
+
+def find_trained_model(folder: Path) -> TrainedModel:
+    """Return the files of an experiment or a package.
+
+    Raises:
+        FileNotFoundError: the folder is neither, or has no model yet.
+    """
+    for model in (folder / "train" / "model.safetensors", folder / "model.safetensors"):
+        if model.is_file() and (folder / "lang" / "tokens.txt").is_file():
+            return TrainedModel(model, folder / "lang")
+    raise FileNotFoundError(
+        f"{folder}: neither a trained experiment nor a packaged model; name a folder of one of them"
+    )
 
 
 class AcousticModel(nn.Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -20,11 +20,13 @@ from augmem.features import FeatureConfig
 from augmem.graph import GraphConfig
 from augmem.installation import pipeline
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
+from augmem.model import AcousticModel, find_trained_model
 from augmem.renamed_options import current_options
 from augmem.training import TrainingConfig
 
 RECIPE_FILE = "recipe.yaml"
 PATHS = (
+    "corpus.mix",
     "corpus.source",
     "lang.extra_vocabulary",
     "lang.lexicon",
@@ -34,6 +36,7 @@ PATHS = (
     "training.alignment",
     "training.batches.noise.source",
     "training.batches.reverb.source",
+    "training.init_from",
 )
 """Options whose values are paths of files that a user brings."""
 
@@ -120,9 +123,33 @@ def resolved_options(words: list[str], folder: Path = Path(), name: str = "") ->
     values.data = values.data or f"data/{values.corpus.recipe}"
     for option in PATHS:
         values[option] = placed(values[option], folder)
+    if values.training.init_from:
+        adopt_model(values, Path(values.training.init_from))
     instantiate(parser, values)
     options: dict[str, Any] = yaml.safe_load(parser.dump(values, skip_none=False))
     return options
+
+
+def adopt_model(values: Namespace, folder: Path) -> None:
+    """Set the options of encoder, features and topology to those of the model that training starts from.
+
+    Args:
+        values: options parsed by `recipe_parser`.
+        folder: experiment or package of the model.
+
+    Raises:
+        FileNotFoundError: there is no model.
+        UserError: the model has biphones, whose choice depends on its transcripts.
+    """
+    described = AcousticModel.load(find_trained_model(folder).model).description
+    if described.biphones:
+        raise UserError(f"{folder}: a model with biphones cannot be fine-tuned; use one with --graph.context none")
+    for option in fields(described.encoder):
+        values[f"encoder.{option.name}"] = getattr(described.encoder, option.name)
+    for name, value in described.features.items():
+        if name not in ("speed_perturb", "extractor"):  # of the stored features alone
+            values[f"features.{name}"] = value
+    values["graph.topology"], values["graph.context"] = described.topology, "none"
 
 
 def placed(value: Any, folder: Path) -> Any:

@@ -38,7 +38,7 @@ from augmem.lang import (
     prepare_neural_lm,
     validate_lang,
 )
-from augmem.model import AcousticModel, ModelDescription, check_units
+from augmem.model import AcousticModel, ModelDescription, check_units, find_trained_model
 from augmem.model_acoustics import ModelAcoustics, keyed_cuts
 from augmem.references import reference_words, scoring_utterance
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
@@ -78,11 +78,14 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
     config, storage, parts = experiment.recipe.features, experiment.recipe.storage, experiment.parts
     for part in parts.all():
         manifests = experiment.manifests / part
-        perturb = config.speed_perturb and part not in (*parts.dev, *parts.test)
+        is_training = part not in (*parts.dev, *parts.test)
+        perturb, telephone = config.speed_perturb and is_training, bool(config.band) and is_training
         inputs = experiment.section("features") | {
             "perturb": perturb,
             "manifests": manifest_digest(manifests),
         }
+        if telephone:
+            inputs |= {"telephone": True}
         if storage != StorageConfig():  # features made before the option existed stay up to date
             inputs |= experiment.section("storage")
         run_stage(
@@ -90,7 +93,14 @@ def features(experiment: Experiment, jobs: int, scheduler: str | None = None) ->
             experiment.features / part,
             inputs,
             partial(
-                compute_features, config, manifests, jobs=jobs, perturb=perturb, scheduler=scheduler, storage=storage
+                compute_features,
+                config,
+                manifests,
+                jobs=jobs,
+                perturb=perturb,
+                scheduler=scheduler,
+                storage=storage,
+                telephone=telephone,
             ),
             reads=[manifests],
         )
@@ -107,9 +117,11 @@ def lang(experiment: Experiment) -> None:
     extra = find_texts(experiment.recipe.lang.extra_vocabulary, experiment.data / "texts")
     config, rules = replace(experiment.recipe.lang, extra_vocabulary=extra), experiment.recipe.corpus.rules
     models = [Path(path) for path in experiment.recipe.lm.given_models]
+    init_from = experiment.recipe.training.init_from
+    initial = find_trained_model(Path(init_from)).lang if init_from else None
 
     def make(output: Path) -> None:
-        base = experiment.lang if model and experiment.lang.is_dir() else None
+        base = experiment.lang if model and experiment.lang.is_dir() else initial
         prepare_lang(config, texts, output, models, base, rules)
         if problems := validate_lang(output):
             raise UserError("errors in the lang folder:\n" + "\n".join(problems))
@@ -125,6 +137,8 @@ def lang(experiment: Experiment) -> None:
     }
     if rules != ENGLISH:
         inputs |= {"normalisation": asdict(rules)}
+    if initial:
+        inputs["initial units"] = Lang.load(initial).units_hash
     run_stage("lang", experiment.lang, inputs, make, reads=[experiment.manifests])
 
 
@@ -264,6 +278,8 @@ def training_inputs(experiment: Experiment) -> dict[str, Any]:
         "train features": [fingerprint(experiment.features / part) for part in parts.train],
         "dev features": [fingerprint(experiment.features / part) for part in parts.dev],
     }
+    if init_from := recipe.training.init_from:
+        inputs["initial model"] = sha256_file(find_trained_model(Path(init_from)).model)
     batches = recipe.training.batches
     for name, source in (("noise", batches.noise.source), ("reverberation", batches.reverb.source)):
         if source:

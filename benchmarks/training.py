@@ -125,7 +125,7 @@ def native(samples: np.ndarray, config: FeatureConfig) -> np.ndarray:
     options = knf.FbankOptions()
     options.frame_opts.dither, options.frame_opts.snip_edges = 0, False
     options.frame_opts.samp_freq, options.mel_opts.num_bins = config.sampling_rate, config.num_mel_bins
-    options.mel_opts.low_freq, options.mel_opts.high_freq = config.low_freq, config.high_freq
+    options.mel_opts.low_freq, options.mel_opts.high_freq = config.low_freq, config.upper_edge
     fbank = knf.OnlineFbank(options)
     fbank.accept_waveform(config.sampling_rate, samples.tolist())
     fbank.input_finished()

@@ -10,9 +10,10 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from augmem.errors import UserError
-from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, recipe_parser, resolved_options
+from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, recipe_of, recipe_parser, resolved_options
 from augmem.renamed_options import current_options
 from augmem.run_options import begin_run
+from tests.tiny import ENCODER
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 
@@ -83,3 +84,11 @@ def test_a_fault_in_a_recipe_is_one_line_with_its_file(content: str, fault: str,
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=rf"^{path}: {fault}"):
         begin_run(current_options(["--config", str(path)]), tmp_path / "exp", ["train"])
+
+
+def test_encoder_features_and_topology_are_those_of_the_model_to_start_from(package: Path) -> None:
+    options = resolved_options(["--training.init_from", str(package), "--encoder.dim", "32", "--graph.context", "left"])
+    assert recipe_of(options).encoder == ENCODER
+    assert options["graph"]["context"] == "none" and options["features"]["num_mel_bins"] == 80
+    with pytest.raises(FileNotFoundError, match="nowhere: neither a trained experiment nor a packaged model"):
+        resolved_options(["--training.init_from", "nowhere"])

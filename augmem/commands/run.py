@@ -50,6 +50,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", help=f"recipe: a YAML file, or one of {recipes} ({text})")
     for use, purpose in (("train", "train on"), ("dev", "tune on"), ("test", "report on")):
         parser.add_argument(f"--{use}", metavar="PARTS", help=f"parts to {purpose}, separated by commas")
+    parser.add_argument(
+        "--init-from", metavar="MODEL", help="fine-tune: start from the weights of an experiment or package"
+    )
+    parser.add_argument(
+        "--mix-with", metavar="DATA", help="add the training parts of another corpus (data/librispeech)"
+    )
     parser.add_argument("--data", metavar="DIR", help="audio, manifests and features (data/<corpus>)")
     parser.add_argument("--exp", metavar="DIR", help="all other results (exp/<config>, or exp/<corpus>-<config>)")
     parser.add_argument("--nj", metavar="N", help="worker processes for features, graphs and decoding (one per core)")
@@ -137,7 +143,8 @@ def default_recipe(arguments: argparse.Namespace) -> Path:
     Raises:
         UserError: there is no such recipe.
     """
-    return find_recipe(arguments.config or RECIPES.get(arguments.corpus or LIBRISPEECH, "own_data"))
+    default = "fine_tuning" if arguments.init_from else RECIPES.get(arguments.corpus or LIBRISPEECH, "own_data")
+    return find_recipe(arguments.config or default)
 
 
 def recipe_options(arguments: argparse.Namespace, exp: Path) -> list[str]:
@@ -151,6 +158,8 @@ def recipe_options(arguments: argparse.Namespace, exp: Path) -> list[str]:
         **{name: quoted_list(value) for name, value in parts.items() if value},
         "--corpus.source": arguments.corpus_dir,
         "--data": arguments.data,
+        "--training.init_from": arguments.init_from,
+        "--corpus.mix": arguments.mix_with,
     }
     overrides = [word for option in arguments.option or () for word in f"--{option}".split("=", 1)]
     return [*words_of(given), *overrides, *(DRY_RUN if arguments.dry_run else ())]

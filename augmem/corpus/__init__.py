@@ -28,7 +28,8 @@ from augmem.corpus.kaldi import write_kaldi
 from augmem.corpus.librispeech import warn_of_openslr_11
 from augmem.corpus.limits import Limits
 from augmem.corpus.manifests import recording_place
-from augmem.corpus.prepare import CorpusConfig, prepare_corpus, read_parts
+from augmem.corpus.mixing import read_parts
+from augmem.corpus.prepare import CorpusConfig, prepare_corpus
 from augmem.corpus.reader import Parts
 from augmem.corpus.sessions import session_of, sessions
 from augmem.corpus.storage import StorageConfig, write_features

@@ -57,7 +57,7 @@ def _fbank(config: FeatureConfig) -> Fbank:
             frame_length=config.frame_length,
             frame_shift=config.frame_shift,
             low_freq=config.low_freq,
-            high_freq=config.high_freq,
+            high_freq=config.upper_edge,
             dither=config.dither,
             snip_edges=False,
         )
@@ -80,7 +80,7 @@ def _kaldifeat(config: FeatureConfig, device: str) -> KaldifeatFbank:
                 frame_shift=config.frame_shift,
                 dither=config.dither,
             ),
-            KaldifeatMelOptions(num_bins=config.num_mel_bins, low_freq=config.low_freq, high_freq=config.high_freq),
+            KaldifeatMelOptions(num_bins=config.num_mel_bins, low_freq=config.low_freq, high_freq=config.upper_edge),
             device=device,
         )
     )

@@ -24,6 +24,7 @@ from augmem.corpus.audio import AudioError, read_recording, read_samples
 from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
 from augmem.corpus.storage import StorageConfig, check_files, explain_damage, write_features
+from augmem.corpus.telephone import code_g711, law_of
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import read_json, write_json
@@ -49,6 +50,7 @@ def compute_features(
     perturb: bool = False,
     scheduler: str | None = None,
     storage: StorageConfig = _DEFAULT_STORAGE,
+    telephone: bool = False,
 ) -> None:
     """Store the features of one part: cuts.jsonl.gz, feats-*.lca (or shar/), skipped.tsv and feature_config.json.
 
@@ -62,6 +64,7 @@ def compute_features(
         perturb: also store every cut at 0.9 and 1.1 times its speed (Ko et al., Interspeech 2015).
         scheduler: address of a Dask scheduler whose workers are used instead of `jobs`.
         storage: file format.
+        telephone: code half of the cuts by G.711; see `augmem.corpus.telephone`.
 
     Raises:
         FileNotFoundError: the part has not been prepared.
@@ -70,9 +73,10 @@ def compute_features(
     part = manifests.name
     extractor(config)  # fails early if it is not installed
     cuts = list(_perturb_speed(read_cuts(manifests), config.sampling_rate, perturb))
-    _warn_of_low_rates(part, load_manifest(RecordingSet, manifests / RECORDINGS), config.sampling_rate)
+    lowest = int(2 * config.band) or config.sampling_rate
+    _warn_of_low_rates(part, load_manifest(RecordingSet, manifests / RECORDINGS), lowest)
     jobs_to_do = [
-        FeatureJob(config, storage, cuts[start : start + storage.file_cuts], output, number)
+        FeatureJob(config, storage, cuts[start : start + storage.file_cuts], output, number, telephone)
         for number, start in enumerate(range(0, len(cuts), storage.file_cuts))
     ]
     output.mkdir(parents=True, exist_ok=True)
@@ -111,6 +115,7 @@ class FeatureJob(NamedTuple):
     cuts: list[MonoCut]
     folder: Path
     number: int
+    telephone: bool = False
 
 
 Result = tuple[list[MonoCut], list[SkippedUtterance]]
@@ -156,23 +161,23 @@ def _use_single_thread() -> None:
 def _store_features(job: FeatureJob) -> Result:
     """Compute the features of a job and store them in its file."""
     skipped: list[SkippedUtterance] = []
-    computed = _with_features(_read_audio(job.cuts, job.config, skipped), job.config)
+    computed = _with_features(_read_audio(job, skipped), job.config)
     return write_features(job.storage, computed, job.folder, job.number), skipped
 
 
 Audio = tuple[MonoCut, np.ndarray]
 
 
-def _read_audio(cuts: Sequence[MonoCut], config: FeatureConfig, skipped: list[SkippedUtterance]) -> Iterator[Audio]:
+def _read_audio(job: FeatureJob, skipped: list[SkippedUtterance]) -> Iterator[Audio]:
     """Yield cuts and their samples (1, n); add the cuts without usable audio to `skipped`."""
-    for cut in cuts:
-        if cut.duration < config.frame_length / 2:  # no frame, or too few samples to mirror at the edges
+    for cut in job.cuts:
+        if cut.duration < job.config.frame_length / 2:  # no frame, or too few samples to mirror at the edges
             path = cut.recording.sources[0].source
             detail = f"{path}: {cut.duration:.4f} s are shorter than a frame"
             skipped.append(SkippedUtterance(cut.id, "too short", detail))
             continue
         try:
-            yield cut, read_samples(cut)
+            yield cut, _samples(cut, job.telephone)
         except AudioError as error:
             skipped.append(SkippedUtterance(cut.id, error.reason, str(error)))
 
@@ -215,6 +220,12 @@ def _attach(cut: MonoCut, samples: np.ndarray, features: np.ndarray, config: Fea
     )
     validate_features(stored, feats_data=features)
     return fastcopy(cut, features=stored)
+
+
+def _samples(cut: MonoCut, telephone: bool) -> np.ndarray:
+    """Read the samples of a cut; some are coded as by a telephone network."""
+    samples, law = read_samples(cut), law_of(cut.id)
+    return code_g711(samples, cut.sampling_rate, law) if telephone and law else samples
 
 
 def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:

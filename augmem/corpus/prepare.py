@@ -19,17 +19,17 @@ from augmem.corpus.lhotse_data import LhotseData
 from augmem.corpus.librispeech import LibriSpeech
 from augmem.corpus.limits import Limits
 from augmem.corpus.manifests import CorpusUtterance, describe_part, report_skipped, write_described, write_part
+from augmem.corpus.mixing import PARTS_FILE, mix_corpus
 from augmem.corpus.overlap import check_utterances, warn_of_shared_speakers
 from augmem.corpus.reader import CorpusReader, Parts
 from augmem.corpus.shar_data import SharData
 from augmem.errors import UserError
-from augmem.files import read_json, write_json
+from augmem.files import write_json
 from augmem.lang import Normalisation
 from augmem.skipped import SkipLog
 
 logger = logging.getLogger(__name__)
 
-PARTS_FILE = "parts.json"
 DEV_SPLIT = "dev-split"
 _DEV_SHARE = 0.05  # of the training utterances
 
@@ -46,6 +46,9 @@ class CorpusConfig:
         train: parts to train on; empty: the default of the corpus.
         dev: parts to tune on; empty: the default of the corpus, or speakers taken out of the training parts.
         test: parts to report on; empty: the default of the corpus.
+        mix: data folder of another corpus, such as data/librispeech, whose training parts are added to those of this
+            one, for fine-tuning; null: none.
+        mix_utterances: number of its utterances, chosen at random; null: all.
         limits: limits on the utterances of training parts.
         allow_pipes: run the shell commands in a wav.scp of Kaldi. Enable only for a wav.scp whose origin is trusted.
         allow_overlap: accept that train, dev and test share utterances, for tests of the stages on a few utterances.
@@ -64,6 +67,8 @@ class CorpusConfig:
     train: tuple[str, ...] = ()
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
+    mix: str | None = None
+    mix_utterances: int | None = None
     limits: Limits = field(default_factory=Limits)
     allow_pipes: bool = False
     allow_overlap: bool = False
@@ -78,6 +83,8 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         if self.recipe not in _READERS:
             raise UserError(f"corpus.recipe={self.recipe!r}: must be one of {', '.join(_READERS)}")
+        if self.mix_utterances is not None and (self.mix_utterances < 1 or not self.mix):
+            raise UserError(f"corpus.mix_utterances={self.mix_utterances}: must be at least 1, with corpus.mix")
         self.rules  # noqa: B018  checks normalisation and language
 
 
@@ -103,6 +110,8 @@ def prepare_corpus(config: CorpusConfig, download: Path, output: Path) -> None:
             _write(reader, part, output, config.rules, limits)
     else:
         parts = _write_with_dev_split(reader, parts, output, config)
+    if config.mix:
+        parts = mix_corpus(Path(config.mix), parts, output, config.mix_utterances)
     if not config.allow_overlap:
         check_utterances(output, parts)
     warn_of_shared_speakers(output, parts)
@@ -121,18 +130,6 @@ def open_corpus(config: CorpusConfig, download: Path) -> CorpusReader:
         UserError: the folder has no parts.
     """
     return _READERS[config.recipe](config, download)
-
-
-def read_parts(manifests: Path) -> Parts:
-    """Read the parts of each role, as written by `prepare_corpus`.
-
-    Raises:
-        FileNotFoundError: the corpus has not been prepared.
-    """
-    path = manifests / PARTS_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run stage corpus, which writes it to data/CORPUS/manifests")
-    return Parts(**{role: tuple(names) for role, names in read_json(path).items()})
 
 
 def _amazon_queen(config: CorpusConfig, folder: Path) -> CorpusReader:

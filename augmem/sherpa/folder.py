@@ -25,7 +25,13 @@ from augmem.streaming import Package
 
 MODEL_FILE, INT8_FILE, GRAPH_FILE = "model.onnx", "model.int8.onnx", "HLG.fst"
 _TEMPLATES = Path(__file__).parent / "files"
-_FIXED = ("frame_length", "frame_shift", "low_freq", "high_freq")  # options of features that sherpa-onnx does not have
+_FIXED = (
+    "frame_length",
+    "frame_shift",
+    "low_freq",
+    "high_freq",
+    "band",
+)  # options of features that sherpa-onnx does not have
 _SPARE_FRAMES = 3  # sherpa-onnx runs a window when one more frame exists; the last frames need samples after them
 
 

@@ -60,8 +60,10 @@ class Event:
         return replace(self, words=words, end=round(self.end + seconds, 3))
 
     def confident(self, confidence: float) -> Event:
-        """Return the event without words of a lower confidence."""
-        return replace(self, words=tuple(word for word in self.words if word.confidence >= confidence))
+        """Return the event without words of a lower confidence; words of partial results have none and stay."""
+        kept = [word.confidence is None or word.confidence >= confidence for word in self.words]
+        words = tuple(word for word, keep in zip(self.words, kept, strict=True) if keep)
+        return replace(self, words=words, stable=sum(kept[: self.stable]))
 
     def to_json(self) -> str:
         """Return one line of JSON: text, kind, segment, words, end, stable."""

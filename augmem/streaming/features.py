@@ -101,5 +101,5 @@ def fbank_options(config: FeatureConfig) -> knf.FbankOptions:
     options.frame_opts.snip_edges = False
     options.mel_opts.num_bins = config.num_mel_bins
     options.mel_opts.low_freq = config.low_freq
-    options.mel_opts.high_freq = config.high_freq
+    options.mel_opts.high_freq = config.upper_edge
     return options

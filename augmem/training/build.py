@@ -9,9 +9,10 @@ from lhotse import CutSet
 
 from augmem.corpus import feature_statistics
 from augmem.lang import Lang
-from augmem.model import AcousticModel, ModelDescription, check_units
+from augmem.model import ModelDescription, check_units
 from augmem.training.config import TrainingConfig
 from augmem.training.distributed import DistributedContext, check_distributed
+from augmem.training.initial import initial_model
 from augmem.training.objective import Objective
 from augmem.training.trainer import Trainer
 
@@ -45,5 +46,5 @@ def build_trainer(
     check_units(description, lang_dir, output)
     objective = Objective(Lang.load(lang_dir), graph_dir, description, config)
     torch.manual_seed(config.seed)
-    model = AcousticModel(description, *feature_statistics(train_cuts))
+    model = initial_model(config, description, feature_statistics(train_cuts))
     return Trainer(config, model, objective, train_cuts, dev_cuts, output, context)

@@ -21,6 +21,10 @@ class TrainingConfig:
             result does not depend on the number of processes.
         precision: number format of the encoder under autocast: "bfloat16", or on GPUs "float16" with loss scaling. The
             objective is always computed in float32.
+        init_from: folder of an experiment or a package whose weights training starts from, for fine-tuning; its units,
+            encoder and features are kept. null: random weights.
+        frozen_layers: number of lowest encoder layers that keep the weights of `init_from`, and so does the front end;
+            0: all weights are trained.
         learning_rate: peak of the schedule.
         schedule: decay after the warm-up: "cosine" falls to `min_lr_ratio` of the peak at the last step; "noam" falls
             with the inverse square root of the step.
@@ -56,6 +60,8 @@ class TrainingConfig:
     batches: BatchConfig = field(default_factory=BatchConfig)
     accumulate: int = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    init_from: str | None = None
+    frozen_layers: int = 0
     learning_rate: float = 1e-3
     schedule: Literal["cosine", "noam"] = "cosine"
     warmup_steps: int = 300
@@ -92,6 +98,7 @@ class TrainingConfig:
             self._check(name, 0 <= getattr(self, name) <= 1, "between 0 and 1")
         for name in _OPTIONAL:
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
+        self._check("frozen_layers", self.init_from is not None or not self.frozen_layers, "0 without init_from")
         for name, choices in _CHOICES.items():
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
@@ -119,7 +126,8 @@ class TrainingConfig:
 
 _AT_LEAST_ONE = ("epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every")
 _NOT_NEGATIVE = (
-    "warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite", "boost", "iterated_loss",
+    "frozen_layers", "warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite", "boost",
+    "iterated_loss",
 )  # fmt: skip
 _POSITIVE = ("learning_rate", "clip", "den_scale")
 _RATIOS = ("min_lr_ratio", "ctc_floor", "running_average")

@@ -13,8 +13,9 @@ from augmem.training.config import TrainingConfig
 
 def make_optimiser(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
     """Create AdamW (arXiv 1711.05101) with weight decay on matrices only; fused where torch can do that."""
-    matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    others = [parameter for parameter in model.parameters() if parameter.dim() <= 1]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.dim() > 1]
+    others = [parameter for parameter in trained if parameter.dim() <= 1]
     groups: list[dict[str, Any]] = [{"params": matrices}, {"params": others, "weight_decay": 0.0}]
     options: dict[str, Any] = {"betas": config.adam_betas, "weight_decay": config.weight_decay}
     try:
@@ -46,6 +47,8 @@ def scale_and_clip(model: nn.Module, factor: float, limit: float) -> float:
     Parameters without a gradient (of dropped layers) get zeros.
     """
     for parameter in model.parameters():
+        if not parameter.requires_grad:
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

@@ -26,3 +26,10 @@ def test_paragraphs_end_at_long_pauses() -> None:
     assert format_paragraphs([("a.wav", events)], 0.4) == "W0\n\nW1\n\nW2\n"
     assert format_paragraphs([("a.wav", events[:1]), ("b.wav", [])], 1.0) == "a.wav\n\nW0\n\nb.wav\n"
     assert format_paragraphs([("a.wav", [])], 1.0) == ""
+
+
+def test_words_of_low_confidence_are_left_out() -> None:
+    words = (Word("GOOD", 0.0, 0.5, 0.9), Word("THE", 0.6, 0.7, 0.05), Word("DAY", 0.8, 1.0, 0.5))
+    event = Event("final", 0, words, 1.2, 3).confident(0.5)
+    assert (event.text, event.stable) == ("GOOD DAY", 2)
+    assert Event("partial", 0, (Word("GOOD", 0.0, 0.5, None),), 1.2, 1).confident(0.5).text == "GOOD"
