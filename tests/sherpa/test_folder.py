@@ -113,9 +113,12 @@ def test_the_int8_model_runs(exported: Path) -> None:
     assert decode(small, [with_silence(SIGNALS[-1])])[0]
 
 
-def test_features_that_sherpa_onnx_does_not_have_are_refused(content: Package, tmp_path: Path) -> None:
-    other = content._replace(features=replace(FeatureConfig(), low_freq=50.0))
-    with pytest.raises(UserError, match=r"features\.low_freq is 50\.0, and sherpa-onnx has 20\.0 only"):
+@pytest.mark.parametrize(("name", "value", "fixed"), [("low_freq", 50.0, "20.0"), ("band", 4000.0, "0.0")])
+def test_features_that_sherpa_onnx_does_not_have_are_refused(
+    content: Package, tmp_path: Path, name: str, value: float, fixed: str
+) -> None:
+    other = content._replace(features=replace(FeatureConfig(), **{name: value}))
+    with pytest.raises(UserError, match=rf"features\.{name} is {value}, and sherpa-onnx has {fixed} only"):
         export_sherpa(other, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
