@@ -5,7 +5,7 @@
 
 Each kind of file is read in a process of its own, forked before any C library has started threads. A reader may accept
 an input or refuse it by a UserError or OSError, which the command line prints without a traceback. Everything else is a
-fault: another exception, the end of the process (as in a crash of a C library), more than 10 s, or more than 1 GB of
+fault: another exception, the end of the process (as in a crash of a C library), more than 10 CPU seconds, or 1 GB of
 memory. Faults are printed with the number of their input, which --first takes, and their files are kept with --keep.
 """
 
@@ -37,7 +37,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-LIMIT = 10.0  # s for one input
+LIMIT = 10.0  # CPU seconds for one input, and a tenth of its longest duration
 MEMORY = 1 << 30  # bytes that reading may add to the process
 OUTCOMES = ("accepted", "refused", "exception", "crash", "hang", "memory")
 FAULTS = OUTCOMES[2:]
@@ -75,7 +75,7 @@ class Result:
 
     Args:
         counts: number of inputs by outcome.
-        slowest: seconds of the slowest input.
+        slowest: CPU seconds of the slowest input.
         faults: input number, outcome and last line of each fault.
     """
 
@@ -171,7 +171,7 @@ class Reading(NamedTuple):
     Args:
         number: of the input.
         outcome: one of `OUTCOMES`; empty: reading it begins.
-        seconds: duration.
+        seconds: CPU time.
         detail: message of an error.
     """
 
@@ -190,17 +190,17 @@ def read_valid(kind: Kind, folder: Path) -> None:
 
 def read_inputs(name: str, kind: Kind, seed: int, numbers: Sequence[int], folder: Path) -> Iterator[Reading]:
     """Read inputs in this process; yield one `Reading` before and one after each."""
-    handler = signal.signal(signal.SIGALRM, _hang)
+    handler = signal.signal(signal.SIGPROF, _hang)
     for number, work in inputs(name, kind, seed, numbers, folder):
         yield Reading(number)
-        before, started = peak_memory(), time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, LIMIT)
+        before, started = peak_memory(), time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, LIMIT)
         outcome, detail = _read(kind, work)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         if peak_memory() - before > MEMORY:
             outcome, detail = "memory", f"{(peak_memory() - before) >> 20} MB"
-        yield Reading(number, outcome, time.monotonic() - started, detail)
-    signal.signal(signal.SIGALRM, handler)
+        yield Reading(number, outcome, time.process_time() - started, detail)
+    signal.signal(signal.SIGPROF, handler)
 
 
 def _child(name: str, kind: Kind, seed: int, numbers: Sequence[int], connection: Connection, folder: Path) -> None:
@@ -299,7 +299,7 @@ def _receive(name: str, child: BaseProcess, receiver: Connection, numbers: Seque
         raise RuntimeError(f"{name}: the valid files are not read") from None
     try:
         while outcome not in FAULTS:
-            if not receiver.poll(3 * LIMIT):  # a C library that blocks signals
+            if not receiver.poll(10 * LIMIT):  # asleep, or a C library that blocks signals
                 outcome = "hang"
                 break
             current, outcome, seconds, detail = receiver.recv()

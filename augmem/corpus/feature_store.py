@@ -234,9 +234,13 @@ def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
     All extractors give equal features, so a package can be used where that of its training is not installed.
 
     Raises:
-        UserError: the file cannot be decoded.
+        UserError: the file cannot be decoded, or is shorter than one window.
     """
     samples = read_recording(path, config.sampling_rate)
+    if len(samples) < config.frame_length * config.sampling_rate:
+        raise UserError(
+            f"{path}: {len(samples) / config.sampling_rate:.3f} s, at least {config.frame_length} s are needed"
+        )
     fbank = extractor(replace(config, extractor="fbank"))
     return torch.from_numpy(fbank.extract(samples, config.sampling_rate))
 

@@ -19,6 +19,7 @@ from augmem.corpus import (
     compute_features,
     extractor,
     feature_statistics,
+    features_of_file,
     load_cuts,
     prepare_corpus,
 )
@@ -256,3 +257,10 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
 def test_wrong_options_are_named(changes: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         FeatureConfig(**changes)
+
+
+def test_a_file_shorter_than_a_window_is_refused(tmp_path: Path) -> None:
+    path = write_tone(tmp_path / "a.wav", 0.018)
+    with pytest.raises(UserError, match=r"a\.wav: 0\.018 s, at least 0\.025 s are needed"):
+        features_of_file(path, FeatureConfig())
+    assert len(features_of_file(write_tone(path, 0.025), FeatureConfig())) > 0
