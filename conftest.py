@@ -1,5 +1,6 @@
 """Fixtures of tests and of examples in docstrings."""
 
+import signal
 import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 from augmem.machine import prepare_libraries
 
 prepare_libraries()  # before torch and numpy are imported
+# A shell ignores SIGINT in its background jobs, and processes started by tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class SkipWithoutK2:

@@ -89,7 +89,7 @@ def project_words(content: Package, samples: np.ndarray) -> str:
     frames = torch.from_numpy(features.take())
     with torch.no_grad():
         scores, lengths = content.model(frames[None], torch.tensor([len(frames)]))
-    config = DecodingConfig(search_beam=100.0, output_beam=8.0)
+    config = DecodingConfig(search_beam=100.0, output_beam=8.0, max_active=100_000, acoustic_scale=1.0)
     lattice = find_lattices(scores, lengths, DecodingGraph.load(content.graph), config)[0].lattice
     return " ".join(content.lang.word_of[word] for word in words_on(lattice, best_path(lattice)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_streaming_results_equal_offline_results(trained: Trained, package: Path
     assert row["wer"] < 0.05
     assert "streaming: WER" in result.stdout and "paired bootstrap" in result.stdout
     page = (folder / "exp" / "report" / "report.html").read_text()
-    assert "<b>streaming against first pass</b>" in page and "<td>streaming</td>" in page
+    assert "<b>streaming against first pass</b>" in page and re.search("<td[^>]*>streaming</td>", page)
 
     speech = sorted((SPEECH / "flac").glob("*.flac"))[::10]
     assert "parameters, look-ahead 0.32 s" in (package / "README.md").read_text()

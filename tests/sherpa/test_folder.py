@@ -54,7 +54,7 @@ def with_silence(samples: np.ndarray, length: int = RATE) -> np.ndarray:
 def project_words(content: Package, samples: np.ndarray) -> list[int]:
     """Return the words of the best path for the frames that sherpa-onnx decodes: whole windows.
 
-    The beam is wide: k2 prunes differently, and with a beam of 16 it loses the best path of one signal.
+    The beam is wide, so that neither search loses the best path.
     """
     features = OnlineFeatures(content.features)
     features.accept(samples, RATE)
@@ -66,7 +66,7 @@ def project_words(content: Package, samples: np.ndarray) -> list[int]:
     with torch.no_grad():
         scores, _ = content.model(frames[None], torch.tensor([len(frames)]))
     scores = scores[:, : windows * encoder.centre]
-    config = DecodingConfig(search_beam=100.0, output_beam=8.0)
+    config = DecodingConfig(search_beam=100.0, output_beam=8.0, max_active=100_000, acoustic_scale=1.0)
     found = find_lattices(scores, torch.tensor([scores.size(1)]), DecodingGraph.load(content.graph), config)[0]
     return words_on(found.lattice, best_path(found.lattice))
 
