@@ -62,7 +62,7 @@ def manifests_of(root: Path) -> Path:
 
 
 def prepare(root: Path, recipe: str, output: Path, limits: Limits | None = None, dev: str = "train") -> None:
-    config = CorpusConfig(recipe, str(root), ("train",), (dev,), (), limits or Limits(), allow_overlap=True)  # type: ignore[arg-type]
+    config = CorpusConfig(recipe, str(root), ("train",), (dev,), limits=limits or Limits(), allow_overlap=True)  # type: ignore[arg-type]
     prepare_corpus(config, output / "download", output)
 
 
