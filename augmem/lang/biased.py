@@ -32,7 +32,7 @@ def biased_model(words: Sequence[str]) -> BackoffModel:
     Example:
         >>> model = biased_model("A ROSE IS A ROSE".split())
         >>> rose, a, end = (model.words.index(word) for word in ("ROSE", "A", "</s>"))
-        >>> model.score(np.array([[a, rose]]))[0] > model.score(np.array([[a, end]]))[0]
+        >>> bool(model.score(np.array([[a, rose]]))[0] > model.score(np.array([[a, end]]))[0])
         True
     """
     unigrams = Counter(words)
