@@ -22,8 +22,8 @@ class FeatureConfig:
         low_freq: Hz, lower edge of the lowest filter.
         high_freq: Hz, upper edge of the highest filter; zero or negative: relative to `band`, or to half the sampling
             rate.
-        band: Hz, frequencies above are not used, whatever the sampling rate of the audio: 4000 for telephone speech;
-            half of the training utterances are coded by G.711. 0: half the sampling rate, no coding.
+        band: highest frequency in Hz, at any sampling rate; 0: half the sampling rate. 4000 for telephone speech:
+            half of the training utterances are then coded by G.711.
         dither: standard deviation of noise added to the samples, which are in [-1, 1]; 0 for reproducible features.
         speed_perturb: also store the training parts at 0.9 and 1.1 times their speed.
         extractor: program that computes stored features: fbank (Lhotse's) or kaldifeat (on a GPU if torch finds one),

@@ -89,8 +89,8 @@ def test_recall_and_precision_with_random_damage(seed: int) -> None:
     spoken = [rng.choice(VOCABULARY) for _ in range(2000)]
     changes = [lambda word: [], lambda word: [word, rng.choice(VOCABULARY)], lambda word: ["WRONG"]]
     text = [new for word in spoken for new in (rng.choice(changes)(word) if rng.random() < 0.05 else [word])]
-    heard = [word if rng.random() > 0.03 else "ERROR" for word in spoken]
-    words = timed(heard, {i for i in range(2000) if rng.random() < 0.25})
+    recognised = [word if rng.random() > 0.03 else "ERROR" for word in spoken]
+    words = timed(recognised, {i for i in range(2000) if rng.random() < 0.25})
     truth = {word.start: actual for word, actual in zip(words, spoken, strict=True)}
     found = divide(text, words, SegmentConfig())
     kept = wrong = 0

@@ -149,7 +149,7 @@ class AudioFile:
             raise UserError(f"cannot be decoded ({str(error).split(': ')[-1].strip()})") from error
 
     def _read_all(self, count: int | None) -> Block:
-        """Read in pieces: memory is that of the samples, whatever number of them the header states."""
+        """Read in blocks, so that memory depends on the samples that exist and not on the number in the header."""
         pieces, left = [np.zeros((0, self.channels), np.float32)], count
         while left is None or left > 0:
             size = _PIECE if left is None else min(left, _PIECE)

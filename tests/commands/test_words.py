@@ -56,7 +56,7 @@ def test_added_words_are_in_lexicon_grammar_and_graph(
     ("text", "message"),
     [
         ("", r"names\.txt: no word"),
-        ("\n# nobody\n", r"names\.txt: no word"),
+        ("\n# no entries\n", r"names\.txt: no word"),
         ("WUN\tW AH N\t1\tx\n", r"names\.txt:1: 4 fields"),
         ("TOO\nWUN\tW XX\n", r"names\.txt:2: XX is not a phone of the model; its phones are SIL SPN AH N"),
         ("WUN TOO\tW AH N\n", r"names\.txt:1: 'WUN TOO' is 2 words"),
