@@ -13,8 +13,9 @@ Example:
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from augmem.lazy_imports import lazy_names
 
 if TYPE_CHECKING:  # for type checkers and editors
     from augmem.corpus import features_of_file as features_of_file
@@ -117,15 +118,7 @@ PUBLIC = {
 }  # fmt: skip
 """Module or package of `augmem` -> its public names."""
 
-_MODULES = {name: module for module, names in PUBLIC.items() for name in names}
-
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__all__, __getattr__ = lazy_names(__name__, {f"{__name__}.{module}": names for module, names in PUBLIC.items()})
 
 
 def __dir__() -> list[str]:

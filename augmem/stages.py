@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from lhotse.cut import Cut
 
 from augmem.automata import prepare_decoding_graph
 from augmem.corpus import (
@@ -18,16 +15,14 @@ from augmem.corpus import (
     compute_features,
     find_texts,
     load_cuts,
-    normalised_texts,
     prepare_corpus,
-    recording_place,
     warn_of_openslr_11,
 )
-from augmem.decoding import TUNED_FILE, DecodingFiles, Transcript, choose, load_systems, oracle_wer, read_nbest, tune
+from augmem.decoding import DecodingFiles, tune
 from augmem.decoding import decode as decode_parts
 from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
-from augmem.files import sha256_file, sha256_json, write_text
+from augmem.files import sha256_file, sha256_json
 from augmem.graph import Biphones, context_hash, num_outputs
 from augmem.lang import (
     ENGLISH,
@@ -40,10 +35,11 @@ from augmem.lang import (
 )
 from augmem.model import AcousticModel, ModelDescription, check_units, find_trained_model
 from augmem.model_acoustics import ModelAcoustics, keyed_cuts
-from augmem.references import reference_words, scoring_utterance
+from augmem.references import reference_words
 from augmem.reporting import has_streaming_results, report_inputs, stage_records
 from augmem.run_options import keep_options
-from augmem.scoring import TimedWord, score_all, write_ctm, write_report
+from augmem.score_parts import NORMALISED_FILE, write_scores
+from augmem.scoring import write_report
 from augmem.stage_runner import DONE, fingerprint, is_done, refuse_other_inputs, run_resumable_stage, run_stage
 from augmem.tensors import refuse_pickled
 from augmem.training import MODEL_FILE, DistributedContext, build_trainer, default_processes, launch_processes
@@ -53,7 +49,6 @@ logger = logging.getLogger(__name__)
 
 LANG_FORMAT = 2  # 2: silence_probability.txt instead of L.pt
 GRAPH_FORMAT = 3  # 2: safetensors, training graphs in a folder of their own; 3: texts of a file in one entry
-NORMALISED_FILE = "normalisation.tsv"
 
 
 def corpus(experiment: Experiment) -> None:
@@ -358,47 +353,6 @@ def score(experiment: Experiment) -> None:
     )
     table = (experiment.scores / "wer.txt").read_text(encoding="utf-8")
     logger.info("word error rates, with 95 %% bootstrap intervals:\n%s", table)
-
-
-def write_scores(experiment: Experiment, output: Path) -> None:
-    """Write word error rates, CTM files and the normalised references of the dev and test parts."""
-    decoded, parts = experiment.decoding, experiment.held_out
-    systems = load_systems(decoded / TUNED_FILE)
-    cuts = dict(keyed_cuts(experiment.features, parts))
-    references = {key: reference_words(cut) for key, cut in cuts.items()}
-    lists = {part: list(read_nbest(decoded, part)) for part in parts}
-    transcripts = {
-        part: {name: [choose(entry, system) for entry in entries] for name, system in systems.items()}
-        for part, entries in lists.items()
-    }
-    results = {
-        part: {name: [scoring_utterance(cuts[t.key], t.words) for t in found] for name, found in by_system.items()}
-        for part, by_system in transcripts.items()
-    }
-    score_all(results, output, {part: oracle_wer(entries, references) for part, entries in lists.items()})
-    rows = normalised_texts(experiment.manifests, parts)
-    write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
-    for part, by_system in transcripts.items():
-        for name, found in by_system.items():
-            write_ctm(
-                output / f"hyp-{part}-{name}.ctm",
-                [word for each in found for word in timed_words(each, cuts[each.key])],
-            )
-
-
-def tab_separated(rows: Iterable[Sequence[str]]) -> str:
-    """Format rows as a table with tabs; other white space becomes single blanks."""
-    return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
-
-
-def timed_words(transcript: Transcript, cut: Cut) -> list[TimedWord]:
-    """Convert the transcript of a cut to rows of a CTM file, with times in the recording."""
-    recording, channel, start = recording_place(cut)
-    rows = zip(transcript.words, transcript.times, transcript.confidences, strict=True)
-    return [
-        TimedWord(recording, start + begin, end - begin, word, confidence, channel)
-        for word, (begin, end), confidence in rows
-    ]
 
 
 def report(experiment: Experiment) -> None:

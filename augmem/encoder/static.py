@@ -132,19 +132,41 @@ class StaticStep(nn.Module):
         encoder = self.encoder
         attended = exists | ~exists.any(1, keepdim=True)  # a block without frames attends to all its cells: no NaN
         centre = attended[:, encoder.left : encoder.left + encoder.centre]
-        none = x.new_zeros(self.batch, *bank_shape(encoder.config, 0))
-        bank = none if memory is None else memory
         seen = newest(segment.clamp(min=0), self.bank_size, x)
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
         lower, last = mask_index(self.lower, attended, inside), mask_index(self.last, attended, centre)
-        slots = []
-        for number, layer in enumerate(encoder.layers, 1):
-            index = last if number == len(encoder.layers) else lower
-            x, slot = layer.step(x, index, bank[:, number - 1].transpose(0, 1), seen)
-            slots.append(slot.transpose(0, 1))
-        if memory is not None:
-            memory = torch.cat([memory[:, :, :, :, 1:], torch.stack(slots, 1)], 4)
-        return encoder.norm(x), memory
+        return step_layers(encoder, x, (lower, last), seen, memory)
+
+
+def step_layers(
+    encoder: AugmentedMemoryEncoder,
+    x: Tensor,
+    indices: tuple[LayerIndex, LayerIndex],
+    seen: Tensor,
+    memory: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """Run all layers over one block of each of B streams.
+
+    Args:
+        encoder: the encoder.
+        x: (B * W, D) block rows.
+        indices: tables of the lower layers and of the last one.
+        seen: (B, M) additive mask of the slots of the bank.
+        memory: (B, layers, 2, H, M, d) bank; None without memory.
+
+    Returns:
+        centre rows (B * C, D), and the bank with one more slot in place of its oldest one.
+    """
+    lower, last = indices
+    bank = x.new_zeros(seen.size(0), *bank_shape(encoder.config, 0)) if memory is None else memory
+    slots = []
+    for number, layer in enumerate(encoder.layers, 1):
+        index = last if number == len(encoder.layers) else lower
+        x, slot = layer.step(x, index, bank[:, number - 1].transpose(0, 1), seen)
+        slots.append(slot.transpose(0, 1))
+    if memory is not None:
+        memory = torch.cat([memory[:, :, :, :, 1:], torch.stack(slots, 1)], 4)
+    return encoder.norm(x), memory
 
 
 def demand_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:

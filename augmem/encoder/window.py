@@ -18,7 +18,7 @@ from augmem.encoder.base import Encoder
 from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.rows import newest
 from augmem.encoder.segments import cut_blocks
-from augmem.encoder.static import demand_augmented_memory, mask_index
+from augmem.encoder.static import demand_augmented_memory, mask_index, step_layers
 
 
 class WindowStep(nn.Module):
@@ -123,17 +123,8 @@ class WindowStep(nn.Module):
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
         lower = mask_index(repeat_index(self.lower, streams), exists, inside)
         last = mask_index(repeat_index(self.last, streams), exists, centre)
-        none = x.new_zeros(exists.size(0), *bank_shape(encoder.config, 0))
-        bank = none if memory is None else memory
         seen = newest(count, self.bank_size, x)
-        slots = []
-        for number, layer in enumerate(encoder.layers, 1):
-            index = last if number == len(encoder.layers) else lower
-            x, slot = layer.step(x, index, bank[:, number - 1].transpose(0, 1), seen)
-            slots.append(slot.transpose(0, 1))
-        if memory is not None:
-            memory = torch.cat([memory[:, :, :, :, 1:], torch.stack(slots, 1)], 4)
-        return encoder.norm(x), memory
+        return step_layers(encoder, x, (lower, last), seen, memory)
 
 
 def repeat_index(index: LayerIndex, streams: Tensor) -> LayerIndex:

@@ -25,6 +25,7 @@ from augmem.onnx_package import OnnxPackage, open_package
 from augmem.streaming.endpoint import cut_position, is_endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
+from augmem.streaming.transcription import transcribe_packets
 
 Samples = NDArray[Any]
 States = list[NDArray[Any]]
@@ -177,16 +178,7 @@ class OnnxRecognizer:
             packets: audio, see `OnnxStream.accept_waveform`.
             sample_rate: Hz.
         """
-        stream, events = self.stream(), []
-        for packet in packets:
-            stream.accept_waveform(packet, sample_rate)
-            while self.step([stream]):
-                pass
-            events += stream.events()
-        stream.finish()
-        while self.step([stream]):
-            pass
-        return [event for event in events + stream.events() if event.kind == "final"]
+        return transcribe_packets(self, packets, sample_rate)
 
     def _is_ready(self, stream: OnnxStream) -> bool:
         return stream.is_finishing or len(stream.frames) >= self.model.window

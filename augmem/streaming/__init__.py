@@ -7,8 +7,9 @@ Each name is imported when it is first used, so that features and events need ne
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from augmem.lazy_imports import lazy_names
 
 if TYPE_CHECKING:  # for type checkers and editors
     from augmem.decoding import HotwordLine as HotwordLine, read_hotwords as read_hotwords
@@ -44,12 +45,4 @@ _NAMES = {
     "augmem.streaming.resampling": ("SAMPLE_RATES", "Resampler"),
     "augmem.streaming.stream": ("Stream",),
 }  # fmt: skip
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+__all__, __getattr__ = lazy_names(__name__, _NAMES)

@@ -25,6 +25,7 @@ from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.options import RecognizerOptions
 from augmem.streaming.package import open_package
 from augmem.streaming.stream import Stream
+from augmem.streaming.transcription import transcribe_packets
 
 
 class Recognizer:
@@ -149,14 +150,7 @@ class Recognizer:
             packets: audio, see `Stream.accept_waveform`.
             sample_rate: Hz.
         """
-        stream, events = self.stream(), []
-        for packet in packets:
-            stream.accept_waveform(packet, sample_rate)
-            while self.step([stream]):
-                pass
-            events += stream.events()
-        self.finish([stream])
-        return [event for event in events + stream.events() if event.kind == "final"]
+        return transcribe_packets(self, packets, sample_rate)
 
     def transcribe_offline(self, samples: NDArray[np.float32], sample_rate: int) -> str:
         """Recognise a whole recording (n,) at once, by the parallel form of encoder and search; return its text.
