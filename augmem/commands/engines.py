@@ -1,4 +1,4 @@
-"""The engines that transcribe: torch with k2, or onnxruntime with kaldi-decoder."""
+"""The engines that transcribe and serve: torch with k2, or onnxruntime with kaldi-decoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,31 @@ from augmem.commands.options import change_search, given_hotwords
 from augmem.errors import UserError
 
 if TYPE_CHECKING:
-    from augmem.onnx_engine import OnnxRecognizer
+    from augmem.onnx_engine import EngineOptions, OnnxRecognizer
     from augmem.streaming import Recognizer
 
 ENGINES = TORCH, ONNX = "torch", "onnx"
 
 
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option --engine."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="torch, or onnx (needs neither torch nor k2): by default, as the package"
+    )
+
+
 def load_recognizer(arguments: argparse.Namespace) -> Recognizer | OnnxRecognizer:
     """Load the packaged model.
+
+    Raises:
+        UserError: package and engine do not fit.
+    """
+    is_onnx = choose_engine(arguments) == ONNX
+    return load_onnx_recognizer(arguments) if is_onnx else load_torch_recognizer(arguments)
+
+
+def choose_engine(arguments: argparse.Namespace) -> str:
+    """Return the engine of a package.
 
     Raises:
         UserError: package and engine do not fit.
@@ -30,7 +47,7 @@ def load_recognizer(arguments: argparse.Namespace) -> Recognizer | OnnxRecognize
     if (arguments.engine or found) != found:
         command = "augmem export --package PACKAGE --format onnx DIR" if found == TORCH else "augmem package"
         raise UserError(f"{arguments.package}: not a package for --engine {arguments.engine}; {command} makes one")
-    return load_onnx_recognizer(arguments) if found == ONNX else load_torch_recognizer(arguments)
+    return found
 
 
 def load_onnx_recognizer(arguments: argparse.Namespace) -> OnnxRecognizer:
@@ -39,16 +56,26 @@ def load_onnx_recognizer(arguments: argparse.Namespace) -> OnnxRecognizer:
     Raises:
         UserError: options that this engine does not have, or its libraries are not installed.
     """
-    for name in ("compare_offline", "hotwords", "output_beam"):
-        if getattr(arguments, name):
+    options = onnx_options(arguments)
+    from augmem.onnx_engine import OnnxRecognizer
+
+    return OnnxRecognizer(arguments.package, options.one_segment() if arguments.one_segment else options)
+
+
+def onnx_options(arguments: argparse.Namespace) -> EngineOptions:
+    """Return the options of the onnx engine.
+
+    Raises:
+        UserError: options that this engine does not have, or its libraries are not installed.
+    """
+    for name in ("compare_offline", "hotwords", "output_beam", "partial_interval"):
+        if getattr(arguments, name, None):
             raise UserError(f"--{name.replace('_', '-')}: --engine onnx has no such option")
     try:
-        from augmem.onnx_engine import EngineOptions, OnnxRecognizer
+        from augmem.onnx_engine import EngineOptions
     except ModuleNotFoundError as error:
         raise UserError(f"--engine onnx needs {error.name}: pip install onnxruntime kaldi-decoder kaldifst") from error
-
-    options = EngineOptions(arguments.search_beam, arguments.max_active)
-    return OnnxRecognizer(arguments.package, options.one_segment() if arguments.one_segment else options)
+    return EngineOptions(arguments.search_beam, arguments.max_active)
 
 
 def load_torch_recognizer(arguments: argparse.Namespace) -> Recognizer:

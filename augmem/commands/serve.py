@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from augmem.commands.engines import ONNX, add_engine_option, choose_engine, onnx_options
 from augmem.commands.options import (
     add_dataclass_options,
     add_hotword_option,
@@ -17,12 +20,17 @@ from augmem.commands.options import (
 from augmem.errors import UserError
 from augmem.serving import ServerConfig
 
+if TYPE_CHECKING:
+    from augmem.onnx_engine import EngineOptions
+    from augmem.streaming import RecognizerOptions
+
 TOKEN_VARIABLE = "AUGMEM_TOKEN"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
+    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
+    add_engine_option(parser)
     add_dataclass_options(parser, ServerConfig, omit=["token"])
     parser.add_argument(
         "--token-file", type=Path,
@@ -32,8 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--token", help=argparse.SUPPRESS)
     add_hotword_option(parser, "all streams that name none of their own")
     parser.add_argument(
-        "--partial-interval", type=float, default=0.32,
-        help="seconds of audio after which a partial result is made; larger is faster (%(default)s)",
+        "--partial-interval", type=float,
+        help="seconds of audio after which a partial result is made; larger is faster (0.32; engine onnx: a segment)",
     )  # fmt: skip
     add_search_options(parser, "the values in the package")
 
@@ -44,18 +52,43 @@ def run(arguments: argparse.Namespace) -> int:
     import logging
 
     config = read_config(arguments)  # before the imports, which take seconds
-    from augmem.decoding import make_hotwords
+    is_onnx = choose_engine(arguments) == ONNX
+    options = check_onnx_package(arguments) if is_onnx else check_torch_package(arguments)
     from augmem.serving import RecognitionServer
-    from augmem.streaming import RecognizerOptions, open_package
 
-    package = open_package(arguments.package)  # verifies it once, before the decoding processes start
-    search = change_search(arguments, package.search)
-    hotwords, interval = given_hotwords(arguments), arguments.partial_interval
-    options = RecognizerOptions(search, hotwords=hotwords, partial_interval=interval)
-    make_hotwords(options.hotwords, package.lang)  # reports errors before the decoding processes start
     logging.getLogger("websockets").setLevel(logging.WARNING)  # its INFO lines report each HTTP response as refused
     asyncio.run(RecognitionServer(arguments.package, config, options).run())
     return 0
+
+
+def check_torch_package(arguments: argparse.Namespace) -> RecognizerOptions:
+    """Verify a package once, before the decoding processes start; return the options of recognition.
+
+    Raises:
+        UserError: the package is damaged, or an option is invalid.
+    """
+    from augmem.decoding import make_hotwords
+    from augmem.streaming import RecognizerOptions, open_package
+
+    package = open_package(arguments.package)
+    options = RecognizerOptions(change_search(arguments, package.search), hotwords=given_hotwords(arguments))
+    if arguments.partial_interval is not None:
+        options = replace(options, partial_interval=arguments.partial_interval)
+    make_hotwords(options.hotwords, package.lang)
+    return options
+
+
+def check_onnx_package(arguments: argparse.Namespace) -> EngineOptions:
+    """Verify a package for the onnx engine and build its decoding graph, once, before the decoding processes start.
+
+    Raises:
+        UserError: the package is damaged, an option is invalid, or a library is not installed.
+    """
+    from augmem.onnx_package import open_package
+
+    options = onnx_options(arguments)
+    open_package(arguments.package).graph()
+    return options
 
 
 def read_config(arguments: argparse.Namespace) -> ServerConfig:

@@ -14,7 +14,7 @@ from threading import Event as Flag
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
-from augmem.commands.engines import ENGINES, load_recognizer
+from augmem.commands.engines import add_engine_option, load_recognizer
 from augmem.commands.microphone import PACKET, import_sounddevice, interruption, read_microphone
 from augmem.commands.options import add_hotword_option, add_search_options
 from augmem.errors import INTERRUPTED, UserError
@@ -36,9 +36,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "files", nargs="*", metavar="FILE", help="audio file (wav, flac, mp3, ogg, opus); - reads one from stdin"
     )
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
-    parser.add_argument(
-        "--engine", choices=ENGINES, help="torch, or onnx (needs neither torch nor k2): by default, as the package"
-    )
+    add_engine_option(parser)
     parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
     parser.add_argument("--format", choices=FORMATS, default="text", help="output format (%(default)s)")
     parser.add_argument("--output", type=Path, help="output file (standard output)")

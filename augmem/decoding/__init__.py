@@ -8,7 +8,7 @@ plain array type (`Lattice`).
 from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
 from augmem.decoding.beam_search import BeamSearch, SearchState
 from augmem.decoding.config import DecodingConfig, SearchConfig
-from augmem.decoding.hotwords import BONUS, HotwordLine, Hotwords, make_hotwords, read_hotwords
+from augmem.decoding.hotwords import BONUS, Hotwords, make_hotwords, read_hotwords
 from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.lattice_posteriors import posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
@@ -55,7 +55,6 @@ __all__ = [
     "DecodingConfig",
     "DecodingFiles",
     "DecodingGraph",
-    "HotwordLine",
     "Hotwords",
     "Hypothesis",
     "Ints",

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from augmem.decoding.lattice import Lattice, prune_lattice
 from augmem.decoding.rescoring import END, LanguageModel, TooLarge, rescore_lattice
 from augmem.errors import UserError
+from augmem.hotword_line import HotwordLine
 from augmem.lang import Lang, Normalisation, read_lines
 
 logger = logging.getLogger(__name__)
@@ -98,20 +98,6 @@ class Hotwords(LanguageModel):
         suffixes = (extended[i:] for i in range(1, len(extended) + 1))
         after = next(words for words in suffixes if words in self._begins)
         return after, self._begins[after] - lost
-
-
-class HotwordLine(NamedTuple):
-    """A hotword as written by a user.
-
-    Attributes:
-        where: file and line, or the message, for errors.
-        text: the phrase.
-        bonus: nats for each word; None: the default.
-    """
-
-    where: str
-    text: str
-    bonus: float | None = None
 
 
 def read_hotwords(path: Path) -> list[HotwordLine]:

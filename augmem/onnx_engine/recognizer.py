@@ -20,6 +20,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from augmem.errors import UserError
+from augmem.features import FeatureConfig
+from augmem.hotword_line import HotwordLine
 from augmem.onnx_engine.search import EngineOptions, Graph, Scores, SegmentSearch, SpokenWord, spoken
 from augmem.onnx_package import OnnxPackage, open_package
 from augmem.streaming.endpoint import cut_position, is_endpoint
@@ -28,12 +31,17 @@ from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.transcription import transcribe_packets
 
 Samples = NDArray[Any]
+Hotwords = tuple[()]
 States = list[NDArray[Any]]
 _SILENCE = "SIL"
 
 
 class AcousticSession:
-    """An ONNX model of `augmem.sherpa` in onnxruntime, with one thread.
+    """An ONNX model of `augmem.sherpa` in onnxruntime.
+
+    Args:
+        path: the model.
+        threads: number of threads.
 
     Attributes:
         window, shift: feature frames of a step, and between steps.
@@ -42,9 +50,9 @@ class AcousticSession:
         delay: seconds between the audio that an output describes and its frame.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         described = json.loads(facts["augmem"])
@@ -94,6 +102,7 @@ class OnnxStream:
         states: of the model.
         search: of the current segment.
         segment, segment_begin: number of the current segment, and its first output frame.
+        hotwords: none.
         is_finishing, is_done: whether all audio has been added, and all events have been emitted.
     """
 
@@ -101,12 +110,19 @@ class OnnxStream:
         self._features, self.states, self.search = features, states, search
         self.frames = features.take()
         self.segment = self.segment_begin = 0
+        self.hotwords: Hotwords = ()
         self.is_finishing = self.is_done = False
         self.partial_text = ""
         self._events: list[Event] = []
 
     def accept_waveform(self, samples: Samples, sample_rate: int) -> None:
-        """Add audio (n,), int16 or float32 in [-1, 1], of any sampling rate from 4 to 192 kHz."""
+        """Add audio (n,), int16 or float32 in [-1, 1], of any sampling rate from 4 to 192 kHz.
+
+        Raises:
+            UserError: invalid samples, an invalid rate, another sampling rate than before, or a finished stream.
+        """
+        if self.is_finishing:
+            raise UserError("the stream is finished; create a new one")
         self._features.accept(samples, sample_rate)
         self.frames = np.concatenate([self.frames, self._features.take()])
 
@@ -116,6 +132,10 @@ class OnnxStream:
             self.is_finishing = True
             self._features.finish()
             self.frames = np.concatenate([self.frames, self._features.take()])
+
+    def is_ready(self, chunk_frames: int) -> bool:
+        """Return whether a step advances this stream."""
+        return not self.is_done and (self.is_finishing or len(self.frames) >= chunk_frames)
 
     def emit(self, event: Event) -> None:
         """Emit an event."""
@@ -133,16 +153,17 @@ class OnnxRecognizer:
     Args:
         package: folder made by `augmem export --format onnx`.
         options: endpoint rules and beams.
+        threads: number of threads.
 
     Raises:
         FileNotFoundError: there is no package.
         UserError: the package is damaged.
     """
 
-    def __init__(self, package: Path, options: EngineOptions | None = None) -> None:
+    def __init__(self, package: Path, options: EngineOptions | None = None, threads: int = 1) -> None:
         self.options = options or EngineOptions()
         self.package = open_package(package)
-        self.model = AcousticSession(self.package.model)
+        self.model = AcousticSession(self.package.model, threads)
         self.words, _ = self.package.read_words()
         self.graph = load_graph(self.package, self.options)
 
@@ -151,12 +172,37 @@ class OnnxRecognizer:
         features = OnlineFeatures(self.package.features)
         return OnnxStream(features, self.model.new_states(), SegmentSearch(self.graph))
 
+    @property
+    def feature_config(self) -> FeatureConfig:
+        """Feature options of the model."""
+        return self.package.features
+
+    @property
+    def chunk_frames(self) -> int:
+        """Feature frames that a running stream needs for a step."""
+        return self.model.window
+
+    @property
+    def chunk_duration(self) -> float:
+        """Seconds of audio that a running stream needs for a step."""
+        return self.model.window * self.package.features.frame_shift
+
+    def make_hotwords(self, hotwords: Sequence[HotwordLine]) -> Hotwords:
+        """Accept no hotwords: their bonuses need a lattice, which this search does not make.
+
+        Raises:
+            UserError: there are any.
+        """
+        if hotwords:
+            raise UserError("hotwords: the onnx engine has none; they need a package of augmem package")
+        return ()
+
     def step(self, streams: Sequence[OnnxStream]) -> int:
         """Advance each stream that has a window, all in one batch; return their number.
 
         A finishing stream has a window as long as it has frames.
         """
-        ready = [stream for stream in streams if not stream.is_done and self._is_ready(stream)]
+        ready = [stream for stream in streams if stream.is_ready(self.chunk_frames)]
         scored = [stream for stream in ready if len(stream.frames)]
         if scored:
             windows = [stream.frames[: self.model.window] for stream in scored]
@@ -179,9 +225,6 @@ class OnnxRecognizer:
             sample_rate: Hz.
         """
         return transcribe_packets(self, packets, sample_rate)
-
-    def _is_ready(self, stream: OnnxStream) -> bool:
-        return stream.is_finishing or len(stream.frames) >= self.model.window
 
     def _update(self, stream: OnnxStream) -> None:
         """Emit a partial result; end the segment at an endpoint, or cut it at its maximum duration."""

@@ -10,8 +10,10 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from augmem.errors import UserError
+from augmem.serving.engines import LiveRecognizer
 from augmem.serving.messages import (
     AudioPacket,
     CloseStream,
@@ -25,7 +27,6 @@ from augmem.serving.messages import (
     StreamFailed,
     StreamUpdate,
 )
-from augmem.streaming import Recognizer, Stream
 
 STREAMS_PER_STEP = 4  # more would gain little and delay the last results of a finishing stream
 LAST_AUDIO = 3.0  # seconds; a finishing stream with no more left comes first
@@ -36,7 +37,7 @@ DECAY_TIME = 5.0  # seconds in which the sum of decoded audio decays by the fact
 class ScheduledStream:
     """A stream, the seconds of its audio that the server counts as not decoded, and those decoded recently."""
 
-    stream: Stream
+    stream: Any
     pending: float = 0.0
     _decoded: float = 0.0
     _decoded_at: float = 0.0
@@ -59,7 +60,7 @@ class StreamScheduler:
         send: receives the results.
     """
 
-    def __init__(self, recognizer: Recognizer, send: Callable[[Response], None]) -> None:
+    def __init__(self, recognizer: LiveRecognizer, send: Callable[[Response], None]) -> None:
         self.recognizer, self.send = recognizer, send
         self.streams: dict[int, ScheduledStream] = {}
 

@@ -17,6 +17,7 @@ from functools import partial
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -31,7 +32,9 @@ from augmem.serving.metrics import Metrics
 from augmem.serving.pages import load_pages
 from augmem.serving.served_stream import POLICY_VIOLATION, ServedStream
 from augmem.serving.worker import Worker
-from augmem.streaming import RecognizerOptions
+
+if TYPE_CHECKING:
+    from augmem.serving.engines import EngineChoice
 
 logger = logging.getLogger(__name__)
 
@@ -47,16 +50,16 @@ class RecognitionServer:
     """Serve streaming recognition over websockets, with a web page, a health check and metrics.
 
     Args:
-        package: a packaged model.
+        package: a packaged model, of either engine.
         config: address and limits.
-        options: endpoint rules and beams.
+        options: `RecognizerOptions`, or `EngineOptions` of the onnx engine; None: the default.
     """
 
-    def __init__(self, package: Path, config: ServerConfig, options: RecognizerOptions | None = None) -> None:
+    def __init__(self, package: Path, config: ServerConfig, options: EngineChoice = None) -> None:
         self.package, self.config = package, config
         self.streams: dict[int, ServedStream] = {}
         self.metrics = Metrics()
-        self.workers = [Worker(package, options or RecognizerOptions(), config.threads) for _ in range(config.workers)]
+        self.workers = [Worker(package, options, config.threads) for _ in range(config.workers)]
         self.is_stopping = self.is_cut_off = False
         self.pages = load_pages()
         self._handshakes = Handshakes()

@@ -1,4 +1,4 @@
-"""Decoding in a separate process: k2 holds the GIL and would block the event loop of the server."""
+"""Decoding in a separate process: the search holds the GIL and would block the event loop of the server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from augmem.errors import UserError
+from augmem.serving.engines import load_engine
 from augmem.serving.messages import Ping, Request, RequestSocket, Response, WorkerReady, pack, read_response
 from augmem.serving.outbox import Outbox
 from augmem.serving.scheduler import StreamScheduler
-from augmem.streaming import Recognizer, RecognizerOptions
+
+if TYPE_CHECKING:
+    from augmem.serving.engines import EngineChoice
 
 logger = logging.getLogger(__name__)
 
@@ -30,21 +34,18 @@ MAX_LOADING = 120.0  # the same while the model is loaded
 _BUSY = (psutil.STATUS_RUNNING, psutil.STATUS_DISK_SLEEP)
 
 
-def decode_streams(connection: socket.socket, package: Path, options: RecognizerOptions, threads: int) -> None:
+def decode_streams(connection: socket.socket, package: Path, options: EngineChoice, threads: int) -> None:
     """Run a decoding process: read pending requests, advance some streams, repeat until the socket is closed.
 
     Args:
         connection: socket to the server process.
         package: the packaged model.
-        options: endpoint rules and beams.
-        threads: threads of torch.
+        options: endpoint rules and beams of its engine.
+        threads: number of threads of the process.
     """
-    import torch
-
     for name in (signal.SIGTERM, signal.SIGINT):  # sent to the whole process group; the server stops this process
         signal.signal(name, signal.SIG_IGN)
-    torch.set_num_threads(threads)
-    recognizer = Recognizer.load(package, options, verify=False)  # verified by the server's process
+    recognizer = load_engine(package, options, threads)  # verified by the server's process
     requests = RequestSocket(connection)
     scheduler = StreamScheduler(recognizer, requests.send)
     with suppress(EOFError, ConnectionError):
@@ -62,11 +63,11 @@ class Worker:
 
     Args:
         package: a packaged model.
-        options: endpoint rules and beams.
+        options: endpoint rules and beams of its engine; None: the default.
         threads: number of threads of the process.
     """
 
-    def __init__(self, package: Path, options: RecognizerOptions, threads: int) -> None:
+    def __init__(self, package: Path, options: EngineChoice, threads: int) -> None:
         self.package, self.options, self.threads = package, options, threads
         self.process: BaseProcess | None = None
         self.is_ready = self.is_closed = False

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from augmem.lazy_imports import lazy_names
 
 if TYPE_CHECKING:  # for type checkers and editors
-    from augmem.decoding import HotwordLine as HotwordLine, read_hotwords as read_hotwords
+    from augmem.decoding import read_hotwords as read_hotwords
+    from augmem.hotword_line import HotwordLine as HotwordLine
     from augmem.streaming.endpoint import KALDI_RULES as KALDI_RULES, EndpointRule as EndpointRule
     from augmem.streaming.events import Event as Event, Word as Word
     from augmem.streaming.features import OnlineFeatures as OnlineFeatures
@@ -32,7 +33,8 @@ if TYPE_CHECKING:  # for type checkers and editors
     from augmem.streaming.stream import Stream as Stream
 
 _NAMES = {
-    "augmem.decoding": ("HotwordLine", "read_hotwords"),
+    "augmem.decoding": ("read_hotwords",),
+    "augmem.hotword_line": ("HotwordLine",),
     "augmem.streaming.endpoint": ("KALDI_RULES", "EndpointRule"),
     "augmem.streaming.events": ("Event", "Word"),
     "augmem.streaming.features": ("OnlineFeatures",),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from augmem.decoding import HotwordLine, SearchConfig
+from augmem.decoding import SearchConfig
 from augmem.errors import UserError
+from augmem.hotword_line import HotwordLine
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
 

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from augmem.decoding import DecodingGraph, HotwordLine, Hotwords, make_hotwords
+from augmem.decoding import DecodingGraph, Hotwords, make_hotwords
 from augmem.encoder import StreamState
 from augmem.errors import UserError
+from augmem.hotword_line import HotwordLine
 from augmem.streaming.decoder import StreamDecoder
 from augmem.streaming.events import Event
 from augmem.streaming.features import OnlineFeatures

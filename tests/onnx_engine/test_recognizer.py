@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
 import sys
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import augmem
 from augmem.cli import command_parser, run
-from augmem.decoding import DecodingConfig, DecodingGraph, best_path, find_lattices, words_on
+from augmem.decoding import DecodingConfig, DecodingGraph, SearchConfig, best_path, find_lattices, words_on
 from augmem.errors import UserError
 from augmem.files import read_json
 from augmem.onnx_engine import EngineOptions, OnnxRecognizer
 from augmem.onnx_export import export_onnx_package
 from augmem.onnx_package import FILES, seal
 from augmem.sherpa import write_model
-from augmem.streaming import EndpointRule, Event, OnlineFeatures, Package, open_package
+from augmem.streaming import (
+    EndpointRule,
+    Event,
+    OnlineFeatures,
+    Package,
+    Recognizer,
+    RecognizerOptions,
+    open_package,
+)
+from augmem.streaming.package import FORMAT
+from augmem.streaming.package import seal as seal_package
+from tests.serving import clients
+from tests.serving.processes import serving
 from tests.tiny import RATE, noise, split_packets
 
 SIGNALS = [noise(seconds, seed) for seed, seconds in enumerate((0.05, 0.3, 1.1, 2.0, 2.97, 3.7, 5.3))]
 WIDE = EngineOptions(search_beam=100.0, max_active=100_000)
-# Runs a command where torch, k2 and Lhotse cannot be imported.
-BLOCKED = """
+# A module of this content, which Python imports first, blocks the import of torch, k2 and Lhotse.
+BLOCK = """
 import sys
 
 class Block:
@@ -38,8 +53,6 @@ class Block:
             raise ModuleNotFoundError(name)
 
 sys.meta_path.insert(0, Block())
-from augmem.cli import main
-sys.exit(main())
 """
 
 
@@ -105,6 +118,31 @@ def test_words_equal_those_of_this_project(content: Package, recognizer: OnnxRec
     assert recognizer.transcribe([], RATE) == []
 
 
+def changed(package: Path, folder: Path, seal: Callable[[Path, dict[str, Any]], None], **values: Any) -> Path:
+    """Copy a package with other values in its package.json."""
+    copytree(package, folder)
+    hashes = ("format", "files", "hashes", "sha256")
+    seal(folder, {k: v for k, v in read_json(package / "package.json").items() if k not in hashes} | values)
+    return folder
+
+
+def test_tuned_scales_choose_the_words_of_the_torch_engine(exact: Path, package: Path, tmp_path: Path) -> None:
+    """The torch engine weighs acoustic scores by 1.2 in its search, but by 1 when it chooses from the list."""
+    scales = {"lm_scale": 2.5, "word_insertion_bonus": 2.0}
+    written = {**read_json(package / "package.json")["scales"], **scales}
+    for_torch = changed(package, tmp_path / "torch", seal_package, scales=written, format=FORMAT)
+    for_onnx = changed(exact, tmp_path / "onnx", seal, **scales)
+    search = SearchConfig(search_beam=100.0, output_beam=30.0, max_active=100_000, nbest=200, nbest_beam=30.0)
+    wide = RecognizerOptions.one_segment(search)
+    engines = (
+        OnnxRecognizer(for_onnx, WIDE.one_segment()), Recognizer.load(for_torch, wide), Recognizer.load(package, wide)
+    )  # fmt: skip
+    found, expected, before = (
+        [text_of(engine.transcribe([samples], RATE)) for samples in SIGNALS[:5]] for engine in engines
+    )
+    assert found == expected != before
+
+
 def test_streams_in_one_batch_do_not_affect_each_other(recognizer: OnnxRecognizer) -> None:
     alone = [text_of(recognizer.transcribe([samples], RATE)) for samples in SIGNALS]
     streams = [recognizer.stream() for _ in SIGNALS]
@@ -150,16 +188,47 @@ def write_wav(path: Path, samples: np.ndarray) -> Path:
     return path
 
 
-def test_transcribe_needs_neither_torch_nor_k2(exported: Path, cache: Path, tmp_path: Path) -> None:
+def without_torch(folder: Path) -> dict[str, str]:
+    """Return environment variables of processes that cannot import torch, k2 and Lhotse, nor can their children."""
+    (folder / "sitecustomize.py").write_text(BLOCK)
+    return {"PYTHONPATH": os.pathsep.join([str(folder), str(Path(augmem.__file__).parents[1])])}
+
+
+def test_transcribe_needs_neither_torch_nor_k2(exported: Path, tmp_path: Path) -> None:
     """The graph is built there too: the cache is empty."""
     audio = write_wav(tmp_path / "speech.wav", SIGNALS[-1])
-    command = [sys.executable, "-c", BLOCKED, "transcribe", "--engine", "onnx", "--package", str(exported), str(audio)]
-    environment = {**os.environ, "AUGMEM_CACHE": str(tmp_path / "cache")}
+    command = [
+        sys.executable,
+        "-m",
+        "augmem.cli",
+        "transcribe",
+        "--engine",
+        "onnx",
+        "--package",
+        str(exported),
+        str(audio),
+    ]
+    environment = {**os.environ, **without_torch(tmp_path), "AUGMEM_CACHE": str(tmp_path / "cache")}
     done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
     found = OnnxRecognizer(exported).transcribe([(SIGNALS[-1] * 32767).astype(np.int16)], RATE)
     assert [json.loads(line)["text"] for line in done.stdout.splitlines()] == [event.text for event in found]
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".fst"]
+
+
+def test_server_without_torch_and_k2_finds_the_words_of_the_torch_engine(
+    exact: Path, package: Path, tmp_path: Path
+) -> None:
+    search = SearchConfig(search_beam=100.0, max_active=100_000)
+    torch_engine = Recognizer.load(package, RecognizerOptions(search))
+    expected = [text_of(torch_engine.transcribe([samples], RATE)) for samples in SIGNALS[2:]]
+    assert all(expected)
+    options = ["--engine", "onnx", "--search-beam", "100", "--max-active", "100000"]
+    with serving(exact, *options, variables=without_torch(tmp_path)) as (_, address):
+        server = address.replace("http", "ws")
+        assert [asyncio.run(clients.transcribe(server, samples)) for samples in SIGNALS[2:]] == expected
+        with pytest.raises(UserError, match="hotwords: the onnx engine has none"):
+            asyncio.run(clients.transcribe(server, SIGNALS[2], [("ONE", 2.0)]))
 
 
 def transcribe(*words: Any) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,21 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 @contextmanager
-def serving(package: Path, *options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start `augmem serve` in its own process group; yield the process and its address, http://host:port."""
+def serving(
+    package: Path, *options: str, variables: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start `augmem serve` in its own process group; yield the process and its address, http://host:port.
+
+    Args:
+        package: a packaged model.
+        options: of the command.
+        variables: of the environment, besides those of this process.
+    """
+    environment = {**os.environ, **(variables or {})}
     command = [sys.executable, "-m", "augmem.cli", "serve", "--package", str(package), "--port", "0", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True, env=environment
+    ) as process:
         try:
             assert process.stdout is not None
             first = next((line for line in process.stdout if line.startswith("listening on ")), "")
