@@ -24,7 +24,7 @@ from augmem.lang import (
     write_pronunciations,
 )
 from augmem.model import AcousticModel
-from augmem.packaging import LICENSE, model_card
+from augmem.packaging import LICENSE_TEXT, model_card
 from augmem.scoring import provenance
 from augmem.stage_runner import check_outputs
 from augmem.streaming import GRAMMAR_FILE, PackageInfo, open_package, write_package
@@ -48,7 +48,7 @@ def from_experiment(experiment: Experiment) -> Trained:
     check_outputs(experiment.model, experiment.lang, experiment.decoding / TUNED_FILE)
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
     info = PackageInfo(
-        scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE, grammar=experiment.grammar
+        scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE_TEXT, grammar=experiment.grammar
     )
     return Trained(experiment.model, experiment.lang, info)
 

@@ -58,7 +58,7 @@ def main() -> int:
     except USER_ERRORS as error:
         if "--traceback" in words:
             raise
-        print(f"augmem {chosen_command(words)}: {error}", file=sys.stderr)
+        print(f"augmem {find_command(words)}: {error}", file=sys.stderr)
         return 2 if isinstance(error, OptionError) else 1
     except KeyboardInterrupt:
         if "--traceback" in words:
@@ -68,21 +68,21 @@ def main() -> int:
         extra = extra_with((error.name or "").partition(".")[0])
         if "--traceback" in words or not extra:
             raise
-        print(f"augmem {chosen_command(words)}: {error}; pip install 'augmem[{extra}]'", file=sys.stderr)
+        print(f"augmem {find_command(words)}: {error}; pip install 'augmem[{extra}]'", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
         if "--traceback" not in words and str(error).startswith("KeyboardInterrupt"):  # while torch was imported
             return report_interrupt(words)
-        if "--traceback" in words or not is_lack_of_memory(error):
+        if "--traceback" in words or not is_out_of_memory(error):
             raise
-        print(f"augmem {chosen_command(words)}: {out_of_memory(error)}", file=sys.stderr)
+        print(f"augmem {find_command(words)}: {explain_out_of_memory(error)}", file=sys.stderr)
         return 1
 
 
 def report_interrupt(words: list[str]) -> int:
     """Report Ctrl-C; return the exit status."""
     if "WORLD_SIZE" not in os.environ:  # else the launcher reports it
-        print(f"augmem {chosen_command(words)}: interrupted", file=sys.stderr)
+        print(f"augmem {find_command(words)}: interrupted", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -100,20 +100,20 @@ def extra_with(module: str) -> str:
     return ""
 
 
-def is_lack_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Return whether Python, a GPU or torch's CPU allocator had no memory left; torch raises plain RuntimeErrors.
 
     Example:
-        >>> is_lack_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
+        >>> is_out_of_memory(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"))
         True
-        >>> is_lack_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+        >>> is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
         False
     """
     lines = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(line in str(error) for line in lines)
 
 
-def out_of_memory(error: Exception) -> str:
+def explain_out_of_memory(error: Exception) -> str:
     """Return one line with the reason and the options that need less memory."""
     reason = (str(error).splitlines() or ["no memory left"])[0][:200]
     return (
@@ -124,14 +124,14 @@ def out_of_memory(error: Exception) -> str:
 
 def parse_and_run(words: list[str]) -> int:
     """Run the subcommand given by the words of the command line; return the exit status."""
-    command = chosen_command(words)
+    command = find_command(words)
     if command == "recipe":
-        return begin_run(words)
+        return begin_run_command(words)
     words = rewrite_options(words) if command == "run" else words
     return run(command_parser(command).parse_args(words))
 
 
-def begin_run(words: list[str]) -> int:
+def begin_run_command(words: list[str]) -> int:
     """Resolve the options of a run of stages; print the file with them."""
     from augmem.renamed_options import current_options
     from augmem.run_options import begin_run
@@ -149,11 +149,11 @@ def begin_run(words: list[str]) -> int:
     return 0
 
 
-def chosen_command(words: list[str]) -> str:
+def find_command(words: list[str]) -> str:
     """Return the name of the subcommand.
 
     Example:
-        >>> chosen_command(["--traceback", "train", "--exp", "exp/A"])
+        >>> find_command(["--traceback", "train", "--exp", "exp/A"])
         'train'
     """
     return next((word for word in words if not word.startswith("-")), "")
@@ -175,7 +175,7 @@ def command_parser(command: str) -> ArgumentParser:
         commands.add_subcommand(name, tool_parser, help=summary)
     for name, summary in STAGES.items():
         commands.add_subcommand(name, stage_parser(name), help=summary)
-    recipe = freezing_parser() if command == "recipe" else plain_parser()
+    recipe = recipe_command_parser() if command == "recipe" else plain_parser()
     commands.add_subcommand("recipe", recipe, help="resolve the options of a run of stages")
     recipe.formatter_class = DefaultHelpFormatter  # with types and defaults of all options
     return parser
@@ -201,7 +201,7 @@ def stage_parser(name: str) -> ArgumentParser:
     return parser
 
 
-def freezing_parser() -> ArgumentParser:
+def recipe_command_parser() -> ArgumentParser:
     """Return the parser of `augmem recipe`."""
     from augmem.recipe import recipe_parser
 
@@ -224,10 +224,10 @@ def run(arguments: Namespace) -> int:
     command, options = arguments.command, arguments[arguments.command]
     if command in TOOLS:
         return int(import_module(f"augmem.commands.{command.replace('-', '_')}").run(options))
-    return run_stage(command, options)
+    return run_stage_command(command, options)
 
 
-def run_stage(name: str, options: Namespace) -> int:
+def run_stage_command(name: str, options: Namespace) -> int:
     """Run a stage of an experiment; return the exit status: 3 if training was stopped by --max-minutes."""
     from augmem import stages
     from augmem.experiment import Experiment

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from augmem import self_tests
 from augmem.machine import MKL_SWITCH, needs_mkl_switch, prepare_libraries, torch_version
 
-PACKAGES = ("torch", "lhotse", "numpy", "soundfile", "jsonargparse", "sentencepiece", "safetensors", "tqdm")
+REQUIRED_PACKAGES = ("torch", "lhotse", "numpy", "soundfile", "jsonargparse", "sentencepiece", "safetensors", "tqdm")
 EXTRA_PACKAGES = {
     "prepare": ("kaldilm", "phonetisaurus", "pocketsphinx", "num2words", "kenlm-ex"),
     "graphs": ("kaldilm", "k2"),
@@ -67,7 +67,7 @@ def doctor(task: str | None = None) -> int:
 def examine(tasks: Sequence[str] = TASKS) -> Iterator[Finding]:
     """Run the checks of some tasks, each after those it depends on."""
     yield examine_python()
-    packages = dict.fromkeys([*PACKAGES, *(name for task in tasks for name in EXTRA_PACKAGES[task])])
+    packages = dict.fromkeys([*REQUIRED_PACKAGES, *(name for task in tasks for name in EXTRA_PACKAGES[task])])
     yield from map(examine_package, packages)
     yield examine_mkl()
     yield run_test("GPU", gpu, "install a torch that can be imported")

@@ -14,7 +14,7 @@ from lhotse.cut import Cut
 
 from augmem.cluster import WorkerPool, explain_killed_process
 from augmem.corpus import load_cuts
-from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems, transcribe_part
+from augmem.decoding import FIRST_PASS, TUNED_FILE, load_systems, read_system_outputs
 from augmem.experiment import Experiment
 from augmem.model_acoustics import keyed_cuts
 from augmem.packaging import package_model
@@ -78,12 +78,12 @@ def stream_cut(package: Path, hotwords: tuple[HotwordLine, ...], cut: Cut) -> tu
     samples = cut.load_audio()[0].astype("float32")
     packet = int(_PACKET * cut.sampling_rate)
     packets = (samples[begin : begin + packet] for begin in range(0, len(samples), packet))
-    events = load_recognizer(package, hotwords).transcribe(packets, cut.sampling_rate)
+    events = load_cached_recognizer(package, hotwords).transcribe(packets, cut.sampling_rate)
     return tuple(word.text for event in events for word in event.words)
 
 
 @cache
-def load_recognizer(package: Path, hotwords: tuple[HotwordLine, ...]) -> Recognizer:
+def load_cached_recognizer(package: Path, hotwords: tuple[HotwordLine, ...]) -> Recognizer:
     """Load the recognizer of this worker process, without endpoints: a cut is scored as one utterance."""
     torch.set_num_threads(1)
     return Recognizer.load(package, RecognizerOptions.one_segment(hotwords=hotwords))
@@ -93,7 +93,7 @@ def compare_with_offline(experiment: Experiment, part: str, streamed: Path) -> s
     """Compare offline and streamed results of one part: both significance tests and the utterances that differ."""
     system = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS]
     cuts = dict(keyed_cuts(experiment.features, [part]))
-    transcripts = transcribe_part(experiment.decoding, part, system)
+    transcripts = read_system_outputs(experiment.decoding, part, system)
     offline = [scoring_utterance(cuts[transcript.key], transcript.words) for transcript in transcripts]
     live = read_recogs(streamed / f"recogs-{part}-{STREAMING}.txt", {u.id: u.speaker for u in offline})
     return comparison_text(compare(offline, live, f"{part} offline", f"{part} streaming"), examples=0)

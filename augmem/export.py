@@ -23,7 +23,7 @@ from augmem.errors import UserError
 from augmem.files import atomic_path, write_json
 from augmem.model import AcousticModel
 
-FORMATS = {".pt": "TorchScript", ".onnx": "ONNX"}
+EXPORT_FORMATS = {".pt": "TorchScript", ".onnx": "ONNX"}
 _OPSET = 17
 
 
@@ -102,14 +102,16 @@ def export_step(model: AcousticModel, output: Path, batch: int = 1, bank_size: i
     Raises:
         UserError: another ending, sizes out of range, a model without such a step, or no package for ONNX.
     """
-    if output.suffix not in FORMATS:
-        raise UserError(f"--output {output}: must end in {' or '.join(FORMATS)}, for {' or '.join(FORMATS.values())}")
+    if output.suffix not in EXPORT_FORMATS:
+        raise UserError(
+            f"--output {output}: must end in {' or '.join(EXPORT_FORMATS)}, for {' or '.join(EXPORT_FORMATS.values())}"
+        )
     if batch < 1:
         raise UserError(f"--batch {batch}: must be at least 1")
     if bank_size is not None and bank_size < 0:
         raise UserError(f"--bank-size {bank_size}: must be at least 0")
     step = ModelStep(model, batch, bank_size).eval()
-    facts = {"format": FORMATS[output.suffix]} | step.facts()
+    facts = {"format": EXPORT_FORMATS[output.suffix]} | step.facts()
     with atomic_path(output) as temporary, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the tracer warns about constants; all shapes are constant here
         if output.suffix == ".pt":

@@ -90,7 +90,7 @@ def explain_damaged_file(path: Path, remedy: str) -> Iterator[None]:
         raise UserError(f"{path}: damaged or incomplete ({reason}); {remedy}") from error
 
 
-def demand_distinct_names(paths: Iterable[Path]) -> None:
+def check_distinct_names(paths: Iterable[Path]) -> None:
     """Check that file names without folder and suffix are unique, for results named after them.
 
     Raises:

@@ -12,8 +12,8 @@ from shutil import copyfile
 
 from augmem.errors import UserError
 from augmem.files import atomic_path, write_text
-from augmem.onnx_package import FILES, is_onnx_package, seal
-from augmem.sherpa import tokens, write_int8, write_model
+from augmem.onnx_package import FILES, is_onnx_package, write_onnx_package_file
+from augmem.sherpa import format_tokens, write_int8, write_onnx_model
 from augmem.streaming import Package
 
 MAX_ACTIVE = 3000  # graph states in a frame, as in sherpa-onnx; more take time and find the same words
@@ -37,9 +37,9 @@ def export_onnx_package(package: Package, grammar: Path | None, output: Path) ->
     with atomic_path(output) as folder:
         folder.mkdir(parents=True)
         with tempfile.TemporaryDirectory() as temporary:
-            write_model(package.model, Path(temporary) / FILES.model)
+            write_onnx_model(package.model, Path(temporary) / FILES.model)
             write_int8(Path(temporary) / FILES.model, folder / FILES.model)
-        write_text(folder / FILES.tokens, tokens(package.lang))
+        write_text(folder / FILES.tokens, format_tokens(package.lang))
         (folder / FILES.lexicon).write_bytes(lzma.compress(lexicon(package).encode()))
         opened = gzip.open if grammar.suffix == ".gz" else open
         with opened(grammar, "rb") as source, lzma.open(folder / FILES.grammar, "wb") as target:
@@ -47,7 +47,7 @@ def export_onnx_package(package: Package, grammar: Path | None, output: Path) ->
         for name in ("README.md", "LICENSE"):
             if (package.graph.parent / name).is_file():
                 copyfile(package.graph.parent / name, folder / name)
-        seal(folder, {
+        write_onnx_package_file(folder, {
             "features": asdict(package.features),
             "lm_scale": package.scales.lm_scale,
             "word_insertion_bonus": package.scales.word_insertion_bonus,

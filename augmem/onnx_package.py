@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import find_change, read_json, sha256_files, sha256_json, write_json
-from augmem.openfst import Lexicon, build_hlg, read_grammar, write_openfst
+from augmem.openfst import IndexedLexicon, build_openfst_hlg, read_arpa_grammar, write_openfst
 
-FORMAT = "augmem onnx package 1"
+ONNX_FORMAT = "augmem onnx package 1"
 _PACKAGE, _HASH, _GRAPH_VERSION = "package.json", "sha256", 1
 _SILENCE = "SIL"
 
@@ -101,10 +101,10 @@ class OnnxPackage:
     def _build(self, path: Path) -> None:
         words, pronunciations = self.read_words()
         tokens = self.read_tokens()
-        lexicon = Lexicon.from_words(pronunciations, tokens.get(_SILENCE), self.silence_probability)
-        grammar = read_grammar(self.folder / FILES.grammar, {word: number for number, word in enumerate(words)})
+        lexicon = IndexedLexicon.from_words(pronunciations, tokens.get(_SILENCE), self.silence_probability)
+        grammar = read_arpa_grammar(self.folder / FILES.grammar, {word: number for number, word in enumerate(words)})
         outputs = max(tokens.values()) + 1
-        write_openfst(path, build_hlg(grammar, lexicon, outputs, self.lm_scale, self.word_insertion_bonus))
+        write_openfst(path, build_openfst_hlg(grammar, lexicon, outputs, self.lm_scale, self.word_insertion_bonus))
 
 
 def cache_folder() -> Path:
@@ -122,7 +122,7 @@ def is_onnx_package(folder: Path) -> bool:
     return isinstance(values, dict) and str(values.get("format", "")).startswith("augmem onnx package")
 
 
-def seal(folder: Path, values: Mapping[str, Any]) -> None:
+def write_onnx_package_file(folder: Path, values: Mapping[str, Any]) -> None:
     """Write package.json with the hashes of the other files and of the values themselves.
 
     Args:
@@ -130,11 +130,11 @@ def seal(folder: Path, values: Mapping[str, Any]) -> None:
         values: fields of `OnnxPackage` besides the folder and the hashes, features as a mapping; and `origin`.
     """
     names = [path.name for path in folder.iterdir() if path.name != _PACKAGE]
-    values = {"format": FORMAT, **values, "hashes": sha256_files(folder, names)}
+    values = {"format": ONNX_FORMAT, **values, "hashes": sha256_files(folder, names)}
     write_json(folder / _PACKAGE, {**values, _HASH: sha256_json(values)})
 
 
-def open_package(folder: Path) -> OnnxPackage:
+def open_onnx_package(folder: Path) -> OnnxPackage:
     """Read a package and check its files.
 
     Raises:
@@ -145,7 +145,7 @@ def open_package(folder: Path) -> OnnxPackage:
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: not a packaged model; {command} makes one")
     values = read_json(path)
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if not isinstance(values, dict) or values.get("format") != ONNX_FORMAT:
         raise UserError(f"{path}: not a package for the onnx engine; {command} makes one")
     if values.pop(_HASH, None) != sha256_json(values):
         raise UserError(f"{path}: changed since it was written; copy the package again, or make it again: {command}")

@@ -14,7 +14,7 @@ from augmem.scoring import provenance
 from augmem.stage_runner import check_outputs
 from augmem.streaming import Package, PackageInfo, write_package
 
-LICENSE = """\
+LICENSE_TEXT = """\
 The code that made this model is under the Apache License 2.0. The weights and graphs were trained on the speech and
 text that README.md lists; their terms apply to redistribution.
 """
@@ -33,7 +33,7 @@ def package_model(experiment: Experiment, output: Path, search: SearchConfig | N
         UserError: `output` exists and is not a package, or a file has changed since its stage wrote it.
     """
     scales, chosen = read_scales(experiment), search or experiment.recipe.decoding.search
-    info = PackageInfo(scales, chosen, model_card(experiment), LICENSE, provenance(), experiment.grammar)
+    info = PackageInfo(scales, chosen, model_card(experiment), LICENSE_TEXT, provenance(), experiment.grammar)
     write_package(output, experiment.model, experiment.lang, experiment.graphs / HLG_FILE, info)
 
 

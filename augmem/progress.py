@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-FIRST_LINE = 5.0  # seconds
+FIRST_LINE_DELAY = 5.0  # seconds
 INTERVAL = 60.0  # a log file of a day has some 1,000 lines of progress
 
 
@@ -39,7 +39,7 @@ class Progress:
     def __init__(self, name: str, total: int, unit: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.name, self.total, self.unit, self.done = name, total, unit, 0
         self._clock, self._started = clock, clock()
-        self._next_line = self._started + FIRST_LINE
+        self._next_line = self._started + FIRST_LINE_DELAY
         self._bar = tqdm(total=total, desc=name, unit=f" {unit}", leave=False, disable=not on_terminal())
 
     def __enter__(self) -> Progress:

@@ -70,13 +70,13 @@ def current_file(path: str) -> str:
     """
     if not Path(path).is_file():
         return path
-    values = read_options(Path(path))
+    values = read_yaml_options(Path(path))
     if not any(name in RENAMED for name in values):
         return path
     return yaml.safe_dump({current_name(name): value for name, value in values.items()})
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_yaml_options(path: Path) -> dict[str, Any]:
     """Read the options of a YAML file under dotted names.
 
     Raises:

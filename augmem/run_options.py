@@ -66,11 +66,11 @@ def begin_run(
     Raises:
         UserError: a value is wrong, another run has other options, or training was started with others.
     """
-    for config in files_of(words):
+    for config in config_files(words):
         parse_options(["--config", config], "" if "\n" in config else config)  # a file, or content with new names
     with locked_run(exp, descriptor) as (file, alone):
         base = exp / RECIPE_FILE if alone else run_file(exp)
-        before = read_options(base)
+        before = read_current_options(base)
         options = merged_options(before, resolved_options(words_with_base(words, base, before), folder), stages)
         text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
         if not alone and (changed := differences(before, options)):
@@ -90,18 +90,18 @@ def begin_run(
     return run_file(exp)
 
 
-def files_of(words: list[str]) -> list[str]:
+def config_files(words: list[str]) -> list[str]:
     """Return the files of `--config`.
 
     Example:
-        >>> files_of(["--config", "a.yaml", "--data", "b", "--config=c.yaml"])
+        >>> config_files(["--config", "a.yaml", "--data", "b", "--config=c.yaml"])
         ['a.yaml', 'c.yaml']
     """
     after = [word for before, word in pairwise(words) if before == "--config"]
     return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
 
 
-def read_options(path: Path) -> dict[str, Any]:
+def read_current_options(path: Path) -> dict[str, Any]:
     """Read options from a YAML file with current or old names; empty if there is no file."""
     if not path.exists():
         return {}
@@ -170,10 +170,10 @@ def own_run(exp: Path) -> Iterator[None]:
         yield
         return
     with locked_run(exp) as (file, alone):
-        own = read_options(exp / RECIPE_FILE)
+        own = read_current_options(exp / RECIPE_FILE)
         if alone:
             publish(file, yaml.safe_dump(own, sort_keys=False, allow_unicode=True))
-        elif changed := differences(read_options(run_file(exp)), own):
+        elif changed := differences(read_current_options(run_file(exp)), own):
             raise UserError(f"{exp}: a run with other options is in progress ({'; '.join(changed)}); wait for it")
         yield
 
@@ -184,7 +184,7 @@ def keep_options(experiment: Experiment, stage: str) -> None:
     if experiment.run is None or (stage not in SECTIONS and path.exists()):
         return
     options = yaml.safe_load(experiment.run.read_text(encoding="utf-8"))
-    before = read_options(path)
+    before = read_current_options(path)
     kept = {**options, **before, **{name: options[name] for name in SECTIONS.get(stage, ())}}
     if kept != before:
         write_text(path, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 from lhotse.cut import Cut
 
 from augmem.corpus import normalised_texts, recording_place
-from augmem.decoding import TUNED_FILE, Transcript, choose, load_systems, oracle_wer, read_nbest
+from augmem.decoding import TUNED_FILE, SystemOutput, choose_hypothesis, load_systems, oracle_wer, read_nbest
 from augmem.experiment import Experiment
 from augmem.files import write_text
 from augmem.model_acoustics import keyed_cuts
@@ -26,7 +26,7 @@ def write_scores(experiment: Experiment, output: Path) -> None:
     references = {key: reference_words(cut) for key, cut in cuts.items()}
     lists = {part: list(read_nbest(decoded, part)) for part in parts}
     transcripts = {
-        part: {name: [choose(entry, system) for entry in entries] for name, system in systems.items()}
+        part: {name: [choose_hypothesis(entry, system) for entry in entries] for name, system in systems.items()}
         for part, entries in lists.items()
     }
     results = {
@@ -49,7 +49,7 @@ def tab_separated(rows: Iterable[Sequence[str]]) -> str:
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
-def timed_words(transcript: Transcript, cut: Cut) -> list[TimedWord]:
+def timed_words(transcript: SystemOutput, cut: Cut) -> list[TimedWord]:
     """Convert the transcript of a cut to rows of a CTM file, with times in the recording."""
     recording, channel, start = recording_place(cut)
     rows = zip(transcript.words, transcript.times, transcript.confidences, strict=True)

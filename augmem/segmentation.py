@@ -22,11 +22,11 @@ from augmem.adaptation import adapt_package, from_package
 from augmem.audio import AudioFile, choose_channel
 from augmem.errors import UserError
 from augmem.files import write_text
-from augmem.lang import RESERVED_WORDS, Lang, biased_model, read_text, write_model
+from augmem.lang import RESERVED_WORDS, Lang, biased_model, read_text, write_arpa
 from augmem.scoring import WordPair, align_words
 from augmem.streaming import Recognizer, RecognizerOptions, Word
 
-FEWEST_WORDS = 3  # of a text
+MIN_WORDS_OF_TEXT = 3  # of a text
 SHORTER, MISSING, ADDED, DIFFERENT, LONG = (
     "short", "not in the text", "not in the recording", "other words", "long",
 )  # fmt: skip
@@ -104,7 +104,7 @@ def segment_recording(audio: Path, text: Path, package: Path, output: Path, conf
     if (output / "train.tsv").exists():
         raise UserError(f"{output / 'train.tsv'} exists; choose another folder, or delete it")
     words = read_words(text, Lang.load(from_package(package).lang))
-    spoken, duration = recognise(audio, words, package)
+    spoken, duration = recognise_recording(audio, words, package)
     found = divide(words, spoken, config, duration)
     if not found.kept:
         raise UserError(
@@ -124,12 +124,12 @@ def read_words(text: Path, lang: Lang) -> list[str]:
     """
     found = (word for line in read_text(text, lang.normalisation) for word in line.split())
     words = [word for word in found if word not in RESERVED_WORDS]
-    if len(words) < FEWEST_WORDS:
+    if len(words) < MIN_WORDS_OF_TEXT:
         raise UserError(f"{text}: {len(words)} words after normalisation; give the text of the recording")
     return words
 
 
-def recognise(audio: Path, words: Sequence[str], package: Path) -> tuple[list[Word], float]:
+def recognise_recording(audio: Path, words: Sequence[str], package: Path) -> tuple[list[Word], float]:
     """Recognise a recording with a language model biased to its text; return the words and its duration in seconds.
 
     Raises:
@@ -137,7 +137,7 @@ def recognise(audio: Path, words: Sequence[str], package: Path) -> tuple[list[Wo
     """
     with TemporaryDirectory() as name:
         work = Path(name)
-        write_model(work / "biased.arpa", biased_model(words))
+        write_arpa(work / "biased.arpa", biased_model(words))
         adapt_package(from_package(package), work / "biased.arpa", None, work / "package")
         recognizer = Recognizer.load(work / "package", RecognizerOptions(), verify=False)
         try:

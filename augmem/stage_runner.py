@@ -86,7 +86,7 @@ def run_stage(
         with explain_full_disk(output), atomic_path(output) as folder:
             folder.mkdir()
             action(folder)
-            write_json(folder / DONE, record(name, inputs, started, folder, files_of(folder)))
+            write_json(folder / DONE, record(name, inputs, started, folder, list_files(folder)))
     logger.info("%s: wrote %s in %s", name, output, format_duration(time.time() - started))
 
 
@@ -285,7 +285,7 @@ def record(
     }
 
 
-def files_of(folder: Path) -> list[str]:
+def list_files(folder: Path) -> list[str]:
     """List all files below a folder, relative to it."""
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 

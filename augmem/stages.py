@@ -18,8 +18,7 @@ from augmem.corpus import (
     prepare_corpus,
     warn_of_openslr_11,
 )
-from augmem.decoding import DecodingFiles, tune
-from augmem.decoding import decode as decode_parts
+from augmem.decoding import DecodingFiles, decode_parts, tune
 from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json

@@ -96,7 +96,7 @@ def load_tensors(path: Path, file_format: TensorFormat) -> tuple[dict[str, Tenso
         FileNotFoundError: the file does not exist.
         UserError: the file is pickled, damaged or of another format.
     """
-    _demand_file(path, file_format)
+    _check_file(path, file_format)
     with file_format.explain(path), safe_open(path, "pt") as stream:
         texts = dict(json.loads((stream.metadata() or {}).get(_TEXTS, "{}")))
         if (found := texts.pop(_FORMAT, None)) != file_format.name:
@@ -104,7 +104,7 @@ def load_tensors(path: Path, file_format: TensorFormat) -> tuple[dict[str, Tenso
         return {name: stream.get_tensor(name) for name in stream.keys()}, texts  # noqa: SIM118 - not a dict
 
 
-def _demand_file(path: Path, file_format: TensorFormat) -> None:
+def _check_file(path: Path, file_format: TensorFormat) -> None:
     """Refuse a missing or pickled file."""
     refuse_pickled(path)
     if not path.is_file():
@@ -133,7 +133,7 @@ def is_pickled(path: Path) -> bool:
     return bool(_PICKLED.match(head)) and any(head[4:])  # safetensors: eight bytes of a length below 100 MB
 
 
-def flatten(value: Any) -> tuple[dict[str, Tensor], str]:
+def flatten_tree(value: Any) -> tuple[dict[str, Tensor], str]:
     """Split a tree of mappings and sequences into its tensors and JSON text.
 
     Args:
@@ -144,10 +144,10 @@ def flatten(value: Any) -> tuple[dict[str, Tensor], str]:
 
     Example:
         >>> import torch
-        >>> tensors, text = flatten({"layers": [{"bias": torch.zeros(2)}], "epochs": {3: 0.5}})
+        >>> tensors, text = flatten_tree({"layers": [{"bias": torch.zeros(2)}], "epochs": {3: 0.5}})
         >>> list(tensors)
         ['layers.0.bias']
-        >>> unflatten(tensors, text)
+        >>> unflatten_tree(tensors, text)
         {'layers': [{'bias': tensor([0., 0.])}], 'epochs': {3: 0.5}}
     """
     tensors: dict[str, Tensor] = {}
@@ -169,11 +169,11 @@ def _join(path: str, key: str | int) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def unflatten(tensors: Mapping[str, Tensor], text: str) -> Any:
-    """Reverse `flatten`; tuples become lists.
+def unflatten_tree(tensors: Mapping[str, Tensor], text: str) -> Any:
+    """Reverse `flatten_tree`; tuples become lists.
 
     Raises:
-        KeyError, TypeError, ValueError: the text is not that of `flatten`, or a tensor is missing.
+        KeyError, TypeError, ValueError: the text is not that of `flatten_tree`, or a tensor is missing.
     """
     return _unflatten(json.loads(text), tensors)
 

@@ -13,7 +13,7 @@ from augmem.graph import BIPHONES_FILE, Biphone, Kind, pronunciations_hash, read
 from augmem.lang import Lang
 from augmem.stage_runner import DONE, differing_inputs, fingerprint, run_stage
 
-FORMAT = 4  # 3: with numerators and denominator; 4: texts of a file in one entry
+GRAPHS_FORMAT = 4  # 3: with numerators and denominator; 4: texts of a file in one entry
 
 
 def build_training_graphs(experiment: Experiment, jobs: int, scheduler: str | None) -> None:
@@ -42,7 +42,7 @@ def training_graph_inputs(experiment: Experiment) -> dict[str, Any]:
     """Return all that the training graphs depend on."""
     train, dev = experiment.texts(experiment.parts.train), experiment.texts(experiment.parts.dev)
     return experiment.section("graph") | {
-        "format": FORMAT,
+        "format": GRAPHS_FORMAT,
         "train texts": sha256_json(train),
         "dev texts": sha256_json(dev),
         "pronunciations": pronunciations_hash(Lang.load(experiment.lang), [*train, *dev]),

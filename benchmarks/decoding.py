@@ -35,7 +35,7 @@ from augmem.decoding import (
     find_lattices,
     lattice_oracle_errors,
     load_systems,
-    transcribe_part,
+    read_system_outputs,
     tune,
     write_nbest,
 )
@@ -174,7 +174,7 @@ class Benchmark:
             systems = load_systems(Path(folder) / "tuned.json")
             with watch.step("choice"):
                 for name in SYSTEMS:
-                    transcribe_part(Path(folder), self.part, systems[name])
+                    read_system_outputs(Path(folder), self.part, systems[name])
         return Row(
             setting,
             {name: tuned["systems"][name]["wer"] for name in SYSTEMS},

@@ -57,14 +57,14 @@ _MESSAGES = ('{"sample_rate": 16000, "format": "int16"}\n', '{"end": true}\n', '
 
 def _read_arpa(folder: Path) -> None:
     """Read a model, prune it, and copy it for KenLM."""
-    from augmem.lang import read_model
+    from augmem.lang import read_arpa
     from augmem.lang.arpa import copy_arpa
     from augmem.lang.ngram import evaluate
 
     for path in sorted(folder.iterdir()):
         copy = folder.parent / "copy.arpa"
         copy_arpa(path, copy, {"ONE"})
-        read_model(path).prune(1e-3)
+        read_arpa(path).prune(1e-3)
         evaluate(copy, {"dev": ["ONE TWO"]}, {"ONE"}, path.name)
 
 

@@ -31,10 +31,10 @@ from augmem.decoding import (
 from augmem.decoding.hotwords import Hotword, Hotwords
 from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
-from augmem.lang import Lang, read_model
+from augmem.lang import Lang, read_arpa
 from augmem.model_acoustics import ModelAcoustics
 from augmem.references import scoring_utterance
-from augmem.scoring import Utterance, compare, percent, score, text_table
+from augmem.scoring import Utterance, compare, percent, score_system, text_table
 
 FREQUENT = 5000  # words that are not rare
 BONUSES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
@@ -78,7 +78,7 @@ class Benchmark:
 def rare_words(experiment: Experiment, lang: Lang) -> list[str]:
     """Return the words of the language model outside the most probable ones, sorted."""
     assert experiment.grammar is not None
-    model = read_model(experiment.grammar)
+    model = read_arpa(experiment.grammar)
     order = np.argsort(-model.levels[0].logprob, kind="stable").tolist()
     return sorted({model.words[index] for index in order[FREQUENT:]} & lang.pronunciations.keys())
 
@@ -116,7 +116,7 @@ def main() -> None:
     for bonus in BONUSES:
         found = benchmark.recognise(Hotwords(Hotword((word,), bonus) for word in (*wanted, *others) if bonus))
         p_value = compare(plain, found).matched_pairs.p_value
-        wer = score(arguments.part, "", found).counts.rate
+        wer = score_system(arguments.part, "", found).counts.rate
         alarms = false_alarms(found, {*wanted, *others})
         rows.append((f"{bonus:g}", percent(wer), f"{p_value:.3f}", percent(recall(found, set(wanted))), str(alarms)))
     spoken = sum(word in set(wanted) for utterance in plain for word in utterance.ref)

@@ -23,9 +23,9 @@ from augmem.decoding import (
     TUNED_FILE,
     DecodingFiles,
     UtteranceKey,
-    decode,
+    decode_parts,
     load_systems,
-    transcribe_part,
+    read_system_outputs,
 )
 from augmem.experiment import Experiment
 from augmem.model import AcousticModel
@@ -99,9 +99,9 @@ def first_pass(experiment: Experiment, part: str, scores: dict[str, Tensor]) -> 
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
         durations = {key: cut.duration for key, cut in cuts.items()}
-        decode(experiment.recipe.decoding, ComputedScores(scores), durations, files, output)
+        decode_parts(experiment.recipe.decoding, ComputedScores(scores), durations, files, output)
         system = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS]
-        transcripts = transcribe_part(output, part, system)
+        transcripts = read_system_outputs(output, part, system)
     return [scoring_utterance(cuts[transcript.key], transcript.words) for transcript in transcripts]
 
 

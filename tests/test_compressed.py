@@ -14,7 +14,7 @@ from lhotse.cut import Cut
 from augmem.compressed import MAX_RATIO, open_compressed
 from augmem.corpus.lhotse_data import read_manifest
 from augmem.errors import UserError
-from augmem.lang import read_lexicon, read_model
+from augmem.lang import read_arpa, read_lexicon
 from augmem.skipped import SkipLog
 from augmem.tables import read_table
 
@@ -53,7 +53,7 @@ def _lexicon(path: Path) -> Iterator[object]:
 
 
 def _model(path: Path) -> Iterator[object]:
-    yield read_model(path)
+    yield read_arpa(path)
 
 
 READERS = {

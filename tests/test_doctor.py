@@ -18,7 +18,7 @@ def test_opus_flac_and_mp3_can_be_read() -> None:
 def test_a_missing_package_is_reported_with_its_remedy(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augmem.doctor.PACKAGES", ("no-such-package",))
+    monkeypatch.setattr("augmem.doctor.REQUIRED_PACKAGES", ("no-such-package",))
     assert doctor("train") == 1
     printed = capsys.readouterr().out
     assert "PROBLEM no-such-package" in printed and "-m pip install no-such-package" in printed

@@ -14,7 +14,7 @@ import pytest
 from augmem.errors import UserError
 from augmem.files import (
     atomic_path,
-    demand_distinct_names,
+    check_distinct_names,
     explain_damaged_file,
     explain_full_disk,
     file_name,
@@ -55,9 +55,9 @@ def test_json_reads_back_and_a_damaged_file_is_reported(tmp_path: Path) -> None:
 
 
 def test_files_with_the_same_name_are_refused() -> None:
-    demand_distinct_names([Path("a/x.wav"), Path("a/y.wav")])
+    check_distinct_names([Path("a/x.wav"), Path("a/y.wav")])
     with pytest.raises(UserError, match=r"^b/x\.flac: its results would be named x, like those of a/x\.wav"):
-        demand_distinct_names([Path("a/x.wav"), Path("b/x.flac")])
+        check_distinct_names([Path("a/x.wav"), Path("b/x.flac")])
 
 
 def test_hashes(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from augmem.cli import parse_and_run
-from augmem.commands.segment import summary
+from augmem.commands.segment import format_summary
 from augmem.corpus import CorpusConfig, prepare_corpus
 from augmem.corpus.manifests import read_cuts
 from augmem.errors import UserError
@@ -23,7 +23,7 @@ from augmem.segmentation import (
     SHORTER,
     SegmentConfig,
     divide,
-    recognise,
+    recognise_recording,
     segment_recording,
 )
 from augmem.streaming import Word
@@ -62,7 +62,7 @@ def test_pieces_that_differ_are_dropped_with_the_reason(text: str, spoken: str, 
     found = divide(text.split(), timed(spoken.split(), {2}), SegmentConfig())
     assert [piece.text for piece in found.kept] == [("A", "B", "C")]
     assert [piece.reason for piece in found.dropped] == [reason]
-    assert f"dropped 1 pieces (1 {reason})" in summary(found)
+    assert f"dropped 1 pieces (1 {reason})" in format_summary(found)
 
 
 def test_a_word_of_the_text_at_a_pause_spoils_both_sides() -> None:
@@ -119,7 +119,9 @@ def test_a_recording_becomes_a_corpus_folder(package: Path, tmp_path: Path, caps
     """The text is what the model recognises in the noise with a model of a similar text."""
     audio, words = tmp_path / "talk.wav", ["ONE", "TWO", "TWO"]
     soundfile.write(audio, noise(8.0, 2), RATE, subtype="FLOAT")
-    text = " ".join(word.text for word in recognise(audio, words, package)[0] if not word.text.startswith("<"))
+    text = " ".join(
+        word.text for word in recognise_recording(audio, words, package)[0] if not word.text.startswith("<")
+    )
     (tmp_path / "talk.txt").write_text(f"{text.lower()}.\n")
     command = ["segment", str(audio), str(tmp_path / "talk.txt"), "--package", str(package)]
     command += ["--fewest-words", "1", "--pause", "0.04", "--output", str(tmp_path / "corpus")]

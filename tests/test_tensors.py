@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from augmem.errors import UserError
-from augmem.tensors import TensorFormat, flatten, load_tensors, save_tensors, unflatten
+from augmem.tensors import TensorFormat, flatten_tree, load_tensors, save_tensors, unflatten_tree
 
 FORMAT = TensorFormat("test 1", "a test file", "write it again")
 
@@ -49,9 +49,9 @@ def test_equal_contents_give_equal_files(tmp_path: Path) -> None:
 
 def test_a_nested_state_reads_back() -> None:
     state = {"state": {0: {"step": torch.tensor(3.0)}, 12: {}}, "groups": [{"params": [0, 1], "lr": 0.1 + 0.2}]}
-    tensors, text = flatten({**state, "none": None, "tensor": "items"})
+    tensors, text = flatten_tree({**state, "none": None, "tensor": "items"})
     assert list(tensors) == ["state.0.step"]
-    assert unflatten(tensors, text) == {**state, "none": None, "tensor": "items"}
+    assert unflatten_tree(tensors, text) == {**state, "none": None, "tensor": "items"}
 
 
 def header(values: object, length: int | None = None) -> bytes:

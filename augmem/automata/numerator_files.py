@@ -102,10 +102,10 @@ def workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> Abst
         scheduler: address of a Dask scheduler whose workers are used instead.
     """
     if scheduler is not None:
-        return cluster(scheduler, set_up_worker, (context,))
+        return cluster(scheduler, init_compiler_process, (context,))
     # spawn: fork would copy the thread pools of torch and k2 in an undefined state
     spawn = multiprocessing.get_context("spawn")
-    return WorkerPool(jobs, spawn, set_up_worker, (context,))
+    return WorkerPool(jobs, spawn, init_compiler_process, (context,))
 
 
 class FileCompiler:
@@ -137,7 +137,7 @@ class FileCompiler:
 _compiler: Callable[[], FileCompiler] | None = None  # of this process; set by the initialiser of the pool
 
 
-def set_up_worker(context: NumeratorContext) -> None:
+def init_compiler_process(context: NumeratorContext) -> None:
     """Prepare a worker process; one thread, since there is one process for each core.
 
     The compiler is made with the first task: an exception here would break the pool without its message.
@@ -159,5 +159,5 @@ def compile_in_worker(number: int, keys: Sequence[int], texts: Sequence[str]) ->
     Returns:
         the number of graphs written.
     """
-    assert _compiler is not None, "set_up_worker has not run in this process"
+    assert _compiler is not None, "init_compiler_process has not run in this process"
     return _compiler()(number, keys, texts)

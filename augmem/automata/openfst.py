@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from augmem.lazy_k2 import k2
-from augmem.openfst import NOT_FINAL, Graph
+from augmem.openfst import NOT_FINAL, OpenFstGraph
 
 OPEN_END_COST = 1e4  # of ending in a state that is not final: used only if no complete path is within the beam
 _FINAL = -1  # label of final arcs in k2
 
 
-class Words(NamedTuple):
+class WordLabels(NamedTuple):
     """Word labels of arcs.
 
     Args:
@@ -30,7 +30,7 @@ class Words(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def to_openfst(hlg: k2.Fsa, lm_scale: float = 1.0, word_bonus: float = 0.0, open_ends: bool = False) -> Graph:
+def to_openfst(hlg: k2.Fsa, lm_scale: float = 1.0, word_bonus: float = 0.0, open_ends: bool = False) -> OpenFstGraph:
     """Convert a decoding graph: model outputs plus one as input labels, 0 as epsilon; final costs on states.
 
     An arc with several words becomes a chain of arcs; only the first one has an input label and a score. A final arc
@@ -50,20 +50,22 @@ def to_openfst(hlg: k2.Fsa, lm_scale: float = 1.0, word_bonus: float = 0.0, open
     at_once = ends & (words.counts == 0)
     np.minimum.at(final, arcs[at_once, 0], costs[at_once])
     kept = np.flatnonzero(~at_once)
-    return _chains(arcs[kept], costs[kept], Words(words.ids, words.counts[kept]), final)
+    return _chains(arcs[kept], costs[kept], WordLabels(words.ids, words.counts[kept]), final)
 
 
-def _words(hlg: k2.Fsa) -> Words:
+def _words(hlg: k2.Fsa) -> WordLabels:
     labels = hlg.aux_labels
     if isinstance(labels, torch.Tensor):
         ids = labels.numpy()
-        return Words(ids[ids > 0], (ids > 0).astype(np.int64))
+        return WordLabels(ids[ids > 0], (ids > 0).astype(np.int64))
     ids, splits = labels.values.numpy(), labels.shape.row_splits(1).numpy()
     before = np.concatenate([[0], np.cumsum(ids > 0)])
-    return Words(ids[ids > 0], np.diff(before[splits]))
+    return WordLabels(ids[ids > 0], np.diff(before[splits]))
 
 
-def _chains(arcs: NDArray[np.int32], costs: NDArray[np.float32], words: Words, final: NDArray[np.float32]) -> Graph:
+def _chains(
+    arcs: NDArray[np.int32], costs: NDArray[np.float32], words: WordLabels, final: NDArray[np.float32]
+) -> OpenFstGraph:
     """Return a graph in which arc n of k2 is followed by counts[n] - 1 arcs with its further words."""
     length = np.maximum(words.counts, 1)
     number = np.repeat(np.arange(len(arcs)), length)
@@ -77,4 +79,4 @@ def _chains(arcs: NDArray[np.int32], costs: NDArray[np.float32], words: Words, f
     source[~first], target[~last] = inner, inner
     inputs = np.where(first, arcs[number, 2] + 1, 0).astype(np.int32)
     chained = np.where(first, costs[number], np.float32(0.0))
-    return Graph(source, target, inputs, outputs, chained, np.append(final, np.full(len(inner), NOT_FINAL)))
+    return OpenFstGraph(source, target, inputs, outputs, chained, np.append(final, np.full(len(inner), NOT_FINAL)))

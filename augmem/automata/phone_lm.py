@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from augmem.automata.fsa import Arc, build_fsa
 from augmem.lazy_k2 import k2
 
-END = -1  # the end of a sequence, as label -1 in k2
-START = -2  # the history of the first unit; never predicted
+SEQUENCE_END = -1  # the end of a sequence, as label -1 in k2
+SEQUENCE_START = -2  # the history of the first unit; never predicted
 
 History = tuple[int, ...]
 
@@ -28,8 +28,8 @@ class PhoneLm:
 
     Args:
         units: the units, without blank.
-        probabilities: probability of each unit and of END after each history; sums to one. Contains (START,) and, for
-            every other history, all its suffixes.
+        probabilities: probability of each unit and of SEQUENCE_END after each history; sums to one. Contains
+            (SEQUENCE_START,) and, for every other history, all its suffixes.
 
     Example:
         >>> lm = estimate_phone_lm([[1, 2], [1, 2, 1]], units=[1, 2], order=2, max_histories=0)
@@ -49,12 +49,12 @@ class PhoneLm:
 
     def log_probability(self, sequence: Sequence[int]) -> float:
         """Return the natural log probability of a sequence including its end."""
-        history: History = (START,)
+        history: History = (SEQUENCE_START,)
         total = 0.0
         for unit in sequence:
             total += math.log(self.probabilities[history][unit])
             history = self.history_after(history, unit)
-        return total + math.log(self.probabilities[history][END])
+        return total + math.log(self.probabilities[history][SEQUENCE_END])
 
     def perplexity(self, sequences: Sequence[Sequence[int]]) -> float:
         """Return the perplexity per unit; ends count as units."""
@@ -63,14 +63,14 @@ class PhoneLm:
 
     def acceptor(self) -> k2.Fsa:
         """Return P as a sorted k2 acceptor with one arc per unit and state, and ends as final arcs."""
-        histories = sorted(self.probabilities, key=lambda h: (h != (START,), h))
+        histories = sorted(self.probabilities, key=lambda h: (h != (SEQUENCE_START,), h))
         state = {history: i for i, history in enumerate(histories)}
         arcs = []
         for history in histories:
             for unit in self.units:
                 target = state[self.history_after(history, unit)]
                 arcs.append(Arc(state[history], target, unit, 0, math.log(self.probabilities[history][unit])))
-            arcs.append(Arc(state[history], len(state), -1, -1, math.log(self.probabilities[history][END])))
+            arcs.append(Arc(state[history], len(state), -1, -1, math.log(self.probabilities[history][SEQUENCE_END])))
         return k2.arc_sort(build_fsa(arcs, acceptor=True))
 
 
@@ -93,7 +93,7 @@ def estimate_phone_lm(
         raise ValueError(f"phone LM: {len(sequences)} sequences, units outside the inventory: {sorted(unknown)}")
     counts = _count(sequences, order)
     discounts = _discounts(counts, order)
-    uniform = dict.fromkeys((*units, END), 1 / (len(units) + 1))
+    uniform = dict.fromkeys((*units, SEQUENCE_END), 1 / (len(units) + 1))
     model: dict[History, dict[int, float]] = {}
     for history in sorted(_histories(counts, units, order, max_histories), key=len):
         lower = model[history[1:]] if history else uniform
@@ -108,7 +108,7 @@ def _count(sequences: Sequence[Sequence[int]], order: int) -> HistoryCounts:
     """Count the units after each history of 0 to order - 1 units."""
     counts: HistoryCounts = defaultdict(Counter)
     for sequence in sequences:
-        padded = [START, *sequence, END]
+        padded = [SEQUENCE_START, *sequence, SEQUENCE_END]
         for end in range(1, len(padded)):
             for begin in range(max(0, end - order + 1), end + 1):
                 counts[tuple(padded[begin:end])][padded[end]] += 1
@@ -116,8 +116,8 @@ def _count(sequences: Sequence[Sequence[int]], order: int) -> HistoryCounts:
 
 
 def _histories(counts: HistoryCounts, units: Sequence[int], order: int, max_histories: int) -> set[History]:
-    """Select the empty history, START, all of one unit, and the most frequent longer ones with their suffixes."""
-    kept: set[History] = {(), (START,), *((unit,) for unit in units)}
+    """Select the empty history, that of the start, all of one unit, and the most frequent longer ones with suffixes."""
+    kept: set[History] = {(), (SEQUENCE_START,), *((unit,) for unit in units)}
     longer = [history for history in counts if 2 <= len(history) < order]
     longer.sort(key=lambda history: (-sum(counts[history].values()), len(history), history))
     for history in longer:

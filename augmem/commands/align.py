@@ -118,10 +118,10 @@ def part_tasks(experiment: Experiment, part: str) -> Iterator[AlignmentTask]:
 def load_files(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[AlignmentTask]]:
     """Return an aligner with a packaged model, and the audio files."""
     from augmem.decoding import Aligner
-    from augmem.files import demand_distinct_names
+    from augmem.files import check_distinct_names
     from augmem.streaming import open_package
 
-    demand_distinct_names(arguments.files)
+    check_distinct_names(arguments.files)
     package = open_package(arguments.package)
     described, time_of = package.model.description, package.model.time_of
     aligner = Aligner(package.lang, described.topology, time_of, biphones=described.biphones)

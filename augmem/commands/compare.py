@@ -21,13 +21,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the comparison of each part."""
     from augmem.scoring import compare, comparison_text, read_recogs
 
-    for a, b in pairs(arguments.a, arguments.b, arguments.system, arguments.part):
+    for a, b in pair_results(arguments.a, arguments.b, arguments.system, arguments.part):
         comparison = compare(read_recogs(a), read_recogs(b), str(a), str(b))
         print(comparison_text(comparison, arguments.examples))
     return 0
 
 
-def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[Path, Path]]:
+def pair_results(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[Path, Path]]:
     """Return the files to compare.
 
     Args:
@@ -40,7 +40,7 @@ def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[
     """
     if a.is_file() and b.is_file():
         return [(a, b)]
-    found = {folder: recogs(folder, system) for folder in (a, b)}
+    found = {folder: find_results(folder, system) for folder in (a, b)}
     shared = [part for part in found[a] if part in found[b]]
     missing = [part for part in parts or [] if part not in shared]
     if missing or not shared:
@@ -51,7 +51,7 @@ def pairs(a: Path, b: Path, system: str, parts: list[str] | None) -> list[tuple[
     return [(found[a][part], found[b][part]) for part in parts or shared]
 
 
-def recogs(experiment: Path, system: str) -> dict[str, Path]:
+def find_results(experiment: Path, system: str) -> dict[str, Path]:
     """Return the recogs files of an experiment by part."""
     files = sorted((experiment / "score").glob(f"recogs-*-{system}.txt"))
     return {file.name.removeprefix("recogs-").removesuffix(f"-{system}.txt"): file for file in files}

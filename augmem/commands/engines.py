@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from augmem.commands.options import change_search, given_hotwords
+from augmem.commands.options import change_search, read_hotword_option
 from augmem.errors import UserError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def load_torch_recognizer(arguments: argparse.Namespace) -> Recognizer:
 
     search = change_search(arguments, read_search(arguments.package))
     one_segment = arguments.one_segment or arguments.compare_offline
-    hotwords = given_hotwords(arguments)
+    hotwords = read_hotword_option(arguments)
     options = (
         RecognizerOptions.one_segment(search, hotwords) if one_segment else RecognizerOptions(search, hotwords=hotwords)
     )

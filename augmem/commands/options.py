@@ -70,7 +70,7 @@ def add_hotword_option(parser: argparse.ArgumentParser, streams: str) -> None:
     )
 
 
-def given_hotwords(arguments: argparse.Namespace) -> tuple[HotwordLine, ...]:
+def read_hotword_option(arguments: argparse.Namespace) -> tuple[HotwordLine, ...]:
     """Return the hotwords of the command line.
 
     Raises:

@@ -44,13 +44,13 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the model and the lexicon; print their sizes."""
-    from augmem.lang import format_lexicon, make_lexicon, prune_model, read_model, write_lines, write_model
+    from augmem.lang import format_lexicon, make_lexicon, prune_model, read_arpa, write_arpa, write_lines
 
     check_options(arguments)
-    model = read_model(arguments.input)
+    model = read_arpa(arguments.input)
     model = model.change_case(arguments.case) if arguments.case else model
     model = prune_model(model, arguments.vocabulary, arguments.pruning, arguments.max_ngrams, arguments.decimals)
-    write_model(arguments.output, model, arguments.decimals)
+    write_arpa(arguments.output, model, arguments.decimals)
     counts = ", ".join(f"{count:,} {order}-grams" for order, count in enumerate(model.counts, start=1))
     print(f"{arguments.output}: {counts}; {arguments.output.stat().st_size:,} bytes")
     if arguments.lexicon:

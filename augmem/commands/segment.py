@@ -38,11 +38,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise FileNotFoundError(f"{path}: no such file")
     config = SegmentConfig(**read_dataclass_options(arguments, SegmentConfig))
     found = segment_recording(arguments.audio, arguments.text, arguments.package, arguments.output, config)
-    print(f"{summary(found)}\nwrote {arguments.output / 'train.tsv'} and {arguments.output / 'dropped.tsv'}")
+    print(f"{format_summary(found)}\nwrote {arguments.output / 'train.tsv'} and {arguments.output / 'dropped.tsv'}")
     return 0
 
 
-def summary(found: Segmentation) -> str:
+def format_summary(found: Segmentation) -> str:
     """Describe what was kept and dropped."""
     minutes = sum(piece.end - piece.begin for piece in found.kept) / 60
     words = sum(len(piece.text) for piece in found.kept)

@@ -14,8 +14,8 @@ from augmem.commands.options import (
     add_hotword_option,
     add_search_options,
     change_search,
-    given_hotwords,
     read_dataclass_options,
+    read_hotword_option,
 )
 from augmem.errors import UserError
 from augmem.serving import ServerConfig
@@ -71,7 +71,7 @@ def check_torch_package(arguments: argparse.Namespace) -> RecognizerOptions:
     from augmem.streaming import RecognizerOptions, open_package
 
     package = open_package(arguments.package)
-    options = RecognizerOptions(change_search(arguments, package.search), hotwords=given_hotwords(arguments))
+    options = RecognizerOptions(change_search(arguments, package.search), hotwords=read_hotword_option(arguments))
     if arguments.partial_interval is not None:
         options = replace(options, partial_interval=arguments.partial_interval)
     make_hotwords(options.hotwords, package.lang)
@@ -84,10 +84,9 @@ def check_onnx_package(arguments: argparse.Namespace) -> EngineOptions:
     Raises:
         UserError: the package is damaged, an option is invalid, or a library is not installed.
     """
-    from augmem.onnx_package import open_package
 
     options = onnx_options(arguments)
-    open_package(arguments.package).graph()
+    open_onnx_package(arguments.package).graph()
     return options
 
 

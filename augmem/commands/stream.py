@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from augmem.commands.options import add_hotword_option, given_hotwords
+from augmem.commands.options import add_hotword_option, read_hotword_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.stages import report
 
     experiment = Experiment.load(arguments.exp)
-    evaluate_streaming(experiment, arguments.nj, given_hotwords(arguments))
+    evaluate_streaming(experiment, arguments.nj, read_hotword_option(arguments))
     report(experiment)
     return 0

@@ -18,13 +18,13 @@ from augmem.commands.engines import add_engine_option, load_recognizer
 from augmem.commands.microphone import PACKET, import_sounddevice, interruption, read_microphone
 from augmem.commands.options import add_hotword_option, add_search_options
 from augmem.errors import INTERRUPTED, UserError
-from augmem.files import demand_distinct_names
+from augmem.files import check_distinct_names
 
 if TYPE_CHECKING:
     from augmem.commands.microphone import Packet
     from augmem.streaming import Event
 
-FORMATS = ("text", "json", "ctm", "srt", "vtt")
+OUTPUT_FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results
 ALL, MIX = "all", "mix"
 STDIN_LIMIT = 1 << 29  # bytes, since standard input is read into memory
@@ -38,7 +38,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
     add_engine_option(parser)
     parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
-    parser.add_argument("--format", choices=FORMATS, default="text", help="output format (%(default)s)")
+    parser.add_argument("--format", choices=OUTPUT_FORMATS, default="text", help="output format (%(default)s)")
     parser.add_argument("--output", type=Path, help="output file (standard output)")
     parser.add_argument(
         "--channel",
@@ -69,14 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     check_options(arguments)
     if arguments.microphone:
         import_sounddevice()  # before the model is loaded
-    sources = list(inputs(arguments))
+    sources = list(list_sources(arguments))
     recognizer = load_recognizer(arguments)
     results: list[tuple[str, list[Event]]] = []
     agree = True
     with interruption() as interrupted:
         try:
             for source in sources:
-                agree &= recognise(arguments, recognizer, source, interrupted, results)
+                agree &= recognise_source(arguments, recognizer, source, interrupted, results)
                 if interrupted.is_set():
                     break
         finally:
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if agree else 1
 
 
-def recognise(
+def recognise_source(
     arguments: argparse.Namespace,
     recognizer: Any,
     source: Source,
@@ -105,7 +105,7 @@ def recognise(
         interrupted: ends the input early, without a comparison.
         results: receives label and final events.
     """
-    span = chosen_span(arguments)
+    span = read_span(arguments)
     packets = read_packets(source, interrupted, span)
     whole = list(packets) if arguments.compare_offline else None
     events = transcribe(recognizer, source.label, packets if whole is None else until(interrupted, whole))
@@ -144,7 +144,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     if arguments.microphone and arguments.channel != MIX:
         raise UserError("--channel needs audio files; the microphone is read as one channel")
     if arguments.format == "ctm":
-        demand_distinct_names(map(Path, arguments.files))
+        check_distinct_names(map(Path, arguments.files))
     check_range_options(arguments)
 
 
@@ -156,7 +156,7 @@ def check_range_options(arguments: argparse.Namespace) -> None:
     """
     if not 0 <= arguments.min_confidence <= 1:
         raise UserError(f"--min-confidence {arguments.min_confidence:g}: must be from 0 to 1")
-    if arguments.microphone and chosen_span(arguments) != WHOLE:
+    if arguments.microphone and read_span(arguments) != WHOLE:
         raise UserError("--from and --to need audio files")
     if arguments.paragraphs is None:
         return
@@ -253,7 +253,7 @@ def agrees_with_offline(recognizer: Any, name: str, packets: list[Packet], event
     return offline == streamed
 
 
-def chosen_span(arguments: argparse.Namespace) -> Span:
+def read_span(arguments: argparse.Namespace) -> Span:
     """Return the range of --from and --to.
 
     Raises:
@@ -285,7 +285,7 @@ class Source(NamedTuple):
 MICROPHONE_INPUT = Source(MICROPHONE, None, None, MICROPHONE)
 
 
-def inputs(arguments: argparse.Namespace) -> Iterator[Source]:
+def list_sources(arguments: argparse.Namespace) -> Iterator[Source]:
     """Yield all inputs: files, or their channels.
 
     Raises:
@@ -297,12 +297,12 @@ def inputs(arguments: argparse.Namespace) -> Iterator[Source]:
         content = read_stdin() if name == "-" else None
         with open_audio(name, content) as audio:
             number = audio.channels
-        for channel in chosen_channels(name, number, arguments.channel):
+        for channel in select_channels(name, number, arguments.channel):
             label = f"{name}:{channel + 1}" if channel is not None and arguments.channel == ALL else name
             yield Source(name, content, channel, label)
 
 
-def chosen_channels(name: str, number: int, choice: str) -> Sequence[int | None]:
+def select_channels(name: str, number: int, choice: str) -> Sequence[int | None]:
     """Return the channels of a file to recognise; None is their mean.
 
     Args:

@@ -9,14 +9,14 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-FORMATS = ["folder", "kaldi", "librispeech", "manifests", "shar"]
+CORPUS_FORMATS = ["folder", "kaldi", "librispeech", "manifests", "shar"]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("source", type=Path, metavar="DIR", help="the corpus, as for run.sh --corpus-dir")
     text = "format of the corpus; the audio of shar is copied to a temporary folder (in $TMPDIR)"
-    parser.add_argument("--corpus", choices=FORMATS, required=True, help=text)
+    parser.add_argument("--corpus", choices=CORPUS_FORMATS, required=True, help=text)
     parser.add_argument("--part", action="append", default=[], help="check this part only; may be repeated")
     parser.add_argument("--shortest", type=float, default=0.0, help="minimum duration of an utterance, in seconds")
     parser.add_argument("--longest", type=float, default=40.0, help="maximum duration of an utterance, in seconds (40)")

@@ -15,7 +15,7 @@ from augmem.errors import UserError
 if TYPE_CHECKING:
     from augmem.scoring import Score, Utterance, WordErrors
 
-FORMATS = ("text", "trn", "ctm", "stm")
+TRANSCRIPT_FORMATS = ("text", "trn", "ctm", "stm")
 NORMALISATIONS = ("none", "english", "unicode")
 COSTS = ("kaldi", "sclite")
 MODES = ("strict", "present", "all")
@@ -25,8 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     parser.add_argument("ref", type=Path, metavar="REF", help="reference: text, .trn, .ctm or .stm file")
     parser.add_argument("hyp", type=Path, metavar="HYP", nargs="+", help="one or two hypotheses in any of the formats")
-    parser.add_argument("--ref-format", choices=FORMATS, help="format of REF (by its suffix, else text)")
-    parser.add_argument("--hyp-format", choices=FORMATS, help="format of HYP (by its suffix, else text)")
+    parser.add_argument("--ref-format", choices=TRANSCRIPT_FORMATS, help="format of REF (by its suffix, else text)")
+    parser.add_argument("--hyp-format", choices=TRANSCRIPT_FORMATS, help="format of HYP (by its suffix, else text)")
     parser.add_argument(
         "--normalisation", choices=NORMALISATIONS, default="none", help="of both, as in a recipe (%(default)s)"
     )
@@ -50,11 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     if len(arguments.hyp) > 2:
         raise UserError(f"{len(arguments.hyp)} hypotheses: give one, or two to compare")
-    rules = chosen_rules(arguments)
+    rules = read_rules(arguments)
     ref = scoring.read_transcript(arguments.ref, arguments.ref_format)
     systems = [rules(ref, scoring.read_transcript(path, arguments.hyp_format)) for path in arguments.hyp]
-    names = distinct_names(arguments.hyp)
-    scores = [scoring.score(arguments.ref.name, name, system) for name, system in zip(names, systems, strict=True)]
+    names = shorten_names(arguments.hyp)
+    scores = [
+        scoring.score_system(arguments.ref.name, name, system) for name, system in zip(names, systems, strict=True)
+    ]
     print(f"alignment of {rules.costs_of(ref)}, normalisation {arguments.normalisation}\n\n{scoring.wer_table(scores)}")
     for each in scores:
         if arguments.speakers:
@@ -66,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def chosen_rules(arguments: argparse.Namespace) -> WordErrors:
+def read_rules(arguments: argparse.Namespace) -> WordErrors:
     """Return the rules of the options.
 
     Raises:
@@ -82,7 +84,7 @@ def chosen_rules(arguments: argparse.Namespace) -> WordErrors:
     return WordErrors(arguments.costs, arguments.mode, arguments.glm, arguments.case_sensitive, normalise)
 
 
-def distinct_names(paths: list[Path]) -> list[str]:
+def shorten_names(paths: list[Path]) -> list[str]:
     """Return the names of files, or their paths if the names are equal."""
     names = [path.name for path in paths]
     return names if len(set(names)) == len(names) else [str(path) for path in paths]

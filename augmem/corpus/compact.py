@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 AudioEncoder = Callable[[np.ndarray, int], bytes]
 """Samples (int16, mono) and their rate in Hz to the content of an Opus file."""
 
-LICENSE = "LICENSE.TXT"
+LICENSE_FILE = "LICENSE.TXT"
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)  # Hz; opusenc resamples others
 _SHOWN = 3  # problems in a message
 
@@ -181,7 +181,7 @@ def _write_tables(tree: Path, folder: Path, made: list[CompactPart]) -> None:
         lines = _read(tree / name).splitlines()
         kept = [line for line in lines if line.startswith(";") or line.split("|")[0].strip() in wanted]
         (folder / name).write_text("\n".join(kept) + "\n", encoding="utf-8")
-    (folder / LICENSE).write_text(_read(tree / LICENSE), encoding="utf-8")
+    (folder / LICENSE_FILE).write_text(_read(tree / LICENSE_FILE), encoding="utf-8")
 
 
 def _read(path: Path) -> str:

@@ -20,7 +20,7 @@ from augmem.tables import read_lines
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = (".flac", ".opus", ".wav")
+LIBRISPEECH_SUFFIXES = (".flac", ".opus", ".wav")
 # The default is the first of these combinations that the tree has.
 _TRAIN = (
     ("train-clean-100", "train-clean-360", "train-other-500"),
@@ -130,13 +130,13 @@ def _utterance(transcript: Path, number: int, line: str) -> CorpusUtterance:
 
 def _audio(folder: Path, id: str) -> Path:
     """Return the audio file of an utterance; the official FLAC file's name if there is none."""
-    paths = [folder / f"{id}{suffix}" for suffix in AUDIO_SUFFIXES]
+    paths = [folder / f"{id}{suffix}" for suffix in LIBRISPEECH_SUFFIXES]
     return next(filter(Path.is_file, paths), paths[0])
 
 
 def _list_audio_without_transcript(transcript: Path, ids: set[str], skipped: SkipLog) -> None:
     """Skip audio files of a chapter that its transcript file does not mention."""
-    for audio in sorted(path for path in transcript.parent.iterdir() if path.suffix in AUDIO_SUFFIXES):
+    for audio in sorted(path for path in transcript.parent.iterdir() if path.suffix in LIBRISPEECH_SUFFIXES):
         if audio.stem not in ids:
             detail = f"{audio}: {transcript} has no line for it; add one that begins with {audio.stem}"
             skipped.add(audio.stem, "audio without transcript", detail)

@@ -82,7 +82,7 @@ def _pairs(cuts: Path, shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Cut
 def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | None]]:
     """Yield name and content of every member of a shard."""
     try:
-        _demand_plain_tar(shard)
+        _check_plain_tar(shard)
         for recording, name in TarIterator(shard):
             if recording:
                 check_recording(recording)
@@ -91,7 +91,7 @@ def _members(shard: Path, skipped: SkipLog) -> Iterator[tuple[str, Recording | N
         skipped.error(f"{shard}: cannot be read ({error}): truncated; fetch it again")
 
 
-def _demand_plain_tar(shard: Path) -> None:
+def _check_plain_tar(shard: Path) -> None:
     """Check that no entry of a shard is longer than its content, as a sparse one or in a compressed archive.
 
     Raises:

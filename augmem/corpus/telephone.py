@@ -19,7 +19,7 @@ from scipy.signal import resample_poly
 Samples = NDArray[np.float32]
 Law = Literal["ULAW", "ALAW"]
 
-RATE = 8000  # Hz
+TELEPHONE_RATE = 8000  # Hz
 _LAWS: tuple[Law | None, ...] = ("ULAW", None, "ALAW", None)
 
 
@@ -39,9 +39,9 @@ def code_g711(samples: Samples, rate: int, law: Law) -> Samples:
     Returns:
         samples of the same shape.
     """
-    factor = gcd(rate, RATE)
-    narrow = resample_poly(samples, RATE // factor, rate // factor, axis=-1)
-    wide = resample_poly(_code(narrow, law), rate // factor, RATE // factor, axis=-1)
+    factor = gcd(rate, TELEPHONE_RATE)
+    narrow = resample_poly(samples, TELEPHONE_RATE // factor, rate // factor, axis=-1)
+    wide = resample_poly(_code(narrow, law), rate // factor, TELEPHONE_RATE // factor, axis=-1)
     missing = samples.shape[-1] - wide.shape[-1]
     padded = np.pad(wide, [(0, 0)] * (wide.ndim - 1) + [(0, max(0, missing))])
     return padded[..., : samples.shape[-1]].astype(np.float32)
@@ -50,7 +50,7 @@ def code_g711(samples: Samples, rate: int, law: Law) -> Samples:
 def _code(samples: NDArray[np.floating], law: Law) -> NDArray[np.float64]:
     """Encode and decode by libsndfile."""
     stream = io.BytesIO()
-    soundfile.write(stream, np.clip(samples, -1, 1).T, RATE, format="WAV", subtype=law)
+    soundfile.write(stream, np.clip(samples, -1, 1).T, TELEPHONE_RATE, format="WAV", subtype=law)
     stream.seek(0)
     decoded, _ = soundfile.read(stream, dtype="float64")
     return decoded.T

@@ -1,8 +1,8 @@
 """Decoding: acoustic scores and a decoding graph to words with times and confidences.
 
-`decode` makes n-best lists of whole parts, `tune` chooses the scales of each system on dev, and `transcribe_part`
-applies them. `find_lattices` is the first pass of utterances, and `BeamSearch` that of streams. A lattice is a
-plain array type (`Lattice`).
+`decode_parts` makes n-best lists of whole parts, `tune` chooses the scales of each system on dev, and
+`read_system_outputs` applies them. `find_lattices` is the first pass of utterances, and `BeamSearch` that of streams.
+A lattice is a plain array type (`Lattice`).
 """
 
 from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
@@ -12,7 +12,7 @@ from augmem.decoding.hotwords import BONUS, Hotwords, make_hotwords, read_hotwor
 from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, words_on
 from augmem.decoding.lattice_posteriors import posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
-from augmem.decoding.offline import SUMMARY_FILE, decode
+from augmem.decoding.offline import SUMMARY_FILE, decode_parts
 from augmem.decoding.online import BestPath, count_stable_words, current_best_path, lattice_best_path
 from augmem.decoding.oracle import lattice_oracle_errors
 from augmem.decoding.records import (
@@ -30,11 +30,11 @@ from augmem.decoding.systems import (
     TUNED_FILE,
     Scales,
     System,
-    Transcript,
-    choose,
+    SystemOutput,
+    choose_hypothesis,
     first_pass_score,
     load_systems,
-    transcribe_part,
+    read_system_outputs,
 )
 from augmem.decoding.times import WordFrames, spoken_frames, word_frames
 from augmem.decoding.tuning import oracle_wer, tune
@@ -66,18 +66,18 @@ __all__ = [
     "SearchConfig",
     "SearchState",
     "System",
+    "SystemOutput",
     "TimedSymbol",
-    "Transcript",
     "UtteranceKey",
     "WordFrames",
     "WordSequence",
     "arc_posteriors",
     "best_path",
     "best_word_sequences",
-    "choose",
+    "choose_hypothesis",
     "count_stable_words",
     "current_best_path",
-    "decode",
+    "decode_parts",
     "find_lattices",
     "first_pass_score",
     "lattice_best_path",
@@ -88,8 +88,8 @@ __all__ = [
     "posteriors",
     "read_hotwords",
     "read_nbest",
+    "read_system_outputs",
     "spoken_frames",
-    "transcribe_part",
     "tune",
     "word_confidences",
     "word_frames",

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmem.decoding.lattice import Lattice, prune_lattice
-from augmem.decoding.rescoring import END, LanguageModel, TooLarge, rescore_lattice
+from augmem.decoding.rescoring import LanguageModel, TooLarge, rescore_lattice
 from augmem.errors import UserError
 from augmem.hotword_line import HotwordLine
-from augmem.lang import Lang, Normalisation, read_lines
+from augmem.lang import END, Lang, Normalisation, read_lines
 
 logger = logging.getLogger(__name__)
 

@@ -36,7 +36,7 @@ LATTICE_FILE = "lattices.txt.gz"
 Durations = Mapping[UtteranceKey, float]
 
 
-def decode(
+def decode_parts(
     config: DecodingConfig,
     acoustics: Acoustics,
     durations: Durations,
@@ -133,11 +133,11 @@ class Workers:
         self.stack = ExitStack()
         self.pool: Executor | None = None
         if scheduler:
-            self.pool = self.stack.enter_context(cluster(scheduler, set_up_worker, (context,)))
+            self.pool = self.stack.enter_context(cluster(scheduler, init_decoding_process, (context,)))
         elif jobs > 1:
             # spawn: fork would copy the thread pools of torch and k2 in an undefined state
             spawn = multiprocessing.get_context("spawn")
-            self.pool = self.stack.enter_context(WorkerPool(jobs, spawn, set_up_worker, (context,)))
+            self.pool = self.stack.enter_context(WorkerPool(jobs, spawn, init_decoding_process, (context,)))
         else:
             self.worker = UtteranceDecoder(context)
 
@@ -162,7 +162,7 @@ class Workers:
 _worker: Callable[[], UtteranceDecoder] | None = None  # of this process; set by the initialiser of the pool
 
 
-def set_up_worker(context: WorkerContext) -> None:
+def init_decoding_process(context: WorkerContext) -> None:
     """Prepare a worker process; one thread, since there is one process for each core.
 
     The worker is made with the first batch: an exception here would break the pool without its message.
@@ -175,7 +175,7 @@ def set_up_worker(context: WorkerContext) -> None:
 
 def decode_in_worker(keys: Sequence[UtteranceKey], durations: Sequence[float]) -> DecodedBatch:
     """Decode a batch in a worker process."""
-    assert _worker is not None, "set_up_worker has not run in this process"
+    assert _worker is not None, "init_decoding_process has not run in this process"
     return _worker()(keys, durations)
 
 

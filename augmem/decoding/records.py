@@ -78,14 +78,14 @@ class NbestEntry:
         """
         value: dict[str, Any] = json.loads(text)
         lists = {
-            system: tuple(Hypothesis(tuple(h["words"].split()), h["am"], h["lm"], pairs(h["times"])) for h in listed)
+            system: tuple(Hypothesis(tuple(h["words"].split()), h["am"], h["lm"], as_pairs(h["times"])) for h in listed)
             for system, listed in value["lists"].items()
         }
         key = UtteranceKey(part, value["id"])
         return NbestEntry(key, value["duration"], value["search"], value["density"], lists)
 
 
-def pairs(times: list[list[float]]) -> tuple[tuple[float, float], ...]:
+def as_pairs(times: list[list[float]]) -> tuple[tuple[float, float], ...]:
     """Convert JSON lists to tuples."""
     return tuple((begin, end) for begin, end in times)
 

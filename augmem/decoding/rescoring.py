@@ -25,9 +25,9 @@ import numpy as np
 
 from augmem.decoding.lattice import FINAL, Floats, Ints, Lattice, ranges
 from augmem.errors import UserError
+from augmem.lang import END
 
 MIN_LOG10 = -7.0  # log10 probability of a word without a score, in models without a word for unknown words
-END = "</s>"
 _SHIFT = 32  # bits of the lower half of a combined key
 _MAX_CACHED = 200_000  # cached transitions of a model; about 300 bytes each
 

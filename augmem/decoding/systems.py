@@ -92,7 +92,7 @@ class System:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class SystemOutput:
     """The words that a system recognised in one utterance.
 
     Args:
@@ -127,20 +127,20 @@ def load_systems(tuned_file: Path) -> dict[str, System]:
         raise UserError(f"{tuned_file}: field {error} is missing; run stage decode again") from error
 
 
-def transcribe_part(decode_dir: Path, part: str, system: System) -> list[Transcript]:
+def read_system_outputs(decode_dir: Path, part: str, system: System) -> list[SystemOutput]:
     """Read the n-best lists of a part, and choose a hypothesis for every utterance."""
-    return [choose(entry, system) for entry in read_nbest(decode_dir, part)]
+    return [choose_hypothesis(entry, system) for entry in read_nbest(decode_dir, part)]
 
 
-def choose(entry: NbestEntry, system: System) -> Transcript:
+def choose_hypothesis(entry: NbestEntry, system: System) -> SystemOutput:
     """Choose the hypothesis of one utterance, and compute the confidences of its words."""
     listed = entry.lists[system.nbest_list]
     if not listed:
-        return Transcript(entry.key, ())
+        return SystemOutput(entry.key, ())
     scores = np.array([system.scales.score(h.am, h.lm, len(h.words)) for h in listed])
     ranked = np.argsort(-scores, kind="stable")[:MAX_RISK_HYPOTHESES]
     words = [listed[n].words for n in ranked]
     probabilities = posteriors(scores[ranked], system.scales.posterior_scale)
     place = minimum_bayes_risk(words, probabilities) if system.minimum_risk else 0
     confidences = word_confidences(words[place], words, probabilities)
-    return Transcript(entry.key, words[place], listed[ranked[place]].times, tuple(confidences))
+    return SystemOutput(entry.key, words[place], listed[ranked[place]].times, tuple(confidences))

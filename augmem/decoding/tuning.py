@@ -21,7 +21,7 @@ from augmem.decoding.edit_distance import edit_distances
 from augmem.decoding.lattice import Floats
 from augmem.decoding.oracle import nbest_oracle_errors
 from augmem.decoding.records import FIRST_PASS, NEURAL, RESCORED, Hypothesis, NbestEntry, UtteranceKey, read_nbest
-from augmem.decoding.systems import MBR, TUNED_FILE, Scales, System, choose
+from augmem.decoding.systems import MBR, TUNED_FILE, Scales, System, choose_hypothesis
 from augmem.errors import UserError
 from augmem.files import write_json
 
@@ -100,7 +100,7 @@ def evaluate_mbr(entries: Sequence[NbestEntry], references: References, base: st
     errors = words = 0
     for entry in entries:
         reference = list(references[entry.key])
-        errors += kaldialign.edit_distance(reference, list(choose(entry, system).words))["total"]
+        errors += kaldialign.edit_distance(reference, list(choose_hypothesis(entry, system).words))["total"]
         words += len(reference)
     logger.info(
         "%s: dev WER %.2f %% with the scales of %s, posterior scale %g", MBR, 100 * errors / words, base,

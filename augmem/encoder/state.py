@@ -16,8 +16,8 @@ from torch import Tensor
 from augmem.encoder.rows import newest
 
 Group = TypeVar("Group", bound="TensorGroup")
-Recurrent = TypeVar("Recurrent", bound="RecurrentState")
-State = TypeVar("State", bound="StreamState")
+RecurrentT = TypeVar("RecurrentT", bound="RecurrentState")
+StateT = TypeVar("StateT", bound="StreamState")
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class StreamState(TensorGroup):
 
     emitted: Tensor
 
-    def limit_memory(self: State, segments: int) -> State:
+    def limit_memory(self: StateT, segments: int) -> StateT:
         """Return the state of one stream with its memory limited to `segments` segments, where it is not limited yet.
 
         The augmented-memory transformer clears a bank that has seen so many segments. A slot whose summary query
@@ -111,7 +111,7 @@ class StreamState(TensorGroup):
 class RecurrentState(TensorGroup):
     """Base class of what one segment passes to the next; each segment encoder defines its own."""
 
-    def limit_memory(self: Recurrent, segments: int) -> Recurrent:
+    def limit_memory(self: RecurrentT, segments: int) -> RecurrentT:
         """See `StreamState.limit_memory`."""
         return self
 

@@ -48,7 +48,7 @@ class StaticStep(nn.Module):
 
     def __init__(self, encoder: Encoder, batch: int = 1, bank_size: int | None = None) -> None:
         super().__init__()
-        encoder = demand_augmented_memory(encoder)
+        encoder = check_augmented_memory(encoder)
         size = encoder.config.memory_slots if bank_size is None else bank_size
         if size is None:
             raise UserError("--bank-size: required, because the memory bank of the model is unlimited")
@@ -169,7 +169,7 @@ def step_layers(
     return encoder.norm(x), memory
 
 
-def demand_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
+def check_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
     """Return the encoder.
 
     Raises:

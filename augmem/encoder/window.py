@@ -18,7 +18,7 @@ from augmem.encoder.base import Encoder
 from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.rows import newest
 from augmem.encoder.segments import cut_blocks
-from augmem.encoder.static import demand_augmented_memory, mask_index, step_layers
+from augmem.encoder.static import check_augmented_memory, mask_index, step_layers
 
 
 class WindowStep(nn.Module):
@@ -46,7 +46,7 @@ class WindowStep(nn.Module):
 
     def __init__(self, encoder: Encoder, memory_reset: int) -> None:
         super().__init__()
-        self.encoder: AugmentedMemoryEncoder = demand_augmented_memory(encoder)
+        self.encoder: AugmentedMemoryEncoder = check_augmented_memory(encoder)
         self.memory_reset = memory_reset
         slots = self.encoder.config.memory_slots
         self.bank_size = memory_reset - 1 if slots is None else min(slots, memory_reset - 1)

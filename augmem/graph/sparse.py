@@ -18,7 +18,7 @@ from augmem.graph.frames import INFINITE, FrameGraph
 from augmem.graph.scaled import TINY
 from augmem.graph.total_score import LOWEST, TotalScore, check_shapes
 
-State = TypeVar("State")
+StateT = TypeVar("StateT")
 
 
 class SparseGraph:
@@ -88,7 +88,9 @@ def _forward_backward(log_probs: Tensor, lengths: Tensor, graph: SparseGraph) ->
     return score.masked_fill(lengths == 0, -INFINITE), counts.masked_fill_(~possible[:, None], 0).permute(2, 0, 1)
 
 
-def states_backwards(start: State, frames: int, advance: Callable[[State, int], State]) -> Iterator[tuple[int, State]]:
+def states_backwards(
+    start: StateT, frames: int, advance: Callable[[StateT, int], StateT]
+) -> Iterator[tuple[int, StateT]]:
     """Yield the states of a recursion from the last frame to the first, without keeping all of them.
 
     Only every n-th state is kept, n being the root of the number of frames; the states between are computed twice

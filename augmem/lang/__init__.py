@@ -1,7 +1,8 @@
 """Text normalisation, lexicon, G2P, lang folders (in icefall's format) and language models."""
 
 from augmem.lang.adapt import adapt_lang, write_given_grammar
-from augmem.lang.arpa import copy_arpa, read_model, write_model
+from augmem.lang.arpa import copy_arpa, read_arpa, write_arpa
+from augmem.lang.backoff import END
 from augmem.lang.biased import biased_model
 from augmem.lang.config import LangConfig, LmConfig, NeuralLmConfig
 from augmem.lang.fortunes import fortune_sentences
@@ -40,6 +41,7 @@ from augmem.lang.vocabulary import read_text
 
 __all__ = [
     "BRACKETS",
+    "END",
     "ENGLISH",
     "GIVEN",
     "IN_LEXICON",
@@ -75,9 +77,9 @@ __all__ = [
     "prepare_neural_lm",
     "pronounce",
     "prune_model",
+    "read_arpa",
     "read_lexicon",
     "read_lines",
-    "read_model",
     "read_new_words",
     "read_symbols",
     "read_text",
@@ -85,9 +87,9 @@ __all__ = [
     "units_hash",
     "validate_lang",
     "words_hash",
+    "write_arpa",
     "write_extended_model",
     "write_given_grammar",
     "write_lines",
-    "write_model",
     "write_pronunciations",
 ]

@@ -21,7 +21,7 @@ _SECTION = re.compile(r"\\(\d+)-grams:")
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 
 
-def read_model(path: Path) -> BackoffModel:
+def read_arpa(path: Path) -> BackoffModel:
     """Read an ARPA file (plain, gzip or xz).
 
     Raises:
@@ -220,7 +220,7 @@ def split_fields(line: str) -> list[str]:
     return line.split() if line.isascii() else [field for field in line.replace("\t", " ").split(" ") if field]
 
 
-def write_model(path: Path, model: BackoffModel, decimals: int = 6) -> None:
+def write_arpa(path: Path, model: BackoffModel, decimals: int = 6) -> None:
     """Write an ARPA file, compressed if its name ends in .gz or .xz.
 
     After each history, n-grams are sorted by falling probability: equal numbers and words in neighbouring lines

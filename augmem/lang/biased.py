@@ -19,7 +19,7 @@ _DISCOUNT = 0.5
 _SKIP = 0.2  # count of a pair of words with one word between them, which may be missing in the recording
 _END, _UNKNOWN = 0.05, 0.02  # 1-gram probabilities
 _IMPOSSIBLE = -99.0
-Counts = Counter[tuple[str, ...]]
+NgramCounts = Counter[tuple[str, ...]]
 Weights = dict[tuple[str, ...], float]
 
 
@@ -36,8 +36,8 @@ def biased_model(words: Sequence[str]) -> BackoffModel:
         True
     """
     unigrams = Counter(words)
-    pairs: Counts = Counter(pairwise(words))
-    triples: Counts = Counter(zip(words, words[1:], words[2:], strict=False))
+    pairs: NgramCounts = Counter(pairwise(words))
+    triples: NgramCounts = Counter(zip(words, words[1:], words[2:], strict=False))
     skips: Weights = {pair: _SKIP for pair in zip(words, words[2:], strict=False) if pair not in pairs}
     starts: Weights = {(START, word): count for word, count in unigrams.items()}
     first: Weights = {(START, *pair): count for pair, count in pairs.items()}

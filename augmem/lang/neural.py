@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from augmem.lang.backoff import END
 from augmem.lang.config import LmConfig, NeuralLmConfig
 from augmem.lang.lang import Lang
 from augmem.lang.lexicon import OOV_WORD, SPECIAL_WORDS
@@ -30,7 +31,6 @@ logger = logging.getLogger(__name__)
 NEURAL_FILE = "neural.safetensors"
 FILE_FORMAT = TensorFormat("augmem neural language model 1", "a neural language model", "run the stage lm again")
 _CONFIG, _WORDS = "config", "words"  # names of texts in the file
-END = "</s>"
 TOKENS = 2000  # words of a batch, padding included
 
 

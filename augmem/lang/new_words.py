@@ -9,7 +9,7 @@ from pathlib import Path
 
 from augmem.errors import UserError
 from augmem.lang.adapt import dictionary_of, known_pronunciations, unit_kind
-from augmem.lang.arpa import read_model, write_model
+from augmem.lang.arpa import read_arpa, write_arpa
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
 from augmem.lang.lang import Lang
@@ -132,7 +132,7 @@ def write_extended_model(arpa: Path, weights: Mapping[str, float], output: Path)
     Raises:
         UserError: a fault in `arpa`.
     """
-    write_model(output, read_model(arpa).add_words(weights))
+    write_arpa(output, read_arpa(arpa).add_words(weights))
 
 
 def write_pronunciations(path: Path, pronunciations: Sequence[Guess]) -> None:

@@ -15,7 +15,7 @@ import kenlm
 
 from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_file, temporary_folder, write_json
-from augmem.lang.arpa import copy_arpa, read_entries, read_model, read_vocabulary, write_model
+from augmem.lang.arpa import copy_arpa, read_arpa, read_entries, read_vocabulary, write_arpa
 from augmem.lang.backoff import END, START, UNKNOWN_WORDS, BackoffModel
 from augmem.lang.config import LmConfig
 from augmem.lang.lang import Lang
@@ -97,7 +97,7 @@ def _make_model(
         pruned = _write_pruned(arpa.with_name(f"{RESCORING}.arpa"), arpa, config.first_pass_pruning)
         return pruned.count_ngrams_outside(vocabulary)
     with atomic_path(arpa) as partial:
-        train(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, partial)
+        train_ngram_model(sources, vocabulary, getattr(config, f"{name}_order"), dev_texts, partial)
         if pruning := getattr(config, f"{name}_pruning"):
             _write_pruned(partial, partial, pruning)
     return 0
@@ -129,7 +129,9 @@ def read_sources(
     return sources
 
 
-def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path) -> None:
+def train_ngram_model(
+    sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev_texts: DevTexts, output: Path
+) -> None:
     """Train a modified Kneser-Ney model of each text; interpolate several with weights tuned on the dev text.
 
     Args:
@@ -150,10 +152,10 @@ def train(sources: Sequence[TrainingText], vocabulary: set[str], order: int, dev
 
 
 def _write_pruned(source: Path, target: Path, threshold: float) -> BackoffModel:
-    whole = read_model(source)
+    whole = read_arpa(source)
     pruned = whole.prune(threshold)
     logger.info("pruning: %d of %d n-grams remain", sum(pruned.counts), sum(whole.counts))
-    write_model(target, pruned)
+    write_arpa(target, pruned)
     return pruned
 
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.hotword_line import HotwordLine
-from augmem.onnx_engine.search import EngineOptions, Graph, Scores, SegmentSearch, SpokenWord, spoken
-from augmem.onnx_package import OnnxPackage, open_package
+from augmem.onnx_engine.search import EngineOptions, Float32Array, SearchGraph, SegmentSearch, SpokenWord, spoken
+from augmem.onnx_package import OnnxPackage, open_onnx_package
 from augmem.streaming.endpoint import cut_position, is_endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
@@ -70,7 +70,7 @@ class AcousticSession:
         kinds = [np.int64 if name == "steps" else np.float32 for name in self._names[1:]]
         return [np.zeros(shape, kind) for shape, kind in zip(self._shapes, kinds, strict=True)]
 
-    def step(self, windows: Sequence[Scores], states: Sequence[States]) -> list[tuple[Scores, States]]:
+    def step(self, windows: Sequence[Float32Array], states: Sequence[States]) -> list[tuple[Float32Array, States]]:
         """Score a window (T, F) of each stream; one shorter than `window` is the end of its stream.
 
         Returns:
@@ -162,7 +162,7 @@ class OnnxRecognizer:
 
     def __init__(self, package: Path, options: EngineOptions | None = None, threads: int = 1) -> None:
         self.options = options or EngineOptions()
-        self.package = open_package(package)
+        self.package = open_onnx_package(package)
         self.model = AcousticSession(self.package.model, threads)
         self.words, _ = self.package.read_words()
         self.graph = load_graph(self.package, self.options)
@@ -270,11 +270,11 @@ class OnnxRecognizer:
         return Event(kind, stream.segment, found, end, stable=len(found) if final else 0)
 
 
-def load_graph(package: OnnxPackage, options: EngineOptions) -> Graph:
+def load_graph(package: OnnxPackage, options: EngineOptions) -> SearchGraph:
     """Load the decoding graph of a package; it is built first if that has not been done on this machine."""
     tokens = package.read_tokens()
     silent = frozenset({0, tokens[_SILENCE]} if _SILENCE in tokens else {0})
     limits = kaldi_decoder.FasterDecoderOptions(
         beam=options.search_beam or package.search_beam, max_active=options.max_active or package.max_active
     )
-    return Graph(kaldifst.StdConstFst.read(str(package.graph())), silent, limits)
+    return SearchGraph(kaldifst.StdConstFst.read(str(package.graph())), silent, limits)

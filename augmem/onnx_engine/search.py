@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from augmem.errors import UserError
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
-Scores = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class SpokenWord:
 
 
 @dataclass(frozen=True)
-class Graph:
+class SearchGraph:
     """The decoding graph and what the search needs besides it.
 
     Args:
-        fst: HLG of `augmem.openfst.build_hlg`.
+        fst: HLG of `augmem.openfst.build_openfst_hlg`.
         silent: outputs of blank and silence.
         options: beams of the search.
     """
@@ -82,8 +82,8 @@ class SegmentSearch:
         scores: (T, V) searched so far, as chunks.
     """
 
-    graph: Graph
-    scores: list[Scores] = field(default_factory=list)
+    graph: SearchGraph
+    scores: list[Float32Array] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._decoder = kaldi_decoder.FasterDecoder(self.graph.fst, self.graph.options)
@@ -94,7 +94,7 @@ class SegmentSearch:
         """Number of frames searched so far."""
         return int(self._decoder.num_frames_decoded())
 
-    def advance(self, scores: Scores) -> None:
+    def advance(self, scores: Float32Array) -> None:
         """Search more frames (T, V)."""
         if len(scores):
             twice = np.concatenate([scores, scores], axis=1)  # the second for the labels of first frames of words

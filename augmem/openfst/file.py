@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from augmem.files import atomic_path
 
-Ints = NDArray[np.int32]
-Floats = NDArray[np.float32]
+Int32Array = NDArray[np.int32]
+Float32Array = NDArray[np.float32]
 
 _MAGIC, _VERSION, _NOT_ALIGNED, _EXPANDED = 2125659606, 2, 0, 1
 _ARC = np.dtype([("input", "<i4"), ("output", "<i4"), ("cost", "<f4"), ("target", "<i4")])
@@ -26,7 +26,7 @@ NOT_FINAL = np.float32(np.inf)
 
 
 @dataclass(frozen=True)
-class Graph:
+class OpenFstGraph:
     """A weighted transducer with S states and A arcs.
 
     Args:
@@ -37,12 +37,12 @@ class Graph:
         start: the first state.
     """
 
-    source: Ints
-    target: Ints
-    inputs: Ints
-    outputs: Ints
-    costs: Floats
-    final_costs: Floats
+    source: Int32Array
+    target: Int32Array
+    inputs: Int32Array
+    outputs: Int32Array
+    costs: Float32Array
+    final_costs: Float32Array
     start: int = 0
 
     @property
@@ -56,7 +56,7 @@ class Graph:
         return len(self.source)
 
 
-def write_openfst(path: Path, graph: Graph) -> None:
+def write_openfst(path: Path, graph: OpenFstGraph) -> None:
     """Write a graph atomically in OpenFst's binary format."""
     order = np.argsort(graph.source, kind="stable")
     arcs = np.empty(graph.num_arcs, _ARC)
@@ -69,7 +69,7 @@ def write_openfst(path: Path, graph: Graph) -> None:
         arcs.tofile(stream)
 
 
-def _header(graph: Graph) -> bytes:
+def _header(graph: OpenFstGraph) -> bytes:
     """Return OpenFst's header: types, version, flags, properties, start state, and the numbers of states and arcs."""
     head = struct.pack("<i", _MAGIC)
     for text in (b"const", b"standard"):
@@ -78,10 +78,10 @@ def _header(graph: Graph) -> bytes:
     return head + struct.pack("<iiQqqq", _VERSION, _NOT_ALIGNED, _EXPANDED, *sizes)
 
 
-def _states(graph: Graph) -> NDArray[Any]:
+def _states(graph: OpenFstGraph) -> NDArray[Any]:
     """Return the table of states: final cost, first arc, and numbers of arcs and epsilons."""
 
-    def count(source: Ints) -> NDArray[np.int64]:
+    def count(source: Int32Array) -> NDArray[np.int64]:
         return np.bincount(source, minlength=graph.num_states)
 
     states = np.empty(graph.num_states, _STATE)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from augmem.errors import UserError
-from augmem.openfst.file import NOT_FINAL, Floats, Ints
+from augmem.openfst.file import NOT_FINAL, Float32Array, Int32Array
 
 _LN10 = math.log(10)
 _BEGIN, _END = "<s>", "</s>"
@@ -30,13 +30,13 @@ class Grammar:
         start: the first state.
     """
 
-    source: Ints
-    words: Ints
-    target: Ints
-    costs: Floats
-    backoff: Ints
-    backoff_costs: Floats
-    final_costs: Floats
+    source: Int32Array
+    words: Int32Array
+    target: Int32Array
+    costs: Float32Array
+    backoff: Int32Array
+    backoff_costs: Float32Array
+    final_costs: Float32Array
     start: int
 
     @property
@@ -73,7 +73,7 @@ class _NGrams:
         return state, cost
 
 
-def read_grammar(path: Path, word_ids: Mapping[str, int]) -> Grammar:
+def read_arpa_grammar(path: Path, word_ids: Mapping[str, int]) -> Grammar:
     """Read an ARPA file (plain or xz); n-grams with words that have no id are left out.
 
     Raises:

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from augmem.openfst.file import NOT_FINAL, Graph
+from augmem.openfst.file import NOT_FINAL, OpenFstGraph
 from augmem.openfst.grammar import Grammar
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ BLANK = 0
 
 
 @dataclass(frozen=True)
-class Lexicon:
+class IndexedLexicon:
     """Pronunciations.
 
     Args:
@@ -57,7 +57,7 @@ class Lexicon:
     @staticmethod
     def from_words(
         pronunciations: Mapping[int, Sequence[Sequence[int]]], silence: int | None, probability: float
-    ) -> Lexicon:
+    ) -> IndexedLexicon:
         """Build from word id -> pronunciations."""
         ordered = [pronunciations.get(word, ()) for word in range(max(pronunciations) + 1)]
         flat = [form for forms in ordered for form in forms]
@@ -65,7 +65,7 @@ class Lexicon:
         units = np.array([unit for form in flat for unit in form], np.int64)
         first = np.concatenate([[0], np.cumsum([len(forms) for forms in ordered])])
         begin = end - np.array([len(form) for form in flat])
-        return Lexicon(units, begin, end, first, silence if probability > 0 else None, probability)
+        return IndexedLexicon(units, begin, end, first, silence if probability > 0 else None, probability)
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Trees:
         unit_into: (N,) unit of the arcs into each inner node.
     """
 
-    def __init__(self, grammar: Grammar, lexicon: Lexicon, outputs: int) -> None:
+    def __init__(self, grammar: Grammar, lexicon: IndexedLexicon, outputs: int) -> None:
         self.roots, self.outputs, self.lexicon = grammar.num_states, outputs, lexicon
         self.count = grammar.num_states
         self._arcs: list[_Arcs] = []
@@ -193,15 +193,15 @@ class _Builder:
         columns = zip((source, target, label, word, cost), kinds, strict=True)
         self.columns.append(tuple(np.broadcast_to(values, source.shape).astype(kind) for values, kind in columns))
 
-    def graph(self, final: Array, start: int) -> Graph:
+    def graph(self, final: Array, start: int) -> OpenFstGraph:
         """Return the graph."""
         source, target, inputs, outputs, costs = (np.concatenate(parts) for parts in zip(*self.columns, strict=True))
-        return Graph(source, target, inputs, outputs, costs, final, start)
+        return OpenFstGraph(source, target, inputs, outputs, costs, final, start)
 
 
-def build_hlg(
-    grammar: Grammar, lexicon: Lexicon, outputs: int, lm_scale: float = 1.0, word_bonus: float = 0.0
-) -> Graph:
+def build_openfst_hlg(
+    grammar: Grammar, lexicon: IndexedLexicon, outputs: int, lm_scale: float = 1.0, word_bonus: float = 0.0
+) -> OpenFstGraph:
     """Build HLG in the CTC topology.
 
     Args:
@@ -218,7 +218,7 @@ def build_hlg(
     return _expand(scaled, _Trees(scaled, lexicon, outputs), lexicon, outputs, lm_scale)
 
 
-def _expand(grammar: Grammar, trees: _Trees, lexicon: Lexicon, outputs: int, lm_scale: float) -> Graph:
+def _expand(grammar: Grammar, trees: _Trees, lexicon: IndexedLexicon, outputs: int, lm_scale: float) -> OpenFstGraph:
     """Compose H with the trees."""
     arcs, roots, sil = trees.arcs, trees.roots, lexicon.silence
     inner = trees.count - roots

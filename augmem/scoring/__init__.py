@@ -14,7 +14,7 @@ from augmem.scoring.icefall import read_recogs, write_errs, write_recogs
 from augmem.scoring.intervals import Interval, wer_interval
 from augmem.scoring.nist import TimedWord, write_ctm, write_kaldi_text, write_trn
 from augmem.scoring.report import Picture, ReportInputs, Skipped, write_report
-from augmem.scoring.score import Score, score, score_all, wer_table, write_score
+from augmem.scoring.score import Score, score_all, score_system, wer_table, write_score
 from augmem.scoring.tables import percent, text_table
 from augmem.scoring.textgrid import write_textgrid
 from augmem.scoring.transcripts import Transcript, read_transcript
@@ -46,8 +46,8 @@ __all__ = [
     "provenance",
     "read_recogs",
     "read_transcript",
-    "score",
     "score_all",
+    "score_system",
     "text_table",
     "wer_interval",
     "wer_table",

@@ -34,7 +34,7 @@ class Costs(NamedTuple):
 SCLITE, KALDI = Costs(4, 3, 3), Costs(1, 1, 1)
 
 
-class Arc(NamedTuple):
+class NetworkArc(NamedTuple):
     """A word and the indices of the arcs before it; 0 is the start of the network."""
 
     word: str
@@ -44,7 +44,7 @@ class Arc(NamedTuple):
 class Network(NamedTuple):
     """Words with alternatives: arcs in topological order, the first one empty, and the indices of the last ones."""
 
-    arcs: list[Arc]
+    arcs: list[NetworkArc]
     last: tuple[int, ...]
 
     @property
@@ -77,7 +77,7 @@ def network(tokens: Sequence[str], where: str) -> Network:
     Raises:
         UserError: braces do not match.
     """
-    arcs = [Arc(EMPTY, ())]
+    arcs = [NetworkArc(EMPTY, ())]
     tail: tuple[int, ...] = (0,)
     open_groups: list[tuple[tuple[int, ...], list[int]]] = []  # what is before a group, last arcs of its alternatives
     for token in tokens:
@@ -86,7 +86,7 @@ def network(tokens: Sequence[str], where: str) -> Network:
         elif token in ("/", "}") and open_groups:
             before, ends = open_groups[-1]
             if tail == before:  # an alternative without words
-                arcs.append(Arc(EMPTY, before))
+                arcs.append(NetworkArc(EMPTY, before))
                 tail = (len(arcs) - 1,)
             ends.extend(tail)
             tail = before
@@ -96,7 +96,7 @@ def network(tokens: Sequence[str], where: str) -> Network:
         elif token == "}":
             raise UserError(f"{where}: }} without {{ in {' '.join(tokens)[:80]!r}")
         else:
-            arcs.append(Arc(token, tail))
+            arcs.append(NetworkArc(token, tail))
             tail = (len(arcs) - 1,)
     if open_groups:
         raise UserError(f"{where}: {{ without }} in {' '.join(tokens)[:80]!r}")
@@ -192,7 +192,7 @@ def _align_arcs(ref: Network, hyp: Network, costs: Costs) -> list[WordPair]:
 
 
 def _best_cell(
-    cells: list[list[tuple[float, int, int]]], ref: tuple[int, Arc], hyp: tuple[int, Arc], costs: Costs
+    cells: list[list[tuple[float, int, int]]], ref: tuple[int, NetworkArc], hyp: tuple[int, NetworkArc], costs: Costs
 ) -> tuple[float, int, int]:
     """Return the cost and the cell before of the best way to reach a cell."""
     (a, one), (b, two) = ref, hyp

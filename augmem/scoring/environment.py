@@ -8,14 +8,14 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("torch", "k2", "lhotse", "kaldialign", "kaldilm", "numpy", "augmem")
+REPORTED_PACKAGES = ("torch", "k2", "lhotse", "kaldialign", "kaldilm", "numpy", "augmem")
 
 
 def provenance() -> dict[str, str]:
     """Return commit, package versions, machine and operating system; "unknown" if a value cannot be determined."""
     return {
         "commit": git_commit(),
-        "versions": ", ".join(f"{name} {_version(name)}" for name in ("python", *PACKAGES)),
+        "versions": ", ".join(f"{name} {_version(name)}" for name in ("python", *REPORTED_PACKAGES)),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()} of memory",
         "system": platform.platform(),
     }

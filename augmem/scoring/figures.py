@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INK = "#010203"  # placeholder; replaced by the text colour of the page
 BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
 
-FEWEST_WORDS = 10  # of a point of the calibration chart
+MIN_WORDS_OF_POINT = 10  # of a point of the calibration chart
 
 Line = Mapping[str, Any]
 Points = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -54,18 +54,18 @@ def read_training_log(path: Path) -> list[Line]:
     texts = path.read_text(encoding="utf-8").splitlines()
     for number, text in enumerate(texts, 1):
         try:
-            lines.append(flatten(json.loads(text)))
+            lines.append(flatten_keys(json.loads(text)))
         except json.JSONDecodeError as error:
             if number < len(texts):
                 raise UserError(f"{path}, line {number}: not JSON ({error}); remove the line") from error
     return lines
 
 
-def flatten(line: Mapping[str, Any]) -> Line:
+def flatten_keys(line: Mapping[str, Any]) -> Line:
     """Join nested keys: {"dev": {"loss": 1}} becomes {"dev_loss": 1}."""
     flat: dict[str, Any] = {}
     for name, value in line.items():
-        inner = flatten(value) if isinstance(value, Mapping) else {"": value}
+        inner = flatten_keys(value) if isinstance(value, Mapping) else {"": value}
         flat |= {f"{name}_{key}".rstrip("_"): figure for key, figure in inner.items()}
     return flat
 
@@ -220,7 +220,7 @@ def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
     def draw(axes: Axes) -> None:
         axes.plot([0, 100], [0, 100], color=INK, alpha=0.4, linewidth=0.8, linestyle="--", label="ideal")
         for colour, (name, bins) in zip((BLUE, ORANGE, GREEN, VIOLET), systems.items(), strict=False):
-            drawn = [point for point in bins if point["words"] >= FEWEST_WORDS]
+            drawn = [point for point in bins if point["words"] >= MIN_WORDS_OF_POINT]
             confidence, accuracy = ([100 * point[key] for point in drawn] for key in ("confidence", "accuracy"))
             axes.plot(confidence, accuracy, color=colour, marker="o", markersize=3.5, label=name.replace("_", " "))
         axes.set_ylim(0, 105)
@@ -228,7 +228,7 @@ def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
     words = ", ".join(f"{name.replace('_', ' ')} {sum(p['words'] for p in bins):,}" for name, bins in systems.items())
     caption = (
         f"Of the words with a confidence of 80 %, 80 % should be correct. Words on dev: {words}. Points of fewer than "
-        f"{FEWEST_WORDS} words are not drawn."
+        f"{MIN_WORDS_OF_POINT} words are not drawn."
     )
     return Chart(
         "Calibration of confidences", caption, _svg("reliability", draw, "accuracy (%)", "confidence (%)", "best")

@@ -19,7 +19,7 @@ from augmem.scoring.nist import write_kaldi_text, write_trn
 from augmem.scoring.tables import percent, text_table
 
 WORST = 10  # utterances and confusions in the summary
-Results = Mapping[str, Mapping[str, Sequence[Utterance]]]
+ScoredParts = Mapping[str, Mapping[str, Sequence[Utterance]]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Score:
         return sorted(wrong, key=lambda u: (-u.counts.errors, u.counts.words, u.id))[:number]
 
 
-def score(part: str, system: str, utterances: Sequence[Utterance], replications: int = REPLICATIONS) -> Score:
+def score_system(part: str, system: str, utterances: Sequence[Utterance], replications: int = REPLICATIONS) -> Score:
     """Score one system on one part.
 
     Args:
@@ -74,7 +74,7 @@ def score(part: str, system: str, utterances: Sequence[Utterance], replications:
 
     Example:
         >>> from augmem.scoring import Utterance
-        >>> result = score("test", "first_pass", [Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"])])
+        >>> result = score_system("test", "first_pass", [Utterance("u1", "JOE", ["HELLO", "THERE"], ["HELLO"])])
         >>> result.counts.rate
         0.5
     """
@@ -122,7 +122,7 @@ def _check(part: str, system: str, utterances: Sequence[Utterance]) -> None:
 
 
 def score_all(
-    results: Results, output: Path, oracle: Mapping[str, float] | None = None, replications: int = REPLICATIONS
+    results: ScoredParts, output: Path, oracle: Mapping[str, float] | None = None, replications: int = REPLICATIONS
 ) -> list[Score]:
     """Score all systems on all parts and write the files of the score stage.
 
@@ -138,14 +138,14 @@ def score_all(
         one score per part and system, in the order of `results`.
     """
     scores = [
-        score(part, system, utterances, replications)
+        score_system(part, system, utterances, replications)
         for part, systems in results.items()
         for system, utterances in systems.items()
     ]
     for each in scores:
         write_score(each, output)
     write_text(output / "wer.txt", wer_table(scores) + "\n")
-    summaries = [summary(each) for each in scores]
+    summaries = [summarise_score(each) for each in scores]
     write_json(output / "summary.json", {"replications": replications, "oracle": oracle or {}, "scores": summaries})
     return scores
 
@@ -174,7 +174,7 @@ def _tsv(head: str, rows: Sequence[tuple[str, Counts]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(result: Score) -> dict[str, Any]:
+def summarise_score(result: Score) -> dict[str, Any]:
     """Convert a score to JSON values; rates are fractions, null if undefined."""
     wrong = confusions(result.utterances)
     return {

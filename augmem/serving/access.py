@@ -71,12 +71,12 @@ def check_origin_header(request: Request, allowed: Collection[str]) -> Denial | 
 
 def check_token(request: Request, token: str | None) -> Denial | None:
     """Refuse a request without the token, which is in its Authorization header or its query."""
-    if token is None or any(hmac.compare_digest(given.encode(), token.encode()) for given in tokens(request)):
+    if token is None or any(hmac.compare_digest(given.encode(), token.encode()) for given in request_tokens(request)):
         return None
     return Denial(HTTPStatus.UNAUTHORIZED, "wrong or missing token")
 
 
-def tokens(request: Request) -> list[str]:
+def request_tokens(request: Request) -> list[str]:
     """Return the tokens of a request; the name of the scheme, Bearer, is case-insensitive (RFC 9110, 11.1)."""
     scheme, _, credentials = header(request.headers, "Authorization").partition(" ")
     query = parse_qs(urlsplit(request.path).query).get("token", [])

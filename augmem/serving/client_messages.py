@@ -7,7 +7,8 @@ from typing import NamedTuple, TypeGuard
 
 import numpy as np
 
-from augmem.streaming import SAMPLE_RATES, HotwordLine
+from augmem.audio import SAMPLE_RATES
+from augmem.streaming import HotwordLine
 
 SAMPLE_TYPES: dict[str, np.dtype] = {"int16": np.dtype("<i2"), "float32": np.dtype("<f4")}
 _CONTAINERS = (  # name, offset and bytes that identify the format of a file

@@ -20,7 +20,7 @@ from augmem.features import FeatureConfig
 from augmem.files import atomic_path, write_text
 from augmem.lang import Lang
 from augmem.openfst import write_openfst
-from augmem.sherpa.onnx_model import write_int8, write_model
+from augmem.sherpa.onnx_model import write_int8, write_onnx_model
 from augmem.streaming import Package
 
 MODEL_FILE, INT8_FILE, GRAPH_FILE = "model.onnx", "model.int8.onnx", "HLG.fst"
@@ -51,9 +51,9 @@ def export_sherpa(package: Package, output: Path) -> None:
         raise UserError(f"{output}: not an earlier export; choose another folder, or delete it")
     with atomic_path(output) as folder:
         folder.mkdir(parents=True)
-        write_model(package.model, folder / MODEL_FILE)
+        write_onnx_model(package.model, folder / MODEL_FILE)
         write_int8(folder / MODEL_FILE, folder / INT8_FILE)
-        write_text(folder / "tokens.txt", tokens(package.lang))
+        write_text(folder / "tokens.txt", format_tokens(package.lang))
         copyfile(package.lang.folder / "words.txt", folder / "words.txt")
         write_graph(package.graph, package.scales, folder / GRAPH_FILE)
         for name in ("transcribe.py", "README.md"):
@@ -68,7 +68,7 @@ def check_features(features: FeatureConfig) -> None:
             raise UserError(f"features.{name} is {value}, and sherpa-onnx has {fixed} only: train a model with that")
 
 
-def tokens(lang: Lang) -> str:
+def format_tokens(lang: Lang) -> str:
     """Return the outputs of the model, one "symbol id" line each; sherpa-onnx demands the name <blk> or <eps> of 0."""
     units = [f"{lang.unit_of[unit]} {unit}\n" for unit in lang.unit_ids]
     return "".join(["<blk> 0\n", *units])

@@ -115,13 +115,13 @@ class SherpaStep(nn.Module):
         return names | {name: str(value) for name, value in sizes.items()}
 
 
-def write_model(model: AcousticModel, path: Path) -> None:
+def write_onnx_model(model: AcousticModel, path: Path) -> None:
     """Write the model for sherpa-onnx.
 
     Raises:
         UserError: a model that has no such step, or a package for ONNX is not installed.
     """
-    demand_packages()
+    check_packages()
     step = SherpaStep(model).eval()
     names, new = ("x", *_STATES), ("log_probs", *(f"new_{name}" for name in _STATES))
     axes = {**_batch_axes(""), **_batch_axes("new_"), "x": {0: "N"}, "log_probs": {0: "N"}}
@@ -134,7 +134,7 @@ def write_int8(model: Path, path: Path) -> None:
     """Write a copy of an ONNX model whose matrices are int8; it multiplies in int8 too.
 
     Args:
-        model: file of `write_model`.
+        model: file of `write_onnx_model`.
         path: file to write.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -153,7 +153,7 @@ def _without_log() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def demand_packages() -> None:
+def check_packages() -> None:
     """Raise UserError if the packages that write ONNX files are missing."""
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for type checkers and editors
         write_package as write_package,
     )
     from augmem.streaming.recognizer import Recognizer as Recognizer
-    from augmem.streaming.resampling import SAMPLE_RATES as SAMPLE_RATES, Resampler as Resampler
+    from augmem.streaming.resampling import Resampler as Resampler
     from augmem.streaming.stream import Stream as Stream
 
 _NAMES = {
@@ -44,7 +44,7 @@ _NAMES = {
         "GRAMMAR_FILE", "Package", "PackageInfo", "open_package", "read_search", "upgrade_package", "write_package",
     ),
     "augmem.streaming.recognizer": ("Recognizer",),
-    "augmem.streaming.resampling": ("SAMPLE_RATES", "Resampler"),
+    "augmem.streaming.resampling": ("Resampler",),
     "augmem.streaming.stream": ("Stream",),
 }  # fmt: skip
 __all__, __getattr__ = lazy_names(__name__, _NAMES)

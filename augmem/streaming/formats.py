@@ -9,10 +9,10 @@ from pathlib import Path
 
 from augmem.streaming.events import Event
 
-Results = Sequence[tuple[str, Sequence[Event]]]  # name of each audio input, and its final events
+RecognizedInputs = Sequence[tuple[str, Sequence[Event]]]  # name of each audio input, and its final events
 
 
-def format_events(name: str, results: Results, channels: Sequence[str] = ()) -> str:
+def format_events(name: str, results: RecognizedInputs, channels: Sequence[str] = ()) -> str:
     """Format results.
 
     Args:
@@ -31,7 +31,7 @@ def format_events(name: str, results: Results, channels: Sequence[str] = ()) -> 
     return formats[name](results)
 
 
-def format_text(results: Results) -> str:
+def format_text(results: RecognizedInputs) -> str:
     """Return one line per segment, after the name of the input if there are several."""
     lines = []
     for name, events in results:
@@ -39,7 +39,7 @@ def format_text(results: Results) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def format_paragraphs(results: Results, pause: float) -> str:
+def format_paragraphs(results: RecognizedInputs, pause: float) -> str:
     """Return one paragraph for all segments between pauses of at least `pause` seconds, with empty lines between them.
 
     The name of the input is a line of its own if there are several.
@@ -61,7 +61,7 @@ def _paragraphs(events: Sequence[Event], pause: float) -> list[list[Event]]:
     return groups
 
 
-def format_json(results: Results) -> str:
+def format_json(results: RecognizedInputs) -> str:
     """Return one JSON object per segment (see `Event.to_json`), with the name of the input if there are several."""
     lines = []
     for name, events in results:
@@ -70,7 +70,7 @@ def format_json(results: Results) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def format_ctm(results: Results, channels: Sequence[str]) -> str:
+def format_ctm(results: RecognizedInputs, channels: Sequence[str]) -> str:
     """Return NIST's CTM format: recording, channel, start, duration, word, confidence."""
     rows = [
         ("_".join(Path(name).stem.split()), channel, word)
@@ -84,7 +84,7 @@ def format_ctm(results: Results, channels: Sequence[str]) -> str:
     )
 
 
-def format_srt(results: Results) -> str:
+def format_srt(results: RecognizedInputs) -> str:
     """Return SubRip subtitles, one per segment."""
     segments = [event for _, events in results for event in events if event.words]
     return "".join(
@@ -94,7 +94,7 @@ def format_srt(results: Results) -> str:
     )
 
 
-def format_vtt(results: Results) -> str:
+def format_vtt(results: RecognizedInputs) -> str:
     """Return WebVTT subtitles, one per segment."""
     segments = [event for _, events in results for event in events if event.words]
     return "WEBVTT\n\n" + "".join(

@@ -101,10 +101,10 @@ def write_package(output: Path, model: Path, lang: Path, graph: Path, info: Pack
             copy_arpa(info.grammar, folder / GRAMMAR_FILE, ())
         write_text(folder / "README.md", info.card)
         write_text(folder / "LICENSE", info.license)
-        seal(folder, to_json(features, info))
+        write_package_file(folder, to_json(features, info))
 
 
-def seal(folder: Path, values: Mapping[str, Any]) -> None:
+def write_package_file(folder: Path, values: Mapping[str, Any]) -> None:
     """Write package.json with the hashes of the other files and of the values themselves."""
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     values = {**values, _FILES: sha256_files(folder, names - {_PACKAGE})}
@@ -117,7 +117,7 @@ def upgrade_package(folder: Path) -> list[Path]:
     values = read_json(path) if path.is_file() else None
     if not isinstance(values, dict) or values.get(_FORMAT) != _UNHASHED_FORMAT or not (folder / _MODEL).is_file():
         return []
-    seal(folder, {**values, _FORMAT: FORMAT})
+    write_package_file(folder, {**values, _FORMAT: FORMAT})
     return [path]
 
 
@@ -132,7 +132,7 @@ def open_package(folder: Path, verify: bool = True) -> Package:
         FileNotFoundError: there is no package.
         UserError: it is of another format, damaged or changed.
     """
-    features, scales, search = read_options(folder)
+    features, scales, search = read_package_file(folder)
     if verify:
         check_hashes(folder, read_json(folder / _PACKAGE)[_FILES])
     model = AcousticModel.load(folder / _MODEL, folder / _LANG)
@@ -141,10 +141,10 @@ def open_package(folder: Path, verify: bool = True) -> Package:
 
 def read_search(folder: Path) -> SearchConfig:
     """Read the search options of a package; raises as `open_package` does."""
-    return read_options(folder)[2]
+    return read_package_file(folder)[2]
 
 
-def read_options(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
+def read_package_file(folder: Path) -> tuple[FeatureConfig, Scales, SearchConfig]:
     """Read package.json.
 
     Raises:

@@ -17,11 +17,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from augmem.audio import SAMPLE_RATES
 from augmem.errors import UserError
 
 Samples = NDArray[np.float32]
 
-SAMPLE_RATES = range(4000, 192001)  # Hz
 
 _ZERO_CROSSINGS = 6  # of the sinc function on either side
 _ROLL_OFF = 0.99  # of the lower Nyquist frequency

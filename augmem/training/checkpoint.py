@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from augmem.files import atomic_path, sha256_file, write_text
-from augmem.tensors import TensorFormat, flatten, load_tensors, refuse_pickled, save_tensors, unflatten
+from augmem.tensors import TensorFormat, flatten_tree, load_tensors, refuse_pickled, save_tensors, unflatten_tree
 
 logger = logging.getLogger(__name__)
 PATTERN = "checkpoint-*.safetensors"
@@ -47,7 +47,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         state: as of `save_checkpoint`.
     """
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
-    tensors, text = flatten(state)
+    tensors, text = flatten_tree(state)
     with atomic_path(path) as temporary:
         save_tensors(temporary, FILE_FORMAT, tensors, {_STATE: text})
         line = f"{sha256_file(temporary)}  {path.name}\n"
@@ -88,7 +88,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     tensors, texts = load_tensors(path, FILE_FORMAT)
     with FILE_FORMAT.explain(path):
-        return dict(unflatten(tensors, texts[_STATE]))
+        return dict(unflatten_tree(tensors, texts[_STATE]))
 
 
 def find_damage(path: Path) -> str | None:

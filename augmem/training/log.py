@@ -22,7 +22,7 @@ from augmem.training.schedule import Position
 
 logger = logging.getLogger(__name__)
 
-FIRST_LINE = 3  # number of steps before the first console line
+FIRST_LINE_STEPS = 3  # number of steps before the first console line
 LINE_INTERVAL = 20.0  # seconds between console lines
 
 
@@ -140,7 +140,7 @@ class TrainingLog:
         self._last_step, self._steps = now, self._steps + 1
         self.stats += result.stats
         due = at.step % self.config.log_every == 0
-        if self._steps == FIRST_LINE or (due and now >= self._last_line + LINE_INTERVAL):
+        if self._steps == FIRST_LINE_STEPS or (due and now >= self._last_line + LINE_INTERVAL):
             self._last_line = now
             self._log_line(at, result)
         if due:

@@ -18,7 +18,7 @@ from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
-from augmem.tensors import TensorFormat, flatten, save_tensors
+from augmem.tensors import TensorFormat, flatten_tree, save_tensors
 from augmem.training.averaging import RunningAverage, average_models, has_stalled, select_best_epochs
 from augmem.training.checkpoint import load_newest_checkpoint, save_checkpoint
 from augmem.training.config import TrainingConfig
@@ -223,7 +223,7 @@ class Trainer:
         logger.warning(text, self.position.step, result.stats.loss, result.grad_norm, ids)
         if self.nonfinite_steps > self.config.max_nonfinite:
             dump = self.output / f"nonfinite-batch-{self.context.rank}.safetensors"
-            tensors, text = flatten(vars(batch) if batch else {})
+            tensors, text = flatten_tree(vars(batch) if batch else {})
             save_tensors(dump, BATCH_FORMAT, tensors, {"batch": text})
             raise UserError(
                 f"loss or gradient of {self.nonfinite_steps} steps in a row was not finite; the last batch is in "

@@ -13,7 +13,7 @@ import torch
 
 from augmem.automata import to_openfst
 from augmem.automata.openfst import OPEN_END_COST
-from augmem.openfst import Graph, write_openfst
+from augmem.openfst import OpenFstGraph, write_openfst
 
 # Words 5 and 6 are on one arc, word 8 on a final arc.
 TEXT = "0 1 1 -0.5\n1 1 0 0\n1 2 2 -0.25\n1 3 -1 -4\n2 3 -1 -0.125\n3"
@@ -27,7 +27,7 @@ def graph() -> k2.Fsa:
     return fsa
 
 
-def decode(found: Graph, scores: torch.Tensor, path: Path) -> tuple[float, list[int]]:
+def decode(found: OpenFstGraph, scores: torch.Tensor, path: Path) -> tuple[float, list[int]]:
     write_openfst(path, found)
     fst = kaldifst.StdConstFst.read(str(path))
     decoder = kaldi_decoder.FasterDecoder(fst, kaldi_decoder.FasterDecoderOptions(beam=1e6))
@@ -62,5 +62,5 @@ def test_open_ends_are_used_without_a_complete_path_only(tmp_path: Path) -> None
 
 def test_arcs_in_any_order(tmp_path: Path) -> None:
     columns = (np.array(values, np.int32) for values in ([1, 0], [2, 1], [3, 2], [8, 7]))
-    found = Graph(*columns, np.array([0.5, 0.25], np.float32), np.array([np.inf, np.inf, 1], np.float32))
+    found = OpenFstGraph(*columns, np.array([0.5, 0.25], np.float32), np.array([np.inf, np.inf, 1], np.float32))
     assert decode(found, SCORES[:2], tmp_path / "HLG.fst")[1] == [7, 8]

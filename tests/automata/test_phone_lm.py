@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from augmem.automata import PhoneLm, estimate_phone_lm
 from augmem.automata.fsa import Arc, build_fsa
-from augmem.automata.phone_lm import END, START
+from augmem.automata.phone_lm import SEQUENCE_END, SEQUENCE_START
 
 SEQUENCES = [[1, 2, 3], [1, 2], [2, 2, 3, 1, 1], [3], [1, 2, 3, 3], []]
 sequences = st.lists(st.lists(st.integers(1, 4), max_size=7), min_size=1, max_size=12)
@@ -24,21 +24,21 @@ def test_every_history_has_a_distribution_over_all_units(data: list[list[int]], 
     model = estimate_phone_lm(data, range(1, 5), order, most)
     assert sum(len(history) > 1 for history in model.probabilities) <= most
     for history, following in model.probabilities.items():
-        assert set(following) == {1, 2, 3, 4, END}
+        assert set(following) == {1, 2, 3, 4, SEQUENCE_END}
         assert min(following.values()) > 0
         assert math.isclose(sum(following.values()), 1, abs_tol=1e-12)
-        assert history == (START,) or len(history) == 1 or history[1:] in model.probabilities
+        assert history == (SEQUENCE_START,) or len(history) == 1 or history[1:] in model.probabilities
 
 
 def test_bigram_equals_interpolated_absolute_discounting_by_hand() -> None:
     model = estimate_phone_lm([[1, 1], [1, 2]], [1, 2], 2, 0)
-    # Unigrams: 1 three times, 2 once, END twice; one single and one double, so D = 1 / (1 + 2 * 1) = 1/3.
-    unigram = {u: (c - 1 / 3) / 6 + (3 / 3 / 6) / 3 for u, c in ((1, 3), (2, 1), (END, 2))}
-    # Bigrams: START 1 twice; 1 1, 1 2, 1 END, 2 END once each: D = 4 / (4 + 2 * 1) = 2/3.
-    assert model.probabilities[(START,)][1] == pytest.approx((2 - 2 / 3) / 2 + 2 / 3 / 2 * unigram[1])
-    assert model.probabilities[(START,)][2] == pytest.approx(2 / 3 / 2 * unigram[2])
+    # Unigrams: 1 three times, 2 once, SEQUENCE_END twice; one single and one double, so D = 1 / (1 + 2 * 1) = 1/3.
+    unigram = {u: (c - 1 / 3) / 6 + (3 / 3 / 6) / 3 for u, c in ((1, 3), (2, 1), (SEQUENCE_END, 2))}
+    # Bigrams: SEQUENCE_START 1 twice; 1 1, 1 2, 1 SEQUENCE_END, 2 SEQUENCE_END once each: D = 4 / (4 + 2 * 1) = 2/3.
+    assert model.probabilities[(SEQUENCE_START,)][1] == pytest.approx((2 - 2 / 3) / 2 + 2 / 3 / 2 * unigram[1])
+    assert model.probabilities[(SEQUENCE_START,)][2] == pytest.approx(2 / 3 / 2 * unigram[2])
     assert model.probabilities[(1,)][1] == pytest.approx((1 - 2 / 3) / 3 + 2 / 3 * unigram[1])
-    assert model.probabilities[(2,)][END] == pytest.approx(1 / 3 + 2 / 3 * unigram[END])
+    assert model.probabilities[(2,)][SEQUENCE_END] == pytest.approx(1 / 3 + 2 / 3 * unigram[SEQUENCE_END])
 
 
 def test_acceptor_has_one_path_per_sequence_with_its_probability() -> None:
@@ -61,10 +61,10 @@ def test_longer_histories_lower_the_perplexity_of_the_training_data() -> None:
 
 
 def test_pruned_histories_fall_back_to_the_longest_suffix_kept() -> None:
-    model = PhoneLm((1, 2), {(START,): {}, (1,): {}, (2,): {}, (1, 2): {}})
+    model = PhoneLm((1, 2), {(SEQUENCE_START,): {}, (1,): {}, (2,): {}, (1, 2): {}})
     assert model.history_after((1,), 2) == (1, 2)
     assert model.history_after((1, 2), 2) == (2,)
-    assert model.history_after((START,), 1) == (1,)
+    assert model.history_after((SEQUENCE_START,), 1) == (1,)
 
 
 def test_unknown_units_and_missing_data_are_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from augmem.cli import parse_and_run
-from augmem.commands.compare import pairs
+from augmem.commands.compare import pair_results
 from augmem.errors import UserError
 from augmem.scoring import Utterance, compare, score_all
 
@@ -36,9 +36,9 @@ def test_missing_results_are_reported(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError, match=r"results of eval by system first_pass; they have dev, test and dev, test"
     ):
-        pairs(a, b, "first_pass", ["eval"])
+        pair_results(a, b, "first_pass", ["eval"])
     with pytest.raises(FileNotFoundError, match=r"any part by system rescored; they have none and none"):
-        pairs(a, b, "rescored", None)
+        pair_results(a, b, "rescored", None)
     other = [Utterance("u00", "me", ("ANOTHER",), ())]
     with pytest.raises(UserError):
         compare(other, [Utterance("u01", "me", ("ONE",), ())])

@@ -9,7 +9,7 @@ import pytest
 
 from augmem.cli import main
 from augmem.errors import UserError
-from augmem.lang import LangConfig, LmConfig, prepare_lang, prepare_language_models, read_model
+from augmem.lang import LangConfig, LmConfig, prepare_lang, prepare_language_models, read_arpa
 from augmem.lang.text_files import lines
 from tests.lang.conftest import make_sentences
 from tests.lang.test_arpa import TINY
@@ -42,7 +42,7 @@ def test_the_model_is_small_and_every_word_has_a_pronunciation(arpa: Path, tmp_p
         arpa, "--output", small, "--vocabulary", "15", "--max-ngrams", "40", "--decimals", "2",
         "--lexicon", lexicon, "--lexicon-text", text,
     )  # fmt: skip
-    model = read_model(small)
+    model = read_arpa(small)
     assert status == 0 and f"{model.counts[1]:,} 2-grams" in output
     assert len(model.words) == 18 and sum(model.counts) <= 40
     pronounced = {line.split()[0] for line in lines(lexicon)}
@@ -61,7 +61,7 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "cut.arpa.xz"
     path.write_bytes(lzma.compress(b"\n\\data\\\nngram 1=1\n" * 1000)[:-20])
     with pytest.raises(UserError, match=r"cut\.arpa\.xz: damaged compressed file"):
-        read_model(path)
+        read_arpa(path)
 
 
 def test_words_are_converted_to_upper_case(tmp_path: Path, prune_lm) -> None:  # type: ignore[no-untyped-def]
@@ -69,7 +69,7 @@ def test_words_are_converted_to_upper_case(tmp_path: Path, prune_lm) -> None:  #
     lower.write_text(TINY.replace("A", "a"))
     twice.write_text(TINY.replace("1=3", "1=4").replace("-0.5\tA", "-0.5\ta\n-0.5\tA"))
     assert prune_lm(lower, "--upper-case", "--output", tmp_path / "upper.arpa")[0] == 0
-    assert set(read_model(tmp_path / "upper.arpa").words) == {"A", "<s>", "</s>"}
+    assert set(read_arpa(tmp_path / "upper.arpa").words) == {"A", "<s>", "</s>"}
     status, output = prune_lm(twice, "--upper-case", "--output", tmp_path / "none.arpa")
     assert status == 1 and "1 words are not unique in upper case (A, ...)" in output
 

@@ -11,7 +11,7 @@ from augmem.automata import load_fsa
 from augmem.cli import parse_and_run
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
-from augmem.lang import Lang, read_model
+from augmem.lang import Lang, read_arpa
 from augmem.streaming import GRAMMAR_FILE, Recognizer
 from tests.tiny import RATE, noise
 
@@ -45,7 +45,7 @@ def test_added_words_are_in_lexicon_grammar_and_graph(
     names.write_text("TOO\tT UW\n")  # in place, with the grammar of the package itself
     assert parse_and_run(["words", str(new), "add", str(names)]) == 0
     assert recognisable(new) == {"ONE", "TWO", "WUN", "TOO"}
-    model = read_model(new / GRAMMAR_FILE)
+    model = read_arpa(new / GRAMMAR_FILE)
     assert sum(10**p for p, word in zip(model.levels[0].logprob, model.words, strict=True) if word != "<s>") == (
         pytest.approx(1, abs=1e-4)
     )

@@ -23,10 +23,10 @@ from augmem.decoding import (
     System,
     UtteranceKey,
     best_word_sequences,
-    decode,
+    decode_parts,
     load_systems,
     oracle_wer,
-    transcribe_part,
+    read_system_outputs,
     tune,
 )
 from augmem.decoding.offline import make_batches, track_speech
@@ -116,7 +116,7 @@ def test_result_is_independent_of_jobs_and_scheduler(graph: Path, scheduler: str
     durations = {**toy_utterances("dev", 1, 9), **toy_utterances("test", 20, 4)}
     files = DecodingFiles(graph, graph, language_models(graph))
     for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("remote", 1, scheduler)):
-        decode(CONFIG, ToyAcoustics(), durations, files, graph / name, jobs, address)
+        decode_parts(CONFIG, ToyAcoustics(), durations, files, graph / name, jobs, address)
     for part in ("dev", "test"):
         results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ("alone", "together", "remote")}
         assert len(results) == 1
@@ -135,7 +135,7 @@ WIDE = replace(
 def test_scores_are_separate(graph: Path) -> None:
     """am + lm is the log-sum over all alignments; in rescored lists lm has the score of the other model."""
     files = DecodingFiles(graph, graph, language_models(graph))
-    decode(WIDE, ToyAcoustics(), one(3), files, graph / "out")
+    decode_parts(WIDE, ToyAcoustics(), one(3), files, graph / "out")
     (entry,) = read_nbest(graph / "out", "dev")
     truth = toys.all_sentences(toys.random_scores(3, 6)[0], 0.5)
     assert set(entry.lists) == {"first_pass", "rescored"}
@@ -153,7 +153,7 @@ def test_scores_are_separate(graph: Path) -> None:
 def test_the_list_is_rescored_if_the_lattice_is_too_large(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     files = DecodingFiles(graph, graph, language_models(graph))
     with caplog.at_level(logging.WARNING):
-        decode(replace(WIDE, rescoring_arcs=20), ToyAcoustics(), one(3) | one(4), files, graph / "out")
+        decode_parts(replace(WIDE, rescoring_arcs=20), ToyAcoustics(), one(3) | one(4), files, graph / "out")
     (warning,) = [record.getMessage() for record in caplog.records if "n-best list" in record.getMessage()]
     assert warning.startswith("dev: 2 of 2 lattices were too large") and "(first: 3-6, more than 20 arcs" in warning
     for entry in read_nbest(graph / "out", "dev"):
@@ -166,7 +166,7 @@ def test_a_neural_model_adds_a_list_with_the_mean_of_both_models(graph: Path) ->
     neural = train_neural(NeuralLmConfig(epochs=1, dim=8), ["ONE TO", "TWO"], [], ["<UNK>", *WORDS[1:]])
     neural.save(graph / "neural.safetensors")
     files = DecodingFiles(graph, graph, language_models(graph), graph / "neural.safetensors")
-    decode(WIDE, ToyAcoustics(), one(3), files, graph / "out")
+    decode_parts(WIDE, ToyAcoustics(), one(3), files, graph / "out")
     (entry,) = read_nbest(graph / "out", "dev")
     assert list(entry.lists) == ["first_pass", "rescored", "neural"]
     for hypothesis, rescored in zip(entry.lists["neural"], entry.lists["rescored"], strict=True):
@@ -183,13 +183,15 @@ def test_words_that_the_rescoring_lm_lacks_are_logged(graph: Path, caplog: pytes
     _, arpa = models = language_models(graph)
     arpa.write_text(arpa.read_text().replace("\tTOO\t", "\tELSE\t"))
     with caplog.at_level(logging.WARNING):
-        decode(WIDE, ToyAcoustics(), one(3), DecodingFiles(graph, graph, models), graph / "out")
+        decode_parts(WIDE, ToyAcoustics(), one(3), DecodingFiles(graph, graph, models), graph / "out")
     assert "the rescoring LM lacks 1 words of the hypotheses: TOO" in caplog.text
 
 
 def test_lattices_are_written_in_kaldis_format(graph: Path) -> None:
     durations = toy_utterances("dev", 1, 3)
-    decode(replace(CONFIG, write_lattices=True), ToyAcoustics(), durations, DecodingFiles(graph, graph), graph / "out")
+    decode_parts(
+        replace(CONFIG, write_lattices=True), ToyAcoustics(), durations, DecodingFiles(graph, graph), graph / "out"
+    )
     with gzip.open(graph / "out" / "dev" / "lattices.txt.gz", "rt") as lines:
         found = dict(read_kaldi_text(lines))
     assert list(found) == [key.id for key in durations]
@@ -203,17 +205,17 @@ def test_lattices_are_written_in_kaldis_format(graph: Path) -> None:
 
 def test_a_failed_utterance_is_logged(graph: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        decode(CONFIG, ToyAcoustics(), one(5) | one(6, 0), DecodingFiles(graph, graph), graph / "out")
+        decode_parts(CONFIG, ToyAcoustics(), one(5) | one(6, 0), DecodingFiles(graph, graph), graph / "out")
     assert "dev: 1 utterances have no hypothesis: 6-0" in caplog.text
     summary = json.loads((graph / "out" / "dev" / "summary.json").read_text())
     assert summary["failed"] == ["6-0"] and summary["repeated"] == []
-    assert transcribe_part(graph / "out", "dev", System("first_pass", Scales()))[1].words == ()
+    assert read_system_outputs(graph / "out", "dev", System("first_pass", Scales()))[1].words == ()
 
 
 def test_a_killed_worker_is_reported(graph: Path) -> None:
     files = DecodingFiles(graph, graph)
     with pytest.raises(OSError, match=r"killed, probably .* memory ran out: use fewer jobs"):
-        decode(CONFIG, ToyAcoustics(kill=True), toy_utterances("dev", 1, 3), files, graph / "out", jobs=2)
+        decode_parts(CONFIG, ToyAcoustics(kill=True), toy_utterances("dev", 1, 3), files, graph / "out", jobs=2)
 
 
 def test_the_error_of_a_worker_that_cannot_start_is_reported(graph: Path) -> None:
@@ -221,7 +223,7 @@ def test_the_error_of_a_worker_that_cannot_start_is_reported(graph: Path) -> Non
     damaged.write_text("not a model\n")
     files = DecodingFiles(graph, graph, (damaged, damaged))
     with pytest.raises(UserError, match=r"damaged\.arpa: not an n-gram model"):
-        decode(CONFIG, ToyAcoustics(), toy_utterances("dev", 1, 1), files, graph, jobs=2)
+        decode_parts(CONFIG, ToyAcoustics(), toy_utterances("dev", 1, 1), files, graph, jobs=2)
 
 
 @dataclass(frozen=True)
@@ -234,13 +236,13 @@ class FewUnits(ToyAcoustics):
 
 def test_missing_graphs_other_units_and_other_origins_are_refused(graph: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere/HLG\.safetensors: no decoding graph"):
-        decode(CONFIG, ToyAcoustics(), {}, DecodingFiles(graph, graph / "nowhere"), graph / "out")
+        decode_parts(CONFIG, ToyAcoustics(), {}, DecodingFiles(graph, graph / "nowhere"), graph / "out")
     save_fsa(set_origin(toys.toy_graph(), Origin("ours", "ctc")), graph / HLG_FILE)
     files = DecodingFiles(graph, graph)
     with pytest.raises(UserError, match=r"HLG\.safetensors: the topology of the graph is ctc, expected hmm"):
-        decode(CONFIG, ToyAcoustics(origin=Origin("ours", "hmm")), {}, files, graph / "out")
+        decode_parts(CONFIG, ToyAcoustics(origin=Origin("ours", "hmm")), {}, files, graph / "out")
     with pytest.raises(UserError, match="uses 4 units but the model scores 3"):
-        decode(CONFIG, FewUnits(), one(1), files, graph / "out")
+        decode_parts(CONFIG, FewUnits(), one(1), files, graph / "out")
 
 
 def test_batches_hold_every_utterance_once_and_respect_the_limit() -> None:
@@ -259,7 +261,7 @@ def test_batches_hold_every_utterance_once_and_respect_the_limit() -> None:
 def test_progress_is_logged_with_the_time_left(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("augmem.progress.FIRST_LINE", 0.0)
+    monkeypatch.setattr("augmem.progress.FIRST_LINE_DELAY", 0.0)
     monkeypatch.setattr("augmem.progress.on_terminal", lambda: False)
     durations = {UtteranceKey("dev", str(n)): 2.5 for n in range(4)}
     batches = [DecodedBatch([DecodedUtterance(key, "normal", 1.0, 1, b"")], 0.1) for key in durations]
@@ -330,7 +332,7 @@ def test_tuning_finds_the_best_point_of_the_grid(tmp_path: Path) -> None:
     systems = load_systems(tmp_path / "tuned.json")
     assert systems["mbr"] == replace(systems["rescored"], minimum_risk=True)
     for name, system in systems.items():
-        found = transcribe_part(tmp_path, "dev", system)
+        found = read_system_outputs(tmp_path, "dev", system)
         assert [transcript.key for transcript in found] == list(references) and found[2].words == ()
         errors = jiwer.wer([reference for reference, _ in DEV], [" ".join(t.words) for t in found])
         assert errors == pytest.approx(result["systems"][name]["wer"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from augmem.errors import UserError
-from augmem.lang import read_model
+from augmem.lang import read_arpa
 from augmem.lang.arpa import copy_arpa, read_vocabulary
 from augmem.lang.ngram import evaluate, write_grammar
 from augmem.lang.symbols import number_symbols, write_symbols
@@ -35,7 +35,7 @@ ngram 2=1
 
 def test_back_off_by_hand(tmp_path: Path) -> None:
     (tmp_path / "tiny.arpa").write_text(TINY)
-    model = read_model(tmp_path / "tiny.arpa")
+    model = read_arpa(tmp_path / "tiny.arpa")
     a, end, start = (model.words.index(word) for word in ("A", "</s>", "<s>"))
     scores = model.score(np.array([[start, a], [a, a], [a, end]]))
     assert scores.tolist() == pytest.approx([-0.1 - 0.5, -0.3, -0.2 - 0.5])
@@ -59,8 +59,8 @@ def test_copies_are_equal_for_all_tools(tmp_path: Path, convert: Callable[[str],
     given.write_bytes(convert(TINY))
     assert copy_arpa(given, copied, {"A"}) == 0
     assert kenlm.Model(str(copied)).score("A A") == kenlm.Model(str(plain)).score("A A")
-    assert [level.logprob.tolist() for level in read_model(given).levels] == [
-        level.logprob.tolist() for level in read_model(plain).levels
+    assert [level.logprob.tolist() for level in read_arpa(given).levels] == [
+        level.logprob.tolist() for level in read_arpa(plain).levels
     ]
 
 
@@ -75,7 +75,7 @@ def test_numbers_are_ascii(number: str, tmp_path: Path) -> None:
     path = tmp_path / "tiny.arpa"
     path.write_text(TINY.replace("-0.5\tA", f"{number}\tA"))
     with pytest.raises(UserError, match=r"tiny\.arpa:6: '.*' is not a number"):
-        read_model(path)
+        read_arpa(path)
 
 
 def test_ngrams_with_words_outside_the_vocabulary_are_counted(tmp_path: Path) -> None:
@@ -128,4 +128,4 @@ def test_faults_name_file_and_line(tmp_path: Path, old: str, new: str, fault: st
     path = tmp_path / "tiny.arpa"
     path.write_text(TINY.replace(old, new, 1), encoding="latin1")
     with pytest.raises(UserError, match=fault):
-        read_model(path)
+        read_arpa(path)

@@ -10,7 +10,7 @@ import kenlm
 import numpy as np
 import pytest
 
-from augmem.lang import LmConfig, prepare_language_models, read_model, write_model
+from augmem.lang import LmConfig, prepare_language_models, read_arpa, write_arpa
 from augmem.lang.backoff import BackoffModel
 
 
@@ -23,7 +23,7 @@ def arpa(lang_dir: Path, train_texts: list[str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="module")
 def model(arpa: Path) -> BackoffModel:
-    return read_model(arpa)
+    return read_arpa(arpa)
 
 
 def words_of(model: BackoffModel) -> list[int]:
@@ -109,8 +109,8 @@ def test_a_restricted_model_has_the_vocabulary_and_sums_to_one(model: BackoffMod
 
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz"])
 def test_writing_and_reading_returns_the_same_model(model: BackoffModel, tmp_path: Path, suffix: str) -> None:
-    write_model(tmp_path / f"again.arpa{suffix}", model)
-    again = read_model(tmp_path / f"again.arpa{suffix}")
+    write_arpa(tmp_path / f"again.arpa{suffix}", model)
+    again = read_arpa(tmp_path / f"again.arpa{suffix}")
     numbers = {word: index for index, word in enumerate(again.words)}
     assert again.counts == model.counts
     for level in model.levels:

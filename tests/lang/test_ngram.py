@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from augmem.errors import UserError
-from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models, read_model
+from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models, read_arpa
 from tests.lang.conftest import make_sentences
 
 
@@ -72,7 +72,7 @@ def test_the_summary_has_counts_and_the_fit_of_each_part(plain: Path, dev_texts:
     """Perplexity and OOV rate follow from the back-off walk of an independent implementation."""
     summary = json.loads((plain / "summary.json").read_text())
     for name, orders in [("first_pass", 3), ("rescoring", 4)]:
-        model = read_model(plain / f"{name}.arpa")
+        model = read_arpa(plain / f"{name}.arpa")
         assert summary[name]["ngrams"] == list(model.counts) and len(model.counts) == orders
         numbers = {word: index for index, word in enumerate(model.words)}
         for part, texts in dev_texts.items():
@@ -91,12 +91,12 @@ def test_the_summary_has_counts_and_the_fit_of_each_part(plain: Path, dev_texts:
 
 def test_every_word_of_the_lang_folder_and_unk_are_in_the_model(plain: Path, lang_dir: Path) -> None:
     words = {line.split()[0] for line in (lang_dir / "words.txt").read_text().splitlines()}
-    assert set(read_model(plain / "first_pass.arpa").words) == words - {"<eps>", "!SIL", "<SPOKEN_NOISE>", "#0"}
+    assert set(read_arpa(plain / "first_pass.arpa").words) == words - {"<eps>", "!SIL", "<SPOKEN_NOISE>", "#0"}
 
 
 def test_no_back_off_weight_is_positive(plain: Path) -> None:
     """A decoding graph may back off although the n-gram is listed; with positive weights that would pay."""
-    assert max(level.backoff.max() for level in read_model(plain / "first_pass.arpa").levels) <= 1e-6
+    assert max(level.backoff.max() for level in read_arpa(plain / "first_pass.arpa").levels) <= 1e-6
 
 
 def test_extra_text_of_the_same_kind_lowers_perplexity(
@@ -114,7 +114,7 @@ def test_extra_text_of_the_same_kind_lowers_perplexity(
 def test_unknown_words_of_the_training_text_become_unk(lang_dir: Path, train_texts: list[str], tmp_path: Path) -> None:
     texts = [text.replace("PILOT", "XYZZY") for text in train_texts]
     prepare_language_models(LmConfig(), texts, {}, lang_dir, tmp_path)
-    model = read_model(tmp_path / "first_pass.arpa")
+    model = read_arpa(tmp_path / "first_pass.arpa")
     the, unknown, pilot = (model.words.index(word) for word in ("THE", "<UNK>", "PILOT"))
     scores = model.score(np.array([[the, unknown], [the, pilot]]))
     assert scores[0] > scores[1]
@@ -136,7 +136,7 @@ def test_the_first_pass_is_the_given_rescoring_model_pruned(
     given = LmConfig(rescoring_arpa=str(plain / "rescoring.arpa"), first_pass_pruning=1e-4)
     prepare_language_models(given, [], dev_texts, lang_dir, tmp_path / "lm")
     summary = json.loads((tmp_path / "lm" / "summary.json").read_text())
-    expected = read_model(plain / "rescoring.arpa").prune(1e-4)
+    expected = read_arpa(plain / "rescoring.arpa").prune(1e-4)
     assert summary["first_pass"]["ngrams"] == list(expected.counts)
     assert sum(summary["first_pass"]["ngrams"]) < sum(summary["rescoring"]["ngrams"])
 

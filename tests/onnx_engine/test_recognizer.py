@@ -24,8 +24,8 @@ from augmem.errors import UserError
 from augmem.files import read_json
 from augmem.onnx_engine import EngineOptions, OnnxRecognizer
 from augmem.onnx_export import export_onnx_package
-from augmem.onnx_package import FILES, seal
-from augmem.sherpa import write_model
+from augmem.onnx_package import FILES, write_onnx_package_file
+from augmem.sherpa import write_onnx_model
 from augmem.streaming import (
     EndpointRule,
     Event,
@@ -35,8 +35,7 @@ from augmem.streaming import (
     RecognizerOptions,
     open_package,
 )
-from augmem.streaming.package import FORMAT
-from augmem.streaming.package import seal as seal_package
+from augmem.streaming.package import FORMAT, write_package_file
 from tests.serving import clients
 from tests.serving.processes import serving
 from tests.tiny import RATE, noise, split_packets
@@ -83,9 +82,10 @@ def exact(content: Package, exported: Path) -> Path:
     folder.mkdir()
     for file in exported.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    write_model(content.model, folder / FILES.model)
+    write_onnx_model(content.model, folder / FILES.model)
     values = read_json(folder / "package.json")
-    seal(folder, {name: value for name, value in values.items() if name not in ("format", "hashes", "sha256")})
+    kept = {name: value for name, value in values.items() if name not in ("format", "hashes", "sha256")}
+    write_onnx_package_file(folder, kept)
     return folder
 
 
@@ -118,11 +118,11 @@ def test_words_equal_those_of_this_project(content: Package, recognizer: OnnxRec
     assert recognizer.transcribe([], RATE) == []
 
 
-def changed(package: Path, folder: Path, seal: Callable[[Path, dict[str, Any]], None], **values: Any) -> Path:
+def changed(package: Path, folder: Path, write: Callable[[Path, dict[str, Any]], None], **values: Any) -> Path:
     """Copy a package with other values in its package.json."""
     copytree(package, folder)
     hashes = ("format", "files", "hashes", "sha256")
-    seal(folder, {k: v for k, v in read_json(package / "package.json").items() if k not in hashes} | values)
+    write(folder, {k: v for k, v in read_json(package / "package.json").items() if k not in hashes} | values)
     return folder
 
 
@@ -130,8 +130,8 @@ def test_tuned_scales_choose_the_words_of_the_torch_engine(exact: Path, package:
     """The torch engine weighs acoustic scores by 1.2 in its search, but by 1 when it chooses from the list."""
     scales = {"lm_scale": 2.5, "word_insertion_bonus": 2.0}
     written = {**read_json(package / "package.json")["scales"], **scales}
-    for_torch = changed(package, tmp_path / "torch", seal_package, scales=written, format=FORMAT)
-    for_onnx = changed(exact, tmp_path / "onnx", seal, **scales)
+    for_torch = changed(package, tmp_path / "torch", write_package_file, scales=written, format=FORMAT)
+    for_onnx = changed(exact, tmp_path / "onnx", write_onnx_package_file, **scales)
     search = SearchConfig(search_beam=100.0, output_beam=30.0, max_active=100_000, nbest=200, nbest_beam=30.0)
     wide = RecognizerOptions.one_segment(search)
     engines = (

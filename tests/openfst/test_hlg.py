@@ -10,12 +10,10 @@ import kaldifst
 import numpy as np
 import pytest
 
-from augmem.automata import build_hlg as build_with_k2
-from augmem.automata import read_grammar as read_with_k2
-from augmem.automata import to_openfst
+from augmem.automata import build_hlg, read_grammar, to_openfst
 from augmem.errors import UserError
 from augmem.lang import Lang, LangConfig, LmConfig, prepare_lang, prepare_language_models
-from augmem.openfst import Graph, Lexicon, build_hlg, read_grammar, write_openfst
+from augmem.openfst import IndexedLexicon, OpenFstGraph, build_openfst_hlg, read_arpa_grammar, write_openfst
 
 # Homophones, words that begin longer ones, words of one unit, several pronunciations, and equal units at word ends.
 LEXICON = """\
@@ -44,7 +42,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     return root
 
 
-def best(graph: Graph, scores: np.ndarray, path: Path) -> tuple[float, list[int]]:
+def best(graph: OpenFstGraph, scores: np.ndarray, path: Path) -> tuple[float, list[int]]:
     """Return cost and words of the best path, without pruning."""
     write_openfst(path, graph)
     options = kaldi_decoder.FasterDecoderOptions(beam=1e5, max_active=1_000_000)
@@ -60,15 +58,13 @@ def best(graph: Graph, scores: np.ndarray, path: Path) -> tuple[float, list[int]
 @pytest.mark.parametrize(("lm_scale", "bonus"), [(1.0, 0.0), (1.7, 2.0)])
 def test_costs_and_words_equal_those_of_k2(folder: Path, tmp_path: Path, lm_scale: float, bonus: float) -> None:
     lang = Lang.load(folder / "lang")
-    expected = to_openfst(
-        build_with_k2(lang, "ctc", read_with_k2(folder / "lm" / "first_pass.fst.txt")), lm_scale, bonus
-    )
+    expected = to_openfst(build_hlg(lang, "ctc", read_grammar(folder / "lm" / "first_pass.fst.txt")), lm_scale, bonus)
     silence = lang.silence_ids[0] if lang.silence_ids else None
     numbers = {lang.words[word]: forms for word, forms in lang.pronunciations.items()}
-    lexicon = Lexicon.from_words(numbers, silence, lang.silence_probability)
+    lexicon = IndexedLexicon.from_words(numbers, silence, lang.silence_probability)
     words = {word: lang.words[word] for word in lang.pronunciations}
-    grammar = read_grammar(folder / "lm" / "first_pass.arpa", words)
-    graph = build_hlg(grammar, lexicon, lang.num_units, lm_scale, bonus)
+    grammar = read_arpa_grammar(folder / "lm" / "first_pass.arpa", words)
+    graph = build_openfst_hlg(grammar, lexicon, lang.num_units, lm_scale, bonus)
     random = np.random.default_rng(0)
     for sharpness in (0.3, 1.0, 3.0):
         for frames in (1, 2, 5, 12, 30):
@@ -88,7 +84,7 @@ def test_grammar_backs_off(tmp_path: Path) -> None:
         "\\2-grams:\n-0.2\t<s> A\t0\n-0.3\tA </s>\n\n\\end\\\n"
     )
     (tmp_path / "G.arpa").write_text(text)
-    grammar = read_grammar(tmp_path / "G.arpa", {"A": 1, "B": 2})
+    grammar = read_arpa_grammar(tmp_path / "G.arpa", {"A": 1, "B": 2})
     nats = np.log(10)
     assert grammar.num_states == 3, "empty, <s> and A; B is never continued"
     arcs = {(int(s), int(w)): (int(t), c / nats) for s, w, t, c in zip(
@@ -102,11 +98,11 @@ def test_grammar_backs_off(tmp_path: Path) -> None:
 
 def test_words_without_a_number_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "G.arpa.xz").write_bytes(lzma.compress(b"\\data\\\n\\1-grams:\n-1\tA\n-1\tB\n-1\t</s>\n\\end\\\n"))
-    assert read_grammar(tmp_path / "G.arpa.xz", {"A": 1}).words.tolist() == [1]
+    assert read_arpa_grammar(tmp_path / "G.arpa.xz", {"A": 1}).words.tolist() == [1]
 
 
 @pytest.mark.parametrize("text", ["", "\\1-grams:\nx\tA\n", "not an ARPA file"])
 def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "G.arpa").write_text(text)
     with pytest.raises(UserError, match=r"G\.arpa: not an n-gram model in the ARPA format"):
-        read_grammar(tmp_path / "G.arpa", {"A": 1})
+        read_arpa_grammar(tmp_path / "G.arpa", {"A": 1})

@@ -12,7 +12,7 @@ import pytest
 
 from augmem.scoring.attention import group_shares, plot_attention
 from augmem.scoring.environment import git_commit, provenance
-from augmem.scoring.figures import flatten, points, reliability_chart, smooth, training_charts
+from augmem.scoring.figures import flatten_keys, points, reliability_chart, smooth, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 
@@ -30,7 +30,7 @@ def test_points_use_the_first_key_and_skip_non_finite_values() -> None:
 
 
 def test_nested_keys_are_joined() -> None:
-    line = flatten({"kind": "epoch", "step": 1, "dev": {"loss": 2.0, "by": {"part": 3.0}}})
+    line = flatten_keys({"kind": "epoch", "step": 1, "dev": {"loss": 2.0, "by": {"part": 3.0}}})
     assert line == {"kind": "epoch", "step": 1, "dev_loss": 2.0, "dev_by_part": 3.0}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from augmem.errors import UserError
-from augmem.scoring import Utterance, score, score_all, wer_table
+from augmem.scoring import Utterance, score_all, score_system, wer_table
 
 UTTERANCES = [
     Utterance("b", "LOLA", list("ABCD"), list("ABCD")),
@@ -17,7 +17,7 @@ QUICK = 200  # replications
 
 
 def test_score_is_summed_over_utterances_and_speakers() -> None:
-    result = score("test", "first pass", UTTERANCES, QUICK)
+    result = score_system("test", "first pass", UTTERANCES, QUICK)
     assert (result.counts.words, result.counts.errors) == (10, 4)
     assert list(result.speakers) == ["JOE", "LOLA"]
     assert result.speakers["JOE"].errors == 4 and result.speakers["LOLA"].rate == 0
@@ -27,7 +27,7 @@ def test_score_is_summed_over_utterances_and_speakers() -> None:
 
 
 def test_score_does_not_depend_on_the_order_of_utterances() -> None:
-    assert score("t", "s", UTTERANCES, QUICK) == score("t", "s", UTTERANCES[::-1], QUICK)
+    assert score_system("t", "s", UTTERANCES, QUICK) == score_system("t", "s", UTTERANCES[::-1], QUICK)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_score_does_not_depend_on_the_order_of_utterances() -> None:
 )
 def test_utterances_that_cannot_be_scored_raise_an_error(utterances: list[Utterance], fault: str) -> None:
     with pytest.raises(UserError, match=fault):
-        score("test", "first pass", utterances, QUICK)
+        score_system("test", "first pass", utterances, QUICK)
 
 
 def test_score_all_writes_the_files_of_the_stage(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_summary_is_valid_json(tmp_path: Path) -> None:
 
 
 def test_table_contains_all_results_and_is_narrow(tmp_path: Path) -> None:
-    table = wer_table([score("test_joe", "first pass", UTTERANCES, QUICK)])
+    table = wer_table([score_system("test_joe", "first pass", UTTERANCES, QUICK)])
     row = table.splitlines()[2].split()
     assert row[:4] == ["test_joe", "first", "pass", "40.00"]
     assert max(map(len, table.splitlines())) <= 110
@@ -99,11 +99,11 @@ def test_intervals_by_session_are_wider_when_sessions_differ(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("sessions", [[""] * 4, ["1-1", "1-2", "1-3", "1-4"], ["1-1", "1-1", "1-1", ""]])
 def test_unknown_sessions_and_sessions_of_single_utterances_give_no_column(sessions: list[str]) -> None:
-    result = score("dev", "one", [read(str(n), session, n > 0) for n, session in enumerate(sessions)], QUICK)
+    result = score_system("dev", "one", [read(str(n), session, n > 0) for n, session in enumerate(sessions)], QUICK)
     assert result.session_interval is None and result.sessions == 0
     assert "by session" not in wer_table([result])
 
 
 def test_a_single_session_has_no_interval() -> None:
-    result = score("dev", "one", [read(str(n), "1-1", n > 0) for n in range(4)], QUICK)
+    result = score_system("dev", "one", [read(str(n), "1-1", n > 0) for n in range(4)], QUICK)
     assert result.session_interval is None and "1 sessions" in wer_table([result])

@@ -16,8 +16,8 @@ from torch import Tensor
 from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.model import AcousticModel, ModelDescription
-from augmem.sherpa import write_int8, write_model
-from augmem.sherpa.onnx_model import SherpaStep, demand_packages
+from augmem.sherpa import write_int8, write_onnx_model
+from augmem.sherpa.onnx_model import SherpaStep, check_packages
 
 LENGTHS = [301, 37, 128]
 BINS = 20
@@ -41,7 +41,7 @@ def model() -> AcousticModel:
 @pytest.fixture(scope="module")
 def path(model: AcousticModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("onnx")
-    write_model(model, folder / "model.onnx")
+    write_onnx_model(model, folder / "model.onnx")
     return folder / "model.onnx"
 
 
@@ -91,7 +91,7 @@ def test_int8_is_smaller_and_close(path: Path, tmp_path: Path) -> None:
 
 def test_an_encoder_without_memory_has_such_a_step(tmp_path: Path) -> None:
     model = small_model(EncoderConfig(**{**SMALL.__dict__, "memory_slots": 0, "left_context": 0.0}))
-    write_model(model, tmp_path / "model.onnx")
+    write_onnx_model(model, tmp_path / "model.onnx")
     features = torch.randn(1, 100, BINS)
     with torch.no_grad():
         whole, _ = model(features, torch.tensor([100]))
@@ -101,7 +101,7 @@ def test_an_encoder_without_memory_has_such_a_step(tmp_path: Path) -> None:
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("augmem.sherpa.onnx_model.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install onnx onnxruntime"):
-        demand_packages()
+        check_packages()
 
 
 def test_other_encoders_are_refused() -> None:

@@ -22,7 +22,7 @@ from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription
-from augmem.tensors import load_tensors, unflatten
+from augmem.tensors import load_tensors, unflatten_tree
 from augmem.training import Trainer, TrainingConfig, build_trainer, write_labels
 from augmem.training.trainer import BATCH_FORMAT
 from augmem.training.validation import collapse_outputs
@@ -153,7 +153,7 @@ def test_divergence_fails_and_saves_the_batch(folders: tuple[Path, Path], tmp_pa
     with pytest.raises(UserError, match="of 4 steps in a row was not finite; the last batch is in"):
         run.run()
     tensors, texts = load_tensors(tmp_path / "nonfinite-batch-0.safetensors", BATCH_FORMAT)
-    dump = unflatten(tensors, texts["batch"])
+    dump = unflatten_tree(tensors, texts["batch"])
     assert set(dump["ids"]) <= {item.id for item in CUTS} and len(dump["texts"]) == len(dump["features"])
 
 
