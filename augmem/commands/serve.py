@@ -84,6 +84,7 @@ def check_onnx_package(arguments: argparse.Namespace) -> EngineOptions:
     Raises:
         UserError: the package is damaged, an option is invalid, or a library is not installed.
     """
+    from augmem.onnx_package import open_onnx_package
 
     options = onnx_options(arguments)
     open_onnx_package(arguments.package).graph()
