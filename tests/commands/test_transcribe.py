@@ -22,7 +22,7 @@ import pytest
 import soundfile
 
 from augmem.cli import parse_and_run
-from augmem.commands.transcribe import inputs, read_packets, read_stdin
+from augmem.commands.transcribe import list_sources, read_packets, read_stdin
 from augmem.errors import UserError
 from augmem.streaming import Recognizer, RecognizerOptions, format_events
 from tests.tiny import RATE, noise
@@ -169,11 +169,13 @@ def test_channels_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     soundfile.write(tmp_path / "call.wav", np.stack([left, right], axis=1), RATE, subtype="FLOAT")
     for choice, expected in {"mix": [(left + right) / 2], "2": [right], "B": [right], "all": [left, right]}.items():
         arguments = Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel=choice)
-        found = [np.concatenate([packet for packet, _ in read_packets(source, Flag())]) for source in inputs(arguments)]
+        found = [
+            np.concatenate([packet for packet, _ in read_packets(source, Flag())]) for source in list_sources(arguments)
+        ]
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert ("the mean of 2 channels" in capsys.readouterr().err) == (choice == "mix")
     with pytest.raises(UserError, match=r"call\.wav: --channel 3, but it has 2"):
-        list(inputs(Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel="3")))
+        list(list_sources(Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel="3")))
 
 
 def test_a_range_of_a_file_has_the_times_of_the_file(
@@ -210,7 +212,7 @@ def test_truncated_file_is_read_once_and_reported(tmp_path: Path, capsys: pytest
     content = (tmp_path / "whole.flac").read_bytes()
     (tmp_path / "half.flac").write_bytes(content[: len(content) // 2])
     arguments = Namespace(files=[str(tmp_path / "half.flac")], microphone=False, channel="mix")
-    (source,) = inputs(arguments)
+    (source,) = list_sources(arguments)
     samples = np.concatenate([packet for packet, _ in read_packets(source, Flag())])
     whole = soundfile.read(tmp_path / "whole.flac", dtype="float32")[0]
     assert 0.3 * len(whole) < len(samples) < 0.6 * len(whole)

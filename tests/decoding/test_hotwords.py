@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from augmem.decoding import (
     DecodingGraph,
-    HotwordLine,
     Hotwords,
     Lattice,
     SearchConfig,
@@ -22,6 +21,7 @@ from augmem.decoding import (
 )
 from augmem.decoding.hotwords import Hotword
 from augmem.errors import UserError
+from augmem.hotword_line import HotwordLine
 from augmem.lang import Lang, LangConfig, prepare_lang
 from tests.decoding import toys
 
