@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed
 
 from augmem.serving.client_messages import (
     HEAD_BYTES,
+    SAMPLE_TYPES,
+    Opening,
     Refusal,
     check_end,
     check_no_container,
@@ -30,16 +32,53 @@ from augmem.serving.messages import (
     StreamUpdate,
 )
 from augmem.serving.metrics import Metrics
+from augmem.serving.vosk import EOF, RESET, Answers, parse_command, parse_config
 from augmem.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 
 NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION = 1000, 1001, 1008  # websocket close codes
 PACKET_DURATION = 0.05  # seconds of audio sent to the worker at once: one message per sample would cost too much
+DECODING_MARGIN = 0.05  # seconds; audio of a chunk and this much more has all feature frames of the chunk
 MAX_PACKET_DURATION = 0.5  # seconds; a larger message is divided, so that it does not delay other streams
 REFUSAL_TIMEOUT = 2.0  # seconds for sending the reason of a refusal
 CANCELLATION_INTERVAL = 0.1  # seconds after which a cancellation is repeated
 REASON_BYTES = 100  # a close frame has room for 123
+
+
+class AudioBuffer:
+    """Audio of a client that has not been sent to the worker.
+
+    Args:
+        sample_rate: Hz.
+        sample_type: of the samples.
+    """
+
+    def __init__(self, sample_rate: int, sample_type: np.dtype) -> None:
+        self.sample_rate, self._type = sample_rate, sample_type
+        self._samples, self._head = bytearray(), b""
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self._samples) / self._type.itemsize / self.sample_rate
+
+    def add(self, message: bytes) -> None:
+        """Add a message.
+
+        Raises:
+            Refusal: it is not a whole number of samples, or the audio is a file.
+        """
+        if len(self._head) < HEAD_BYTES:
+            self._head = (self._head + message)[:HEAD_BYTES]
+            check_no_container(self._head)
+        check_samples(message, self._type)
+        self._samples += message
+
+    def take(self) -> np.ndarray:
+        """Remove and return all samples (n,)."""
+        taken, self._samples = self._samples, bytearray()
+        return np.frombuffer(taken, self._type)
 
 
 class ServedStream:
@@ -67,15 +106,16 @@ class ServedStream:
         self.is_shutting_down = False
         self._finished_at: float | None = None
         self._updates: asyncio.Queue[StreamUpdate | StreamFailed] = asyncio.Queue()
-        self._may_read = asyncio.Event()
+        self._may_read, self._pending_limit = asyncio.Event(), config.max_buffered
+        self._answers: Answers | None = None  # in Vosk's protocol
+        self._command = ""
+        self._has_ended = asyncio.Event()  # after RESET
 
     async def run(self) -> None:
         """Serve the connection until the stream is done, the client disconnects or an error occurs."""
         self._may_read.set()
-        self.worker.send(OpenStream(self.number))
-        if self.is_shutting_down:
-            self.worker.send(FinishStream(self.number))
-        tasks = [asyncio.create_task(self._send_results()), asyncio.create_task(self._receive_audio())]
+        self._open()
+        tasks = [asyncio.create_task(self._send_results()), asyncio.create_task(self._receive())]
         try:
             await asyncio.gather(*tasks)
         except Refusal as refusal:
@@ -87,11 +127,16 @@ class ServedStream:
             await cancel(tasks)
             self.worker.send(CloseStream(self.number))
 
+    def _open(self) -> None:
+        self.worker.send(OpenStream(self.number))
+        if self.is_shutting_down:
+            self.worker.send(FinishStream(self.number))
+
     def update(self, message: StreamUpdate | StreamFailed) -> None:
         """Accept results from the worker and queue them for the client."""
         if isinstance(message, StreamUpdate):
             self.pending -= message.decoded
-            if self.pending <= self.config.max_buffered:
+            if self.pending <= self._pending_limit:
                 self._may_read.set()
         self._updates.put_nowait(message)
 
@@ -105,31 +150,61 @@ class ServedStream:
         self.update(StreamFailed(self.number, "idle while the server is full; connect again when there is audio"))
         asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self.connection.transport.abort)
 
-    async def _receive_audio(self) -> None:
+    async def _receive(self) -> None:
+        """Receive the client's messages, in the protocol of the first one."""
+        message = await self._next_message()
+        if config := parse_config(message):
+            self._answers = Answers(config.words)
+            await self._answer(AudioBuffer(config.sample_rate, SAMPLE_TYPES["int16"]), self._answers)
+        else:
+            await self._receive_audio(parse_first_message(message))
+
+    async def _receive_audio(self, opening: Opening) -> None:
         """Send the client's audio to the worker, no faster than it is decoded."""
-        sample_rate, sample_type, hotwords = parse_first_message(await self._next_message())
-        if hotwords:
-            self.worker.send(SetHotwords(self.number, hotwords))
-        buffer, head = bytearray(), b""
+        if opening.hotwords:
+            self.worker.send(SetHotwords(self.number, opening.hotwords))
+        buffer = AudioBuffer(opening.sample_rate, opening.sample_type)
         while True:
             message = await self._next_message()
             if self.is_shutting_down:
                 continue
             if isinstance(message, str):
                 check_end(message)
-                await self._send_audio(np.frombuffer(buffer, sample_type), sample_rate)
-                self._finished_at = time.monotonic()
-                self.worker.send(FinishStream(self.number))
+                await self._finish(buffer)
                 return
-            if len(head) < HEAD_BYTES:
-                head = (head + message)[:HEAD_BYTES]
-                check_no_container(head)
-            check_samples(message, sample_type)
             self._check_unread()
-            buffer += message
-            if len(buffer) >= PACKET_DURATION * sample_rate * sample_type.itemsize:
-                await self._send_audio(np.frombuffer(bytes(buffer), sample_type), sample_rate)
-                buffer.clear()
+            buffer.add(message)
+            if buffer.duration >= PACKET_DURATION:
+                await self._send_audio(buffer.take(), buffer.sample_rate)
+
+    async def _answer(self, buffer: AudioBuffer, answers: Answers) -> None:
+        """Answer each message in Vosk's protocol, once its audio has been decoded as far as the encoder allows."""
+        limit = min(self.worker.chunk + DECODING_MARGIN, self.config.max_buffered)
+        while True:
+            message = await self._next_message()
+            if self.is_shutting_down:
+                continue
+            if isinstance(message, bytes):
+                buffer.add(message)
+                if buffer.duration >= PACKET_DURATION:
+                    await self._send_audio(buffer.take(), buffer.sample_rate)
+                await self._wait_for_decoding(limit)
+                await self._send(answers.next())
+                continue
+            self._command = parse_command(message)
+            await self._finish(buffer)
+            if self._command == EOF:
+                return
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            await self._send(answers.last())
+            self._open()
+
+    async def _finish(self, buffer: AudioBuffer) -> None:
+        """Send the rest of the audio and its end to the worker."""
+        await self._send_audio(buffer.take(), buffer.sample_rate)
+        self._finished_at = time.monotonic()
+        self.worker.send(FinishStream(self.number))
 
     async def _next_message(self) -> str | bytes:
         self.waiting_since = time.monotonic()
@@ -153,10 +228,12 @@ class ServedStream:
             packet = AudioPacket(self.number, samples[begin : begin + size], sample_rate)
             self.pending += packet.duration
             self.worker.send(packet)
-            await self._wait_for_decoding()
+            await self._wait_for_decoding(self.config.max_buffered)
 
-    async def _wait_for_decoding(self) -> None:
-        if self.pending > self.config.max_buffered:
+    async def _wait_for_decoding(self, limit: float) -> None:
+        """Wait until at most `limit` seconds of audio are not decoded."""
+        self._pending_limit = limit
+        if self.pending > limit:
             self._may_read.clear()
             await self._may_read.wait()
 
@@ -167,10 +244,19 @@ class ServedStream:
             if isinstance(message, StreamFailed):
                 raise Refusal(message.reason)
             for event in message.events:
-                await self._send(event)
-            if message.done:
+                await self._deliver(event)
+            if message.done and self._command == RESET:
+                self._command = ""
+                self._has_ended.set()
+            elif message.done:
                 await self._close()
                 return
+
+    async def _deliver(self, event: str) -> None:
+        if self._answers:
+            self._answers.add(event)
+        else:
+            await self._send(event)
 
     async def _send(self, text: str) -> None:
         try:
@@ -182,7 +268,7 @@ class ServedStream:
         if self._finished_at is not None:
             self.metrics.latency.observe(time.monotonic() - self._finished_at)
         self.metrics.served.inc()
-        await self._send(json.dumps({"done": True}))
+        await self._send(self._answers.last() if self._answers else json.dumps({"done": True}))
         await self.connection.close(GOING_AWAY if self.is_shutting_down else NORMAL_CLOSURE)
 
     async def _refuse(self, reason: str) -> None:

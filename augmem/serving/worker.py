@@ -65,12 +65,16 @@ class Worker:
         package: a packaged model.
         options: endpoint rules and beams of its engine; None: the default.
         threads: number of threads of the process.
+
+    Attributes:
+        chunk: seconds of audio that one step decodes, once the process is ready.
     """
 
     def __init__(self, package: Path, options: EngineChoice, threads: int) -> None:
         self.package, self.options, self.threads = package, options, threads
         self.process: BaseProcess | None = None
         self.is_ready = self.is_closed = False
+        self.chunk = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -96,6 +100,7 @@ class Worker:
         if not isinstance(ready, WorkerReady):
             raise UserError(f"{self.package}: the decoding process ended while loading the model; see its error above")
         self._note_response()
+        self.chunk = ready.chunk
         return ready
 
     def send(self, request: Request) -> None:
