@@ -30,7 +30,7 @@ from augmem.stage_runner import check_outputs
 from augmem.streaming import GRAMMAR_FILE, PackageInfo, open_package, write_package
 
 
-class Trained(NamedTuple):
+class AdaptableModel(NamedTuple):
     """A trained model and the content of its package, except the decoding graph."""
 
     model: Path
@@ -38,7 +38,7 @@ class Trained(NamedTuple):
     info: PackageInfo
 
 
-def from_experiment(experiment: Experiment) -> Trained:
+def from_experiment(experiment: Experiment) -> AdaptableModel:
     """Collect the trained model of an experiment.
 
     Raises:
@@ -50,10 +50,10 @@ def from_experiment(experiment: Experiment) -> Trained:
     info = PackageInfo(
         scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE_TEXT, grammar=experiment.grammar
     )
-    return Trained(experiment.model, experiment.lang, info)
+    return AdaptableModel(experiment.model, experiment.lang, info)
 
 
-def from_package(folder: Path) -> Trained:
+def from_package(folder: Path) -> AdaptableModel:
     """Collect the trained model of a package.
 
     Raises:
@@ -64,10 +64,10 @@ def from_package(folder: Path) -> Trained:
     card, license_text = ((folder / name).read_text(encoding="utf-8") for name in ("README.md", "LICENSE"))
     grammar = folder / GRAMMAR_FILE if (folder / GRAMMAR_FILE).is_file() else None
     info = PackageInfo(package.scales, package.search, card, license_text, grammar=grammar)
-    return Trained(folder / "model.safetensors", folder / "lang", info)
+    return AdaptableModel(folder / "model.safetensors", folder / "lang", info)
 
 
-def add_words(trained: Trained, names: Path, arpa: Path | None, output: Path) -> list[Guess]:
+def add_words(trained: AdaptableModel, names: Path, arpa: Path | None, output: Path) -> list[Guess]:
     """Write a package whose vocabulary has further words; the acoustic model is not retrained.
 
     Args:
@@ -99,7 +99,7 @@ def add_words(trained: Trained, names: Path, arpa: Path | None, output: Path) ->
     return pronunciations
 
 
-def adapt_package(trained: Trained, arpa: Path, lexicon: Path | None, output: Path, note: str = "") -> None:
+def adapt_package(trained: AdaptableModel, arpa: Path, lexicon: Path | None, output: Path, note: str = "") -> None:
     """Write a package with the words of a language model; the acoustic model is not retrained.
 
     Args:

@@ -133,10 +133,10 @@ def parse_and_run(words: list[str]) -> int:
 
 def begin_run_command(words: list[str]) -> int:
     """Resolve the options of a run of stages; print the file with them."""
-    from augmem.renamed_options import current_options
+    from augmem.renamed_options import update_options
     from augmem.run_options import begin_run
 
-    words = current_options(words)
+    words = update_options(words)
     if {"-h", "--help"} & set(words):
         command_parser("recipe").parse_args(words)
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -231,10 +231,10 @@ def run_stage_command(name: str, options: Namespace) -> int:
     """Run a stage of an experiment; return the exit status: 3 if training was stopped by --max-minutes."""
     from augmem import stages
     from augmem.experiment import Experiment
-    from augmem.run_options import keep_options, own_run
+    from augmem.run_options import keep_options, lock_own_run
 
     experiment = Experiment.load(options.exp, options.recipe)
-    with nullcontext() if options.recipe else own_run(options.exp):
+    with nullcontext() if options.recipe else lock_own_run(options.exp):
         if name == "train":
             finished = stages.train(experiment, options.max_minutes, options.processes)
             # torchrun restarts a process with another status than 0

@@ -80,7 +80,9 @@ def explain_killed_process(remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def cluster(scheduler: str, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()) -> Iterator[Executor]:
+def connect_cluster(
+    scheduler: str, initializer: Callable[..., None], initargs: tuple[Any, ...] = ()
+) -> Iterator[Executor]:
     """Yield an executor whose tasks run on the workers of a Dask scheduler.
 
     Tasks of a lost worker are repeated by another. Workers need this package and are started in the same folder, on a

@@ -31,13 +31,13 @@ def open_compressed(path: Path) -> Iterator[IO[bytes]]:
         UserError: on reading, the file is damaged, or expands to more than `MAX_RATIO` times its size.
     """
     try:
-        with path.open("rb") as plain, decompressed(plain, str(path)) as stream:
+        with path.open("rb") as plain, decompress(plain, str(path)) as stream:
             yield stream
     except DAMAGE as error:
         raise UserError(f"{path}: damaged compressed file ({error}); fetch it again") from error
 
 
-def decompressed(stream: BinaryIO, name: str) -> IO[bytes]:
+def decompress(stream: BinaryIO, name: str) -> IO[bytes]:
     """Return the decompressed content of a stream (plain, gzip or xz).
 
     Args:
@@ -51,11 +51,11 @@ def decompressed(stream: BinaryIO, name: str) -> IO[bytes]:
     stream.seek(0)
     for magic, module in _MAGIC.items():
         if head.startswith(magic):
-            return bounded(module.open(stream, "rb"), name, size)
+            return limit_size(module.open(stream, "rb"), name, size)
     return stream
 
 
-def bounded(stream: IO[bytes], name: str, size: int) -> IO[bytes]:
+def limit_size(stream: IO[bytes], name: str, size: int) -> IO[bytes]:
     """Return a stream of decompressed bytes that ends with an error when they are too many for a file of this size.
 
     Args:

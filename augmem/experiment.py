@@ -167,9 +167,9 @@ def file_digests(paths: Sequence[str]) -> list[str]:
 
 def manifest_digest(folder: Path) -> str:
     """Return a digest of the uncompressed manifests of a part; gzip headers contain a date."""
-    return sha256_json([_decompressed(path) for path in sorted(folder.glob("*.jsonl.gz"))])
+    return sha256_json([_decompress(path) for path in sorted(folder.glob("*.jsonl.gz"))])
 
 
-def _decompressed(path: Path) -> str:
+def _decompress(path: Path) -> str:
     with explain_damaged_file(path, "run stage corpus again"):
         return gzip.decompress(path.read_bytes()).decode()

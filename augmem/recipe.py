@@ -21,7 +21,7 @@ from augmem.graph import GraphConfig
 from augmem.installation import pipeline
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
 from augmem.model import AcousticModel, find_trained_model
-from augmem.renamed_options import current_options
+from augmem.renamed_options import update_options
 from augmem.training import TrainingConfig
 
 RECIPE_FILE = "recipe.yaml"
@@ -106,7 +106,7 @@ def parse_options(words: list[str], name: str = "") -> Namespace:
         raise OptionError(f"{name and name + ': '}{reason}; augmem recipe --help lists the options") from error
 
 
-def resolved_options(words: list[str], folder: Path = Path(), name: str = "") -> dict[str, Any]:
+def resolve_options(words: list[str], folder: Path = Path(), name: str = "") -> dict[str, Any]:
     """Return the values of all options as plain data.
 
     Args:
@@ -122,7 +122,7 @@ def resolved_options(words: list[str], folder: Path = Path(), name: str = "") ->
     _check_sections(values, Recipe)
     values.data = values.data or f"data/{values.corpus.recipe}"
     for option in PATHS:
-        values[option] = placed(values[option], folder)
+        values[option] = resolve_paths(values[option], folder)
     if values.training.init_from:
         adopt_model(values, Path(values.training.init_from))
     instantiate(parser, values)
@@ -152,15 +152,15 @@ def adopt_model(values: Namespace, folder: Path) -> None:
     values["graph.topology"], values["graph.context"] = described.topology, "none"
 
 
-def placed(value: Any, folder: Path) -> Any:
+def resolve_paths(value: Any, folder: Path) -> Any:
     """Return a path, or a list of paths, with those that exist in `folder` relative to it.
 
     Example:
-        >>> placed(None, Path("/")), placed(["etc", "nowhere"], Path("/"))
+        >>> resolve_paths(None, Path("/")), resolve_paths(["etc", "nowhere"], Path("/"))
         (None, ['/etc', 'nowhere'])
     """
     if isinstance(value, (list, tuple)):
-        return [placed(each, folder) for each in value]
+        return [resolve_paths(each, folder) for each in value]
     return str(folder / value) if value and (folder / value).exists() else value
 
 
@@ -177,11 +177,11 @@ def load_recipe(exp: Path, run: Path | None = None) -> Recipe:
     path = run or exp / RECIPE_FILE
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such experiment; {pipeline()} --exp {exp} starts one")
-    return instantiate(_shared_parser(), parse_options(current_options(["--config", str(path)]), str(path)))
+    return instantiate(_shared_parser(), parse_options(update_options(["--config", str(path)]), str(path)))
 
 
-def recipe_of(options: Mapping[str, Any]) -> Recipe:
-    """Return the recipe with the options of `resolved_options`."""
+def make_recipe(options: Mapping[str, Any]) -> Recipe:
+    """Return the recipe with the options of `resolve_options`."""
     parser = _shared_parser()
     return instantiate(parser, parser.parse_object(dict(options)))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lhotse.cut import Cut
 
-from augmem.corpus import session_of
+from augmem.corpus import find_session
 from augmem.scoring import Utterance
 
 
@@ -18,4 +18,4 @@ def reference_words(cut: Cut) -> tuple[str, ...]:
 def scoring_utterance(cut: Cut, hypothesis: Sequence[str]) -> Utterance:
     """Combine the reference, speaker and session of a cut with a hypothesis."""
     supervision = cut.supervisions[0]
-    return Utterance(cut.id, supervision.speaker, reference_words(cut), tuple(hypothesis), session_of(supervision))
+    return Utterance(cut.id, supervision.speaker, reference_words(cut), tuple(hypothesis), find_session(supervision))

@@ -24,7 +24,7 @@ RENAMED: dict[str, str] = {
 """Old name -> new name, both as in `--section.field`."""
 
 
-def current_options(options: list[str]) -> list[str]:
+def update_options(options: list[str]) -> list[str]:
     """Replace old option names, on the command line and in the files of `--config`.
 
     Args:
@@ -34,27 +34,27 @@ def current_options(options: list[str]) -> list[str]:
         the same words with new names. A YAML file with old names is replaced by its content with new names.
 
     Example:
-        >>> current_options(["--training.weights", "last", "--training.epochs=3"])
+        >>> update_options(["--training.weights", "last", "--training.epochs=3"])
         ['--training.checkpoint_averaging', 'last', '--training.epochs=3']
     """
-    words = [current_word(word) for word in options]
+    words = [update_word(word) for word in options]
     for place, word in enumerate(words):
         if word.startswith(_CONFIG):
-            words[place] = _CONFIG + current_file(word[len(_CONFIG) :])
+            words[place] = _CONFIG + update_file(word[len(_CONFIG) :])
         elif place and words[place - 1] == _CONFIG[:-1]:
-            words[place] = current_file(word)
+            words[place] = update_file(word)
     return words
 
 
-def current_word(word: str) -> str:
+def update_word(word: str) -> str:
     """Replace an old option name in `--name` or `--name=value`."""
     if not word.startswith("--"):
         return word
     name, equals, value = word[2:].partition("=")
-    return f"--{current_name(name)}{equals}{value}"
+    return f"--{update_name(name)}{equals}{value}"
 
 
-def current_name(name: str) -> str:
+def update_name(name: str) -> str:
     """Return the new name of an option and log a note if it has been renamed."""
     if name not in RENAMED:
         return name
@@ -62,7 +62,7 @@ def current_name(name: str) -> str:
     return RENAMED[name]
 
 
-def current_file(path: str) -> str:
+def update_file(path: str) -> str:
     """Return the path of a YAML file, or its content with new names if it uses old ones.
 
     Raises:
@@ -73,7 +73,7 @@ def current_file(path: str) -> str:
     values = read_yaml_options(Path(path))
     if not any(name in RENAMED for name in values):
         return path
-    return yaml.safe_dump({current_name(name): value for name, value in values.items()})
+    return yaml.safe_dump({update_name(name): value for name, value in values.items()})
 
 
 def read_yaml_options(path: Path) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def read_yaml_options(path: Path) -> dict[str, Any]:
         node = loader.get_single_node()
         count = len(list(islice(_nodes(node), _MOST_VALUES)))
         values = loader.construct_document(node) if node and count < _MOST_VALUES else None
-        options = dict(leaves(values)) if isinstance(values, dict) else {}
+        options = dict(iterate_leaves(values)) if isinstance(values, dict) else {}
     except (ArithmeticError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a recipe in YAML ({reason}); write it as the files in conf/") from error
@@ -111,17 +111,17 @@ def _nodes(node: yaml.Node | None) -> Iterator[yaml.Node]:
             yield from _nodes(child)
 
 
-def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def iterate_leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested values under dotted names.
 
     Example:
-        >>> list(leaves({"training": {"epochs": 3}, "data": "data/mine"}))
+        >>> list(iterate_leaves({"training": {"epochs": 3}, "data": "data/mine"}))
         [('training.epochs', 3), ('data', 'data/mine')]
     """
     for name, value in values.items():
         if not isinstance(name, str):
             raise TypeError(f"option {prefix}{name} must be a name")
         if isinstance(value, dict):
-            yield from leaves(value, f"{prefix}{name}.")
+            yield from iterate_leaves(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

@@ -32,7 +32,7 @@ def open_run(exp: Path) -> Iterator[int]:
 
 
 @contextmanager
-def locked_run(exp: Path, descriptor: int | None = None) -> Iterator[tuple[TextIO, bool]]:
+def lock_run(exp: Path, descriptor: int | None = None) -> Iterator[tuple[TextIO, bool]]:
     """Yield the locked file, and whether no other run is in progress.
 
     Args:
@@ -40,7 +40,7 @@ def locked_run(exp: Path, descriptor: int | None = None) -> Iterator[tuple[TextI
         descriptor: of the file, opened by the caller, which then keeps the lock; None: the lock ends with the block.
     """
     if descriptor is None:
-        with open_run(exp) as opened, locked_run(exp, opened) as run:
+        with open_run(exp) as opened, lock_run(exp, opened) as run:
             yield run
         return
     with os.fdopen(os.dup(descriptor), "r+", encoding="utf-8") as file:

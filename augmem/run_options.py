@@ -19,9 +19,9 @@ import yaml
 from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import read_json, write_text
-from augmem.recipe import RECIPE_FILE, parse_options, recipe_of, resolved_options
-from augmem.renamed_options import current_options, leaves
-from augmem.run_lock import locked_run, publish, run_file
+from augmem.recipe import RECIPE_FILE, make_recipe, parse_options, resolve_options
+from augmem.renamed_options import iterate_leaves, update_options
+from augmem.run_lock import lock_run, publish, run_file
 from augmem.stage_runner import INPUTS, refuse_other_inputs
 from augmem.training import check_device
 
@@ -56,7 +56,7 @@ def begin_run(
         words: options as on the command line.
         exp: the experiment folder.
         stages: the stages to run.
-        descriptor: of the run's file; see `locked_run`.
+        descriptor: of the run's file; see `lock_run`.
         folder: where relative paths are sought first.
         processes: number of training processes.
 
@@ -66,49 +66,49 @@ def begin_run(
     Raises:
         UserError: a value is wrong, another run has other options, or training was started with others.
     """
-    for config in config_files(words):
+    for config in list_config_files(words):
         parse_options(["--config", config], "" if "\n" in config else config)  # a file, or content with new names
-    with locked_run(exp, descriptor) as (file, alone):
+    with lock_run(exp, descriptor) as (file, alone):
         base = exp / RECIPE_FILE if alone else run_file(exp)
-        before = read_current_options(base)
-        options = merged_options(before, resolved_options(words_with_base(words, base, before), folder), stages)
+        before = read_recipe_options(base)
+        options = merge_options(before, resolve_options(add_base_options(words, base, before), folder), stages)
         text = yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
-        if not alone and (changed := differences(before, options)):
+        if not alone and (changed := list_differences(before, options)):
             raise UserError(
                 f"{exp}: a run with other options is in progress ({'; '.join(changed)}); "
                 "wait for it, stop it, or choose another folder with --exp"
             )
-        recipe = recipe_of(options)
+        recipe = make_recipe(options)
         recipe.training.check_processes(processes)
         if "train" in stages:
             check_device(recipe.training.device)
             refuse_other_training(Experiment(recipe, exp))
         if alone:
             publish(file, text)
-    for change in differences(before, options) if before else []:
+    for change in list_differences(before, options) if before else []:
         logger.info("%s: %s", exp, change)
     return run_file(exp)
 
 
-def config_files(words: list[str]) -> list[str]:
+def list_config_files(words: list[str]) -> list[str]:
     """Return the files of `--config`.
 
     Example:
-        >>> config_files(["--config", "a.yaml", "--data", "b", "--config=c.yaml"])
+        >>> list_config_files(["--config", "a.yaml", "--data", "b", "--config=c.yaml"])
         ['a.yaml', 'c.yaml']
     """
     after = [word for before, word in pairwise(words) if before == "--config"]
     return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
 
 
-def read_current_options(path: Path) -> dict[str, Any]:
+def read_recipe_options(path: Path) -> dict[str, Any]:
     """Read options from a YAML file with current or old names; empty if there is no file."""
     if not path.exists():
         return {}
-    return resolved_options(current_options(["--config", str(path)]), Path(), str(path))
+    return resolve_options(update_options(["--config", str(path)]), Path(), str(path))
 
 
-def words_with_base(words: list[str], base: Path, before: Mapping[str, Any]) -> list[str]:
+def add_base_options(words: list[str], base: Path, before: Mapping[str, Any]) -> list[str]:
     """Put the options of the experiment before those given; with `--config` only its corpus and its data folder."""
     if not before:
         return words
@@ -125,23 +125,23 @@ def words_with_base(words: list[str], base: Path, before: Mapping[str, Any]) -> 
     return ["--config", yaml.safe_dump(kept, allow_unicode=True), *words]
 
 
-def merged_options(before: Mapping[str, Any], now: Mapping[str, Any], stages: Iterable[str]) -> dict[str, Any]:
+def merge_options(before: Mapping[str, Any], now: Mapping[str, Any], stages: Iterable[str]) -> dict[str, Any]:
     """Return `now` with the sections of stages that are not run as they were; warn of options given in vain."""
     others = [name for stage, names in SECTIONS.items() if stage not in stages for name in names if name in before]
     kept = {**now, **{name: before[name] for name in others}}
-    for change in differences(kept, now):
+    for change in list_differences(kept, now):
         logger.warning("%s: without effect, its stage is not run", change)
     return kept
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def list_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """List the options that differ, with both values.
 
     Example:
-        >>> differences({"training": {"epochs": 20, "clip": 5.0}}, {"training": {"epochs": 3, "clip": 5.0}})
+        >>> list_differences({"training": {"epochs": 20, "clip": 5.0}}, {"training": {"epochs": 3, "clip": 5.0}})
         ['training.epochs: 20 before, 3 now']
     """
-    old, new = dict(leaves(before)), dict(leaves(now))
+    old, new = dict(iterate_leaves(before)), dict(iterate_leaves(now))
     return [f"{name}: {old.get(name)} before, {value} now" for name, value in new.items() if old.get(name) != value]
 
 
@@ -160,7 +160,7 @@ def refuse_other_training(experiment: Experiment) -> None:
 
 
 @contextmanager
-def own_run(exp: Path) -> Iterator[None]:
+def lock_own_run(exp: Path) -> Iterator[None]:
     """Lock an experiment for a stage that was not started by run.sh and has the experiment's own options.
 
     Raises:
@@ -169,11 +169,11 @@ def own_run(exp: Path) -> Iterator[None]:
     if not (exp / RECIPE_FILE).exists():
         yield
         return
-    with locked_run(exp) as (file, alone):
-        own = read_current_options(exp / RECIPE_FILE)
+    with lock_run(exp) as (file, alone):
+        own = read_recipe_options(exp / RECIPE_FILE)
         if alone:
             publish(file, yaml.safe_dump(own, sort_keys=False, allow_unicode=True))
-        elif changed := differences(read_current_options(run_file(exp)), own):
+        elif changed := list_differences(read_recipe_options(run_file(exp)), own):
             raise UserError(f"{exp}: a run with other options is in progress ({'; '.join(changed)}); wait for it")
         yield
 
@@ -184,7 +184,7 @@ def keep_options(experiment: Experiment, stage: str) -> None:
     if experiment.run is None or (stage not in SECTIONS and path.exists()):
         return
     options = yaml.safe_load(experiment.run.read_text(encoding="utf-8"))
-    before = read_current_options(path)
+    before = read_recipe_options(path)
     kept = {**options, **before, **{name: options[name] for name in SECTIONS.get(stage, ())}}
     if kept != before:
         write_text(path, yaml.safe_dump(kept, sort_keys=False, allow_unicode=True))

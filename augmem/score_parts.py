@@ -35,21 +35,21 @@ def write_scores(experiment: Experiment, output: Path) -> None:
     }
     score_all(results, output, {part: oracle_wer(entries, references) for part, entries in lists.items()})
     rows = normalised_texts(experiment.manifests, parts)
-    write_text(output / NORMALISED_FILE, tab_separated([("utterance", "as written", "as scored"), *rows]))
+    write_text(output / NORMALISED_FILE, format_tsv([("utterance", "as written", "as scored"), *rows]))
     for part, by_system in transcripts.items():
         for name, found in by_system.items():
             write_ctm(
                 output / f"hyp-{part}-{name}.ctm",
-                [word for each in found for word in timed_words(each, cuts[each.key])],
+                [word for each in found for word in to_timed_words(each, cuts[each.key])],
             )
 
 
-def tab_separated(rows: Iterable[Sequence[str]]) -> str:
+def format_tsv(rows: Iterable[Sequence[str]]) -> str:
     """Format rows as a table with tabs; other white space becomes single blanks."""
     return "".join("\t".join(" ".join(field.split()) for field in row) + "\n" for row in rows)
 
 
-def timed_words(transcript: SystemOutput, cut: Cut) -> list[TimedWord]:
+def to_timed_words(transcript: SystemOutput, cut: Cut) -> list[TimedWord]:
     """Convert the transcript of a cut to rows of a CTM file, with times in the recording."""
     recording, channel, start = recording_place(cut)
     rows = zip(transcript.words, transcript.times, transcript.confidences, strict=True)

@@ -165,10 +165,10 @@ def _read_recipe(folder: Path) -> None:
     from argparse import ArgumentError
 
     from augmem.recipe import instantiate
-    from augmem.renamed_options import current_options
+    from augmem.renamed_options import update_options
 
     try:
-        values = _parser().parse_args(current_options(["--config", str(folder / "recipe.yaml")]))
+        values = _parser().parse_args(update_options(["--config", str(folder / "recipe.yaml")]))
     except (ArgumentError, SystemExit) as error:
         raise UserError(str(error)) from None
     instantiate(_parser(), values)

@@ -17,7 +17,7 @@ from lhotse.cut import Cut
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from augmem.corpus import load_cuts, sessions, stored_features
+from augmem.corpus import group_sessions, load_cuts, stored_features
 from augmem.decoding import (
     FIRST_PASS,
     TUNED_FILE,
@@ -77,7 +77,7 @@ def decode_both(experiment: Experiment, part: str, most: int) -> tuple[list[Utte
     cuts = list(load_cuts(experiment.features, [part]))
     with torch.no_grad():
         alone = dict(pair for cut in cuts for pair in score(model, [cut]))
-        joined = dict(pair for session in sessions(cuts, most) for pair in score(model, session))
+        joined = dict(pair for session in group_sessions(cuts, most) for pair in score(model, session))
     return first_pass(experiment, part, alone), first_pass(experiment, part, joined)
 
 

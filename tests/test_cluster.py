@@ -15,12 +15,12 @@ import dask.config
 import pytest
 from distributed import Client, LocalCluster
 
-from augmem.cluster import cluster
+from augmem.cluster import connect_cluster
 from augmem.errors import UserError
 
 
 def work(address: str, task: Callable[[Executor], object] = lambda pool: None) -> object:
-    with cluster(address, os.getpid) as pool:
+    with connect_cluster(address, os.getpid) as pool:
         return task(pool)
 
 

@@ -10,8 +10,8 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from augmem.errors import UserError
-from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, recipe_of, recipe_parser, resolved_options
-from augmem.renamed_options import current_options
+from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, make_recipe, recipe_parser, resolve_options
+from augmem.renamed_options import update_options
 from augmem.run_options import begin_run
 from tests.tiny import ENCODER
 
@@ -19,7 +19,7 @@ CONF = Path(__file__).resolve().parents[1] / "conf"
 
 
 def write_recipe(exp: Path, *options: str) -> None:
-    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolved_options(list(options))))
+    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolve_options(list(options))))
 
 
 def test_a_written_recipe_reads_back_with_its_data_folder(tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_a_fault_in_a_recipe_is_one_line_with_its_file(content: str, fault: str,
         load_recipe(tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(UserError, match=rf"^{path}: {fault}"):
-        begin_run(current_options(["--config", str(path)]), tmp_path / "exp", ["train"])
+        begin_run(update_options(["--config", str(path)]), tmp_path / "exp", ["train"])
 
 
 def test_encoder_features_and_topology_are_those_of_the_model_to_start_from(package: Path) -> None:
-    options = resolved_options(["--training.init_from", str(package), "--encoder.dim", "32", "--graph.context", "left"])
-    assert recipe_of(options).encoder == ENCODER
+    options = resolve_options(["--training.init_from", str(package), "--encoder.dim", "32", "--graph.context", "left"])
+    assert make_recipe(options).encoder == ENCODER
     assert options["graph"]["context"] == "none" and options["features"]["num_mel_bins"] == 80
     with pytest.raises(FileNotFoundError, match="nowhere: neither a trained experiment nor a packaged model"):
-        resolved_options(["--training.init_from", "nowhere"])
+        resolve_options(["--training.init_from", "nowhere"])

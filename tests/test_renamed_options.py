@@ -11,15 +11,15 @@ import pytest
 import yaml
 
 from augmem.errors import UserError
-from augmem.recipe import RECIPE_FILE, Recipe, load_recipe, recipe_parser, resolved_options
-from augmem.renamed_options import RENAMED, current_options
+from augmem.recipe import RECIPE_FILE, Recipe, load_recipe, recipe_parser, resolve_options
+from augmem.renamed_options import RENAMED, update_options
 
 RECIPES = sorted((Path(__file__).parent / "fixtures" / "recipes").glob("*.yaml"))  # written at commit b45df11
 NOTE = "option training.weights is now training.checkpoint_averaging; the old name is accepted until the next release"
 
 
 def freeze(exp: Path, *options: str) -> Recipe:
-    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolved_options(current_options(list(options)))))
+    (exp / RECIPE_FILE).write_text(yaml.safe_dump(resolve_options(update_options(list(options)))))
     return load_recipe(exp)
 
 
@@ -82,4 +82,4 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path, content: bytes, fa
     (tmp_path / "mine.yaml").write_bytes(content)
     for words in (["--config", str(tmp_path / "mine.yaml")], [f"--config={tmp_path / 'mine.yaml'}"]):
         with pytest.raises(UserError, match=rf"mine\.yaml: .*{fault}"):
-            current_options(words)
+            update_options(words)

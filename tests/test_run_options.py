@@ -15,7 +15,7 @@ from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import write_json
 from augmem.recipe import RECIPE_FILE, load_recipe
-from augmem.run_options import begin_run, keep_options, own_run
+from augmem.run_options import begin_run, keep_options, lock_own_run
 from augmem.stage_runner import INPUTS
 
 
@@ -102,7 +102,7 @@ def test_a_second_run_must_have_the_same_options(exp: Path) -> None:
         begin_run(["--training.epochs", "9"], exp, ["train"])
     with (
         pytest.raises(UserError, match=r"with other options is in progress \(training.epochs: 8 before, 7 now\)"),
-        own_run(exp),
+        lock_own_run(exp),
     ):
         pass
     begin_run(["--training.epochs", "8"], exp, ["train"])

@@ -15,7 +15,7 @@ import torch
 
 from augmem.automata.fsa import load_fsa
 from augmem.automata.numerator import NumeratorCompiler
-from augmem.cluster import WorkerPool, cluster, explain_killed_process
+from augmem.cluster import WorkerPool, connect_cluster, explain_killed_process
 from augmem.graph import PHONE_LM_FILE, Biphones, Kind, numerator_definition, transcript_key, write_numerators
 from augmem.lang import Lang
 from augmem.progress import Progress
@@ -88,12 +88,12 @@ def run_tasks(context: NumeratorContext, tasks: Sequence[Task], jobs: int, sched
         compiler = FileCompiler(context)
         yield from (compiler(*task) for task in tasks)
         return
-    with explain_killed_process("use fewer jobs (--nj)"), workers(context, jobs, scheduler) as pool:
+    with explain_killed_process("use fewer jobs (--nj)"), start_workers(context, jobs, scheduler) as pool:
         for future in as_completed([pool.submit(compile_in_worker, *task) for task in tasks]):
             yield future.result()
 
 
-def workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> AbstractContextManager[Executor]:
+def start_workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> AbstractContextManager[Executor]:
     """Return a pool of processes with a compiler each.
 
     Args:
@@ -102,7 +102,7 @@ def workers(context: NumeratorContext, jobs: int, scheduler: str | None) -> Abst
         scheduler: address of a Dask scheduler whose workers are used instead.
     """
     if scheduler is not None:
-        return cluster(scheduler, init_compiler_process, (context,))
+        return connect_cluster(scheduler, init_compiler_process, (context,))
     # spawn: fork would copy the thread pools of torch and k2 in an undefined state
     spawn = multiprocessing.get_context("spawn")
     return WorkerPool(jobs, spawn, init_compiler_process, (context,))

@@ -23,7 +23,7 @@ PACKET = 0.1  # seconds
 
 
 @contextmanager
-def interruption() -> Iterator[Flag]:
+def catch_interrupt() -> Iterator[Flag]:
     """Yield a flag that Ctrl-C sets, instead of raising KeyboardInterrupt; a second Ctrl-C raises it."""
     interrupted = Flag()
 
@@ -74,13 +74,13 @@ def read_microphone(interrupted: Flag) -> Iterator[Packet]:
         size = int(MICROPHONE_RATE * PACKET)
         with sounddevice.InputStream(MICROPHONE_RATE, size, channels=1, dtype="float32", callback=receive):
             print("recording; Ctrl-C stops it", file=sys.stderr)
-            yield from queued_packets(queue, interrupted)
+            yield from read_queue(queue, interrupted)
     except sounddevice.PortAudioError as error:
         command = f"{sys.executable} -m sounddevice"
         raise UserError(f"the microphone cannot be read: {error}; {command} lists the devices") from error
 
 
-def queued_packets(queue: SimpleQueue[np.ndarray], interrupted: Flag) -> Iterator[Packet]:
+def read_queue(queue: SimpleQueue[np.ndarray], interrupted: Flag) -> Iterator[Packet]:
     """Yield the packets of a queue until `interrupted` is set, then those that are left."""
     while not interrupted.is_set():
         with suppress(Empty):

@@ -95,15 +95,15 @@ def run(arguments: argparse.Namespace) -> int:
     All stages use the options in the file of the run, and hold its lock by the descriptor that they inherit.
     """
     with open_run(find_experiment(arguments)) as lock:
-        for title, command in commands(arguments, lock):
+        for title, command in list_commands(arguments, lock):
             if title:
                 print(title, flush=True)
-            if status := call([sys.executable, "-m", *command], lock):
+            if status := run_command([sys.executable, "-m", *command], lock):
                 return status
     return 0
 
 
-def commands(arguments: argparse.Namespace, lock: int) -> Iterator[tuple[str, list[str]]]:
+def list_commands(arguments: argparse.Namespace, lock: int) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the command of each step, as words after `python -m`.
 
     Args:
@@ -116,14 +116,14 @@ def commands(arguments: argparse.Namespace, lock: int) -> Iterator[tuple[str, li
     first, last = stage_number(arguments.stage), stage_number(arguments.stop_stage)
     exp = find_experiment(arguments)
     if first == 0:
-        yield title(0), ["augmem.doctor", "--task", DOCTOR_TASKS.get(NAMES[last], "decode")]
+        yield stage_title(0), ["augmem.doctor", "--task", DOCTOR_TASKS.get(NAMES[last], "decode")]
     names = NAMES[max(first, 1) : last + 1]
     if last > 0:
         run = ["--exp", str(exp), "--lock", str(lock), "--stages", ",".join(names)]
         yield "", ["augmem.cli", "recipe", *run, *recipe_options(arguments, exp)]
     for name in names:
         run = ["--exp", str(exp), "--recipe", str(run_file(exp))]
-        yield title(NAMES.index(name)), ["augmem.cli", name, *run, *stage_options(arguments, name)]
+        yield stage_title(NAMES.index(name)), ["augmem.cli", name, *run, *stage_options(arguments, name)]
 
 
 def find_experiment(arguments: argparse.Namespace) -> Path:
@@ -155,21 +155,21 @@ def recipe_options(arguments: argparse.Namespace, exp: Path) -> list[str]:
         "--processes": arguments.processes,
         "--config": str(default_recipe(arguments)) if arguments.config or new else None,
         "--corpus.recipe": arguments.corpus or (LIBRISPEECH if new else None),
-        **{name: quoted_list(value) for name, value in parts.items() if value},
+        **{name: quote_list(value) for name, value in parts.items() if value},
         "--corpus.source": arguments.corpus_dir,
         "--data": arguments.data,
         "--training.init_from": arguments.init_from,
         "--corpus.mix": arguments.mix_with,
     }
     overrides = [word for option in arguments.option or () for word in f"--{option}".split("=", 1)]
-    return [*words_of(given), *overrides, *(DRY_RUN if arguments.dry_run else ())]
+    return [*as_words(given), *overrides, *(DRY_RUN if arguments.dry_run else ())]
 
 
-def quoted_list(names: str) -> str:
+def quote_list(names: str) -> str:
     """Return names separated by commas as a YAML list of texts; without quotes, 2024, on and null are other types.
 
     Example:
-        >>> quoted_list("train, 2024")
+        >>> quote_list("train, 2024")
         '["train","2024"]'
     """
     return "[" + ",".join(f'"{name}"' for name in names.replace(" ", "").split(",")) + "]"
@@ -178,23 +178,23 @@ def quoted_list(names: str) -> str:
 def stage_options(arguments: argparse.Namespace, name: str) -> list[str]:
     """Return the options of a stage besides --exp."""
     if name in PARALLEL:
-        return words_of({"--nj": arguments.nj, "--scheduler": arguments.scheduler})
+        return as_words({"--nj": arguments.nj, "--scheduler": arguments.scheduler})
     if name == "train":
-        return words_of({"--max-minutes": arguments.max_minutes, "--processes": arguments.processes})
+        return as_words({"--max-minutes": arguments.max_minutes, "--processes": arguments.processes})
     return []
 
 
-def words_of(options: Mapping[str, str | None]) -> list[str]:
+def as_words(options: Mapping[str, str | None]) -> list[str]:
     """Return the words of the options that have a value.
 
     Example:
-        >>> words_of({"--nj": "2", "--scheduler": None})
+        >>> as_words({"--nj": "2", "--scheduler": None})
         ['--nj', '2']
     """
     return [word for name, value in options.items() if value for word in (name, value)]
 
 
-def title(number: int) -> str:
+def stage_title(number: int) -> str:
     """Return the heading of a stage."""
     return f"\n== {number} {NAMES[number]}: {STAGES[NAMES[number]]}"
 
@@ -241,7 +241,7 @@ def experiment_name(config: Path, corpus: str) -> str:
     return config.stem if corpus in config.stem else f"{corpus}-{config.stem}"
 
 
-def call(command: Sequence[str], *descriptors: int) -> int:
+def run_command(command: Sequence[str], *descriptors: int) -> int:
     """Run a command to its end, also after Ctrl-C, which it receives too; return its exit status, as of a shell.
 
     Args:

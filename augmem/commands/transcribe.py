@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
 from augmem.commands.engines import add_engine_option, load_recognizer
-from augmem.commands.microphone import PACKET, import_sounddevice, interruption, read_microphone
+from augmem.commands.microphone import PACKET, catch_interrupt, import_sounddevice, read_microphone
 from augmem.commands.options import add_hotword_option, add_search_options
 from augmem.errors import INTERRUPTED, UserError
 from augmem.files import check_distinct_names
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     recognizer = load_recognizer(arguments)
     results: list[tuple[str, list[Event]]] = []
     agree = True
-    with interruption() as interrupted:
+    with catch_interrupt() as interrupted:
         try:
             for source in sources:
                 agree &= recognise_source(arguments, recognizer, source, interrupted, results)
@@ -108,7 +108,7 @@ def recognise_source(
     span = read_span(arguments)
     packets = read_packets(source, interrupted, span)
     whole = list(packets) if arguments.compare_offline else None
-    events = transcribe(recognizer, source.label, packets if whole is None else until(interrupted, whole))
+    events = transcribe(recognizer, source.label, packets if whole is None else take_until(interrupted, whole))
     shown = [event.later(span.begin).confident(arguments.min_confidence) for event in events]
     results.append((source.label, shown))
     if interrupted.is_set() or whole is None:
@@ -116,7 +116,7 @@ def recognise_source(
     return agrees_with_offline(recognizer, source.label, whole, events)
 
 
-def until(interrupted: Flag, packets: Iterable[Packet]) -> Iterator[Packet]:
+def take_until(interrupted: Flag, packets: Iterable[Packet]) -> Iterator[Packet]:
     """Yield packets until `interrupted` is set."""
     return takewhile(lambda _: not interrupted.is_set(), packets)
 
@@ -183,23 +183,23 @@ def transcribe(recognizer: Any, name: str, packets: Iterable[Packet]) -> list[Ev
             stream.accept_waveform(samples, sample_rate)
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
-        finals += advance(recognizer, stream)
+        finals += advance_stream(recognizer, stream)
     stream.finish()
-    return finals + advance(recognizer, stream)
+    return finals + advance_stream(recognizer, stream)
 
 
-def advance(recognizer: Any, stream: Any) -> list[Event]:
+def advance_stream(recognizer: Any, stream: Any) -> list[Event]:
     """Recognise the audio so far, show the events and return the final ones."""
     while recognizer.step([stream]):
         pass
     events = stream.events()
     if sys.stderr.isatty():
         for event in events:
-            show(event)
+            show_event(event)
     return [event for event in events if event.kind == "final"]
 
 
-def show(event: Event) -> None:
+def show_event(event: Event) -> None:
     """Show an event on the terminal: a partial result in place, shortened to one line, a final one on its own line."""
     final = event.kind == "final"
     text = event.text if final else event.text[1 - shutil.get_terminal_size().columns :]
@@ -354,7 +354,7 @@ def read_packets(source: Source, interrupted: Flag, span: Span = WHOLE) -> Itera
     """Yield an audio input, or a range of it, in packets of 0.1 s of one channel, until `interrupted` is set."""
     if source is MICROPHONE_INPUT:
         return read_microphone(interrupted)
-    return until(interrupted, read_file(source, span))
+    return take_until(interrupted, read_file(source, span))
 
 
 def read_file(source: Source, span: Span = WHOLE) -> Iterator[Packet]:

@@ -31,7 +31,7 @@ from augmem.corpus.manifests import recording_place
 from augmem.corpus.mixing import read_parts
 from augmem.corpus.prepare import CorpusConfig, prepare_corpus
 from augmem.corpus.reader import Parts
-from augmem.corpus.sessions import session_of, sessions
+from augmem.corpus.sessions import find_session, group_sessions
 from augmem.corpus.storage import StorageConfig, write_features
 from augmem.corpus.texts import find_texts
 from augmem.corpus.validation import validate_corpus
@@ -53,15 +53,15 @@ __all__ = [
     "extractor",
     "feature_statistics",
     "features_of_file",
+    "find_session",
     "find_texts",
+    "group_sessions",
     "load_cuts",
     "normalised_texts",
     "num_batches",
     "prepare_corpus",
     "read_parts",
     "recording_place",
-    "session_of",
-    "sessions",
     "stored_features",
     "training_batches",
     "transcripts",

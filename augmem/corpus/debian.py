@@ -16,7 +16,7 @@ from typing import IO
 
 import arpy
 
-from augmem.compressed import DAMAGE, bounded, decompressed
+from augmem.compressed import DAMAGE, decompress, limit_size
 from augmem.errors import UserError
 from augmem.programs import ProgramError, describe_failure
 
@@ -140,7 +140,7 @@ def _read(package: Path, wanted: Callable[[str], bool], what: str) -> dict[str, 
 
 def _open_data(package: Path) -> tarfile.TarFile:
     name, data = _data_archive(package)
-    with _decompressed(name, data, str(package)) as stream:
+    with _decompress(name, data, str(package)) as stream:
         content = stream.read()
     return tarfile.open(fileobj=io.BytesIO(content), mode="r:")
 
@@ -159,10 +159,10 @@ def _data_archive(package: Path) -> tuple[str, bytes]:
 
 
 @contextmanager
-def _decompressed(name: str, data: bytes, package: str) -> Iterator[IO[bytes]]:
+def _decompress(name: str, data: bytes, package: str) -> Iterator[IO[bytes]]:
     """Decompress gzip, xz, and zstd (used by Ubuntu; needs the program zstd)."""
     if not name.endswith(".zst"):
-        with decompressed(io.BytesIO(data), package) as stream:
+        with decompress(io.BytesIO(data), package) as stream:
             yield stream
         return
     if shutil.which("zstd") is None:
@@ -173,7 +173,7 @@ def _decompressed(name: str, data: bytes, package: str) -> Iterator[IO[bytes]]:
         with subprocess.Popen(["zstd", "-dc"], stdin=file, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             assert process.stdout and process.stderr
             try:
-                yield bounded(process.stdout, package, len(data))
+                yield limit_size(process.stdout, package, len(data))
             except BaseException:
                 process.kill()
                 raise

@@ -19,7 +19,7 @@ from lhotse.features.io import MemoryRawWriter
 from lhotse.qa import validate_features
 from lhotse.utils import fastcopy
 
-from augmem.cluster import WorkerPool, cluster, explain_killed_process
+from augmem.cluster import WorkerPool, connect_cluster, explain_killed_process
 from augmem.corpus.audio import AudioError, read_recording, read_samples
 from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
@@ -138,7 +138,7 @@ def _run_jobs(
 def _map_jobs(feature_jobs: list[FeatureJob], processes: int, scheduler: str | None) -> Iterator[Result]:
     """Yield the results in order, computed in this process, in others, or on other machines."""
     if scheduler:
-        with cluster(scheduler, _use_single_thread) as pool:
+        with connect_cluster(scheduler, _use_single_thread) as pool:
             yield from pool.map(_store_features, feature_jobs)
         return
     if processes <= 1 or sum(len(job.cuts) for job in feature_jobs) < _MIN_CUTS_FOR_PROCESSES:

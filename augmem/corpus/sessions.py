@@ -22,7 +22,7 @@ SESSION = "session"  # custom field of a supervision
 _SPEED = re.compile(r"_sp[\d.]+$")  # appended by Lhotse to the names of recordings at another speed
 
 
-def session_of(supervision: SupervisionSegment) -> str:
+def find_session(supervision: SupervisionSegment) -> str:
     """Return the session of an utterance: its chapter, or its recording.
 
     Errors within a session are correlated, so confidence intervals by session resample whole sessions.
@@ -53,7 +53,7 @@ def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int
         max_duration: mean duration of a batch in seconds, which determines the number of lanes.
         seed: for the order of sessions.
     """
-    found = sessions(cuts, most)
+    found = group_sessions(cuts, most)
     random.Random(seed).shuffle(found)
     mean = sum(cut.duration for cut in cuts) / len(cuts)
     lanes: list[list[LaneCut]] = [[] for _ in range(max(1, min(len(found), int(max_duration / mean))))]
@@ -63,7 +63,7 @@ def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int
     return [[lane[batch] for lane in lanes if batch < len(lane)] for batch in range(max(map(len, lanes)))]
 
 
-def sessions(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
+def group_sessions(cuts: Sequence[Cut], most: int) -> list[list[Cut]]:
     """Group cuts into sessions of at most `most` consecutive cuts.
 
     The cuts of a recording are consecutive in order of time. The cuts of a speaker that are the only ones of their

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from augmem.cluster import WorkerPool, cluster, explain_killed_process
+from augmem.cluster import WorkerPool, connect_cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.records import NBEST_FILE, UtteranceKey, write_blocks
 from augmem.decoding.search import Search
@@ -133,7 +133,7 @@ class Workers:
         self.stack = ExitStack()
         self.pool: Executor | None = None
         if scheduler:
-            self.pool = self.stack.enter_context(cluster(scheduler, init_decoding_process, (context,)))
+            self.pool = self.stack.enter_context(connect_cluster(scheduler, init_decoding_process, (context,)))
         elif jobs > 1:
             # spawn: fork would copy the thread pools of torch and k2 in an undefined state
             spawn = multiprocessing.get_context("spawn")

@@ -92,10 +92,10 @@ def as_pairs(times: list[list[float]]) -> tuple[tuple[float, float], ...]:
 
 def write_nbest(folder: Path, entries: Iterable[NbestEntry]) -> None:
     """Write the n-best file of a part into its folder."""
-    write_blocks(folder / NBEST_FILE, (compressed(entry.to_json() + "\n") for entry in entries))
+    write_blocks(folder / NBEST_FILE, (compress_text(entry.to_json() + "\n") for entry in entries))
 
 
-def compressed(text: str) -> bytes:
+def compress_text(text: str) -> bytes:
     """Compress text to one gzip member without a time stamp, so that equal texts give equal bytes."""
     return gzip.compress(text.encode(), compresslevel=5, mtime=0)
 

@@ -23,7 +23,7 @@ from augmem.decoding.records import (
     Hypothesis,
     NbestEntry,
     UtteranceKey,
-    compressed,
+    compress_text,
 )
 from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
 from augmem.decoding.search import DecodingGraph, LatticeResult, find_lattices
@@ -163,9 +163,9 @@ class UtteranceDecoder:
         if self.rescoring_lm:
             self.exchange.limit_cache()
         line = NbestEntry(key, duration, search, lattice.density, lists).to_json() + "\n"
-        text = compressed(as_kaldi_text(key.id, lattice)) if self.config.write_lattices else b""
+        text = compress_text(as_kaldi_text(key.id, lattice)) if self.config.write_lattices else b""
         return DecodedUtterance(
-            key, search, lattice.density, len(lists[FIRST_PASS]), compressed(line), too_large, unseen, text
+            key, search, lattice.density, len(lists[FIRST_PASS]), compress_text(line), too_large, unseen, text
         )
 
     def list_best(self, lattice: Lattice) -> tuple[Hypothesis, ...]:

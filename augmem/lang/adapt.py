@@ -45,8 +45,9 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
         found = letter_lexicon(words)
     else:
         given = read_lexicon(lexicon, lang.normalisation) if lexicon else {}
-        known = {**known_pronunciations(lang), **given}
-        found = phone_lexicon(LangConfig(), words, known, output, dictionary_of(lang))  # its G2P model is in the cache
+        known = {**collect_pronunciations(lang), **given}
+        trained_on = load_matching_dictionary(lang)  # its G2P model is in the cache
+        found = phone_lexicon(LangConfig(), words, known, output, trained_on)
     write_lang(with_units_of(base, found), lang.silence_probability, output, lang.normalisation)
 
 
@@ -89,12 +90,12 @@ def unit_kind(lang_dir: Path) -> Literal["word piece", "letter", "phone"]:
     return "letter" if any(map(_LETTER.fullmatch, read_units(lang_dir))) else "phone"
 
 
-def known_pronunciations(lang: Lang) -> Lexicon:
+def collect_pronunciations(lang: Lang) -> Lexicon:
     """Return the pronunciations of a lang folder in phones; with those of its dictionary for other words."""
-    return {**dictionary_of(lang), **_own_pronunciations(lang)}
+    return {**load_matching_dictionary(lang), **_own_pronunciations(lang)}
 
 
-def dictionary_of(lang: Lang) -> Lexicon:
+def load_matching_dictionary(lang: Lang) -> Lexicon:
     """Return the CMU dictionary if its phones are those of a lang folder; otherwise an empty lexicon."""
     is_cmu = set(phones_of(_own_pronunciations(lang))) <= set(phones_of(load_cmudict()))
     return load_dictionary(LangConfig(), lang.normalisation) if is_cmu else {}

@@ -14,10 +14,10 @@ _SENTENCE_END = re.compile(r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<=[.!?;:])[\"')
 def fortune_sentences(text: str) -> Iterator[str]:
     """Yield the normalised sentences of a file of quotations, without their sources."""
     for quotation in re.split(r"^%\s*$", text, flags=re.MULTILINE):
-        yield from sentences(_ATTRIBUTION.sub("", quotation))
+        yield from split_sentences(_ATTRIBUTION.sub("", quotation))
 
 
-def sentences(paragraph: str) -> Iterator[str]:
+def split_sentences(paragraph: str) -> Iterator[str]:
     """Split text at marks that end a sentence or clause and normalise the pieces."""
     pieces = _SENTENCE_END.split(" ".join(paragraph.split()))
     return (sentence for sentence in map(normalise_text, pieces) if sentence)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmem.errors import UserError
-from augmem.lang.adapt import dictionary_of, known_pronunciations, unit_kind
+from augmem.lang.adapt import collect_pronunciations, load_matching_dictionary, unit_kind
 from augmem.lang.arpa import read_arpa, write_arpa
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
@@ -112,10 +112,10 @@ def pronounce(words: Sequence[NewWord], lang: Lang) -> list[Guess]:
     """
     if unit_kind(lang.folder) != "phone":
         return []
-    known = known_pronunciations(lang)
+    known = collect_pronunciations(lang)
     given = {word.word for word in words if word.phones}
     missing = [word for word in dict.fromkeys(w.word for w in words) if word not in known and word not in given]
-    trained_on = dictionary_of(lang) or known  # as in the lang stage, so that its G2P model is found in the cache
+    trained_on = load_matching_dictionary(lang) or known  # as in the lang stage, whose G2P model is in the cache
     guesses, failed = guess_pronunciations(missing, trained_on, default_cache(), LangConfig().g2p_training_entries)
     if failed:
         raise UserError(

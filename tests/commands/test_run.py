@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from augmem import cli
-from augmem.commands.run import CONF, NAMES, call, commands, find_recipe, rewrite_options
+from augmem.commands.run import CONF, NAMES, find_recipe, list_commands, rewrite_options, run_command
 from augmem.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def words_of(*options: str) -> list[str]:
     """Return the words of each command after `python -m MODULE`, joined by spaces."""
     arguments = cli.command_parser("run").parse_args(rewrite_options(["run", *options])).run
-    return [" ".join(command[1:]) for _, command in commands(arguments, lock=10)]
+    return [" ".join(command[1:]) for _, command in list_commands(arguments, lock=10)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_the_first_failure_ends_the_run(monkeypatch: pytest.MonkeyPatch, tmp_pat
         ran.append(command[3])
         return 7 * (command[3] == "lang")
 
-    monkeypatch.setattr("augmem.commands.run.call", fail_in_lang)
+    monkeypatch.setattr("augmem.commands.run.run_command", fail_in_lang)
     arguments = cli.command_parser("run").parse_args(["run", "--stage", "corpus", "--exp", str(tmp_path / "exp")])
     assert cli.run(arguments) == 7
     assert ran == ["recipe", "corpus", "features", "lang"]
@@ -116,7 +116,8 @@ except KeyboardInterrupt:
     pathlib.Path({str(tmp_path / "saved")!r}).touch()
     raise SystemExit(130)
 """
-    script = f"import sys; from augmem.commands.run import call; sys.exit(call([sys.executable, '-c', {stage!r}]))"
+    call = f"sys.exit(run_command([sys.executable, '-c', {stage!r}]))"
+    script = f"import sys; from augmem.commands.run import run_command; {call}"
     with subprocess.Popen([sys.executable, "-c", script], start_new_session=True, cwd=ROOT) as process:
         while not (tmp_path / "started").exists():
             time.sleep(0.02)
@@ -126,4 +127,4 @@ except KeyboardInterrupt:
 
 
 def test_the_status_of_a_killed_stage_is_that_of_a_shell() -> None:
-    assert call([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137
+    assert run_command([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]) == 137

@@ -9,7 +9,7 @@ import soundfile
 from lhotse import RecordingSet, SupervisionSet
 from lhotse.recipes.librispeech import prepare_librispeech
 
-from augmem.corpus import CorpusConfig, Parts, prepare_corpus, read_parts, session_of, transcripts
+from augmem.corpus import CorpusConfig, Parts, find_session, prepare_corpus, read_parts, transcripts
 from augmem.corpus.librispeech import LibriSpeech, warn_of_openslr_11
 from augmem.corpus.manifests import CorpusUtterance
 from augmem.corpus.prepare import DEV_SPLIT, choose_dev_speakers
@@ -50,7 +50,7 @@ def test_session_of_an_utterance_is_its_chapter(tmp_path: Path) -> None:
     write_chapter(tmp_path / "tree", {"8-1-0000": "GOOD DAY"}, speaker="8")
     prepare(tmp_path / "tree", tmp_path / "out")
     found = SupervisionSet.from_file(tmp_path / "out/train-tiny/supervisions.jsonl.gz")
-    assert {s.id: session_of(s) for s in found} == {"7-1-0000": "7-1", "7-1-0001": "7-1", "8-1-0000": "8-1"}
+    assert {s.id: find_session(s) for s in found} == {"7-1-0000": "7-1", "7-1-0001": "7-1", "8-1-0000": "8-1"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lhotse import MonoCut, SupervisionSegment
 
-from augmem.corpus.sessions import plan_sessions, sessions
+from augmem.corpus.sessions import group_sessions, plan_sessions
 
 
 def cut(recording: str, start: float, speaker: str) -> MonoCut:
@@ -32,7 +32,7 @@ def test_every_cut_occurs_once_in_order(shape: list[int], most: int, seconds: fl
     turns = [turn for batch in plan for turn in batch]
     assert sorted(turn.cut.id for turn in turns) == sorted(c.id for c in everything)
     assert plan == plan_sessions(everything, most, seconds, seed)
-    known = {tuple(c.id for c in session) for session in sessions(everything, most)}
+    known = {tuple(c.id for c in session) for session in group_sessions(everything, most)}
     for lane in {turn.lane for turn in turns}:
         mine = [(turn.lane, turn) for batch in plan for turn in batch if turn.lane == lane]
         assert len(mine) == sum(any(turn.lane == lane for turn in batch) for batch in plan)  # once a batch
@@ -44,7 +44,7 @@ def test_every_cut_occurs_once_in_order(shape: list[int], most: int, seconds: fl
 
 @given(shape=SHAPES, most=st.integers(2, 4))
 def test_sessions_have_one_recording_or_one_speaker(shape: list[int], most: int) -> None:
-    for session in sessions(cuts(shape), most):
+    for session in group_sessions(cuts(shape), most):
         assert 1 <= len(session) <= most and session == sorted(session, key=lambda c: (c.start, c.id))
         recordings = {c.supervisions[0].recording_id for c in session}
         assert len(recordings) == 1 or len({c.supervisions[0].speaker for c in session}) == 1
@@ -52,4 +52,4 @@ def test_sessions_have_one_recording_or_one_speaker(shape: list[int], most: int)
 
 def test_speeds_are_in_different_sessions() -> None:
     everything = [cut("a", 0, "s"), cut("b_sp0.9", 0, "s"), cut("c_sp0.9", 0, "s"), cut("d_sp1.1", 0, "s")]
-    assert [len(session) for session in sessions(everything, 5)] == [1, 2, 1]
+    assert [len(session) for session in group_sessions(everything, 5)] == [1, 2, 1]
