@@ -1,6 +1,6 @@
-"""Compressed files that users bring: recognised by content, and decompressed up to a multiple of their size.
+"""Compressed files of users: recognised by content, and decompressed up to a multiple of their size.
 
-A small file can expand to any size. What the limits admit fits into memory where the file itself does.
+A small file can expand to any size and fill the memory, so the ratio of decompressed to compressed size is limited.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def decompress(stream: BinaryIO, name: str) -> IO[bytes]:
 
     Args:
         stream: seekable, at its beginning.
-        name: of the file, for messages.
+        name: name of the file, for messages.
 
     Raises:
         UserError: on reading, the content is more than `MAX_RATIO` times as long; damage raises one of `DAMAGE`.
@@ -60,13 +60,13 @@ def limit_size(stream: IO[bytes], name: str, size: int) -> IO[bytes]:
 
     Args:
         stream: decompressed bytes.
-        name: of the file, for messages.
-        size: of the compressed file.
+        name: name of the file, for messages.
+        size: size of the compressed file.
     """
-    return io.BufferedReader(_Bounded(stream, name, max(FREE_SIZE, MAX_RATIO * size)), 1 << 16)
+    return io.BufferedReader(_LimitedStream(stream, name, max(FREE_SIZE, MAX_RATIO * size)), 1 << 16)
 
 
-class _Bounded(io.RawIOBase):
+class _LimitedStream(io.RawIOBase):
     def __init__(self, stream: IO[bytes], name: str, limit: int) -> None:
         self.stream, self.file, self.limit, self.count = stream, name, limit, 0
 

@@ -36,7 +36,7 @@ def evaluate_streaming(experiment: Experiment, jobs: int, hotwords: tuple[Hotwor
     Args:
         experiment: a decoded experiment.
         jobs: number of worker processes.
-        hotwords: of all utterances.
+        hotwords: hotwords of all utterances.
     """
     parts, output = experiment.held_out, experiment.streaming
     inputs: dict[str, Any] = {"decode": fingerprint(experiment.decoding)}

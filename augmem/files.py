@@ -143,7 +143,7 @@ def find_change(folder: Path, hashes: Mapping[str, str]) -> str | None:
 
     Args:
         folder: that contains the files.
-        hashes: of `sha256_files`.
+        hashes: hashes computed by `sha256_files`.
 
     Returns:
         a description of the first missing or changed file; None if all are as recorded.

@@ -47,7 +47,7 @@ class ModelDescription:
         training: origin of the weights (epoch, step, ...); informative only.
         biphones: (left unit, unit) pairs with outputs of their own, in the order of their outputs; see
             `augmem.graph.context`.
-        lang_hash: in models of earlier releases, which had no units_hash: content hash of the whole lang folder.
+        lang_hash: content hash of the whole lang folder, in models of earlier releases, which had no units_hash.
     """
 
     encoder: EncoderConfig
@@ -201,7 +201,7 @@ class AcousticModel(nn.Module):
 
         Args:
             chunk: (B, T, F).
-            state: from `init_state` or the last step.
+            state: state returned by `init_state` or by the last step.
             final: whether the streams end with this chunk.
 
         Returns:
@@ -258,7 +258,8 @@ def check_units(description: ModelDescription, lang_dir: Path, owner: Path) -> N
     """Refuse a lang folder whose units are not those of the model; words and pronunciations may differ.
 
     Args:
-        description: of the model. Models of earlier releases store no hash of the units and need an unchanged folder.
+        description: description of the model; those of earlier releases store no hash of units and need an unchanged
+            folder.
         lang_dir: the lang folder.
         owner: the model file or training folder, for the message.
 

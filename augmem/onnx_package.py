@@ -49,10 +49,10 @@ class OnnxPackage:
         folder: the package.
         features: feature options.
         lm_scale, word_insertion_bonus: scales of the first pass.
-        silence_probability: of the lexicon.
+        silence_probability: probability of silence at the start and after each word.
         search_beam: beam of the search in nats.
         max_active: maximum number of graph states in each frame.
-        hashes: of the files.
+        hashes: hashes of the files.
     """
 
     folder: Path
@@ -139,7 +139,7 @@ def open_onnx_package(folder: Path) -> OnnxPackage:
 
     Raises:
         FileNotFoundError: there is no package.
-        UserError: of another format, damaged or changed.
+        UserError: the package has another format, is damaged or has been changed.
     """
     path, command = folder / _PACKAGE, f"augmem export --package PACKAGE --format onnx {folder}"
     if not path.is_file():

@@ -94,7 +94,7 @@ def parse_options(words: list[str], name: str = "") -> Namespace:
 
     Args:
         words: the options.
-        name: of the file that they come from, for the message.
+        name: name of the file that they come from, for the message.
 
     Raises:
         OptionError: there is no such option, or it has a value of another type.
@@ -112,7 +112,7 @@ def resolve_options(words: list[str], folder: Path = Path(), name: str = "") -> 
     Args:
         words: options as on the command line of `recipe_parser`.
         folder: where relative paths in options are sought first; then they are relative to the working directory.
-        name: of the file that the options come from, for error messages.
+        name: name of the file that the options come from, for error messages.
 
     Raises:
         UserError: a value is out of range.

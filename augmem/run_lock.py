@@ -37,7 +37,8 @@ def lock_run(exp: Path, descriptor: int | None = None) -> Iterator[tuple[TextIO,
 
     Args:
         exp: the experiment folder.
-        descriptor: of the file, opened by the caller, which then keeps the lock; None: the lock ends with the block.
+        descriptor: descriptor of the file, opened by the caller, which then keeps the lock; None: the lock ends with
+            the block.
     """
     if descriptor is None:
         with open_run(exp) as opened, lock_run(exp, opened) as run:

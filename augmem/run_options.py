@@ -56,7 +56,7 @@ def begin_run(
         words: options as on the command line.
         exp: the experiment folder.
         stages: the stages to run.
-        descriptor: of the run's file; see `lock_run`.
+        descriptor: descriptor of the run's file; see `lock_run`.
         folder: where relative paths are sought first.
         processes: number of training processes.
 
@@ -126,7 +126,7 @@ def add_base_options(words: list[str], base: Path, before: Mapping[str, Any]) ->
 
 
 def merge_options(before: Mapping[str, Any], now: Mapping[str, Any], stages: Iterable[str]) -> dict[str, Any]:
-    """Return `now` with the sections of stages that are not run as they were; warn of options given in vain."""
+    """Return `now`, with the sections of `before` for stages that are not run; warn of options without effect."""
     others = [name for stage, names in SECTIONS.items() if stage not in stages for name in names if name in before]
     kept = {**now, **{name: before[name] for name in others}}
     for change in list_differences(kept, now):

@@ -171,7 +171,7 @@ def divide(
         text: words of the text.
         spoken: recognised words, in order of time.
         config: options.
-        duration: of the recording, in seconds.
+        duration: duration of the recording, in seconds.
     """
     pieces = list(_pieces(text, spoken, config.pause))
     joined = [

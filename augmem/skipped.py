@@ -22,7 +22,7 @@ class SkippedUtterance(NamedTuple):
     """An utterance that was left out.
 
     Args:
-        id: of the utterance.
+        id: id of the utterance.
         reason: a few words, the same for all utterances skipped for it.
         detail: file, line, value and remedy.
     """
@@ -37,7 +37,7 @@ class SkipLog:
     """Utterances skipped so far.
 
     Args:
-        items: in the order in which they were added.
+        items: skipped utterances in the order in which they were added.
 
     Example:
         >>> log = SkipLog()
@@ -89,7 +89,7 @@ class SkipLog:
         """Log how many utterances were skipped, with one example per reason.
 
         Args:
-            name: of the part or stage.
+            name: name of the part or stage.
             kept: number of utterances that were not skipped.
             path: file that lists the skipped ones; None: nothing is written.
         """

@@ -44,7 +44,7 @@ class Options(dict[str, Any]):
 
     Args:
         values: the options of the section, nested as in the recipe.
-        defaults: of the same options, for records made before an option existed.
+        defaults: default values of the same options, for records made before an option existed.
     """
 
     def __init__(self, values: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -108,7 +108,7 @@ def run_resumable_stage(
         action: returns whether the stage is complete.
         results: names of the files in `output` that later stages read; the others may be removed.
         resume_inputs: further inputs that must not change before the stage is complete; afterwards they may.
-        reads: as in `run_stage`.
+        reads: folders that the stage reads, as in `run_stage`.
 
     Returns:
         whether the stage is complete.

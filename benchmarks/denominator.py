@@ -51,7 +51,9 @@ def main() -> None:
     parser.add_argument("--order", type=int, default=3, help="order of the phone LM (%(default)s)")
     parser.add_argument("--histories", type=int, default=2000, help="its histories of two units or more (%(default)s)")
     parser.add_argument("--batches", type=int, default=3, help="number of batches (%(default)s)")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "float64"], help="of the log-probabilities")
+    parser.add_argument(
+        "--dtype", default="float32", choices=["float32", "float64"], help="type of the log-probabilities (%(default)s)"
+    )
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     args = parser.parse_args()
     experiment = Experiment.load(args.exp)

@@ -169,7 +169,7 @@ class Reading(NamedTuple):
     """An input that was read.
 
     Args:
-        number: of the input.
+        number: number of the input.
         outcome: one of `OUTCOMES`; empty: reading it begins.
         seconds: CPU time.
         detail: message of an error.

@@ -35,7 +35,7 @@ class Size:
     """Sizes of a run.
 
     Args:
-        encoder: of conf/librispeech_960.yaml, or smaller.
+        encoder: encoder options as in conf/librispeech_960.yaml, or smaller.
         batches: utterances and seconds of each shape that is measured.
         histories: histories of the denominator.
         repeats: timed steps; the median counts.
@@ -177,7 +177,7 @@ class Model(nn.Module):
     """Encoder and output layer.
 
     Args:
-        config: of the encoder.
+        config: options of the encoder.
     """
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -38,9 +38,9 @@ class Delays:
     """Delays in seconds.
 
     Attributes:
-        first_partial: from the beginning of each utterance to its first partial result.
-        words: of each recognised word.
-        final: from the end of each utterance to its final result.
+        first_partial: delays from the beginning of each utterance to its first partial result.
+        words: delays of each recognised word.
+        final: delays from the end of each utterance to its final result.
         audio: total duration of the audio.
         computing: total computing time.
     """

@@ -28,7 +28,7 @@ class Option(NamedTuple):
     """A row of the table.
 
     Args:
-        name: as on the command line, without dashes.
+        name: name as on the command line, without dashes.
         type: type or choices.
         default: default value in YAML.
         meaning: text of the docstring.

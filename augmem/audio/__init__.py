@@ -1,4 +1,4 @@
-"""Audio files, decoded by libsndfile to their true end; what a header promises is compared with the file."""
+"""Audio files, decoded by libsndfile to the end of their data; the length in the header is compared with the file."""
 
 from augmem.audio.channels import channel_index, choose_channel
 from augmem.audio.file import MAX_PEAK, SAMPLE_RATES, AudioFile

@@ -1,4 +1,4 @@
-"""An audio file, decoded to its true end."""
+"""An audio file, decoded to the end of its data."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ class AudioFile:
 
     def _correct_mp3(self, source: str | Path | bytes) -> None:
         mpeg = count_frames(source) if isinstance(source, bytes) else _count_file(str(source), *_version(self._stream))
-        promised = self._file.frames / self._file.samplerate
-        if mpeg is None or abs(promised - mpeg.seconds) <= _MP3_FRAMES * mpeg.first.samples / mpeg.first.rate:
+        expected = self._file.frames / self._file.samplerate
+        if mpeg is None or abs(expected - mpeg.seconds) <= _MP3_FRAMES * mpeg.first.samples / mpeg.first.rate:
             return
         self._file.close()
         self._file = _Sound(_Replaced(self._stream, mpeg.tag(), mpeg.sound))
-        if mpeg.tagged and promised > mpeg.seconds:
-            self.problem = _difference(promised, mpeg.seconds)
+        if mpeg.tagged and expected > mpeg.seconds:
+            self.problem = _difference(expected, mpeg.seconds)
 
     def _check(self, layout: Layout) -> None:
         if self._file.samplerate not in SAMPLE_RATES:
@@ -126,9 +126,9 @@ class AudioFile:
     def _note_end(self, done: int, error: str) -> None:
         if self.problem:
             return
-        promised = (self.frames or done) / self.rate
-        if promised - done / self.rate > _TOLERANCE:
-            self.problem = _difference(promised, done / self.rate)
+        expected = (self.frames or done) / self.rate
+        if expected - done / self.rate > _TOLERANCE:
+            self.problem = _difference(expected, done / self.rate)
         elif error:
             self.problem = f"cannot be decoded after {done / self.rate:.1f} s ({error})"
 
@@ -169,8 +169,8 @@ def _open(source: str | Path | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
 
 
-def _difference(promised: float, present: float) -> str:
-    return f"header promises {promised:.1f} s, {present:.1f} s are there: truncated"
+def _difference(expected: float, present: float) -> str:
+    return f"truncated: {expected:.1f} s in the header, {present:.1f} s in the file"
 
 
 def _version(stream: BinaryIO) -> tuple[int, ...]:

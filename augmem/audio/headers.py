@@ -1,4 +1,4 @@
-"""What the header of an audio file promises, compared with the length of the file."""
+"""The length in the header of an audio file, compared with that of the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Layout(NamedTuple):
     """Differences between a header and its file.
 
     Args:
-        excess: promised bytes of sound divided by those in the file.
+        excess: expected bytes of sound divided by those in the file.
         problem: another sign of a truncated file; empty: none.
         head: bytes to read in place of the first `skip` ones: a header whose sizes are those of the file.
         skip: see `head`.
@@ -126,16 +126,16 @@ def _compare(stream: BinaryIO, size: int, data: _Chunk, whole: int, order: str) 
 
 def _au(stream: BinaryIO, size: int) -> Layout:
     stream.seek(4)
-    start, promised = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
+    start, expected = struct.unpack(">II", stream.read(8).ljust(8, b"\0"))
     present = size - start
-    if start < 24 or present <= 0 or promised == 0xFFFFFFFF:
+    if start < 24 or present <= 0 or expected == 0xFFFFFFFF:
         return Layout()
-    if promised == 0:
+    if expected == 0:
         stream.seek(0)
         head = bytearray(stream.read(start))
         struct.pack_into(">I", head, 8, present)
         return Layout(head=bytes(head), skip=start)
-    return Layout(excess=max(1.0, promised / present))
+    return Layout(excess=max(1.0, expected / present))
 
 
 def _ogg(stream: BinaryIO, size: int) -> Layout:

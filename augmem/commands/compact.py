@@ -10,7 +10,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("tree", type=Path, metavar="TREE", help="LibriSpeech: <part>/<speaker>/<chapter>/, *.TXT")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new folder for the copy")
-    parser.add_argument("--bitrate", type=float, default=14, metavar="KBITS", help="of the audio, kbit/s (%(default)s)")
+    parser.add_argument(
+        "--bitrate", type=float, default=14, metavar="KBITS", help="bit rate of the audio in kbit/s (%(default)s)"
+    )
     parser.add_argument("--parts", nargs="+", metavar="PART", help="parts to copy (those that this project carries)")
 
 

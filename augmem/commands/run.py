@@ -246,7 +246,7 @@ def run_command(command: Sequence[str], *descriptors: int) -> int:
 
     Args:
         command: program and arguments.
-        descriptors: of files that the program inherits.
+        descriptors: file descriptors that the program inherits.
     """
     with subprocess.Popen(command, pass_fds=descriptors) as process:
         handlers = {

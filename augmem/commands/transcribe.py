@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--channel",
         default=MIX,
-        help="of files with several: a number from 1, all (one result per channel), or mix (their mean; %(default)s)",
+        help="channel of files with several: a number from 1, all (one result each), or mix (their mean; %(default)s)",
     )
     parser.add_argument("--from", metavar="TIME", help="begin of the range to transcribe: seconds, MM:SS or HH:MM:SS")
     parser.add_argument("--to", metavar="TIME", help="end of the range")
@@ -271,7 +271,7 @@ class Source(NamedTuple):
 
     Args:
         name: file, "-" for standard input, or `MICROPHONE`.
-        content: of standard input; None: it is a file.
+        content: content of standard input; None for a file.
         channel: index of the channel; None: the mean of all.
         label: name of its results.
     """
@@ -306,8 +306,8 @@ def select_channels(name: str, number: int, choice: str) -> Sequence[int | None]
     """Return the channels of a file to recognise; None is their mean.
 
     Args:
-        name: of the file.
-        number: of its channels.
+        name: name of the file.
+        number: number of channels of the file.
         choice: value of --channel.
 
     Raises:
@@ -358,7 +358,7 @@ def read_packets(source: Source, interrupted: Flag, span: Span = WHOLE) -> Itera
 
 
 def read_file(source: Source, span: Span = WHOLE) -> Iterator[Packet]:
-    """Yield a range of an audio file to its true end; report if it is damaged.
+    """Yield a range of an audio file, as far as it has data; report if it is damaged.
 
     Raises:
         UserError: not an audio file, or it ends before the range.

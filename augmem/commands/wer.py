@@ -28,11 +28,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ref-format", choices=TRANSCRIPT_FORMATS, help="format of REF (by its suffix, else text)")
     parser.add_argument("--hyp-format", choices=TRANSCRIPT_FORMATS, help="format of HYP (by its suffix, else text)")
     parser.add_argument(
-        "--normalisation", choices=NORMALISATIONS, default="none", help="of both, as in a recipe (%(default)s)"
+        "--normalisation",
+        choices=NORMALISATIONS,
+        default="none",
+        help="normalisation of REF and HYP, as in a recipe (%(default)s)",
     )
-    parser.add_argument("--language", help="with --normalisation unicode: write numbers in words of this language")
+    parser.add_argument("--language", help="language whose words replace numbers, with --normalisation unicode")
     parser.add_argument("--glm", type=Path, help="GLM file of NIST: rules that rewrite both")
-    parser.add_argument("--costs", choices=COSTS, help="of the alignment (kaldi for text, else sclite)")
+    parser.add_argument("--costs", choices=COSTS, help="costs of the alignment (kaldi for text, else sclite)")
     parser.add_argument(
         "--case-sensitive", action="store_true", help="upper and lower case differ with sclite's costs and a GLM too"
     )

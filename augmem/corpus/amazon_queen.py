@@ -129,7 +129,7 @@ def read_index(archive: bytes, name: str) -> list[tuple[str, int, int]]:
 
     Args:
         archive: content of queen.1c.
-        name: of the archive, for messages.
+        name: name of the archive, for messages.
 
     Raises:
         UserError: the archive is truncated, or an entry's name or place is not valid.

@@ -162,7 +162,7 @@ def training_batches(
     The global random states of this process are neither read nor changed.
 
     Args:
-        cuts: at least one, with features and one supervision each.
+        cuts: at least one cut, with features and one supervision each.
         config: batches and augmentation.
         epoch: number of the epoch; epochs differ in order and masks.
         numbers: batches to load, from 0, in this order; None: all.
@@ -189,7 +189,7 @@ def num_batches(cuts: CutSet, config: BatchConfig, epoch: int) -> int:
     """Return the number of batches of an epoch.
 
     Args:
-        cuts: at least one.
+        cuts: at least one cut.
         config: batches.
         epoch: number of the epoch.
     """
@@ -303,7 +303,7 @@ def augment(features: Tensor, config: SpecAugmentConfig, frame_shift: float) -> 
     Args:
         features: (T, F).
         config: parameters.
-        frame_shift: in seconds.
+        frame_shift: frame shift in seconds.
 
     Returns:
         (T, F), a new tensor.

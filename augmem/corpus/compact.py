@@ -61,9 +61,9 @@ class CompactPart:
     """Content of a part of the copy.
 
     Args:
-        name: of the part.
+        name: name of the part.
         utterances: how many.
-        seconds: of audio.
+        seconds: duration of the audio.
         speakers: their numbers.
         chapters: their numbers.
     """

@@ -29,7 +29,7 @@ def fetch_package(name: str, folder: Path, alternative: str) -> Path:
     """Download a package by apt, unless it is there already; apt checks it against the signed index.
 
     Args:
-        name: of the package.
+        name: name of the package.
         folder: folder for the package.
         alternative: end of the error message: what the user can do instead.
 

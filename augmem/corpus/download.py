@@ -59,7 +59,7 @@ def download_part(part: str, folder: Path, server: str = OPENSLR) -> Path:
     except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
         raise UserError(
             f"could not download {part} from {server}: {error}. Fetch its archive from https://www.openslr.org/12 "
-            "(mini LibriSpeech: /31), unpack it, and name the tree with --corpus-dir"
+            "(mini LibriSpeech: /31), unpack it, and give its folder with --corpus-dir"
         ) from error
     finally:
         _remove_remains(part, folder, archive)

@@ -64,7 +64,7 @@ class KaldiData(CorpusReader):
         for id, (line, text) in texts.items():
             recording, start, end = segments.get(id, (id, 0.0, None))
             if (segmented and id not in segments) or recording not in audio:
-                place = "segments, or its recording none in wav.scp" if segmented else "wav.scp"
+                place = "segments, or its recording has none in wav.scp" if segmented else "wav.scp"
                 skipped.add(
                     id, "transcript without audio", f"{folder}/text:{line}: {id} has no line in {place}; add it"
                 )

@@ -100,7 +100,7 @@ def cut_utterances(cut: Cut, recording: Recording | None, origin: str, skipped: 
     """Yield the utterances of a cut; skip those that are not one channel of a file.
 
     Args:
-        cut: of any kind.
+        cut: any kind of cut.
         recording: its audio; None: none.
         origin: `file:line`, for messages.
         skipped: receives the utterances that cannot be used, or the cut if it has none.

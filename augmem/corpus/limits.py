@@ -80,8 +80,8 @@ class Limits:
         """Log the cost of utterances over the default limit, which are there only if `longest` has been raised.
 
         Args:
-            name: of the part.
-            durations: of its utterances, in seconds.
+            name: name of the part.
+            durations: durations of its utterances, in seconds.
         """
         long = [seconds for seconds in durations if seconds > LONGEST]
         if long:

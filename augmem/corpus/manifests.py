@@ -95,7 +95,7 @@ def write_part(
     """Write the manifests of a part: recordings, supervisions and skipped.tsv.
 
     Args:
-        name: of the part.
+        name: name of the part.
         utterances: all utterances of the part; unusable ones are skipped.
         output: folder to write to.
         skipped: receives the skipped utterances; `utterances` may add to it as well.

@@ -48,10 +48,10 @@ def plan_sessions(cuts: Sequence[Cut], most: int, max_duration: float, seed: int
     """Return all batches of an epoch in order; every cut occurs once.
 
     Args:
-        cuts: at least one.
+        cuts: cuts of all sessions, at least one.
         most: maximum number of cuts in a session.
         max_duration: mean duration of a batch in seconds, which determines the number of lanes.
-        seed: for the order of sessions.
+        seed: random seed of the order of sessions.
     """
     found = group_sessions(cuts, most)
     random.Random(seed).shuffle(found)

@@ -61,7 +61,7 @@ def write_features(config: StorageConfig, cuts: Iterable[MonoCut], folder: Path,
         config: file format.
         cuts: cuts with features in memory, read one by one.
         folder: existing folder of the part.
-        number: of the file, from 0.
+        number: number of the file, from 0.
 
     Returns:
         the cuts with features in the file, whose path is relative to `folder`.

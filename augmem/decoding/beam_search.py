@@ -131,10 +131,10 @@ class BeamSearch:
     def _step(self, state: SearchState, acoustic: Float32s) -> None:
         """Search one frame with the scaled scores (V + 1,) of the units; the last one is that of final arcs."""
         state.beam = next_beam(state.beam or self.config.search_beam, len(state.states), self.config)
-        promising = self._promising(state, acoustic)
-        count, arc = self.graph.leaving(state.states.take(promising))
+        selected = self._select_states(state, acoustic)
+        count, arc = self.graph.leaving(state.states.take(selected))
         columns = self.graph.columns(arc)
-        end = np.repeat(state.forward.take(promising), count)
+        end = np.repeat(state.forward.take(selected), count)
         end += columns.score
         end += acoustic.take(columns.unit)
         end -= end.max(initial=-np.inf)
@@ -145,7 +145,7 @@ class BeamSearch:
         np.maximum.at(forward, target, end)
         loss = forward.take(target) - end
         near = np.flatnonzero(loss <= self.config.output_beam)
-        kept, source = kept.take(near), np.repeat(promising, count)
+        kept, source = kept.take(near), np.repeat(selected, count)
         state.frames.append(
             SearchedFrame(
                 state.states,
@@ -158,7 +158,7 @@ class BeamSearch:
         )
         state.states, state.forward = states, forward
 
-    def _promising(self, state: SearchState, acoustic: Float32s) -> Int32s:
+    def _select_states(self, state: SearchState, acoustic: Float32s) -> Int32s:
         """Return the positions of the active states to go on from: the best ones that may have an arc within the beam.
 
         The best arc of the best state is a lower bound of the best score of the next frame.

@@ -54,7 +54,7 @@ class GraphArrays:
 
     Attributes:
         first: (Q + 1,) arcs first[q] to first[q + 1] - 1 leave state q.
-        highest_score: of an arc, or 0.
+        highest_score: highest score of an arc, or 0.
     """
 
     def __init__(self, graph: k2.Fsa) -> None:

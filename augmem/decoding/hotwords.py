@@ -1,4 +1,4 @@
-"""Hotwords: phrases of a stream that are more probable than the language model says.
+"""Hotwords: phrases that are more probable in a stream than in the language model.
 
 The words of a phrase get a bonus in the lattice, which is lost again if the phrase is not completed. The bonus is a
 graph score of a language model whose states are begins of phrases, as in shallow-fusion biasing (Zhao et
@@ -36,7 +36,7 @@ class Hotword:
 
     Args:
         words: normalised.
-        bonus: in nats; negative values make the phrase less probable.
+        bonus: bonus in nats; negative values make the phrase less probable.
     """
 
     words: Phrase
@@ -73,7 +73,7 @@ class Hotwords(LanguageModel):
         """Return a lattice with the bonuses in its graph scores; `lattice` itself if there are no hotwords.
 
         Args:
-            lattice: of one utterance or segment.
+            lattice: lattice of one utterance or segment.
             words: word id -> word.
         """
         if not self or lattice.is_empty:

@@ -36,7 +36,7 @@ def current_best_path(graph: GraphArrays, state: SearchState, silent: Collection
 
     Args:
         graph: the decoding graph.
-        state: of a search that is not lost.
+        state: state of a search that is not lost.
         silent: units of blank and silence.
     """
     trace_back(state)
@@ -78,7 +78,7 @@ def count_stable_words(graph: GraphArrays, state: SearchState) -> int:
 
     Args:
         graph: the decoding graph.
-        state: of the search; its `shared` and `stable_words` are updated.
+        state: state of the search; its `shared` and `stable_words` are updated.
     """
     begin, words = state.shared
     if state.num_frames - begin <= MAX_UNSHARED:

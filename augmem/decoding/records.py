@@ -30,7 +30,7 @@ class Hypothesis:
     Args:
         words: the words.
         am: acoustic score; in first-pass lists summed over all alignments in the lattice, else of the best alignment.
-        lm: in first-pass lists the score of the decoding graph (language model, pronunciations and silence) on the best
+        lm: first-pass lists: score of the decoding graph (language model, pronunciations and silence) on the best
             alignment. In rescored lists the rescoring LM replaces the first-pass LM; in neural lists the mean of the
             rescoring LM and the neural LM does.
         times: begin and end of each word in seconds, on the best alignment.

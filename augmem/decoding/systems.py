@@ -66,8 +66,8 @@ def first_pass_score(sequence: WordSequence, scales: Scales, acoustic_scale: flo
     """Score a word sequence of a lattice, offline and in streaming recognition.
 
     Args:
-        sequence: from `best_word_sequences`.
-        acoustic_scale: of the search that made the lattice.
+        sequence: result of `best_word_sequences`.
+        acoustic_scale: acoustic scale of the search that made the lattice.
     """
     return scales.score((sequence.total - sequence.graph) / acoustic_scale, sequence.graph, len(sequence.words))
 

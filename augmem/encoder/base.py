@@ -120,7 +120,7 @@ class Encoder(nn.Module):
 
         Args:
             chunk: (B, T, F), T >= 0.
-            state: from `init_state` or the last step; not modified.
+            state: state returned by `init_state` or by the last step; not modified.
             final: whether the streams end with this chunk.
 
         Returns:

@@ -30,7 +30,7 @@ class FrontendState(TensorGroup):
     Args:
         features: (B, subsampling - 1, F) last feature frames; the newest may belong to an incomplete group.
         feature_frames: (B,) feature frames received.
-        convolutions: for each convolution its last inputs (B, cache, bins, K).
+        convolutions: last inputs (B, cache, bins, K) of each convolution.
     """
 
     features: Tensor

@@ -19,8 +19,8 @@ class AttentionMap(NamedTuple):
     """Attention weights of one block in one layer.
 
     Args:
-        layer: from 1, the lowest.
-        segment: from 0.
+        layer: number of the layer; 1 is the lowest.
+        segment: index of the segment.
         weights: (H, Q, memory + left + centre + right); rows sum to 1. Q is the whole block; in the top layer, the
             centre.
         memory, left, centre, right: number of columns of each kind, in this order.

@@ -94,7 +94,7 @@ class Plan(NamedTuple):
 
     Args:
         blocks: the S blocks.
-        alive: for each n, number of utterances that have segment n.
+        alive: number of utterances that have segment n, for each n.
         writers: (B, N) block that writes each slot, by rank and segment; 0 where there is none. The last segment of the
             longest utterance is left out, unless memory is passed on to another utterance.
         slots: (S, J) slot in each memory column, newest last. Slots are numbered rank by rank; each rank has J0 + N of

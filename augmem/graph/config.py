@@ -28,7 +28,7 @@ class GraphConfig:
         silence_at_ends: probability of silence before the first and after the last word in the phone LM's training
             text.
         silence_between_words: probability of silence between two words in that text.
-        seed: of the sampling of pronunciations and silences in that text.
+        seed: seed of the sampling of pronunciations and silences in that text.
     """
 
     topology: str = "ctc"

@@ -45,7 +45,7 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
     check_shapes(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
         raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
-    return TotalScore.apply(log_probs, lengths, partial(_small_graphs, graphs=graphs.to(log_probs.device)))
+    return TotalScore.apply(log_probs, lengths, partial(_score_small_graphs, graphs=graphs.to(log_probs.device)))
 
 
 def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
@@ -59,7 +59,7 @@ def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
         raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
 
 
-def _mirror(lengths: Tensor, time: Tensor) -> Tensor:
+def _mirror_time(lengths: Tensor, time: Tensor) -> Tensor:
     """Return (T, B) the frame that the backward recursion visits at each step; arbitrary after its end."""
     return (lengths - 1 - time) % len(time)
 
@@ -84,19 +84,19 @@ class TotalScore(torch.autograd.Function):
         return counts * grad[:, None, None], None, None
 
 
-def _small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
+def _score_small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
     """Return scores (B,) and expected counts (B, T, V).
 
-    In the log domain where that of probabilities is not exact, or would need much memory.
+    Computed with probabilities, or with their logarithms if that is not exact or would need much memory.
     """
     if log_probs.shape[1] * len(graphs.labels) <= _BLOCK:
         score, posterior, exact = scaled_score(log_probs, lengths, graphs)
         if bool(exact.all()):
             return score, _counts(posterior.to(log_probs.dtype), graphs, log_probs.shape)
-    return _log_domain(log_probs, lengths, graphs)
+    return _score_with_logarithms(log_probs, lengths, graphs)
 
 
-def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
+def _score_with_logarithms(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
     """Return scores (B,) and expected counts (B, T, V), in memory linear in T.
 
     Blocks of frames are computed from the last to the first. Before, the forward recursion runs once over all of them,
@@ -104,7 +104,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
     """
     T = log_probs.shape[1]
     width = max(1, _BLOCK // max(1, len(graphs.labels)))
-    recursion = _both_ways(graphs, log_probs.dtype)
+    recursion = _join_directions(graphs, log_probs.dtype)
     starts = _block_starts(log_probs, graphs, recursion, width)
     score, counts = log_probs.new_full(lengths.shape, -INFINITE), torch.empty_like(log_probs)
     onward = recursion.start[len(graphs.labels) :]
@@ -117,7 +117,7 @@ def _log_domain(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tupl
     return score, counts
 
 
-class _Recursion(NamedTuple):
+class _JointRecursion(NamedTuple):
     """Forward and backward recursion of the graphs, as one recursion over n = 2 S states.
 
     The backward recursion is the forward one on reversed arcs and reversed time.
@@ -131,13 +131,13 @@ class _Recursion(NamedTuple):
     sources: Tensor
     scores: Tensor
 
-    def forward(self) -> _Recursion:
+    def forward(self) -> _JointRecursion:
         """Return the forward half."""
         S = len(self.start) // 2
-        return _Recursion(self.start[:S], self.sources[:, :S].clamp(max=S), self.scores[:, :S])
+        return _JointRecursion(self.start[:S], self.sources[:, :S].clamp(max=S), self.scores[:, :S])
 
 
-def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> _Recursion:
+def _join_directions(graphs: FrameGraphs, dtype: torch.dtype) -> _JointRecursion:
     S = len(graphs.labels)
     K = max(len(graphs.incoming), len(graphs.outgoing), 1)
 
@@ -148,16 +148,16 @@ def _both_ways(graphs: FrameGraphs, dtype: torch.dtype) -> _Recursion:
     forward = torch.where(graphs.incoming == S, 2 * S, graphs.incoming)
     sources = torch.cat([pad(forward, 2 * S), pad(backward, 2 * S)], dim=1)
     scores = torch.cat([pad(graphs.incoming_scores, -INFINITE), pad(graphs.outgoing_scores, -INFINITE)], dim=1)
-    return _Recursion(torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype))
+    return _JointRecursion(torch.cat([graphs.initial, graphs.final]).to(dtype), sources, scores.to(dtype))
 
 
-def _block_starts(log_probs: Tensor, graphs: FrameGraphs, recursion: _Recursion, width: int) -> list[Tensor]:
+def _block_starts(log_probs: Tensor, graphs: FrameGraphs, recursion: _JointRecursion, width: int) -> list[Tensor]:
     """Return the forward scores (S,) of arriving at the first frame of each block of `width` frames."""
     forward = recursion.forward()
     starts = [forward.start]
     for first in range(0, log_probs.shape[1] - width, width):
         emissions = log_probs[graphs.owners, first : first + width, graphs.labels].t()
-        starts.append(_arrivals(emissions, forward._replace(start=starts[-1]))[-1].clone())
+        starts.append(_sum_paths(emissions, forward._replace(start=starts[-1]))[-1].clone())
     return starts
 
 
@@ -173,10 +173,10 @@ class _Block:
     def __init__(self, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> None:
         self.shape, self.lengths, self.graphs = log_probs.shape, lengths, graphs
         self.time = torch.arange(log_probs.shape[1], device=log_probs.device)[:, None]
-        self.back = _mirror(lengths, self.time)[:, graphs.owners]  # (W, S)
+        self.back = _mirror_time(lengths, self.time)[:, graphs.owners]  # (W, S)
         self.emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (W, S)
 
-    def run(self, recursion: _Recursion, start: Tensor) -> Tensor:
+    def run(self, recursion: _JointRecursion, start: Tensor) -> Tensor:
         """Compute both recursions from scores `start` (2 S,) of arriving at the first and last frame of the block.
 
         Returns:
@@ -184,7 +184,7 @@ class _Block:
         """
         S = len(self.graphs.labels)
         emit = torch.cat([self.emissions, self.emissions.gather(0, self.back)], dim=1)
-        reach = _arrivals(emit, recursion._replace(start=start))
+        reach = _sum_paths(emit, recursion._replace(start=start))
         self.alpha, self.beta = reach[:-1, :S] + self.emissions, reach[:, S:]
         return self.beta.gather(0, self.lengths[None, self.graphs.owners])[0]
 
@@ -202,8 +202,8 @@ class _Block:
         return _counts(posterior, self.graphs, self.shape)
 
 
-def _arrivals(emit: Tensor, recursion: _Recursion) -> Tensor:
-    """Run a recursion: (T + 1, n) log-sum-exp over all paths into each state at each frame, without its emission there.
+def _sum_paths(emit: Tensor, recursion: _JointRecursion) -> Tensor:
+    """Return (T + 1, n) log-sum-exp of all paths into each state at each frame, without the emission of that frame.
 
     Most states have few arcs and some have many, so the table is split: its first rows are computed for all states, the
     other rows only for the states with more arcs.
@@ -212,8 +212,8 @@ def _arrivals(emit: Tensor, recursion: _Recursion) -> Tensor:
     reach = emit.new_empty(len(emit) + 1, len(start))
     state = emit.new_full((len(start) + 1,), -INFINITE)  # the last one is padding
     busy = (scores[_NARROW:] != -INFINITE).any(0).nonzero()[:, 0]
-    narrow = _Step(sources[:_NARROW], scores[:_NARROW])
-    wide = _Step(sources[_NARROW:, busy], scores[_NARROW:, busy])
+    narrow = _ArcSum(sources[:_NARROW], scores[:_NARROW])
+    wide = _ArcSum(sources[_NARROW:, busy], scores[_NARROW:, busy])
     few, more = emit.new_empty(len(busy)), emit.new_empty(len(busy))
     reach[0] = start
     for t in range(len(emit)):
@@ -226,10 +226,10 @@ def _arrivals(emit: Tensor, recursion: _Recursion) -> Tensor:
     return reach
 
 
-class _Step:
+class _ArcSum:
     """Log-sum-exp over the arcs into states, given tables (K, n) of source states and arc scores.
 
-    In buffers that all frames share: the recursion spends most of its time in allocations and calls, not in arithmetic.
+    All frames share its buffers, since the recursion spends most of its time in allocations and calls.
     """
 
     def __init__(self, sources: Tensor, scores: Tensor) -> None:
@@ -277,18 +277,18 @@ class DenseGraph:
         """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
         check_shapes(log_probs, lengths, len(log_probs))
         self._to(log_probs.device)
-        return TotalScore.apply(log_probs, lengths, partial(_probability_domain, graph=self))
+        return TotalScore.apply(log_probs, lengths, partial(_score_with_probabilities, graph=self))
 
     def _to(self, device: torch.device) -> None:
         self.labels, self.transitions, self.start = (x.to(device) for x in (self.labels, self.transitions, self.start))
 
 
-def _probability_domain(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
+def _score_with_probabilities(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
     """Return scores (B,) and expected counts (B, T, V); the state posteriors of each frame sum to one."""
     B, T, V = log_probs.shape
     rows = torch.arange(B, device=log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = _mirror(lengths, time)
+    mirrored = _mirror_time(lengths, time)
     peaks = log_probs.amax(2).t().double().clamp(min=LOWEST)  # (T, B)
     outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
     emissions = outputs[:, :, graph.labels]  # (T, B, S)

@@ -36,7 +36,7 @@ def read_numbers(text: str) -> str:
     """Convert numbers with their signs and currencies to words; years (1844) are read as years.
 
     Args:
-        text: in NFKC, so that a fraction such as ½ is 1⁄2, with the fraction slash.
+        text: text in NFKC, so that a fraction such as ½ is 1⁄2, with the fraction slash.
 
     Example:
         >>> " ".join(read_numbers("$5.5 million, 3 1/2 cups, -5").split())
@@ -53,7 +53,7 @@ def ambiguous_numbers(text: str) -> list[str]:
     """Return numbers with several readings, such as 1.000.000, 3,5 and 7/10.
 
     Args:
-        text: as for `read_numbers`.
+        text: text as in `read_numbers`.
     """
     rest = _THOUSANDS.sub(" ", _FRACTION.sub(lambda match: match[0] if _fraction(match) == match[0] else " ", text))
     return _AMBIGUOUS.findall(_MONEY.sub(" ", rest))

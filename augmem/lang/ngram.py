@@ -115,7 +115,7 @@ def read_sources(
         config: extra texts.
         train_texts: normalised training sentences.
         vocabulary: words of the lang folder.
-        normalisation: of the extra texts.
+        normalisation: normalisation of the extra texts.
 
     Raises:
         UserError: a text is empty.

@@ -108,7 +108,7 @@ def model_words(
     Args:
         language_models: ARPA files.
         texts: training sentences.
-        normalisation: of the texts.
+        normalisation: normalisation of the texts.
     """
     vocabularies = [read_vocabulary(path) for path in language_models]
     for path, words in zip(language_models, vocabularies, strict=True):
@@ -138,7 +138,7 @@ def choose_words(
         texts: normalised training sentences.
         wider: words of a language model.
         lexicon: given lexicon, whose words are added.
-        normalisation: of the extra files.
+        normalisation: normalisation of the extra files.
 
     Raises:
         UserError: the training text has no words.
@@ -209,9 +209,9 @@ def write_lang(
 
     Args:
         lexicon: units, words and pronunciations.
-        silence_probability: of silence after a word.
+        silence_probability: probability of silence after a word.
         output: folder to write.
-        normalisation: of the text.
+        normalisation: normalisation of the text.
     """
     entries, highest = add_disambiguation(lexicon.entries)
     tokens = number_symbols([*lexicon.units, *(f"#{i}" for i in range(highest + 1))])

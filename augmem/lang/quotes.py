@@ -24,7 +24,7 @@ def remove_english_quotes(text: str) -> str:
     """Remove single quotation marks from English text; keep apostrophes, as in 'EM, BOYS' and JUMPIN'.
 
     Args:
-        text: with ASCII marks.
+        text: text with ASCII quotation marks.
 
     Example:
         >>> remove_english_quotes("'Go forward ten meters' in the boys' room")

@@ -17,7 +17,7 @@ class LatticeFreeMmi:
     Both are exact sums (Povey et al., Interspeech 2016); for any log_probs, numerator <= denominator in every row.
 
     Args:
-        denominator: of the same topology and phone LM as the numerators.
+        denominator: denominator of the same topology and phone LM as the numerators.
         den_scale: factor of the denominator in `loss`; 1 for MMI.
         boost: b of boosted MMI (Povey et al., ICASSP 2008), in lattice-free form: in the denominator, each frame of a
             path gains b times (1 - posterior of its output in the numerator), so that the margin of the transcript

@@ -99,8 +99,8 @@ class OnnxStream:
 
     Attributes:
         frames: (T, F) feature frames from the begin of the next window on.
-        states: of the model.
-        search: of the current segment.
+        states: states of the model.
+        search: search of the current segment.
         segment, segment_begin: number of the current segment, and its first output frame.
         hotwords: none.
         is_finishing, is_done: whether all audio has been added, and all events have been emitted.

@@ -88,7 +88,7 @@ class _Trees:
     """The trees of all states of a grammar. Roots are numbered as the states, 0 to T - 1, inner nodes from T on.
 
     Attributes:
-        arcs: of all trees.
+        arcs: arcs of all trees.
         unit_into: (N,) unit of the arcs into each inner node.
     """
 

@@ -71,7 +71,7 @@ def network(tokens: Sequence[str], where: str) -> Network:
     """Build the network of words and marks of alternatives.
 
     Args:
-        tokens: as of `split_alternatives`.
+        tokens: result of `split_alternatives`.
         where: source of the text, for messages.
 
     Raises:
@@ -109,7 +109,7 @@ def align_networks(ref: Network, hyp: Network, costs: Costs = SCLITE) -> list[Wo
     Args:
         ref: the reference.
         hyp: the hypothesis.
-        costs: of the edits.
+        costs: costs of the edits.
 
     Raises:
         UserError: they are too long.

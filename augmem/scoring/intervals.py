@@ -90,7 +90,7 @@ def wer_interval(
     """Compute the 95 % bootstrap interval of the WER of one or more utterances.
 
     Args:
-        utterances: at least one.
+        utterances: at least one utterance.
         unit: resample utterances or whole sessions.
         replications: number of resampled test sets.
         seed: seed of the random number generator.

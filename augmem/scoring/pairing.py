@@ -34,7 +34,7 @@ def pair_passages(ref: Transcript, hyp: Transcript, mode: Mode = "strict") -> li
     Args:
         ref: the reference.
         hyp: the hypothesis.
-        mode: as of Kaldi's compute-wer, for utterances (or recordings) of the reference that the hypothesis lacks:
+        mode: mode as in Kaldi's compute-wer, for utterances (or recordings) of the reference that the hypothesis lacks:
             "strict": an error; "present": left out; "all": with an empty hypothesis.
 
     Raises:

@@ -31,9 +31,9 @@ class Passage(NamedTuple):
         name: utterance or recording.
         text: the words.
         speaker: name of the speaker; "unknown" where the format has none.
-        channel: of the recording; "" where the format has none.
-        start: in seconds; 0 where the format has no times.
-        end: in seconds; 0 where the format has no times.
+        channel: channel of the recording; "" where the format has none.
+        start: begin in seconds; 0 where the format has no times.
+        end: end in seconds; 0 where the format has no times.
     """
 
     name: str

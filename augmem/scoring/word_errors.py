@@ -22,7 +22,7 @@ class WordErrors:
     """Rules that turn two transcripts into scored utterances.
 
     Args:
-        costs: of the alignment: "kaldi": all edits cost 1, as in Kaldi's compute-wer and icefall; "sclite": deletions
+        costs: costs of edits: "kaldi": all edits cost 1, as in Kaldi's compute-wer and icefall; "sclite": deletions
             and insertions cost 3 and substitutions 4, with the ties of sclite; None: sclite for NIST's formats.
         mode: what to do with utterances that the hypothesis lacks; see `pair_passages`.
         glm: GLM file that rewrites both sides; None: none.

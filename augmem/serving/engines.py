@@ -47,7 +47,7 @@ def load_engine(package: Path, options: EngineChoice, threads: int) -> LiveRecog
 
     Args:
         package: a package of either engine, which has been verified.
-        options: of its engine; None: the default.
+        options: options of its engine; None: the default.
         threads: number of threads.
     """
     if is_onnx_package(package):

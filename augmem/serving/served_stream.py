@@ -51,7 +51,7 @@ class AudioBuffer:
 
     Args:
         sample_rate: Hz.
-        sample_type: of the samples.
+        sample_type: NumPy type of the samples.
     """
 
     def __init__(self, sample_rate: int, sample_type: np.dtype) -> None:
@@ -86,10 +86,10 @@ class ServedStream:
 
     Args:
         number: identifies the stream in messages to the worker.
-        connection: to the client.
+        connection: connection to the client.
         worker: decodes the stream.
         config: limits.
-        metrics: of the server.
+        metrics: metrics of the server.
 
     Attributes:
         pending: seconds of audio sent to the worker but not decoded yet.

@@ -69,7 +69,7 @@ def check_features(features: FeatureConfig) -> None:
 
 
 def format_tokens(lang: Lang) -> str:
-    """Return the outputs of the model, one "symbol id" line each; sherpa-onnx demands the name <blk> or <eps> of 0."""
+    """Return the outputs of the model, as lines "symbol id"; sherpa-onnx requires the name <blk> or <eps> for 0."""
     units = [f"{lang.unit_of[unit]} {unit}\n" for unit in lang.unit_ids]
     return "".join(["<blk> 0\n", *units])
 
@@ -82,7 +82,7 @@ def write_graph(hlg: Path, scales: Scales, output: Path) -> None:
 
     Args:
         hlg: HLG.safetensors.
-        scales: of the first pass.
+        scales: scales of the first pass.
         output: file to write.
     """
     graph = DecodingGraph.load(hlg).fsa

@@ -78,7 +78,7 @@ def average_models(paths: Sequence[Path], output: Path) -> None:
     """Write a model whose weights are the mean over several model files, computed in float64.
 
     Args:
-        paths: at least one model file, all of one description.
+        paths: model files, at least one; all must have the same description.
         output: model file to write.
     """
     models = [AcousticModel.load(path) for path in paths]

@@ -44,7 +44,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
     Args:
         path: file to write, named as by `save_checkpoint`.
-        state: as of `save_checkpoint`.
+        state: state as in `save_checkpoint`.
     """
     before = _hash_file(path).read_text(encoding="utf-8") if path.is_file() and _hash_file(path).is_file() else ""
     tensors, text = flatten_tree(state)

@@ -25,7 +25,7 @@ def initial_model(
 
     Args:
         config: init_from, frozen_layers.
-        description: of the model to train.
+        description: description of the model to train.
         statistics: mean and standard deviation (F,) of the training features, for random weights.
 
     Raises:

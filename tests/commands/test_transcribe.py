@@ -217,7 +217,7 @@ def test_truncated_file_is_read_once_and_reported(tmp_path: Path, capsys: pytest
     whole = soundfile.read(tmp_path / "whole.flac", dtype="float32")[0]
     assert 0.3 * len(whole) < len(samples) < 0.6 * len(whole)
     np.testing.assert_array_equal(samples, whole[: len(samples)])
-    assert "half.flac: header promises 2.0 s, " in capsys.readouterr().err
+    assert "half.flac: truncated: 2.0 s in the header, " in capsys.readouterr().err
 
 
 def test_endless_standard_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ class Toy(NamedTuple):
     Args:
         topology: name of H.
         numerators: compiler of the transcripts.
-        objective: with the denominator.
+        objective: objective with the denominator.
         outputs: number of outputs of the model.
     """
 

@@ -28,8 +28,8 @@ def serving(
 
     Args:
         package: a packaged model.
-        options: of the command.
-        variables: of the environment, besides those of this process.
+        options: options of the command.
+        variables: variables of the environment, besides those of this process.
     """
     environment = {**os.environ, **(variables or {})}
     command = [sys.executable, "-m", "augmem.cli", "serve", "--package", str(package), "--port", "0", *options]

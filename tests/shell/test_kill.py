@@ -58,7 +58,7 @@ def folder(uninterrupted: Path) -> Iterator[Path]:
         shutil.move(aside / name, uninterrupted / name)
 
 
-def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: int = 2) -> None:
+def rerun_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: int = 2) -> None:
     """Remove the results of a stage, run it, kill it at random times, and finally run it to the end.
 
     If the machine is faster than before and a stage ends before it is killed, try again with earlier kills.
@@ -68,7 +68,7 @@ def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: in
     for share in (0.8, 0.4, 0.2, 0.1):
         shutil.rmtree(output)
         for _ in range(kills):
-            kill_at_work(command(stage, folder), times.uniform(0, share * seconds / kills))
+            kill_after_start(command(stage, folder), times.uniform(0, share * seconds / kills))
             if (output / DONE).exists():
                 break
         else:
@@ -77,7 +77,7 @@ def redo_with_kills(stage: str, folder: Path, output: Path, seed: int, kills: in
     raise AssertionError(f"{stage}: ended before every kill")
 
 
-def kill_at_work(command: list[str], delay: float) -> None:
+def kill_after_start(command: list[str], delay: float) -> None:
     """Start a stage, wait for its first log line and `delay` seconds, and kill it."""
     process = subprocess.Popen(
         command, cwd=ROOT, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -98,7 +98,7 @@ def wait_for_begin(process: subprocess.Popen[bytes], stage: str) -> None:
 
 
 def test_killed_features_are_equal(folder: Path) -> None:
-    redo_with_kills("features", folder, folder / FEATURES / PART, seed=1)
+    rerun_with_kills("features", folder, folder / FEATURES / PART, seed=1)
     before, after = (
         {cut.id: cut.load_features() for cut in load_cuts(root / FEATURES, [PART])}
         for root in (folder / "before", folder)
@@ -109,7 +109,7 @@ def test_killed_features_are_equal(folder: Path) -> None:
 
 
 def test_killed_graphs_are_equal(folder: Path) -> None:
-    redo_with_kills("graphs", folder, folder / "exp" / "graphs", seed=2)
+    rerun_with_kills("graphs", folder, folder / "exp" / "graphs", seed=2)
     before, after = (load_file(root / "exp" / "graphs" / HLG_FILE) for root in (folder / "before", folder))
     assert before.keys() == after.keys()
     for name, tensor in before.items():
@@ -117,13 +117,13 @@ def test_killed_graphs_are_equal(folder: Path) -> None:
 
 
 def test_killed_training_is_equal(folder: Path) -> None:
-    redo_with_kills("train", folder, folder / "exp" / "train", seed=3, kills=3)
+    rerun_with_kills("train", folder, folder / "exp" / "train", seed=3, kills=3)
     before, after = (root / "exp" / "train" / "model.safetensors" for root in (folder / "before", folder))
     assert before.read_bytes() == after.read_bytes(), "weights or description differ after a resume"
 
 
 def test_killed_decoding_is_equal(folder: Path) -> None:
-    redo_with_kills("decode", folder, folder / "exp" / "decode", seed=4)
+    rerun_with_kills("decode", folder, folder / "exp" / "decode", seed=4)
     lists = [root / "exp" / "decode" / PART / "nbest.jsonl.gz" for root in (folder / "before", folder)]
     before, after = (gzip.decompress(path.read_bytes()) for path in lists)
     assert before == after
