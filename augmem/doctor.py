@@ -29,7 +29,7 @@ TASKS = tuple(EXTRA_PACKAGES)
 
 K2_REMEDY = (
     "install the k2 wheel for this torch, CUDA and Python from the wheel pages of k2; if the message names libpython: "
-    "apt-get install libpython3.11"
+    f"apt-get install libpython{sys.version_info.major}.{sys.version_info.minor}"
 )
 RELEASES_REMEDY = "install releases that work together; docs/gpus.md lists them"
 
