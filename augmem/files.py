@@ -20,7 +20,7 @@ from augmem.errors import UserError
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 _LITTLE_SPACE = 1 << 20  # bytes; a tool that fails with less than this left has filled the disk
-_LONGEST_NAME = 200  # bytes; file systems allow 255, and temporary names are longer
+_MAX_NAME_LENGTH = 200  # bytes; file systems allow 255, and temporary names are longer
 
 
 @contextmanager
@@ -116,8 +116,8 @@ def file_name(name: str, suffix: str = "") -> str:
     """
     for character in "%/\\\0":
         name = name.replace(character, f"%{ord(character):02X}")
-    if len((name + suffix).encode()) > _LONGEST_NAME:
-        start = name.encode()[: _LONGEST_NAME // 2].decode(errors="ignore")
+    if len((name + suffix).encode()) > _MAX_NAME_LENGTH:
+        start = name.encode()[: _MAX_NAME_LENGTH // 2].decode(errors="ignore")
         name = f"{start}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
     return name + suffix if suffix or name not in ("", ".", "..") else f"%{name}"
 

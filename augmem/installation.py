@@ -1,4 +1,4 @@
-"""What is missing in an environment, compared with a lock file; imports the standard library only.
+"""Packages that an environment lacks, compared with a lock file; imports the standard library only.
 
 `python -m augmem.installation LOCK_FILE` prints the packages to install again, one a line.
 """

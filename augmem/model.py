@@ -169,7 +169,7 @@ class AcousticModel(nn.Module):
     def forward_levels(
         self, features: Tensor, lengths: Tensor, memory: Memory | None = None
     ) -> tuple[list[Tensor], Tensor, Memory | None]:
-        """As `forward`, with the log-probabilities of the iterated-loss layers.
+        """Run `forward`, and return the log-probabilities of the iterated-loss layers too.
 
         Args:
             features: (B, T, F), zero padded.

@@ -45,10 +45,10 @@ def describe_failure(status: int, log: bytes | str) -> str:
         >>> describe_failure(1, b"reading model\\nnot a model")
         'failed with status 1: not a model'
         >>> describe_failure(-9, "")
-        'was ended by SIGKILL, perhaps for lack of memory'
+        'was ended by SIGKILL, probably because memory ran out'
     """
     if status == -signal.SIGKILL:
-        return "was ended by SIGKILL, perhaps for lack of memory"
+        return "was ended by SIGKILL, probably because memory ran out"
     text = log.decode(errors="replace") if isinstance(log, bytes) else log
     last = (text.strip().splitlines() or ["no message"])[-1][:300]
     state = f"failed with status {status}" if status > 0 else f"was ended by {signal.Signals(-status).name}"

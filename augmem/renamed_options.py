@@ -15,7 +15,7 @@ from augmem.errors import UserError
 logger = logging.getLogger(__name__)
 
 _CONFIG = "--config="
-_MOST_BYTES, _MOST_VALUES = 1_000_000, 10_000
+_MAX_BYTES, _MAX_VALUES = 1_000_000, 10_000
 RENAMED: dict[str, str] = {
     "decoding.insertion_penalties": "decoding.word_insertion_bonuses",
     "training.final_learning_rate": "training.min_lr_ratio",
@@ -82,19 +82,19 @@ def read_yaml_options(path: Path) -> dict[str, Any]:
     Raises:
         UserError: the file is not YAML, or has more values than a recipe can have, as by nested aliases.
     """
-    if path.stat().st_size > _MOST_BYTES:
-        raise UserError(f"{path}: over {_MOST_BYTES} bytes; a recipe is smaller: name a file as in conf/")
+    if path.stat().st_size > _MAX_BYTES:
+        raise UserError(f"{path}: over {_MAX_BYTES} bytes; a recipe is smaller: name a file as in conf/")
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()
-        count = len(list(islice(_nodes(node), _MOST_VALUES)))
-        values = loader.construct_document(node) if node and count < _MOST_VALUES else None
+        count = len(list(islice(_nodes(node), _MAX_VALUES)))
+        values = loader.construct_document(node) if node and count < _MAX_VALUES else None
         options = dict(iterate_leaves(values)) if isinstance(values, dict) else {}
     except (ArithmeticError, RecursionError, TypeError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a recipe in YAML ({reason}); write it as the files in conf/") from error
-    if count == _MOST_VALUES:
-        raise UserError(f"{path}: over {_MOST_VALUES} values; a recipe has fewer: write it as the files in conf/")
+    if count == _MAX_VALUES:
+        raise UserError(f"{path}: over {_MAX_VALUES} values; a recipe has fewer: write it as the files in conf/")
     return options
 
 

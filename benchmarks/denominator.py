@@ -49,7 +49,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exp", type=Path, required=True, help="experiment with features and a trained model")
     parser.add_argument("--order", type=int, default=3, help="order of the phone LM (%(default)s)")
-    parser.add_argument("--histories", type=int, default=2000, help="its histories of two units or more (%(default)s)")
+    parser.add_argument(
+        "--histories", type=int, default=2000, help="number of histories of two or more units (%(default)s)"
+    )
     parser.add_argument("--batches", type=int, default=3, help="number of batches (%(default)s)")
     parser.add_argument(
         "--dtype", default="float32", choices=["float32", "float64"], help="type of the log-probabilities (%(default)s)"

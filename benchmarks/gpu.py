@@ -1,4 +1,4 @@
-"""What a GPU makes of training: `python -m benchmarks.gpu` (under 8 minutes on one GPU; needs torch and safetensors).
+"""Training speed and memory on a GPU: `python -m benchmarks.gpu` (8 minutes on one GPU; needs torch, safetensors).
 
 No k2, no network and no data: features and graphs are random. Prints Markdown tables and writes them as JSON:
 correctness against the CPU in float64, times of a step for all encoders, the share of the objective, the largest

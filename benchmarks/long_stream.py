@@ -27,7 +27,7 @@ def main() -> None:
     """Stream and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--package", type=Path, required=True)
-    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="files of one sampling rate")
+    parser.add_argument("--audio", type=Path, nargs="+", required=True, help="files with the same sampling rate")
     parser.add_argument("--minutes", type=int, default=60, help="simulated duration (%(default)s)")
     parser.add_argument("--every", type=int, default=5, help="minutes per line (%(default)s)")
     parser.add_argument("--search-beam", type=float, default=14.0, help="nats (%(default)s)")
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def packets(paths: Sequence[Path]) -> Iterator[tuple[np.ndarray, int]]:
-    """Yield packets of the files' first channels without end."""
+    """Yield packets of the first channels of the files, again and again."""
     speech = [soundfile.read(path, dtype="int16", always_2d=True) for path in paths]
     for samples, rate in cycle(speech):
         size = int(PACKET * rate)

@@ -16,7 +16,7 @@ def test_a_program_gets_its_input_and_environment() -> None:
     [
         ("echo reading >&2; echo no model >&2; exit 3", "sh failed with status 3: no model"),
         ("exit 1", "sh failed with status 1: no message"),
-        ("kill -KILL $$", "sh was ended by SIGKILL, perhaps for lack of memory"),
+        ("kill -KILL $$", "sh was ended by SIGKILL, probably because memory ran out"),
         ("kill -SEGV $$", "sh was ended by SIGSEGV: no message"),
     ],
 )

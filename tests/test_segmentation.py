@@ -32,8 +32,8 @@ from tests.tiny import RATE, noise
 VOCABULARY = [f"W{number}" for number in range(400)]
 
 
-def timed(words: list[str], pause_after: set[int], pause: float = 0.5) -> list[Word]:
-    """Words of 0.4 s, with pauses after some of them."""
+def make_words(words: list[str], pause_after: set[int], pause: float = 0.5) -> list[Word]:
+    """Return words of 0.4 s, with pauses after some of them."""
     found, at = [], 0.0
     for number, word in enumerate(words):
         found.append(Word(word, round(at, 3), round(at + 0.4, 3), 1.0))
@@ -43,7 +43,7 @@ def timed(words: list[str], pause_after: set[int], pause: float = 0.5) -> list[W
 
 def test_agreeing_pieces_are_joined_up_to_the_maximum_duration() -> None:
     words = [f"W{i}" for i in range(120)]
-    found = divide(words, timed(words, set(range(4, 120, 5))), SegmentConfig())
+    found = divide(words, make_words(words, set(range(4, 120, 5))), SegmentConfig())
     assert not found.dropped and [word for piece in found.kept for word in piece.text] == words
     assert all(20 < piece.end - piece.begin <= 30 for piece in found.kept[:-1])
     for before, after in zip(found.kept, found.kept[1:], strict=False):
@@ -59,16 +59,16 @@ def test_agreeing_pieces_are_joined_up_to_the_maximum_duration() -> None:
     ],
 )
 def test_pieces_that_differ_are_dropped_with_the_reason(text: str, spoken: str, reason: str) -> None:
-    found = divide(text.split(), timed(spoken.split(), {2}), SegmentConfig())
+    found = divide(text.split(), make_words(spoken.split(), {2}), SegmentConfig())
     assert [piece.text for piece in found.kept] == [("A", "B", "C")]
     assert [piece.reason for piece in found.dropped] == [reason]
     assert f"dropped 1 pieces (1 {reason})" in format_summary(found)
 
 
-def test_a_word_of_the_text_at_a_pause_spoils_both_sides() -> None:
+def test_a_word_of_the_text_at_a_pause_drops_both_pieces() -> None:
     found = divide(
         ["A", "B", "C", "X", "D", "E", "F", "G", "H"],
-        timed(["A", "B", "C", "D", "E", "F", "G", "H"], {2, 5}),
+        make_words(["A", "B", "C", "D", "E", "F", "G", "H"], {2, 5}),
         SegmentConfig(),
     )
     assert [piece.text for piece in found.kept] == [("G", "H")]
@@ -77,7 +77,7 @@ def test_a_word_of_the_text_at_a_pause_spoils_both_sides() -> None:
 
 def test_long_and_short_pieces_are_dropped() -> None:
     words = [f"W{i}" for i in range(100)]
-    spoken = timed(words, {97})
+    spoken = make_words(words, {97})
     found = divide(words, spoken, SegmentConfig(fewest_words=3))
     assert [piece.reason for piece in found.dropped] == [LONG, SHORTER] and not found.kept
 
@@ -90,7 +90,7 @@ def test_recall_and_precision_with_random_damage(seed: int) -> None:
     changes = [lambda word: [], lambda word: [word, rng.choice(VOCABULARY)], lambda word: ["WRONG"]]
     text = [new for word in spoken for new in (rng.choice(changes)(word) if rng.random() < 0.05 else [word])]
     recognised = [word if rng.random() > 0.03 else "ERROR" for word in spoken]
-    words = timed(recognised, {i for i in range(2000) if rng.random() < 0.25})
+    words = make_words(recognised, {i for i in range(2000) if rng.random() < 0.25})
     truth = {word.start: actual for word, actual in zip(words, spoken, strict=True)}
     found = divide(text, words, SegmentConfig())
     kept = wrong = 0

@@ -40,7 +40,7 @@ class AudioFile:
         source: path, or content, of the file.
 
     Attributes:
-        problem: how the file is damaged; complete when all blocks have been read. Empty: it is not.
+        problem: description of the damage; final when all blocks have been read. Empty: none.
 
     Raises:
         UserError: libsndfile cannot read the file.

@@ -33,7 +33,7 @@ def read_layout(stream: BinaryIO) -> Layout:
     """Compare header and length of a WAV, AIFF, AU, Ogg or NIST sphere file; other formats are assumed to agree.
 
     Args:
-        stream: the file, at any place.
+        stream: the file, at any position.
 
     Raises:
         UserError: sound that is compressed by shorten.

@@ -27,7 +27,7 @@ def read_time(option: str, text: str) -> float:
     """Return a time in seconds.
 
     Args:
-        option: what has the value, for the message.
+        option: name of the option, for the message.
         text: seconds, MM:SS or HH:MM:SS.
 
     Example:

@@ -23,11 +23,11 @@ from augmem.progress import Progress
 logger = logging.getLogger(__name__)
 
 GRAPHS_PER_FILE = 500
-_GRAPHS_AT_ONCE = 20
+_GRAPHS_PER_BATCH = 20
 
 
 class NumeratorContext(NamedTuple):
-    """What every worker process reads.
+    """Input of every worker process.
 
     Args:
         lang_dir: a lang folder.
@@ -78,7 +78,7 @@ def run_tasks(context: NumeratorContext, tasks: Sequence[Task], jobs: int, sched
     """Write the files and yield the number of graphs of each.
 
     Args:
-        context: what the numerators depend on.
+        context: lang folder, P and topology.
         tasks: number, keys and texts of each file.
         jobs: number of processes; 1: this one.
         scheduler: address of a Dask scheduler whose workers are used instead.
@@ -97,7 +97,7 @@ def start_workers(context: NumeratorContext, jobs: int, scheduler: str | None) -
     """Return a pool of processes with a compiler each.
 
     Args:
-        context: what the compilers depend on.
+        context: lang folder, P and topology.
         jobs: number of processes.
         scheduler: address of a Dask scheduler whose workers are used instead.
     """
@@ -128,8 +128,8 @@ class FileCompiler:
     def __call__(self, number: int, keys: Sequence[int], texts: Sequence[str]) -> int:
         """Write file `number` of each kind; return the number of graphs."""
         for kind, (compiler, definition) in self.compilers.items():
-            starts = range(0, len(texts), _GRAPHS_AT_ONCE)
-            graphs = [graph for first in starts for graph in compiler.compile(texts[first : first + _GRAPHS_AT_ONCE])]
+            starts = range(0, len(texts), _GRAPHS_PER_BATCH)
+            graphs = [graph for first in starts for graph in compiler.compile(texts[first : first + _GRAPHS_PER_BATCH])]
             write_numerators(self.folder / f"{kind}-{number:04d}.safetensors", keys, graphs, definition)
         return len(keys)
 

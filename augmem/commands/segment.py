@@ -23,10 +23,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", type=Path, metavar="TEXT", help="its text, plain UTF-8")
     parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package")
     parser.add_argument("--output", type=Path, required=True, help="corpus folder to write")
-    parser.add_argument("--longest", type=float, default=30.0, help="seconds of an utterance at most (%(default)s)")
-    parser.add_argument("--pause", type=float, default=0.25, help="seconds of a pause to cut at (%(default)s)")
-    parser.add_argument("--padding", type=float, default=0.15, help="seconds kept around the words (%(default)s)")
-    parser.add_argument("--fewest-words", type=int, default=2, help="words of an utterance at least (%(default)s)")
+    parser.add_argument(
+        "--longest", type=float, default=30.0, help="maximum duration of an utterance in seconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--pause", type=float, default=0.25, help="minimum pause between utterances in seconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--padding", type=float, default=0.15, help="audio kept before and after the words, in seconds (%(default)s)"
+    )
+    parser.add_argument(
+        "--fewest-words", type=int, default=2, help="minimum number of words of an utterance (%(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

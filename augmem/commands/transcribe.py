@@ -320,7 +320,7 @@ def select_channels(name: str, number: int, choice: str) -> Sequence[int | None]
             print(f"{name}: the mean of {number} channels; --channel chooses one, or all", file=sys.stderr)
         return [None]
     if (index := channel_index(choice)) >= number:
-        raise UserError(f"{name}: --channel {choice}, but it has {number}")
+        raise UserError(f"{name}: --channel {choice}, but the file has {number}")
     return [index]
 
 
@@ -332,7 +332,7 @@ def read_stdin() -> bytes:
     """
     content = sys.stdin.buffer.read(STDIN_LIMIT + 1)
     if len(content) > STDIN_LIMIT:
-        raise UserError(f"-: more than {STDIN_LIMIT >> 20} MB on standard input; write it to a file and name that")
+        raise UserError(f"-: more than {STDIN_LIMIT >> 20} MB on standard input; write it to a file and give its name")
     return content
 
 

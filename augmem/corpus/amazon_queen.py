@@ -132,7 +132,7 @@ def read_index(archive: bytes, name: str) -> list[tuple[str, int, int]]:
         name: name of the archive, for messages.
 
     Raises:
-        UserError: the archive is truncated, or an entry's name or place is not valid.
+        UserError: the archive is truncated, or the name or position of an entry is not valid.
     """
     if len(archive) < _ENTRIES_AT:
         raise UserError(f"{name}: {len(archive)} bytes, too short for its header; get the package again")

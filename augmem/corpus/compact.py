@@ -62,7 +62,7 @@ class CompactPart:
 
     Args:
         name: name of the part.
-        utterances: how many.
+        utterances: number of utterances.
         seconds: duration of the audio.
         speakers: their numbers.
         chapters: their numbers.

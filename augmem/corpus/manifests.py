@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 RECORDINGS = "recordings.jsonl.gz"
 SUPERVISIONS = "supervisions.jsonl.gz"
-LOWEST_RATE = 8000  # Hz, telephone speech
+MIN_RATE = 8000  # Hz, telephone speech
 FILE, CHANNEL = "file", "channel"  # custom fields of a supervision
 _DURATION_TOLERANCE = 0.1  # s, between the duration that a corpus states and the file's
 
@@ -51,7 +51,7 @@ class CorpusUtterance:
         audio: audio file.
         text: transcript as written.
         speaker: name of the speaker.
-        origin: place of the transcript, `file:line`, for messages.
+        origin: location of the transcript, `file:line`, for messages.
         start: begin in the file, in seconds.
         end: end in the file, in seconds; None: the end of the file.
         seconds: duration of the file as stated by the corpus; None: not stated.
@@ -260,8 +260,8 @@ def is_file(path: Path) -> bool:
 
 def _check_recording(utterance: CorpusUtterance, recording: Recording) -> SkippedUtterance | None:
     path, length = utterance.audio, recording.duration
-    if recording.sampling_rate < LOWEST_RATE:
-        detail = f"{path}: {recording.sampling_rate} Hz; at least {LOWEST_RATE} Hz are needed: record it again"
+    if recording.sampling_rate < MIN_RATE:
+        detail = f"{path}: {recording.sampling_rate} Hz; at least {MIN_RATE} Hz are needed: record it again"
         return SkippedUtterance(utterance.id, "sampling rate too low", detail)
     if utterance.seconds is not None and abs(length - utterance.seconds) > _DURATION_TOLERANCE:
         detail = f"{path}: {length:.2f} s, but {utterance.origin} states {utterance.seconds:.2f} s: truncated? "

@@ -1,4 +1,4 @@
-"""wav.scp of Kaldi: audio files, places in archives, and commands whose output is audio."""
+"""wav.scp of Kaldi: audio files, positions in archives, and commands whose output is audio."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class WavScp:
 
         Args:
             entries: lines of the file.
-            on_error: called for every line whose audio cannot be had.
+            on_error: called for every line whose audio is not available.
         """
         found = {}
         if commands := sum(_is_command(entry) for _, entry in entries.values()) * self.allow_pipes:
@@ -87,7 +87,7 @@ class WavScp:
     def _extract(self, archive: Path, offset: int) -> Path:
         """Copy one WAV file out of a Kaldi archive."""
         if not is_file(archive):
-            raise UserError(f"{archive}: no such file; {archive.name}:{offset} is a place in a Kaldi archive")
+            raise UserError(f"{archive}: no such file; {archive.name}:{offset} is a position in a Kaldi archive")
         status = archive.stat()
         copy = self._copy(f"{archive.absolute()}:{offset}:{status.st_mtime_ns}:{status.st_size}")
         with archive.open("rb") as stream:
@@ -95,7 +95,7 @@ class WavScp:
             header = stream.read(12)
             if header[:4] != b"RIFF" or header[8:] != b"WAVE":
                 raise UserError(
-                    f"{archive}:{offset}: no WAV file at this place of the archive; convert it with Kaldi: "
+                    f"{archive}:{offset}: no WAV file at this position of the archive; convert it with Kaldi: "
                     "wav-copy scp:wav.scp scp,t:files.scp"
                 )
             if not copy.is_file():

@@ -27,7 +27,7 @@ from augmem.decoding.lattice import FINAL, Floats, Lattice, empty_lattice, group
 OPENED = -1
 PRUNING_INTERVAL = 32  # frames
 GROWTH, APPROACH = 1.25, 0.2  # of the beam in a frame while there are too few states, and afterwards
-LARGEST_BEAM = 1e6  # nats
+MAX_BEAM = 1e6  # nats
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class BeamSearch:
             prune(state.frames, np.zeros(len(state.states), dtype=np.float32), self.config.output_beam)
 
     def extend(self, state: SearchState, chunk: Tensor) -> None:
-        """As `advance`, but without removing arcs; for a few frames of which only the best path is needed."""
+        """Run `advance` without removing arcs, for a few frames of which only the best path is needed."""
         scores = self.config.acoustic_scale * chunk.float().cpu().numpy()
         impossible = np.full((len(scores), 1), -np.inf, dtype=np.float32)  # column -1: the final unit
         for row in np.concatenate([scores, impossible], axis=1):
@@ -231,7 +231,7 @@ class BeamSearch:
 def next_beam(beam: float, active: int, config: SearchConfig) -> float:
     """Return the search beam of the next frame, given that of this one and the number of active states."""
     if active < config.min_active:
-        return min(GROWTH * max(beam, config.search_beam), LARGEST_BEAM)
+        return min(GROWTH * max(beam, config.search_beam), MAX_BEAM)
     return beam + APPROACH * (config.search_beam - beam)
 
 

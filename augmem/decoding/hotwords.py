@@ -1,7 +1,7 @@
 """Hotwords: phrases that are more probable in a stream than in the language model.
 
 The words of a phrase get a bonus in the lattice, which is lost again if the phrase is not completed. The bonus is a
-graph score of a language model whose states are begins of phrases, as in shallow-fusion biasing (Zhao et
+graph score of a language model whose states are prefixes of phrases, as in shallow-fusion biasing (Zhao et
 al., "Shallow-Fusion End-to-End Contextual Biasing", Interspeech 2019).
 """
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 
 Phrase = tuple[str, ...]
 BONUS = 3.0  # nats for each word of a phrase; see RESULTS.md
-LARGEST_BONUS = 20.0
-MOST_PHRASES = 5000
+MAX_BONUS = 20.0
+MAX_PHRASES = 5000
 MAX_ARCS = 300_000  # of a lattice with bonuses
 BEAMS = (6.0, 4.0, 2.0)  # nats; a lattice with more arcs is pruned to them
 
@@ -35,7 +35,7 @@ class Hotword:
     """A phrase and the bonus of each of its words.
 
     Args:
-        words: normalised.
+        words: normalised words.
         bonus: bonus in nats; negative values make the phrase less probable.
     """
 
@@ -58,13 +58,13 @@ class Hotwords(LanguageModel):
     def __init__(self, hotwords: Iterable[Hotword]) -> None:
         super().__init__(())
         self._bonus = {hotword.words: hotword.bonus * len(hotword.words) for hotword in hotwords}
-        self._begins: dict[Phrase, float] = {(): 0.0}  # begin of a phrase -> its part of the bonus
+        self._prefixes: dict[Phrase, float] = {(): 0.0}  # prefix of a phrase -> its part of the bonus
         for words, bonus in self._bonus.items():
             for length in range(1, len(words) + 1):
                 part = bonus * length / len(words)
-                self._begins[words[:length]] = max(part, self._begins.get(words[:length], -math.inf))
-        self._begins.update(self._bonus)
-        self._kept = {begin: self._kept_bonus(begin) for begin in self._begins}
+                self._prefixes[words[:length]] = max(part, self._prefixes.get(words[:length], -math.inf))
+        self._prefixes.update(self._bonus)
+        self._kept = {prefix: self._kept_bonus(prefix) for prefix in self._prefixes}
 
     def __bool__(self) -> bool:
         return bool(self._bonus)
@@ -85,19 +85,19 @@ class Hotwords(LanguageModel):
         logger.warning("a lattice of %d frames is too large for hotwords; it is used without them", lattice.num_frames)
         return lattice
 
-    def _kept_bonus(self, begin: Phrase) -> float:
-        """Return the bonus of the longest phrase within the begin of another one, which stays if that one fails."""
-        inner = (begin[i:j] for i in range(len(begin)) for j in range(i + 1, len(begin) + 1))
+    def _kept_bonus(self, prefix: Phrase) -> float:
+        """Return the bonus of the longest phrase inside a prefix of another one, kept if that is not completed."""
+        inner = (prefix[i:j] for i in range(len(prefix)) for j in range(i + 1, len(prefix) + 1))
         return max((self._bonus[words] for words in inner if words in self._bonus), default=0.0, key=abs)
 
     def _follow(self, state: Phrase, word: str) -> tuple[Phrase, float]:
         extended = (*state, word)
-        if word != END and extended in self._begins:
-            return extended, self._begins[extended] - self._begins[state]
-        lost = self._begins[state] - self._kept[state]
+        if word != END and extended in self._prefixes:
+            return extended, self._prefixes[extended] - self._prefixes[state]
+        lost = self._prefixes[state] - self._kept[state]
         suffixes = (extended[i:] for i in range(1, len(extended) + 1))
-        after = next(words for words in suffixes if words in self._begins)
-        return after, self._begins[after] - lost
+        after = next(words for words in suffixes if words in self._prefixes)
+        return after, self._prefixes[after] - lost
 
 
 def read_hotwords(path: Path) -> list[HotwordLine]:
@@ -135,8 +135,8 @@ def make_hotwords(written: Sequence[HotwordLine], lang: Lang, bonus: float = BON
     Raises:
         UserError: a phrase has words that cannot be recognised, a bonus is out of range, or there are too many.
     """
-    if len(written) > MOST_PHRASES:
-        raise UserError(f"{len(written)} hotwords: at most {MOST_PHRASES}; add words to the model: augmem words")
+    if len(written) > MAX_PHRASES:
+        raise UserError(f"{len(written)} hotwords: at most {MAX_PHRASES}; add words to the model: augmem words")
     hotwords = [_make_hotword(line, lang.normalisation, bonus) for line in written]
     words = dict.fromkeys(word for hotword in hotwords for word in hotword.words)
     if unknown := [word for word in words if word not in lang.pronunciations]:
@@ -151,7 +151,7 @@ def _make_hotword(line: HotwordLine, normalisation: Normalisation, default: floa
     words = tuple(normalisation(line.text).split())
     bonus = default if line.bonus is None else line.bonus
     if not words:
-        raise UserError(f"{line.where}: nothing of {line.text!r} is left by normalisation; spell it out")
-    if not abs(bonus) <= LARGEST_BONUS:
-        raise UserError(f"{line.where}: bonus {bonus:g} must be from {-LARGEST_BONUS:g} to {LARGEST_BONUS:g} nats")
+        raise UserError(f"{line.where}: no word of {line.text!r} remains after normalisation; write it in words")
+    if not abs(bonus) <= MAX_BONUS:
+        raise UserError(f"{line.where}: bonus {bonus:g} must be from {-MAX_BONUS:g} to {MAX_BONUS:g} nats")
     return Hotword(words, bonus)

@@ -93,7 +93,7 @@ def count_stable_words(graph: GraphArrays, state: SearchState) -> int:
 
 
 class Agreement:
-    """How many words the paths to each state share with the best path.
+    """Number of words that the paths to each state share with the best path.
 
     Args:
         best: word ids of the best path.

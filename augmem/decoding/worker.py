@@ -42,7 +42,7 @@ class Acoustics(Protocol):
 
     @property
     def origin(self) -> Origin | None:
-        """What the model was trained with; a decoding graph of another origin is refused. None: not checked."""
+        """Units and topology of the model; a decoding graph of another origin is refused. None: not checked."""
 
 
 class DecodingFiles(NamedTuple):

@@ -194,7 +194,7 @@ class AugmentedMemoryAttention(nn.Module):
     def _attend_with_summary(
         self, block: Projections, index: LayerIndex, bank: Tensor, bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As `attend`, with the slots (S, D): the summary query is one more query under the same mask."""
+        """Run `attend`, and return the slots (S, D) too: the summary query is one more query under the same mask."""
         z = self._attend(torch.cat([block.queries, block.summary], 2), block, bank, bias)
         frames, summary = z[:, :, :-1].reshape(-1, self.head_dim), z[:, :, -1].flatten(1)
         heads = gather(frames, index.outputs).flatten(1)

@@ -73,7 +73,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         return Memory(like.new_zeros(batch, *bank_shape(self.config, 0)), filled)
 
     def encode_with_memory(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Encoded, Memory]:
-        """As `encode`, for utterances that continue sessions.
+        """Run `encode` for utterances that continue sessions.
 
         No gradient flows into `memory`, so that training uses a past of any length at the cost of one utterance:
         truncated back-propagation (compare UIO-LLMs, arXiv 2406.18173).

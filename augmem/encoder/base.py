@@ -97,7 +97,7 @@ class Encoder(nn.Module):
         return encoded.hidden, encoded.lengths
 
     def encode(self, features: Tensor, lengths: Tensor) -> Encoded:
-        """As `forward`, with the outputs of the iterated-loss layers."""
+        """Run `forward`, and return the outputs of the iterated-loss layers too."""
         frames, out_lengths = self._frames(features, lengths)
         hidden, taps = self._encode(frames, out_lengths)
         return Encoded(hidden, out_lengths, taps)

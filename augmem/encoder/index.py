@@ -68,7 +68,7 @@ class LayerIndex(NamedTuple):
         query_rows: (R,) block row of each query row; None if all block rows are queries.
         spaced: (P + gaps,) block row at each place of a line of blocks with gaps between them; P in a gap.
         places: (P,) place of each block row in that line.
-        readers: what reads each row, for the gradients.
+        readers: indices of the elements that read each row, for the gradients.
     """
 
     queries: Tensor

@@ -31,7 +31,7 @@ class SegmentState(StreamState):
         history: (B, L + C + R - 1, D) last frames of the front end, which later blocks may need.
         frames: (B,) frames received.
         segments: (B,) segments processed.
-        recurrent: what the layers keep.
+        recurrent: state of the layers.
     """
 
     frontend: FrontendState

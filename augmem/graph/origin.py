@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Origin(NamedTuple):
-    """What a graph or an acoustic model was built with. A graph stores it as attributes.
+    """Units, topology and words that a graph or an acoustic model was built with; attributes of a graph.
 
     An acoustic model depends on units, topology and context alone; `words_hash` is for decoding graphs.
 

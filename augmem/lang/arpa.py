@@ -16,7 +16,7 @@ from augmem.lang.text_files import lines, write_lines
 
 Columns = tuple[list[int], list[float], list[float]]  # ids, logprobs, backoffs
 REMEDY = "make the file again"
-_HIGHEST_ORDER = 6  # of kenlm
+_MAX_ORDER = 6  # of kenlm
 _SECTION = re.compile(r"\\(\d+)-grams:")
 _COUNT = re.compile(r"ngram\s+(\d+)\s*=\s*(\d+)")
 
@@ -205,8 +205,8 @@ class _Parser:
         found = _COUNT.fullmatch(line.strip())
         if not found:
             raise self.error(f"expected ngram ORDER=NUMBER, found {line!r}")
-        if int(found[1][:3]) != len(self._counts) + 1 or len(self._counts) == _HIGHEST_ORDER:
-            raise self.error(f"{line.strip()} is not in the order 1, 2, ... up to {_HIGHEST_ORDER}")
+        if int(found[1][:3]) != len(self._counts) + 1 or len(self._counts) == _MAX_ORDER:
+            raise self.error(f"{line.strip()} is not in the order 1, 2, ... up to {_MAX_ORDER}")
         self._counts.append(int(found[2][:18]))
         return f"{len(self._counts)}={found[2]}"
 

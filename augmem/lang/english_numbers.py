@@ -14,7 +14,7 @@ _CURRENCIES = {  # of one, of several, hundredths of one, of several
 }  # fmt: skip
 _SCALES = {"k": "thousand", "m": "million", "bn": "billion"}
 _CLEAR_DENOMINATORS = frozenset({2, 3, 4, 5, 8, 16})  # of a/b; 9/11 and 24/7 are no fractions
-_LONGEST_NUMBER = 15  # digits; longer ones are codes, read digit by digit
+_MAX_DIGITS = 15  # digits; longer ones are codes, read digit by digit
 
 _AMOUNT = r"(\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?(hundred|thousand|million|billion|trillion)\b|(k|m|bn)\b)?"
 _MONEY = re.compile(rf"([$£€¥])\s?{_AMOUNT}", re.IGNORECASE)
@@ -99,7 +99,7 @@ def _clock(match: re.Match[str]) -> str:
 
 def cardinal(digits: str) -> str:
     """Read a number; codes (007) and very long numbers digit by digit."""
-    if len(digits) > _LONGEST_NUMBER or (len(digits) > 1 and digits[0] == "0"):
+    if len(digits) > _MAX_DIGITS or (len(digits) > 1 and digits[0] == "0"):
         return _digits(digits)
     return num2words(int(digits))
 
@@ -117,7 +117,7 @@ def _number(text: str) -> str:
 
 
 def _ordinal(digits: str) -> str:
-    return num2words(int(digits), to="ordinal") if len(digits) <= _LONGEST_NUMBER else _digits(digits)
+    return num2words(int(digits), to="ordinal") if len(digits) <= _MAX_DIGITS else _digits(digits)
 
 
 def _digits(digits: str) -> str:

@@ -34,7 +34,7 @@ _SPELLABLE = re.compile(r"[A-Z']+")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?")
 _POINT_LANGUAGES = frozenset({"en", "he", "ja", "ko", "th", "zh"})  # decimal point; others have a comma
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_LONGEST_NUMBER = 20  # digits and point
+_MAX_DIGITS = 20  # digits and point
 _JOINERS = "\u200c\u200d"
 _RULES = {
     "english": ENGLISH_RULES,
@@ -191,7 +191,7 @@ def _number(written: str, language: str) -> str:
 
 
 def _number_words(plain: str | None, language: str) -> str | None:
-    if plain is None or len(plain) > _LONGEST_NUMBER or (plain[0] == "0" and plain[1:2].isdigit()):
+    if plain is None or len(plain) > _MAX_DIGITS or (plain[0] == "0" and plain[1:2].isdigit()):
         return None
     try:
         return str(num2words(plain if "." in plain else int(plain), lang=language))

@@ -65,7 +65,7 @@ def launch_processes(processes: int, command: Sequence[str]) -> None:
         if status > 0:
             raise UserError("a training process failed; its message is above")
         logger.warning("a training process was killed by signal %d", -status)
-    raise UserError(f"training processes were killed {RESTARTS + 1} times, perhaps for lack of memory")
+    raise UserError(f"training processes were killed {RESTARTS + 1} times, probably because memory ran out")
 
 
 def silence_launcher() -> None:
@@ -83,7 +83,7 @@ def run_once(arguments: Sequence[str]) -> int:
     try:
         launch(arguments)
     except ChildFailedError as error:
-        return first_cause([failure.exitcode for failure in error.failures.values()])
+        return find_first_failure([failure.exitcode for failure in error.failures.values()])
     except SignalException as error:
         if error.sigval is signal.SIGINT:
             raise KeyboardInterrupt from error
@@ -91,7 +91,7 @@ def run_once(arguments: Sequence[str]) -> int:
     return 0
 
 
-def first_cause(statuses: Sequence[int]) -> int:
+def find_first_failure(statuses: Sequence[int]) -> int:
     """Return the exit status that ended all processes; negative: a signal.
 
     The launcher ends the remaining processes by SIGTERM, and torch 2 lists them as failed. A process that loses its

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.elastic.multiprocessing.api import Std
 
-from augmem.training.launch import RESTARTS, first_cause, read_launch_options, set_redirects
+from augmem.training.launch import RESTARTS, find_first_failure, read_launch_options, set_redirects
 
 
 @dataclass
@@ -63,7 +63,7 @@ def test_the_launcher_logs_nothing_of_its_own(caplog: pytest.LogCaptureFixture) 
     ],
 )
 def test_cause_is_not_a_process_that_the_launcher_ended(statuses: list[int], cause: int) -> None:
-    assert first_cause(statuses) == cause
+    assert find_first_failure(statuses) == cause
 
 
 PARENT = """

@@ -30,7 +30,7 @@ from augmem.encoder.streaming import SegmentEncoder
 
 @dataclass(frozen=True)
 class CachedState(RecurrentState):
-    """What one segment passes to the next.
+    """State passed from one segment to the next.
 
     Args:
         bank: memory slots.
