@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # for type checkers and editors
         find_lattices as find_lattices,
         lattice_oracle_errors as lattice_oracle_errors,
         word_confidences as word_confidences,
-        words_on as words_on,
+        path_word_ids as path_word_ids,
     )
     from augmem.encoder import (
         ENCODERS as ENCODERS,
@@ -96,7 +96,7 @@ PUBLIC = {
     "decoding": (
         "Aligner", "Alignment", "DecodingConfig", "DecodingGraph", "Lattice", "SearchConfig", "arc_posteriors",
         "best_path", "best_word_sequences", "find_lattices", "lattice_oracle_errors", "word_confidences",
-        "words_on",
+        "path_word_ids",
     ),
     "encoder": (
         "ENCODERS", "AugmentedMemoryEncoder", "Encoder", "EncoderConfig", "EncoderSpec", "StreamState",

@@ -65,7 +65,7 @@ def main() -> int:
             raise
         return report_interrupt(words)
     except ModuleNotFoundError as error:
-        extra = extra_with((error.name or "").partition(".")[0])
+        extra = find_extra((error.name or "").partition(".")[0])
         if "--traceback" in words or not extra:
             raise
         print(f"augmem {find_command(words)}: {error}; pip install 'augmem[{extra}]'", file=sys.stderr)
@@ -86,11 +86,11 @@ def report_interrupt(words: list[str]) -> int:
     return INTERRUPTED
 
 
-def extra_with(module: str) -> str:
+def find_extra(module: str) -> str:
     """Return the name of the extra that installs a module; empty if none does.
 
     Example:
-        >>> extra_with("distributed"), extra_with("os")
+        >>> find_extra("distributed"), find_extra("os")
         ('cluster', '')
     """
     for requirement in metadata.requires("augmem") or ():

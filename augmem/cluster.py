@@ -28,7 +28,7 @@ class WorkerPool(ProcessPoolExecutor):
 
     Args:
         jobs: number of processes.
-        context: way to start them.
+        context: multiprocessing context that starts them.
         initializer: called in each before its first task.
         initargs: arguments of `initializer`.
     """

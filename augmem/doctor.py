@@ -70,8 +70,8 @@ def examine(tasks: Sequence[str] = TASKS) -> Iterator[Finding]:
     packages = dict.fromkeys([*REQUIRED_PACKAGES, *(name for task in tasks for name in EXTRA_PACKAGES[task])])
     yield from map(examine_package, packages)
     yield examine_mkl()
-    yield run_test("GPU", gpu, "install a torch that can be imported")
-    yield run_test("audio formats", audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
+    yield run_test("GPU", find_gpus, "install a torch that can be imported")
+    yield run_test("audio formats", check_audio_formats, "pip install --upgrade soundfile (libsndfile 1.1 or later)")
     yield run_test("a training step", self_tests.train_step, RELEASES_REMEDY)
     if "prepare" in tasks:
         yield examine_kaldifeat()
@@ -133,7 +133,7 @@ def run_test(subject: str, test: Callable[[], str], remedy: str) -> Finding:
         logging.disable(logging.NOTSET)
 
 
-def gpu() -> str:
+def find_gpus() -> str:
     """Return the GPUs that torch finds."""
     import torch
 
@@ -141,7 +141,7 @@ def gpu() -> str:
     return ", ".join(names) or "torch finds none; training and decoding use the CPU"
 
 
-def audio_formats() -> str:
+def check_audio_formats() -> str:
     """Check that libsndfile reads Opus (carried LibriSpeech), FLAC (official trees) and MP3 (Amazon Queen)."""
     import soundfile
 

@@ -62,7 +62,7 @@ class ModelStep(nn.Module):
         return torch.zeros(size), valid, *self.step.init_state().values()
 
     def facts(self) -> dict[str, Any]:
-        """Describe inputs, outputs, state and features for programs that run the file."""
+        """Describe inputs, outputs, state and features, for programs that run the file."""
         described = self.model.description
         state = {
             name: {"shape": list(v.shape), "dtype": str(v.dtype)[6:]} for name, v in self.step.init_state().items()

@@ -223,7 +223,7 @@ def temporary_folder(prefix: str = "augmem-") -> Iterator[Path]:
         try:
             yield Path(name)
         except (OSError, UserError) as error:
-            if not has_filled(Path(name), error):
+            if not is_disk_full(Path(name), error):
                 raise
             raise UserError(
                 f"the disk of $TMPDIR ({Path(name).parent}) is full; free some space or set TMPDIR to another folder, "
@@ -231,8 +231,8 @@ def temporary_folder(prefix: str = "augmem-") -> Iterator[Path]:
             ) from error
 
 
-def has_filled(folder: Path, error: OSError | UserError) -> bool:
-    """Return whether an error is due to the full disk of a folder; tools that write there give reasons of their own."""
+def is_disk_full(folder: Path, error: OSError | UserError) -> bool:
+    """Return whether an error is due to the full disk of a folder; tools that write there report other reasons."""
     if isinstance(error, OSError) and error.errno not in _FULL_DISK:
         return False
     return shutil.disk_usage(folder).free < _LITTLE_SPACE

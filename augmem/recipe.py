@@ -198,7 +198,7 @@ def instantiate(parser: ArgumentParser, values: Namespace) -> Recipe:
 
 
 def _check_sections(values: Any, kind: type, prefix: str = "") -> None:
-    """Check what jsonargparse accepts in files: null for any option, and any value for a section of options."""
+    """Refuse values that jsonargparse accepts in files: null for any option, and any value for a section of options."""
     for name, expected in get_type_hints(kind).items():
         option, value = prefix + name, values[name]
         if isinstance(expected, type) and is_dataclass(expected):

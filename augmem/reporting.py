@@ -40,7 +40,7 @@ def has_streaming_results(experiment: Experiment) -> bool:
 
 
 def report_inputs(experiment: Experiment) -> ReportInputs:
-    """Collect everything the report of an experiment shows."""
+    """Collect the content of the report of an experiment."""
     parts, streamed = experiment.held_out, has_streaming_results(experiment)
     return ReportInputs(
         title=experiment.root.name,

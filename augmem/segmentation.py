@@ -26,7 +26,7 @@ from augmem.lang import RESERVED_WORDS, Lang, biased_model, read_text, write_arp
 from augmem.scoring import WordPair, align_words
 from augmem.streaming import Recognizer, RecognizerOptions, Word
 
-MIN_WORDS_OF_TEXT = 3  # of a text
+MIN_WORDS_OF_TEXT = 3
 SHORTER, MISSING, ADDED, DIFFERENT, LONG = (
     "short", "not in the text", "not in the recording", "other words", "long",
 )  # fmt: skip
@@ -93,13 +93,13 @@ def segment_recording(audio: Path, text: Path, package: Path, output: Path, conf
     Args:
         audio: the recording; its channels are averaged.
         text: its text.
-        package: a packaged model in whose units and normalisation the text can be written.
+        package: a packaged model of the language of the text.
         output: the folder.
         config: options.
 
     Raises:
         FileNotFoundError: a file is missing.
-        UserError: a file cannot be read, the text is empty, or nothing of it is in the recording.
+        UserError: a file cannot be read, the text is empty, or no utterance agrees with the recording.
     """
     if (output / "train.tsv").exists():
         raise UserError(f"{output / 'train.tsv'} exists; choose another folder, or delete it")
@@ -120,7 +120,7 @@ def read_words(text: Path, lang: Lang) -> list[str]:
 
     Raises:
         FileNotFoundError: no such file.
-        UserError: it has hardly any word.
+        UserError: it has too few words.
     """
     found = (word for line in read_text(text, lang.normalisation) for word in line.split())
     words = [word for word in found if word not in RESERVED_WORDS]
@@ -142,7 +142,7 @@ def recognise_recording(audio: Path, words: Sequence[str], package: Path) -> tup
         recognizer = Recognizer.load(work / "package", RecognizerOptions(), verify=False)
         try:
             with AudioFile(audio) as file:
-                counted = _Counted(choose_channel(block, None) for block in file.blocks(int(_BLOCK * file.rate)))
+                counted = _CountedBlocks(choose_channel(block, None) for block in file.blocks(int(_BLOCK * file.rate)))
                 events = recognizer.transcribe(counted, file.rate)
                 duration = counted.samples / file.rate
         except UserError as error:
@@ -150,7 +150,7 @@ def recognise_recording(audio: Path, words: Sequence[str], package: Path) -> tup
     return [word for event in events for word in event.words], duration
 
 
-class _Counted:
+class _CountedBlocks:
     """Blocks of samples (n,), and their number of samples so far."""
 
     def __init__(self, blocks: Iterable[NDArray[np.float32]]) -> None:
@@ -177,7 +177,7 @@ def divide(
     joined = [
         piece for good, group in groupby(pieces, lambda p: not p.reason) if good for piece in _join(group, config)
     ]
-    checked = [piece._replace(reason=_limit(piece, config)) for piece in joined]
+    checked = [piece._replace(reason=_check_limits(piece, config)) for piece in joined]
     padded = _pad([piece for piece in checked if not piece.reason], pieces, config.padding)
     dropped = [piece for piece in (*pieces, *checked) if piece.reason]
     padded = [piece._replace(end=min(piece.end, duration)) for piece in padded]
@@ -199,7 +199,7 @@ def _pieces(text: Sequence[str], spoken: Sequence[Word], pause: float) -> Iterat
     for found, timed in groups:
         if timed:
             ref, hyp = (tuple(word for word in side if word) for side in zip(*found, strict=True))
-            yield Piece(timed[0].start, timed[-1].end, ref, hyp, _reason(found))
+            yield Piece(timed[0].start, timed[-1].end, ref, hyp, _find_reason(found))
 
 
 def _trailing_deletions(steps: Sequence[WordPair]) -> list[WordPair]:
@@ -209,7 +209,7 @@ def _trailing_deletions(steps: Sequence[WordPair]) -> list[WordPair]:
     return list(steps[len(steps) - count :])
 
 
-def _reason(steps: Sequence[WordPair]) -> str:
+def _find_reason(steps: Sequence[WordPair]) -> str:
     kinds = {step.kind for step in steps} - {"hit"}
     if not kinds:
         return ""
@@ -231,7 +231,7 @@ def _join(pieces: Iterable[Piece], config: SegmentConfig) -> Iterator[Piece]:
         yield current
 
 
-def _limit(piece: Piece, config: SegmentConfig) -> str:
+def _check_limits(piece: Piece, config: SegmentConfig) -> str:
     if piece.end - piece.begin > config.longest:
         return LONG
     return SHORTER if len(piece.text) < config.fewest_words else ""

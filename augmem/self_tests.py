@@ -119,14 +119,14 @@ def decode_batch() -> str:
     import k2
     import torch
 
-    from augmem.decoding import DecodingConfig, DecodingGraph, best_path, find_lattices, words_on
+    from augmem.decoding import DecodingConfig, DecodingGraph, best_path, find_lattices, path_word_ids
 
     batch = tiny_batch()
     with torch.no_grad():
         log_probs, lengths = tiny_model().eval()(batch.features, batch.lengths)
     graph = DecodingGraph(k2.ctc_topo(max_token=4))
     lattices = [found.lattice for found in find_lattices(log_probs, lengths, graph, DecodingConfig())]
-    units = [words_on(lattice, best_path(lattice)) for lattice in lattices]
+    units = [path_word_ids(lattice, best_path(lattice)) for lattice in lattices]
     return f"{len(units)} utterances decoded"
 
 

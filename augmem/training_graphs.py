@@ -17,7 +17,7 @@ GRAPHS_FORMAT = 4  # 3: with numerators and denominator; 4: texts of a file in o
 
 
 def build_training_graphs(experiment: Experiment, jobs: int, scheduler: str | None) -> None:
-    """Build all that training reads; it depends on the transcripts and on the pronunciations of their words alone.
+    """Build all graphs that training reads, which depend on transcripts and pronunciations only.
 
     Args:
         experiment: the experiment.

@@ -36,7 +36,7 @@ from augmem.decoding import (
     best_path,
     best_word_sequences,
     find_lattices,
-    words_on,
+    path_word_ids,
 )
 from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
@@ -100,7 +100,7 @@ def side_by_side(
         for decoder, words_of in others.items():
             theirs[decoder].append(measure_time(partial(words_of, item.scores)))
     listing = [measure_time(partial(list_of, lattice, config)) for lattice, _ in mine]
-    found = [[] if lattice.is_empty else words_on(lattice, best_path(lattice)) for lattice, _ in mine]
+    found = [[] if lattice.is_empty else path_word_ids(lattice, best_path(lattice)) for lattice, _ in mine]
     density = statistics.mean(lattice.density for lattice, _ in mine)
     more = (f"{total(listing) / seconds:.3f}", f"{density:.1f}", f"{memory():.0f}", "")
     show(name, "this project", found, items, total(mine) / seconds, more)

@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 
 from augmem.corpus import load_cuts
-from augmem.decoding import DecodingGraph, SearchConfig, best_path, find_lattices, words_on
+from augmem.decoding import DecodingGraph, SearchConfig, best_path, find_lattices, path_word_ids
 from augmem.experiment import Experiment
 from augmem.onnx_engine import EngineOptions, OnnxRecognizer
 from augmem.onnx_export import export_onnx_package
@@ -107,7 +107,7 @@ class Searches:
         """Return the words of the best path of k2's lattice."""
         scores = self.scores(utterance)
         lattice = find_lattices(scores[None], torch.tensor([len(scores)]), self.graph, search)[0].lattice
-        return [] if lattice.is_empty else self._words(words_on(lattice, best_path(lattice)))
+        return [] if lattice.is_empty else self._words(path_word_ids(lattice, best_path(lattice)))
 
     def _words(self, numbers: Sequence[int]) -> Words:
         return [self.package.lang.word_of[number] for number in numbers]

@@ -34,7 +34,7 @@ def text(words: list[int] | tuple[int, ...]) -> str:
 
 
 # %% Best path
-print("best path:", text(augmem.words_on(lattice, augmem.best_path(lattice))))
+print("best path:", text(augmem.path_word_ids(lattice, augmem.best_path(lattice))))
 
 # %% The best distinct word sequences, each with the sum over its alignments
 for sequence in augmem.best_word_sequences(lattice, package.search)[:5]:

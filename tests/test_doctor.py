@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from augmem.corpus import extractor
-from augmem.doctor import Finding, audio_formats, doctor, examine_kaldifeat, examine_package, run_test
+from augmem.doctor import Finding, check_audio_formats, doctor, examine_kaldifeat, examine_package, run_test
 
 
 def test_opus_flac_and_mp3_can_be_read() -> None:
-    assert audio_formats().startswith("libsndfile 1.")
+    assert check_audio_formats().startswith("libsndfile 1.")
 
 
 def test_a_missing_package_is_reported_with_its_remedy(
@@ -80,8 +80,8 @@ def test_kaldifeat_is_optional_but_must_work(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_gpus_that_torch_finds_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from augmem.doctor import gpu
+    from augmem.doctor import find_gpus
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: f"GPU {number}")
-    assert gpu() == "GPU 0"
+    assert find_gpus() == "GPU 0"

@@ -11,7 +11,7 @@ from augmem.errors import UserError
 
 
 def channel_index(name: str) -> int:
-    """Return the index of a channel that a user names.
+    """Convert a channel, given by letter or number, to its index.
 
     Args:
         name: a number from 1, or A (first), B and so on.

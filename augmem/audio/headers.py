@@ -69,7 +69,7 @@ def _chunks(stream: BinaryIO, size: int, order: str) -> Iterator[_Chunk]:
 
 
 def _unknown(size: int) -> bool:
-    """Return whether a recorder wrote this size because the true one was not known yet, or never will be."""
+    """Return whether a size is a placeholder, as recorders write it before the end of the recording."""
     return size in (0, 0xFFFFFFFF) or size >> 13 in (0x3FFFF, 0x40000)  # sox, arecord: about 2 GB
 
 

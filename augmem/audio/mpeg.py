@@ -60,7 +60,7 @@ class Mpeg(NamedTuple):
 
     @property
     def sound(self) -> int:
-        """Place of the first frame with sound: after tags, and after a first frame with a wrong number."""
+        """Offset of the first frame with sound: after tags, and after a first frame with a wrong number."""
         return self.start + (self.first.size if self.tagged else 0)
 
     def tag(self) -> bytes:
@@ -104,7 +104,7 @@ def _first_frame(content: bytes | mmap) -> int | None:
 
 
 def _next(content: bytes | mmap, place: int, first: Frame | None) -> int | None:
-    """Return the place of the next frame; where synchronisation is lost, two frames in a row are demanded."""
+    """Return the offset of the next frame; after a loss of synchronisation, two consecutive frames are required."""
     if first and (frame := _frame_at(content, place)) and _alike(frame, first):
         return place
     while (place := content.find(b"\xff", place)) >= 0:

@@ -66,7 +66,7 @@ def read_grammar(path: Path) -> k2.Fsa:
 def build_hlg(
     lang: Lang, topology: str, grammar: k2.Fsa, log: SizeLog | None = None, biphones: Biphones = ()
 ) -> k2.Fsa:
-    """Compose and determinise H o L o G; disambiguation symbols are inserted and removed on the way.
+    """Compose and determinise H o L o G, with disambiguation symbols inserted before and removed after it.
 
     Args:
         lang: lexicon and symbol tables.

@@ -14,7 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="ARPA file to write; .gz and .xz compress it")
     text = "keep this many of the most probable words, or the words of a text or a .tsv list (default: all)"
     parser.add_argument("--vocabulary", metavar="N|FILE", help=text)
-    text = "remove n-grams whose loss raises perplexity by less than this share, such as 1e-7 (%(default)s)"
+    text = "remove n-grams whose removal raises perplexity by less than this share, such as 1e-7 (%(default)s)"
     parser.add_argument("--pruning", type=float, default=0.0, metavar="X", help=text)
     parser.add_argument("--max-ngrams", type=int, default=0, help="keep the most important ones; 0: no limit")
     parser.add_argument("--decimals", type=int, default=4, help="decimals of log10 values in the file (%(default)s)")
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     for name in ("upper", "lower"):
         text = f"convert words to {name} case first"
         parser.add_argument(f"--{name}-case", dest="case", action="store_const", const=name, help=text)
-    text = "text whose words join the lexicon, such as training transcripts"
+    text = "text whose words are added to the lexicon, such as training transcripts"
     parser.add_argument("--lexicon-text", type=Path, nargs="*", default=[], metavar="FILE", help=text)
 
 

@@ -24,7 +24,7 @@ from augmem.corpus.audio import AudioError, read_recording, read_samples
 from augmem.corpus.extractors import extract_batch, extractor
 from augmem.corpus.manifests import RECORDINGS, SUPERVISIONS, load_manifest, read_cuts
 from augmem.corpus.storage import StorageConfig, check_files, explain_damage, write_features
-from augmem.corpus.telephone import code_g711, law_of
+from augmem.corpus.telephone import choose_law, code_g711
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import read_json, write_json
@@ -224,7 +224,7 @@ def _attach(cut: MonoCut, samples: np.ndarray, features: np.ndarray, config: Fea
 
 def _samples(cut: MonoCut, telephone: bool) -> np.ndarray:
     """Read the samples of a cut; some are coded as by a telephone network."""
-    samples, law = read_samples(cut), law_of(cut.id)
+    samples, law = read_samples(cut), choose_law(cut.id)
     return code_g711(samples, cut.sampling_rate, law) if telephone and law else samples
 
 

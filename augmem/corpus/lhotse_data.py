@@ -67,11 +67,11 @@ class LhotseData(CorpusReader):
             for origin, supervision in read_manifest(files["supervisions"], SupervisionSegment, skipped):
                 recording = recordings.get(supervision.recording_id)
                 for found in make_utterance(supervision, recording, supervision.start, origin, skipped):
-                    yield _located(found, self._folders(files["recordings"]))
+                    yield _resolve_path(found, self._folders(files["recordings"]))
         else:
             for origin, cut in read_manifest(files["cuts"], Cut, skipped):
                 for found in cut_utterances(cut, getattr(cut, "recording", None), origin, skipped):
-                    yield _located(found, self._folders(files["cuts"]))
+                    yield _resolve_path(found, self._folders(files["cuts"]))
 
     def _folders(self, manifest: Path) -> Sequence[Path]:
         """Return the folders that relative paths may start from: those of the manifest, to that beside the corpus."""
@@ -80,7 +80,7 @@ class LhotseData(CorpusReader):
 
 
 def _kind_and_part(path: Path) -> tuple[str, str] | None:
-    """Return kind and part that a manifest's name states; None if it states no known kind."""
+    """Parse kind and part from the name of a manifest; None for an unknown kind."""
     words = path.name.split(".jsonl")[0].split("_")
     for position, word in enumerate(words):
         if word in _KINDS:
@@ -88,7 +88,7 @@ def _kind_and_part(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _located(utterance: CorpusUtterance, folders: Sequence[Path]) -> CorpusUtterance:
+def _resolve_path(utterance: CorpusUtterance, folders: Sequence[Path]) -> CorpusUtterance:
     """Complete a relative path: from the current folder, as Lhotse does, or from the first folder that has the file."""
     path = utterance.audio
     if path.is_absolute() or is_file(path):

@@ -20,15 +20,15 @@ LONGEST = 40.0  # s
 class Limits:
     """Limits on the utterances of training parts; others are skipped.
 
-    Dev and test parts are not limited, since an error rate over the rest would be too low; a dev part taken out of the
-    training parts is.
+    Dev and test parts are not limited, since an error rate over the rest would be too low. A dev part taken from the
+    training parts is limited.
 
     Args:
         shortest: lower limit of the duration, in seconds.
         longest: upper limit of the duration, in seconds; null: none. The time of a training step grows with the
             square of the duration, its memory in proportion.
-        most_characters: upper limit of transcript characters (with spaces) per second; a higher rate cannot be spoken,
-            so the transcript must be of other audio. Read English has about 15. null: none.
+        most_characters: upper limit of transcript characters (with spaces) per second; speech cannot
+            be faster, so the transcript belongs to other audio. Read English has about 15. null: none.
         fewest_characters: lower limit of characters per second; at a lower rate, most of the transcript is missing.
         exclude_speakers: speakers to leave out of training, such as those of a dev or test part.
 
@@ -49,11 +49,11 @@ class Limits:
             least, most = getattr(self, low), getattr(self, high)
             if least < 0 or (most is not None and most <= least):
                 raise UserError(
-                    f"corpus.limits.{low}={least} and corpus.limits.{high}={most}: must be positive, in this order"
+                    f"corpus.limits.{low}={least} and corpus.limits.{high}={most}: must be positive and ascending"
                 )
 
     def check(self, utterance: SupervisionSegment, origin: str) -> SkippedUtterance | None:
-        """Return why an utterance is skipped; None if it is within the limits.
+        """Return the reason for which an utterance is skipped; None if it is within the limits.
 
         Args:
             utterance: an utterance with a positive duration.

@@ -44,7 +44,7 @@ Described = tuple[Recording, SupervisionSegment]
 
 @dataclass(frozen=True)
 class CorpusUtterance:
-    """An utterance as a corpus describes it, before its audio is looked at.
+    """An utterance as described by a corpus, before its audio is read.
 
     Args:
         id: unique in its part.
@@ -233,7 +233,7 @@ def _describe(utterance: CorpusUtterance, limits: Limits, rules: Normalisation) 
 
 
 def _remedy(text: str, rules: Normalisation) -> str:
-    """Return what to do about a transcript without words."""
+    """Return the remedy for a transcript without words."""
     if rules == ENGLISH and any(kind == LETTERS for kind, _ in rules.losses(text)):
         return "its letters are not English: --corpus.normalisation unicode keeps them"
     return "correct the transcript"

@@ -19,7 +19,7 @@ _SHOWN = 8  # names in a message
 
 
 def check_utterances(manifests: Path, parts: Parts) -> None:
-    """Check that no two of train, dev and test share an utterance: one id with one text, or one stretch of audio.
+    """Check that no two of train, dev and test share an utterance: one id with one text, or one interval of audio.
 
     Args:
         manifests: folder with one subfolder per part, as `write_part` filled it.
@@ -55,7 +55,7 @@ def _pairs(parts: Parts) -> Iterator[tuple[tuple[str, tuple[str, ...]], tuple[st
 
 
 def _utterances(manifests: Path, parts: Sequence[str]) -> dict[tuple, str]:
-    """Map what identifies an utterance to its id."""
+    """Map the keys of utterances to their ids."""
     found: dict[tuple, str] = {}
     for part in parts:
         for cut in read_cuts(manifests / part):

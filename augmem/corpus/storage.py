@@ -50,7 +50,7 @@ class StorageConfig:
 
     @property
     def suffix(self) -> str:
-        """End of the folder's name, so that both formats can exist side by side."""
+        """Suffix of the folder name, so that folders of both formats can exist side by side."""
         return "" if self.form == "archive" else f"-{self.form}"
 
 

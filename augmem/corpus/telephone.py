@@ -23,13 +23,13 @@ TELEPHONE_RATE = 8000  # Hz
 _LAWS: tuple[Law | None, ...] = ("ULAW", None, "ALAW", None)
 
 
-def law_of(name: str) -> Law | None:
+def choose_law(name: str) -> Law | None:
     """Choose the coding of an utterance by its name: a quarter mu-law, a quarter A-law, half none."""
     return _LAWS[crc32(name.encode()) % len(_LAWS)]
 
 
 def code_g711(samples: Samples, rate: int, law: Law) -> Samples:
-    """Return samples as they arrive at the other end of a telephone line.
+    """Encode and decode samples as a telephone network does.
 
     Args:
         samples: (n,) or (channels, n) in [-1, 1].

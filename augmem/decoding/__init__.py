@@ -9,7 +9,7 @@ from augmem.decoding.alignment import Aligner, Alignment, TimedSymbol
 from augmem.decoding.beam_search import BeamSearch, SearchState
 from augmem.decoding.config import DecodingConfig, SearchConfig
 from augmem.decoding.hotwords import BONUS, Hotwords, make_hotwords, read_hotwords
-from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, words_on
+from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, path_word_ids
 from augmem.decoding.lattice_posteriors import posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
 from augmem.decoding.offline import SUMMARY_FILE, decode_parts
@@ -85,6 +85,7 @@ __all__ = [
     "load_systems",
     "make_hotwords",
     "oracle_wer",
+    "path_word_ids",
     "posteriors",
     "read_hotwords",
     "read_nbest",
@@ -93,6 +94,5 @@ __all__ = [
     "tune",
     "word_confidences",
     "word_frames",
-    "words_on",
     "write_nbest",
 ]

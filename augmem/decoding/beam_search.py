@@ -99,7 +99,7 @@ class SearchState:
 
 
 class BeamSearch:
-    """Search of utterances and streams; holds no state of one.
+    """Beam search of utterances and streams; `SearchState` holds the state of one.
 
     Args:
         graph: the decoding graph.
@@ -159,7 +159,7 @@ class BeamSearch:
         state.states, state.forward = states, forward
 
     def _select_states(self, state: SearchState, acoustic: Float32s) -> Int32s:
-        """Return the positions of the active states to go on from: the best ones that may have an arc within the beam.
+        """Return the positions of the active states to expand: the best ones that may have an arc within the beam.
 
         The best arc of the best state is a lower bound of the best score of the next frame.
         """

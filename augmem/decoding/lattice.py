@@ -45,7 +45,7 @@ class Lattice:
         ...     unit=np.array([3, 4, FINAL]), words=np.array([[7], [8], [0]]), word_starts=np.array([1, 1, 0]),
         ...     acoustic=np.log([0.75, 0.25, 1.0]), graph=np.zeros(3), num_frames=1,
         ... )
-        >>> words_on(lattice, best_path(lattice)), arc_posteriors(lattice).round(2).tolist()
+        >>> path_word_ids(lattice, best_path(lattice)), arc_posteriors(lattice).round(2).tolist()
         ([7], [0.75, 0.25, 1.0])
     """
 
@@ -185,7 +185,7 @@ def best_path(lattice: Lattice) -> Ints:
     return np.array(path, dtype=np.int64)
 
 
-def words_on(lattice: Lattice, path: Ints) -> list[int]:
+def path_word_ids(lattice: Lattice, path: Ints) -> list[int]:
     """Return the word ids of a path in order."""
     words = lattice.words[path].ravel()
     return [int(word) for word in words[words > 0]]

@@ -12,7 +12,7 @@ import numpy as np
 
 from augmem.decoding.beam_search import SearchedFrame, SearchState
 from augmem.decoding.graph_arrays import GraphArrays, Numbers
-from augmem.decoding.lattice import Ints, Lattice, best_path, words_on
+from augmem.decoding.lattice import Ints, Lattice, best_path, path_word_ids
 from augmem.decoding.times import WordFrames, spoken_frames, spoken_units, word_frames
 
 MAX_UNSHARED = 250  # frames; alternatives that last longer are not compared any more
@@ -55,7 +55,7 @@ def lattice_best_path(lattice: Lattice, silent: Collection[int]) -> BestPath:
     """
     path = best_path(lattice)
     spoken = spoken_frames(lattice, path, silent)
-    return BestPath(word_frames(words_on(lattice, path), spoken), spoken)
+    return BestPath(word_frames(path_word_ids(lattice, path), spoken), spoken)
 
 
 def trace_back(state: SearchState) -> None:
@@ -72,7 +72,7 @@ def trace_back(state: SearchState) -> None:
 
 
 def count_stable_words(graph: GraphArrays, state: SearchState) -> int:
-    """Return the number of words with which every path of the search begins, so that the final result does as well.
+    """Return the number of words that begin every path of the search, and therefore the final result.
 
     Call it after `current_best_path`, and only on a state whose arcs have been removed by `BeamSearch.advance`.
 

@@ -168,7 +168,7 @@ def find_lattice(log_probs: Tensor, graph: DecodingGraph, config: SearchConfig, 
     for _ in range(config.retries if len(log_probs) else 0):
         if search.is_complete(state):
             break
-        kind, config = Search.WIDER, widen(config)
+        kind, config = Search.WIDER, widen_search(config)
         logger.info("no complete path, searching with %s: %s", kind.value, name)
         search, state = search_once(log_probs, graph, config)
     lattice = search.lattice(state) if len(log_probs) else empty_lattice(0, config.acoustic_scale)
@@ -188,7 +188,7 @@ def search_once(log_probs: Tensor, graph: DecodingGraph, config: SearchConfig) -
     return search, state
 
 
-def widen(config: SearchConfig) -> SearchConfig:
+def widen_search(config: SearchConfig) -> SearchConfig:
     """Return the options of a wider search."""
     return replace(
         config,

@@ -52,5 +52,5 @@ def spoken_units(units: NDArray[Any], word_starts: NDArray[Any], silent: Collect
 
 
 def word_frames(words: Sequence[int], spans: Sequence[tuple[int, int]]) -> tuple[WordFrames, ...]:
-    """Combine the words of a path (`words_on`) with their frames (`spoken_frames`)."""
+    """Combine the words of a path (`path_word_ids`) with their frames (`spoken_frames`)."""
     return tuple(WordFrames(word, *frames) for word, frames in zip(words, spans, strict=False))

@@ -121,7 +121,11 @@ def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) ->
     """Warn if the best point is at the edge of the grid."""
     if len(grid) > 2 and value in (min(grid), max(grid)) and (name, value) != ("lm_scale", 0.0):
         logger.warning(
-            "%s: the best %s, %g, is at the edge of its grid: widen decoding.%s", system, name, value, GRIDS[name]
+            "%s: the best %s, %g, is at the edge of its grid: widen decoding.%s",
+            system,
+            name,
+            value,
+            GRIDS[name],
         )
 
 

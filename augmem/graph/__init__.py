@@ -1,4 +1,4 @@
-"""Graphs as training sees them: options, contexts, numerators and denominator, with exact total scores and gradients.
+"""Graphs for training: options, contexts, numerators and denominator, with exact total scores and gradients.
 
 A graph is made of plain tensors; nothing here needs k2. `augmem.automata` compiles the graphs.
 """

@@ -84,7 +84,7 @@ class Numerators:
 
 
 def numerator_definition(units_hash: str, topology: str, biphones: Biphones, phone_lm: Path | None) -> dict[str, str]:
-    """Return what all numerators of a folder depend on.
+    """Return the inputs that all numerators of a folder have in common.
 
     Args:
         units_hash: hash of the units and their ids.
@@ -101,7 +101,7 @@ def numerator_definition(units_hash: str, topology: str, biphones: Biphones, pho
 
 
 def transcript_key(lang: Lang, text: str) -> int:
-    """Return a hash of what a numerator depends on besides its definition.
+    """Return a hash of the inputs of one numerator, besides its definition.
 
     These are the pronunciations of the words, and whether silence may occur between them.
 
@@ -119,7 +119,7 @@ def transcript_key(lang: Lang, text: str) -> int:
 
 
 def pronunciations_hash(lang: Lang, texts: Iterable[str]) -> str:
-    """Return a hash of all a transcript's graph depends on: the pronunciations of its words, as units with ids."""
+    """Return a hash of the pronunciations of the words of a transcript, as units with ids."""
     words = {word if word in lang.pronunciations else lang.oov_word for text in texts for word in text.split()}
     return sha256_json([lang.units_hash, {word: lang.pronunciations[word] for word in {*words, lang.oov_word}}])
 

@@ -47,7 +47,7 @@ class SparseGraph:
 
 
 def _matrix(places: Tensor, values: Tensor, size: int) -> Tensor:
-    """Return a square sparse matrix in the form whose products are fastest; values of the same place add up."""
+    """Return a square sparse matrix in the layout with the fastest products; values at the same position are added."""
     matrix = torch.sparse_coo_tensor(places, values, (size, size)).coalesce()
     if not torch.backends.mkl.is_available():  # on CPUs, torch multiplies compressed rows by MKL only
         return matrix

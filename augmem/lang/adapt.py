@@ -11,11 +11,11 @@ from augmem.lang.arpa import copy_arpa, read_vocabulary
 from augmem.lang.bpe import MODEL_NAME, copy_pieces, encode_words
 from augmem.lang.config import LangConfig
 from augmem.lang.lang import Lang
-from augmem.lang.lexicon import SPECIAL_WORDS, Lexicon, load_cmudict, phones_of, read_lexicon
+from augmem.lang.lexicon import SPECIAL_WORDS, Lexicon, collect_phones, load_cmudict, read_lexicon
 from augmem.lang.ngram import write_grammar
 from augmem.lang.normalisation import ENGLISH, Normalisation
 from augmem.lang.prepare import letter_lexicon, load_dictionary, phone_lexicon, write_lang
-from augmem.lang.units import UnitLexicon, read_units, with_units_of
+from augmem.lang.units import UnitLexicon, read_units, restrict_to_units
 
 _LETTER = re.compile(r"._[BIES]")
 
@@ -48,7 +48,7 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
         known = {**collect_pronunciations(lang), **given}
         trained_on = load_matching_dictionary(lang)  # its G2P model is in the cache
         found = phone_lexicon(LangConfig(), words, known, output, trained_on)
-    write_lang(with_units_of(base, found), lang.silence_probability, output, lang.normalisation)
+    write_lang(restrict_to_units(base, found), lang.silence_probability, output, lang.normalisation)
 
 
 def write_given_grammar(arpa: Path, lang_dir: Path, output: Path) -> None:
@@ -97,7 +97,7 @@ def collect_pronunciations(lang: Lang) -> Lexicon:
 
 def load_matching_dictionary(lang: Lang) -> Lexicon:
     """Return the CMU dictionary if its phones are those of a lang folder; otherwise an empty lexicon."""
-    is_cmu = set(phones_of(_own_pronunciations(lang))) <= set(phones_of(load_cmudict()))
+    is_cmu = set(collect_phones(_own_pronunciations(lang))) <= set(collect_phones(load_cmudict()))
     return load_dictionary(LangConfig(), lang.normalisation) if is_cmu else {}
 
 

@@ -231,7 +231,7 @@ class BackoffModel:
         return BackoffModel(words, self.levels)
 
     def round(self, decimals: int) -> BackoffModel:
-        """Return the model with rounded logarithms; back-off weights make up for the rounded probabilities.
+        """Return the model with rounded logarithms; back-off weights are computed from the rounded probabilities.
 
         Probabilities are rounded to nearest. After histories that would lose half of their back-off mass by that,
         they are rounded down, so that unlisted words stay possible.

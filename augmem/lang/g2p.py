@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from augmem.errors import UserError
 from augmem.files import atomic_path, sha256_json, temporary_folder
-from augmem.lang.lexicon import Lexicon, Pronunciation, phones_of
+from augmem.lang.lexicon import Lexicon, Pronunciation, collect_phones
 from augmem.lang.tools import run_tool
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def guess_pronunciations(
         the guesses in the order of `words` (several for a word whose base has several pronunciations), and the words
         without a guess.
     """
-    phones = set(phones_of(lexicon))
+    phones = set(collect_phones(lexicon))
     guesses = {word: [g for g in apply_rules(word, lexicon) if phones.issuperset(g.phones)] for word in words}
     unknown = [word for word, found in guesses.items() if not found]
     if unknown:

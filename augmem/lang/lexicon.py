@@ -102,7 +102,7 @@ def strip_stress(phone: str) -> str:
 
 def _unique(lexicon: Lexicon) -> Lexicon:
     """Strip stress, unless the digits are tones, and remove repeated pronunciations."""
-    strip = str if any(map(_TONE.fullmatch, phones_of(lexicon))) else strip_stress
+    strip = str if any(map(_TONE.fullmatch, collect_phones(lexicon))) else strip_stress
     return {
         word: list(dict.fromkeys(tuple(strip(phone) for phone in phones) for phones in forms))
         for word, forms in lexicon.items()
@@ -149,16 +149,16 @@ def _check_read(path: Path, lexicon: Lexicon, skipped: Sequence[str], probabilit
         logger.log(level, text, path.name, len(skipped), entries, examples)
 
 
-def phones_of(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:
+def collect_phones(lexicon: Mapping[str, Iterable[Pronunciation]]) -> list[str]:
     """Return all phones of a lexicon, sorted."""
     return sorted({phone for forms in lexicon.values() for form in forms for phone in form})
 
 
-def letters_of(word: str) -> Pronunciation:
+def split_letters(word: str) -> Pronunciation:
     """Return the letters of a word with Kaldi's position marks: B_B, E_I, D_E; I_S for a single letter.
 
     Example:
-        >>> letters_of("BED")
+        >>> split_letters("BED")
         ('B_B', 'E_I', 'D_E')
     """
     if len(word) == 1:

@@ -102,7 +102,7 @@ class NeuralLm(nn.Module):
         with FILE_FORMAT.explain(path):
             config, words = NeuralLmConfig(**json.loads(texts[_CONFIG])), json.loads(texts[_WORDS])
             if weights["embedding.weight"].shape != (len(words), config.dim) or config.layers > len(weights):
-                raise ValueError("its weights have other sizes than its options")
+                raise ValueError("the sizes of its weights do not match its options")
             model = NeuralLm(config, words)
             model.load_state_dict(weights)
         return model.eval()

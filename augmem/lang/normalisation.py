@@ -21,9 +21,9 @@ from augmem.lang.text import (
     ENGLISH_RULES,
     NUMBERS,
     Losses,
+    classify_character,
     drop_unspoken,
     english_losses,
-    kind_of,
     normalise_text,
     unspoken_passages,
 )
@@ -113,7 +113,7 @@ class Normalisation:
         if self.reads_numbers:
             numbers = _NUMBER.findall(drop_unspoken(text))
             losses.update((NUMBERS, number) for number in numbers if _plain(number, self.language or "") is None)
-        losses.update((kind, c) for c in read if (kind := kind_of(c)) and not _is_kept(c))
+        losses.update((kind, c) for c in read if (kind := classify_character(c)) and not _is_kept(c))
         return losses
 
     def save(self, folder: Path) -> None:
@@ -172,7 +172,7 @@ def _is_kept(character: str) -> bool:
 
 
 def _space(character: str) -> str:
-    """Return what a mark becomes: nothing for invisible format characters such as soft hyphens, else a blank."""
+    """Return the replacement of a mark: nothing for invisible format characters such as soft hyphens, else a blank."""
     return "" if unicodedata.category(character) == "Cf" and character != "\u200b" else " "
 
 

@@ -23,15 +23,15 @@ from augmem.lang.lexicon import (
     SPOKEN_NOISE,
     Lexicon,
     add_disambiguation,
+    collect_phones,
     format_lexicon,
-    letters_of,
     load_cmudict,
-    phones_of,
     read_lexicon,
+    split_letters,
 )
 from augmem.lang.normalisation import ENGLISH, Normalisation
 from augmem.lang.symbols import number_symbols, write_symbols
-from augmem.lang.units import UnitLexicon, with_units_of
+from augmem.lang.units import UnitLexicon, restrict_to_units
 from augmem.lang.vocabulary import check_language_model, check_lexicon, extra_vocabulary, training_vocabulary
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def prepare_lang(
         words = choose_words(config, texts, wider, None, normalisation)
         lexicon = UnitLexicon(pieces, encode_words(words, output))
         silence_probability = 0.0  # word pieces are trained without a silence unit: blanks take its place
-    write_lang(with_units_of(base, lexicon), silence_probability, output, normalisation)
+    write_lang(restrict_to_units(base, lexicon), silence_probability, output, normalisation)
     lang = Lang.load(output)
     logger.info("lang: %d words, %d pronunciations, %d units", len(lang.words), len(lexicon.entries), lang.num_units)
 
@@ -174,13 +174,13 @@ def phone_lexicon(
     for guess in _guess(config, [word for word in vocabulary if word not in lexicon], trained_on or lexicon, output):
         found.setdefault(guess.word, []).append(guess.phones)
     entries = [(word, phones) for word in vocabulary for phones in found.get(word, [])]
-    phones = [phone for phone in phones_of(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]
+    phones = [phone for phone in collect_phones(lexicon) if phone not in (SILENCE, SPOKEN_NOISE)]
     return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *phones], [*SPECIAL_ENTRIES, *entries])
 
 
 def letter_lexicon(vocabulary: Sequence[str]) -> UnitLexicon:
     """Write words in letters marked by their position."""
-    entries = [(word, letters_of(word)) for word in vocabulary]
+    entries = [(word, split_letters(word)) for word in vocabulary]
     letters = sorted({letter for _, letters in entries for letter in letters})
     return UnitLexicon(["<eps>", SILENCE, SPOKEN_NOISE, *letters], [*SPECIAL_ENTRIES, *entries])
 

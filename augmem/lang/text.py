@@ -58,11 +58,13 @@ def english_losses(text: str) -> Losses:
     written = drop_unspoken(_unify(text))
     losses = Counter((BRACKETS, passage) for passage in unspoken_passages(_unify(text)))
     losses.update((NUMBERS, number) for number in ambiguous_numbers(written))
-    losses.update((kind, c) for c in _read(text) if (kind := kind_of(c)) and not (c.isascii() and c.isalpha()))
+    losses.update(
+        (kind, c) for c in _read(text) if (kind := classify_character(c)) and not (c.isascii() and c.isalpha())
+    )
     return losses
 
 
-def kind_of(character: str) -> str:
+def classify_character(character: str) -> str:
     """Return LETTERS or SYMBOLS for a character that is spoken; an empty string for a mark that is not."""
     category = unicodedata.category(character)
     if category[0] in "LN":

@@ -25,7 +25,7 @@ def read_units(folder: Path) -> list[str]:
     return [unit for unit in read_symbols(folder / "tokens.txt") if not DISAMBIGUATION.fullmatch(unit)]
 
 
-def with_units_of(base: Path | None, lexicon: UnitLexicon) -> UnitLexicon:
+def restrict_to_units(base: Path | None, lexicon: UnitLexicon) -> UnitLexicon:
     """Keep the units of a lang folder, and leave out words with other units.
 
     Args:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.hotword_line import HotwordLine
-from augmem.onnx_engine.search import EngineOptions, Float32Array, SearchGraph, SegmentSearch, SpokenWord, spoken
+from augmem.onnx_engine.search import EngineOptions, Float32Array, SearchGraph, SegmentSearch, SpokenWord, time_words
 from augmem.onnx_package import OnnxPackage, open_onnx_package
 from augmem.streaming.endpoint import cut_position, is_endpoint
 from augmem.streaming.events import Event, Word
@@ -238,7 +238,7 @@ class OnnxRecognizer:
         if is_endpoint(self.options.rules, bool(words), silence, stream.search.relative_cost(), frames * shift):
             self._end_segment(stream)
         elif frames * shift >= self.options.max_segment:
-            self._cut(stream, cut_position(spoken(words), frames))
+            self._cut(stream, cut_position(time_words(words), frames))
 
     def _end_segment(self, stream: OnnxStream) -> None:
         """Emit the final result of the current segment, and begin the next one."""

@@ -60,7 +60,7 @@ class SpokenWord:
 
 @dataclass(frozen=True)
 class SearchGraph:
-    """The decoding graph and what the search needs besides it.
+    """Decoding graph, silent outputs and beams of the search.
 
     Args:
         fst: HLG of `augmem.openfst.build_openfst_hlg`.
@@ -106,26 +106,26 @@ class SegmentSearch:
         found, path = self._best(final)
         if not found or not self.scores:
             return []
-        return list(path_words(steps(path), self.scores[0].shape[1], self.graph.silent))
+        return list(path_words(iterate_arcs(path), self.scores[0].shape[1], self.graph.silent))
 
     def relative_cost(self) -> float:
         """Return the cost of the best complete path minus that of the best path, in nats; inf if none is complete."""
         if not self.num_frames or not self._decoder.reached_final():
             return math.inf
-        costs = [sum_of_costs(self._best(final)[1]) for final in (True, False)]
+        costs = [path_cost(self._best(final)[1]) for final in (True, False)]
         return costs[0] - costs[1]
 
     def _best(self, final: bool) -> tuple[bool, kaldifst.Lattice]:
         return self._decoder.get_best_path(use_final_probs=final)
 
 
-def sum_of_costs(path: kaldifst.Lattice) -> float:
+def path_cost(path: kaldifst.Lattice) -> float:
     """Return the cost of a path."""
     weight = kaldifst.get_linear_symbol_sequence(path)[3]
     return float(weight.value1 + weight.value2)
 
 
-def steps(path: kaldifst.Lattice) -> Iterator[tuple[int, int]]:
+def iterate_arcs(path: kaldifst.Lattice) -> Iterator[tuple[int, int]]:
     """Yield input and output label of each arc of a path, in order."""
     arcs = {}
     for line in str(path).splitlines():
@@ -164,6 +164,6 @@ def path_words(arcs: Iterable[tuple[int, int]], outputs: int, silent: frozenset[
         yield SpokenWord(word, begin, max(end, begin + 1))
 
 
-def spoken(words: Sequence[SpokenWord]) -> list[tuple[int, int]]:
+def time_words(words: Sequence[SpokenWord]) -> list[tuple[int, int]]:
     """Return first frame and end of each word."""
     return [(word.begin, word.end) for word in words]

@@ -228,7 +228,7 @@ def _expand(grammar: Grammar, trees: _Trees, lexicon: IndexedLexicon, outputs: i
     ends = _Pairs(ended, 0, outputs)
     silent = [reached * outputs, reached * outputs + sil] if sil else [np.empty(0, np.int64)]
     silences = _Pairs(np.concatenate(silent), ends.end, outputs)
-    begins = _Pairs(_with_backoff(np.append(ends.keys, silences.keys), grammar, outputs), silences.end, outputs)
+    begins = _Pairs(_add_backoff(np.append(ends.keys, silences.keys), grammar, outputs), silences.end, outputs)
     in_unit = begins.end + 2 * np.arange(inner)  # the last output was the node's unit; + 1: it was blank
     built = _Builder()
 
@@ -287,7 +287,7 @@ def _expand(grammar: Grammar, trees: _Trees, lexicon: IndexedLexicon, outputs: i
     return built.graph(final, int(ends.find(np.array(grammar.start), BLANK)))
 
 
-def _with_backoff(keys: Array, grammar: Grammar, outputs: int) -> Array:
+def _add_backoff(keys: Array, grammar: Grammar, outputs: int) -> Array:
     """Add the pairs that are reached by backing off."""
     found = new = np.unique(keys)
     while len(new):

@@ -194,7 +194,7 @@ def _align_arcs(ref: Network, hyp: Network, costs: Costs) -> list[WordPair]:
 def _best_cell(
     cells: list[list[tuple[float, int, int]]], ref: tuple[int, NetworkArc], hyp: tuple[int, NetworkArc], costs: Costs
 ) -> tuple[float, int, int]:
-    """Return the cost and the cell before of the best way to reach a cell."""
+    """Return the lowest cost of reaching a cell, and the cell before it."""
     (a, one), (b, two) = ref, hyp
     deletion = EMPTY_COST if one.word == EMPTY else costs.deletion
     insertion = EMPTY_COST if two.word == EMPTY else costs.insertion

@@ -45,7 +45,7 @@ def pair_passages(ref: Transcript, hyp: Transcript, mode: Mode = "strict") -> li
     refs, hyps = (_by_name(side, _has_channels(ref, hyp)) for side in (ref, hyp))
     return [
         Pair(name, passages[0].speaker, "", _texts(passages), _texts(hyps.get(name, ())))
-        for name, passages in _chosen(refs, hyps, ref, hyp, mode).items()
+        for name, passages in _select_references(refs, hyps, ref, hyp, mode).items()
     ]
 
 
@@ -67,7 +67,7 @@ def _by_name(transcript: Transcript, channels: bool) -> dict[str, list[Passage]]
     return groups
 
 
-def _chosen(
+def _select_references(
     refs: dict[Key, list[Passage]], hyps: dict[Key, list[Passage]], ref: Transcript, hyp: Transcript, mode: Mode
 ) -> dict[Key, list[Passage]]:
     """Return the references to score."""
@@ -90,7 +90,7 @@ def _by_time(ref: Transcript, hyp: Transcript, mode: Mode) -> list[Pair]:
     """Pair the segments of an STM file with the words of a CTM file."""
     refs, hyps = (_by_channel(side) for side in (ref, hyp))
     pairs = []
-    for key, segments in _chosen(refs, hyps, ref, hyp, mode).items():
+    for key, segments in _select_references(refs, hyps, ref, hyp, mode).items():
         texts = _words_of_segments(segments, hyps.get(key, []))
         for number, (segment, words) in enumerate(zip(segments, texts, strict=True)):
             if segment.text != IGNORED:

@@ -135,13 +135,13 @@ def _read_ctm(path: Path, lines: Iterator[tuple[int, str]]) -> Iterator[Passage]
             start, duration = (_seconds(path, number, field) for field in fields[2:4])
             group.append(Passage(name, word, "unknown", channel, start, start + duration))
         if group[0].text != "{" or word == "<ALT_END>":
-            yield _joined(group)
+            yield _join_words(group)
             group = []
     if group:
         raise UserError(f"{path}: <ALT_BEGIN> of {group[0].name} without <ALT_END>")
 
 
-def _joined(group: Sequence[Passage]) -> Passage:
+def _join_words(group: Sequence[Passage]) -> Passage:
     start, end = min(row.start for row in group), max(row.end for row in group)
     return group[0]._replace(text=" ".join(row.text for row in group), start=start, end=end)
 

@@ -63,10 +63,10 @@ class WordErrors:
                 network(side, f"{texts.path}, {pair.id}") for side, texts in zip(sides, (of_ref, of_hyp), strict=True)
             )
             steps = align_networks(one, two, SCLITE if self.costs_of(ref) == "sclite" else KALDI)
-        return _scored(pair, steps)
+        return _make_utterance(pair, steps)
 
 
-def _scored(pair: Pair, steps: list[WordPair]) -> Utterance:
+def _make_utterance(pair: Pair, steps: list[WordPair]) -> Utterance:
     """Return the utterance with the words of an alignment."""
     ref, hyp = ([word for word in side if word != GAP] for side in zip(*steps, strict=True)) if steps else ([], [])
     return Utterance(pair.id, pair.speaker, ref, hyp, pair.session, steps)

@@ -97,7 +97,7 @@ class SherpaStep(nn.Module):
         return features, torch.zeros(1, 1, sum(self.sizes)), *places, torch.zeros(1, dtype=torch.int64)
 
     def metadata(self) -> dict[str, str]:
-        """Return what sherpa-onnx reads from the file, and under `augmem` what other programs need."""
+        """Return the metadata that sherpa-onnx reads from the file, and those of other programs under `augmem`."""
         described = self.model.description
         facts = {
             "features": described.features,

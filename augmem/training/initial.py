@@ -65,7 +65,7 @@ def check_same_kind(found: ModelDescription, wanted: ModelDescription, folder: s
 
 
 def _features(description: ModelDescription) -> dict[str, object]:
-    """Return the options of the features that a model sees."""
+    """Return the options of the features of a model."""
     return {**asdict(FeatureConfig()), **description.features, "speed_perturb": False, "extractor": ""}
 
 

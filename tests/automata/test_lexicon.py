@@ -54,7 +54,7 @@ def find_accepted(fst: k2.Fsa, longest: int) -> dict[tuple, float]:
 
 
 def list_expected(entries: list, longest: int, silence: float) -> dict[tuple, float]:
-    """Return the same by enumerating words, pronunciations and optional silences."""
+    """Return the same probabilities by enumerating words, pronunciations and optional silences."""
     found: dict[tuple, float] = defaultdict(float)
     for count in range(longest + 1):
         for sequence in itertools.product(entries, repeat=count):

@@ -84,7 +84,7 @@ def test_training_graphs_give_valid_mmi_scores(
 def test_a_decoding_graph_is_refused_with_other_units_topology_context_or_words(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """Numbers of units and words may agree all the same, and all words would be wrong."""
+    """The numbers of units and words may be equal even if all words are different."""
     lang, grammar = Lang.load(folders[0]), folders[1] / "first_pass.fst.txt"
     prepare_decoding_graph("hmm", (), folders[0], grammar, tmp_path)
     path = tmp_path / HLG_FILE

@@ -85,7 +85,7 @@ def test_resumed_epoch_equals_the_rest_of_the_epoch_bit_for_bit(
 
 
 def test_batches_of_a_step_have_similar_sizes(cuts: CutSet) -> None:
-    """Steps of two batches that neighbour in size have the least possible sum of their larger sizes."""
+    """Pairing batches of adjacent sizes minimises the sum of the larger sizes."""
     config = BatchConfig(max_duration=8, num_buckets=2, workers=0, spec_augment=PLAIN)
     sizes = [batch.features[:, :, 0].numel() for batch in training_batches(cuts, config, 0, step_batches=2)]
     steps = [max(sizes[first : first + 2]) for first in range(0, len(sizes) - 1, 2)]

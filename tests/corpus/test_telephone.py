@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from augmem.corpus.extractors import extractor
-from augmem.corpus.telephone import Law, code_g711, law_of
+from augmem.corpus.telephone import Law, choose_law, code_g711
 from augmem.features import FeatureConfig
 from augmem.streaming import OnlineFeatures
 
@@ -42,7 +42,7 @@ def test_coding_keeps_the_band_and_removes_what_is_above(law: Law, rate: int) ->
 
 
 def test_half_of_the_utterances_are_coded() -> None:
-    counts = Counter(law_of(f"speaker-{number}") for number in range(2000))
+    counts = Counter(choose_law(f"speaker-{number}") for number in range(2000))
     assert counts[None] == pytest.approx(1000, abs=100)
     assert counts["ULAW"] == pytest.approx(500, abs=80) and counts["ALAW"] == pytest.approx(500, abs=80)
 

@@ -191,7 +191,7 @@ def test_manifest_problems(tmp_path: Path) -> None:
 
 
 def test_cuts_of_all_kinds(tmp_path: Path) -> None:
-    """Each kind of cut that cannot be used is listed with its reason and a way on; the others are read."""
+    """Each kind of cut that cannot be used is listed with its reason and remedy; the others are read."""
     write_tone(tmp_path / "audio" / "a.wav", 2.0)
     stereo = np.random.default_rng(0).normal(scale=(0.1, 0.2), size=(16000, 2))
     soundfile.write(tmp_path / "audio" / "s.wav", stereo, 16000)

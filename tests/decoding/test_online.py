@@ -23,7 +23,7 @@ from augmem.decoding import (
     count_stable_words,
     current_best_path,
     find_lattices,
-    words_on,
+    path_word_ids,
 )
 from augmem.decoding.beam_search import next_beam
 from augmem.decoding.times import spoken_frames, word_frames
@@ -67,7 +67,7 @@ def test_best_path_equals_that_of_k2_for_every_chunk_size(seed: int, frames: int
     search, state = in_chunks(scores, size)
     lattice = search.lattice(state)
     path = best_path(lattice)
-    assert words_on(lattice, path) == [word for word in labels.tolist() if word > 0]
+    assert path_word_ids(lattice, path) == [word for word in labels.tolist() if word > 0]
     assert lattice.scores[path].sum() == pytest.approx(float(best.scores.sum()), abs=1e-4)
     np.testing.assert_array_equal(lattice.frame[path], np.arange(frames + 1))
 
@@ -161,7 +161,7 @@ def test_a_word_continues_over_a_chunk_boundary() -> None:
     assert opened.unit[-1] == -1 and opened.graph[-1] == 0.0
     search.advance(state, scores[2:])
     lattice = search.lattice(state)
-    assert search.is_complete(state) and words_on(lattice, best_path(lattice)) == [1]
+    assert search.is_complete(state) and path_word_ids(lattice, best_path(lattice)) == [1]
 
 
 def test_the_beam_grows_while_there_are_too_few_states_and_stays_finite() -> None:
@@ -185,7 +185,7 @@ def test_word_times_are_those_of_the_best_path_with_these_words(seed: int, frame
     lattice = offline(random_scores(seed, frames))
     best: dict[tuple[int, ...], list[int]] = {}
     for path in all_paths(lattice):
-        words = tuple(words_on(lattice, np.array(path)))
+        words = tuple(path_word_ids(lattice, np.array(path)))
         if words not in best or lattice.scores[path].sum() > lattice.scores[best[words]].sum():
             best[words] = path
     for hypothesis in best_word_sequences(lattice, limits(20, 1000.0, 10000), silent=(0, 2)):

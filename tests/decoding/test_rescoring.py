@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, words_on
+from augmem.decoding import DecodingConfig, Lattice, best_path, find_lattices, path_word_ids
 from augmem.decoding.kaldi import as_kaldi_text
 from augmem.decoding.lattice import backward_best, forward_best, prune_lattice
 from augmem.decoding.rescoring import ModelExchange, NgramModel, TooLarge, rescore_lattice
@@ -92,7 +92,7 @@ def profile(lattice: Lattice) -> list[tuple[tuple[int, ...], tuple[int, ...], fl
     paths = [np.array(path) for path in toys.all_paths(lattice)]
     rows = [
         (
-            tuple(words_on(lattice, path)),
+            tuple(path_word_ids(lattice, path)),
             tuple(lattice.unit[path].tolist()),
             round(float(lattice.acoustic[path].sum()), 3),
             round(float(lattice.graph[path].sum()), 3),
@@ -195,5 +195,5 @@ def test_openfst_finds_the_same_best_path_in_kaldi_text() -> None:
     found = kaldifst.shortest_path(fst)
     _, _, words, cost = kaldifst.get_linear_symbol_sequence(found)
     path = best_path(lattice)
-    assert [word for word in words if word] == words_on(lattice, path)
+    assert [word for word in words if word] == path_word_ids(lattice, path)
     assert cost.value == pytest.approx(-lattice.scores[path].sum(), abs=1e-3)

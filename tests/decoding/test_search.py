@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from augmem.decoding.config import DecodingConfig
-from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, words_on
+from augmem.decoding.lattice import Lattice, arc_posteriors, best_path, path_word_ids
 from augmem.decoding.nbest import best_word_sequences
 from augmem.decoding.search import DecodingGraph, Search, find_lattices
 from augmem.errors import UserError
@@ -47,7 +47,7 @@ def test_best_path_and_nbest_equal_enumeration(seed: int, frames: int, acoustic_
 
     path = best_path(lattice)
     assert lattice.scores[path].sum() == pytest.approx(max(best for _, best in truth.values()), abs=1e-5)
-    assert truth[tuple(words_on(lattice, path))][1] == pytest.approx(lattice.scores[path].sum(), abs=1e-5)
+    assert truth[tuple(path_word_ids(lattice, path))][1] == pytest.approx(lattice.scores[path].sum(), abs=1e-5)
 
     listed = {path.words: path for path in best_word_sequences(lattice, toys.limits(10**6, 1000, 10**6))}
     assert set(listed) == set(truth)
@@ -98,7 +98,7 @@ def test_best_path_equals_kaldi_decoder(seed: int, frames: int) -> None:
     path = best_path(lattice)
     score, words = kaldi_best(openfst(GRAPH.fsa[0]), log_probs[0], EXACT)
     assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-3)
-    assert words_on(lattice, path) == words
+    assert path_word_ids(lattice, path) == words
 
 
 def test_result_is_independent_of_the_rest_of_the_batch() -> None:
@@ -139,7 +139,7 @@ def test_an_utterance_without_final_state_gets_a_partial_lattice(
             log_probs, torch.tensor([3, 4, 0]), DecodingGraph(graph), WIDE, ["short", "right", "none"]
         )
     assert [result.search for result in found] == [Search.OPEN_END, Search.NORMAL, Search.FAILED]
-    assert words_on(found[0].lattice, best_path(found[0].lattice)) == [8, 9]
+    assert path_word_ids(found[0].lattice, best_path(found[0].lattice)) == [8, 9]
     assert found[2].lattice.is_empty and best_word_sequences(found[2].lattice, toys.limits(5, 10, 10)) == []
     assert "using all states final: short" in caplog.text
     assert "no path with all states final: none" in caplog.text
@@ -152,7 +152,7 @@ def test_narrow_beams_are_widened(caplog: pytest.LogCaptureFixture) -> None:
     flat = torch.zeros(1, 2, 4).log_softmax(-1)
     with caplog.at_level(logging.INFO):
         found = find_lattices(flat, torch.tensor([2]), DecodingGraph(graph), narrow)[0]
-    assert found.search is Search.WIDER and words_on(found.lattice, best_path(found.lattice)) == [1]
+    assert found.search is Search.WIDER and path_word_ids(found.lattice, best_path(found.lattice)) == [1]
     assert "wider beams" in caplog.text
 
 

@@ -48,7 +48,7 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
 
 
 def random_encoder(config: EncoderConfig, dtype: torch.dtype = torch.float64) -> Encoder:
-    """An encoder whose biases and norms are random too: zeros and ones would hide mistakes."""
+    """An encoder whose biases and norms are random too: with zeros and ones some errors would have no effect."""
     torch.manual_seed(1)
     encoder = build_encoder(config, FEATURES, SHIFT).to(dtype)
     for parameter in encoder.parameters():

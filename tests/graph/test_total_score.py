@@ -247,7 +247,7 @@ def test_nan_propagates(lang: ToyLang, phone_lm: PhoneLm) -> None:
 
 
 def test_very_peaked_scores_do_not_underflow(lang: ToyLang, phone_lm: PhoneLm) -> None:
-    """A model sure of another text: the numerator lies thousands of nats below, and is still exact."""
+    """The model is confident in another text: the score of the numerator is thousands of nats lower, but exact."""
     log_probs = (200 * random_log_probs(1, 60, lang.num_units)).requires_grad_()
     lengths = torch.tensor([60])
     score = graphs_score(log_probs, lengths, compile_numerators(lang, "ctc", ["tar"]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from augmem.errors import UserError
 from augmem.lang import Normalisation, load_cmudict, read_lexicon
-from augmem.lang.lexicon import add_disambiguation, phones_of
+from augmem.lang.lexicon import add_disambiguation, collect_phones
 
 PHONES = st.lists(st.sampled_from(["A", "B", "C"]), min_size=1, max_size=4).map(tuple)
 
@@ -18,7 +18,7 @@ PHONES = st.lists(st.sampled_from(["A", "B", "C"]), min_size=1, max_size=4).map(
 def test_cmudict_has_its_words_and_39_phones() -> None:
     lexicon = load_cmudict()
     assert len(lexicon) > 120_000
-    assert len(phones_of(lexicon)) == 39
+    assert len(collect_phones(lexicon)) == 39
     assert lexicon["TOMATO"] == [("T", "AH", "M", "EY", "T", "OW"), ("T", "AH", "M", "AA", "T", "OW")]
     assert lexicon["'EM"] == [("AH", "M")]
 

@@ -43,7 +43,7 @@ def test_ctc_equals_that_of_torch(words: list[str], seed: int) -> None:
 
 
 def project(log_probs: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Gradient with respect to what went into log_softmax: the part of it that means something."""
+    """Gradient with respect to the input of log_softmax, which does not depend on a constant added to the scores."""
     gradient = log_probs.grad
     if valid is not None:  # torch's gradient of an infinite loss is NaN
         gradient = torch.where(valid[:, None, None], gradient, torch.zeros_like(gradient))

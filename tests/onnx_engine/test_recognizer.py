@@ -19,7 +19,7 @@ import torch
 
 import augmem
 from augmem.cli import command_parser, run
-from augmem.decoding import DecodingConfig, DecodingGraph, SearchConfig, best_path, find_lattices, words_on
+from augmem.decoding import DecodingConfig, DecodingGraph, SearchConfig, best_path, find_lattices, path_word_ids
 from augmem.errors import UserError
 from augmem.files import read_json
 from augmem.onnx_engine import EngineOptions, OnnxRecognizer
@@ -104,7 +104,7 @@ def project_words(content: Package, samples: np.ndarray) -> str:
         scores, lengths = content.model(frames[None], torch.tensor([len(frames)]))
     config = DecodingConfig(search_beam=100.0, output_beam=8.0, max_active=100_000, acoustic_scale=1.0)
     lattice = find_lattices(scores, lengths, DecodingGraph.load(content.graph), config)[0].lattice
-    return " ".join(content.lang.word_of[word] for word in words_on(lattice, best_path(lattice)))
+    return " ".join(content.lang.word_of[word] for word in path_word_ids(lattice, best_path(lattice)))
 
 
 def text_of(events: list[Event]) -> str:

@@ -8,7 +8,7 @@ from augmem.serving.served_stream import cancel
 
 
 def test_a_task_that_ignores_the_first_cancellation_ends() -> None:
-    """As a task does that waits by `asyncio.wait_for` of Python 3.11 for what has just happened."""
+    """In Python 3.11, `asyncio.wait_for` ignores a cancellation if the awaited task has just finished."""
 
     async def wait_twice() -> None:
         delivered = asyncio.Event()

@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stub(folder: Path) -> Path:
-    """The same with the stub."""
+    """The folder, with the stub."""
     program = folder / ".venv" / "bin" / "python"
     program.parent.mkdir(parents=True)
     program.write_text('#!/bin/sh\nshift 2; echo "$@"\n')  # after -m augmem.cli

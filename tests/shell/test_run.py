@@ -21,7 +21,7 @@ import torch
 from praatio.textgrid import openTextgrid
 
 from augmem.corpus import load_cuts
-from augmem.decoding import DecodingConfig, DecodingGraph, best_path, words_on
+from augmem.decoding import DecodingConfig, DecodingGraph, best_path, path_word_ids
 from augmem.experiment import Experiment
 from augmem.graph import HLG_FILE
 from augmem.lang import Lang
@@ -105,7 +105,7 @@ def test_the_best_path_equals_that_of_kaldi_decoder(trained: Trained) -> None:
         lattice = lattice_of(graph, item.scores, config)
         path = best_path(lattice)
         assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
-        assert words_on(lattice, path) == words == item.reference
+        assert path_word_ids(lattice, path) == words == item.reference
 
 
 @pytest.mark.parametrize("sharpness", [0.1, 0.5, 1.0, 2.0, 4.0, 10.0])
@@ -125,7 +125,7 @@ def test_the_best_path_of_random_scores_equals_that_of_kaldi_decoder(trained: Tr
         for lattice in (lattice_of(graph, scores, config), lattice_of(graph, scores, wider)):
             path = best_path(lattice)
             assert lattice.scores[path].sum() == pytest.approx(score, abs=1e-2)
-            assert words_on(lattice, path) == words
+            assert path_word_ids(lattice, path) == words
 
 
 @pytest.mark.parametrize("topology", ["modified_ctc", "hmm", "chain"])

@@ -15,7 +15,7 @@ import sherpa_onnx
 import torch
 
 from augmem.cli import command_parser, run
-from augmem.decoding import DecodingConfig, DecodingGraph, best_path, find_lattices, words_on
+from augmem.decoding import DecodingConfig, DecodingGraph, best_path, find_lattices, path_word_ids
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.sherpa import export_sherpa
@@ -68,7 +68,7 @@ def project_words(content: Package, samples: np.ndarray) -> list[int]:
     scores = scores[:, : windows * encoder.centre]
     config = DecodingConfig(search_beam=100.0, output_beam=8.0, max_active=100_000, acoustic_scale=1.0)
     found = find_lattices(scores, torch.tensor([scores.size(1)]), DecodingGraph.load(content.graph), config)[0]
-    return words_on(found.lattice, best_path(found.lattice))
+    return path_word_ids(found.lattice, best_path(found.lattice))
 
 
 def decode(recognizer: sherpa_onnx.OnlineRecognizer, signals: list[np.ndarray]) -> list[list[int]]:

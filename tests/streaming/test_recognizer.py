@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from augmem.decoding import Scales, SearchConfig, SearchState, best_path, find_lattices, words_on
+from augmem.decoding import Scales, SearchConfig, SearchState, best_path, find_lattices, path_word_ids
 from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.graph import HLG_FILE
@@ -92,7 +92,7 @@ def test_scores_and_lattice_equal_offline(recognizer: Recognizer, seed: int, sec
     streamed = decoder.search.lattice(again)
     offline = find_lattices(scores, lengths, decoder.graph, WIDE)[0].lattice
     streamed_path, offline_path = best_path(streamed), best_path(offline)
-    assert words_on(streamed, streamed_path) == words_on(offline, offline_path)
+    assert path_word_ids(streamed, streamed_path) == path_word_ids(offline, offline_path)
     assert streamed.scores[streamed_path].sum() == pytest.approx(offline.scores[offline_path].sum(), abs=1e-3)
 
 
