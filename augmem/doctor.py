@@ -97,7 +97,9 @@ def examine_package(name: str) -> Finding:
     try:
         return Finding(name, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, "not installed", f"{sys.executable} -m pip install {name}, or local/setup.sh in a clone")
+        # pip installs wheels of k2 for any Python: their tags do not name one.
+        install = K2_REMEDY if name == "k2" else f"{sys.executable} -m pip install {name}"
+        return Finding(name, "not installed", f"in a clone local/setup.sh, else {install}")
 
 
 def examine_kaldifeat() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 
 import pytest
 import torch
@@ -33,6 +34,16 @@ def test_a_failing_self_test_is_a_finding() -> None:
         "k2", "ImportError: libpython3.11.so.1.0: cannot open shared object file", "apt-get install libpython3.11"
     )
     assert examine_package("no-such-package").remedy
+
+
+def test_k2_is_not_to_be_installed_from_the_package_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("augmem.doctor.metadata.version", absent)
+    assert "pip install torch" in examine_package("torch").remedy
+    remedy = examine_package("k2").remedy
+    assert "wheel pages of k2" in remedy and "pip install" not in remedy
 
 
 def test_no_batch_is_a_problem(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
