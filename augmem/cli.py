@@ -51,7 +51,8 @@ def main() -> int:
     words = sys.argv[1:]
     first_process = os.environ.get("RANK", "0") == "0"  # of those started by torchrun; the others log warnings only
     level = logging.INFO if first_process else logging.WARNING
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout)
+    log = sys.stderr if find_command(words) == "transcribe" else sys.stdout  # where results are not
+    logging.basicConfig(level=level, format="%(message)s", stream=log)
     logging.getLogger("torch").setLevel(logging.WARNING)  # torch.distributed logs each connection
     try:
         return parse_and_run(words)

@@ -36,9 +36,7 @@ def export_onnx_package(package: Package, grammar: Path | None, output: Path) ->
         raise UserError("the model has no n-gram model of its graph: run the stage lm, or package the model again")
     with atomic_path(output) as folder:
         folder.mkdir(parents=True)
-        with tempfile.TemporaryDirectory() as temporary:
-            write_onnx_model(package.model, Path(temporary) / FILES.model)
-            write_int8(Path(temporary) / FILES.model, folder / FILES.model)
+        (folder / FILES.model).write_bytes(lzma.compress(int8_model(package)))
         write_text(folder / FILES.tokens, format_tokens(package.lang))
         (folder / FILES.lexicon).write_bytes(lzma.compress(lexicon(package).encode()))
         opened = gzip.open if grammar.suffix == ".gz" else open
@@ -55,6 +53,15 @@ def export_onnx_package(package: Package, grammar: Path | None, output: Path) ->
             "search_beam": package.search.search_beam,
             "max_active": min(package.search.max_active, MAX_ACTIVE),
         })  # fmt: skip
+
+
+def int8_model(package: Package) -> bytes:
+    """Return the acoustic model with int8 weights, in ONNX format."""
+    with tempfile.TemporaryDirectory() as temporary:
+        exact, small = Path(temporary) / "float32.onnx", Path(temporary) / "int8.onnx"
+        write_onnx_model(package.model, exact)
+        write_int8(exact, small)
+        return small.read_bytes()
 
 
 def check(package: Package, output: Path) -> None:

@@ -1,7 +1,7 @@
-"""A package for the onnx engine: a model of 3 MB with its lexicon and its language model.
+"""A package for the onnx engine: a model of 2 MB with its lexicon and its language model.
 
 package.json      format, feature options, scales, beams, origin; hashes of all other files and of itself
-model.onnx        acoustic model with int8 weights, see `augmem.sherpa`
+model.onnx.xz     acoustic model with int8 weights, see `augmem.sherpa`
 tokens.txt        outputs of the model
 lexicon.txt.xz    words with their pronunciations
 G.arpa.xz         n-gram model of the first pass
@@ -13,26 +13,27 @@ The decoding graph is built when the package is first opened, and kept in a cach
 from __future__ import annotations
 
 import lzma
-import os
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from augmem.cached import cached_file
 from augmem.errors import UserError
 from augmem.features import FeatureConfig
 from augmem.files import find_change, read_json, sha256_files, sha256_json, write_json
 from augmem.openfst import IndexedLexicon, build_openfst_hlg, read_arpa_grammar, write_openfst
 
-ONNX_FORMAT = "augmem onnx package 1"
-_PACKAGE, _HASH, _GRAPH_VERSION = "package.json", "sha256", 1
+ONNX_FORMAT = "augmem onnx package 2"
+_PACKAGE, _CARD, _HASH, _GRAPH_VERSION = "package.json", "README.md", "sha256", 1
 _SILENCE = "SIL"
 
 
 class FileNames(NamedTuple):
     """Names of the files of a package."""
 
-    model: str = "model.onnx"
+    model: str = "model.onnx.xz"
     tokens: str = "tokens.txt"
     lexicon: str = "lexicon.txt.xz"
     grammar: str = "G.arpa.xz"
@@ -64,10 +65,9 @@ class OnnxPackage:
     max_active: int
     hashes: Mapping[str, str]
 
-    @property
-    def model(self) -> Path:
-        """The acoustic model."""
-        return self.folder / FILES.model
+    def read_model(self) -> bytes:
+        """Return the acoustic model, in ONNX format."""
+        return lzma.decompress((self.folder / FILES.model).read_bytes())
 
     def read_tokens(self) -> dict[str, int]:
         """Return the outputs of the model: name -> number."""
@@ -85,18 +85,12 @@ class OnnxPackage:
             pronunciations.setdefault(len(words) - 1, []).append([tokens[unit] for unit in units])
         return words, pronunciations
 
-    def graph(self) -> Path:
-        """Return the file of the decoding graph; build it if it is not in the cache.
-
-        Raises:
-            OSError: the cache folder cannot be written.
-        """
+    def graph(self) -> AbstractContextManager[Path]:
+        """Yield the file of the decoding graph, which is built if it is not in the cache, see `cached_file`."""
         inputs = [_GRAPH_VERSION, *(self.hashes[name] for name in FILES[1:])]
         key = sha256_json([*inputs, self.lm_scale, self.word_insertion_bonus, self.silence_probability])
-        path = cache_folder() / f"HLG-{key[:32]}.fst"
-        if not path.is_file():
-            self._build(path)
-        return path
+        task = f"building the decoding graph of {self.folder} (up to half a minute)"
+        return cached_file(f"HLG-{key[:32]}.fst", self._build, task)
 
     def _build(self, path: Path) -> None:
         words, pronunciations = self.read_words()
@@ -107,14 +101,6 @@ class OnnxPackage:
         write_openfst(path, build_openfst_hlg(grammar, lexicon, outputs, self.lm_scale, self.word_insertion_bonus))
 
 
-def cache_folder() -> Path:
-    """Return the folder of decoding graphs: `$AUGMEM_CACHE`, or `augmem` in the user's folder of caches."""
-    if given := os.environ.get("AUGMEM_CACHE"):
-        return Path(given)
-    default = Path.home() / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or default) / "augmem"
-
-
 def is_onnx_package(folder: Path) -> bool:
     """Return whether a folder is a package for this engine."""
     path = folder / _PACKAGE
@@ -123,13 +109,13 @@ def is_onnx_package(folder: Path) -> bool:
 
 
 def write_onnx_package_file(folder: Path, values: Mapping[str, Any]) -> None:
-    """Write package.json with the hashes of the other files and of the values themselves.
+    """Write package.json with the hashes of the other files, except the model card, and of the values themselves.
 
     Args:
         folder: the package.
         values: fields of `OnnxPackage` besides the folder and the hashes, features as a mapping; and `origin`.
     """
-    names = [path.name for path in folder.iterdir() if path.name != _PACKAGE]
+    names = [path.name for path in folder.iterdir() if path.name not in (_PACKAGE, _CARD)]
     values = {"format": ONNX_FORMAT, **values, "hashes": sha256_files(folder, names)}
     write_json(folder / _PACKAGE, {**values, _HASH: sha256_json(values)})
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from docstring_parser import parse as parse_docstring
 
+from augmem.shipped import SHIPPED_MODEL
+
 if TYPE_CHECKING:
     from augmem.decoding import SearchConfig
     from augmem.streaming import HotwordLine
@@ -49,6 +51,12 @@ def read_dataclass_options(arguments: argparse.Namespace, options: type) -> dict
     """Return the values of the options that `add_dataclass_options` added."""
     given = {option.name: getattr(arguments, option.name) for option in fields(options)}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+
+
+def add_package_option(parser: argparse.ArgumentParser, commands: str) -> None:
+    """Add the option --package; `commands` make packages."""
+    text = f"folder made by {commands} (default: the English model that comes with augmem)"
+    parser.add_argument("--package", type=Path, default=SHIPPED_MODEL, help=text)
 
 
 def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:

@@ -12,6 +12,7 @@ from augmem.commands.engines import ONNX, add_engine_option, choose_engine, onnx
 from augmem.commands.options import (
     add_dataclass_options,
     add_hotword_option,
+    add_package_option,
     add_search_options,
     change_search,
     read_dataclass_options,
@@ -29,7 +30,7 @@ TOKEN_VARIABLE = "AUGMEM_TOKEN"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
+    add_package_option(parser, "augmem package or augmem export")
     add_engine_option(parser)
     add_dataclass_options(parser, ServerConfig, omit=["token"])
     parser.add_argument(
@@ -87,8 +88,8 @@ def check_onnx_package(arguments: argparse.Namespace) -> EngineOptions:
     from augmem.onnx_package import open_onnx_package
 
     options = onnx_options(arguments)
-    open_onnx_package(arguments.package).graph()
-    return options
+    with open_onnx_package(arguments.package).graph():
+        return options
 
 
 def read_config(arguments: argparse.Namespace) -> ServerConfig:

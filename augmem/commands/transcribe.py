@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from augmem.audio import WHOLE, AudioFile, Span, blocks_within, channel_index, choose_channel, read_time
 from augmem.commands.engines import add_engine_option, load_recognizer
 from augmem.commands.microphone import PACKET, catch_interrupt, import_sounddevice, read_microphone
-from augmem.commands.options import add_hotword_option, add_search_options
+from augmem.commands.options import add_hotword_option, add_package_option, add_search_options
 from augmem.errors import INTERRUPTED, UserError
 from augmem.files import check_distinct_names
 
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files", nargs="*", metavar="FILE", help="audio file (wav, flac, mp3, ogg, opus); - reads one from stdin"
     )
-    parser.add_argument("--package", type=Path, required=True, help="folder made by augmem package or augmem export")
+    add_package_option(parser, "augmem package or augmem export")
     add_engine_option(parser)
     parser.add_argument("--microphone", action="store_true", help="transcribe the microphone until Ctrl-C")
     parser.add_argument("--format", choices=OUTPUT_FORMATS, default="text", help="output format (%(default)s)")

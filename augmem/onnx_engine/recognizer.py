@@ -25,6 +25,7 @@ from augmem.features import FeatureConfig
 from augmem.hotword_line import HotwordLine
 from augmem.onnx_engine.search import EngineOptions, Float32Array, SearchGraph, SegmentSearch, SpokenWord, time_words
 from augmem.onnx_package import OnnxPackage, open_onnx_package
+from augmem.shipped import SHIPPED_MODEL
 from augmem.streaming.endpoint import cut_position, is_endpoint
 from augmem.streaming.events import Event, Word
 from augmem.streaming.features import OnlineFeatures
@@ -40,7 +41,7 @@ class AcousticSession:
     """An ONNX model of `augmem.sherpa` in onnxruntime.
 
     Args:
-        path: the model.
+        model: content of the file.
         threads: number of threads.
 
     Attributes:
@@ -50,10 +51,10 @@ class AcousticSession:
         delay: seconds between the audio that an output describes and its frame.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, model: bytes, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         facts = self._session.get_modelmeta().custom_metadata_map
         described = json.loads(facts["augmem"])
         self.window, self.shift = int(facts["T"]), int(facts["decode_chunk_len"])
@@ -151,7 +152,7 @@ class OnnxRecognizer:
     """Model, graph and options; has no state of a stream, so it serves all streams.
 
     Args:
-        package: folder made by `augmem export --format onnx`.
+        package: folder made by `augmem export --format onnx`; by default the model that comes with this project.
         options: endpoint rules and beams.
         threads: number of threads.
 
@@ -160,10 +161,10 @@ class OnnxRecognizer:
         UserError: the package is damaged.
     """
 
-    def __init__(self, package: Path, options: EngineOptions | None = None, threads: int = 1) -> None:
+    def __init__(self, package: Path = SHIPPED_MODEL, options: EngineOptions | None = None, threads: int = 1) -> None:
         self.options = options or EngineOptions()
         self.package = open_onnx_package(package)
-        self.model = AcousticSession(self.package.model, threads)
+        self.model = AcousticSession(self.package.read_model(), threads)
         self.words, _ = self.package.read_words()
         self.graph = load_graph(self.package, self.options)
 
@@ -277,4 +278,5 @@ def load_graph(package: OnnxPackage, options: EngineOptions) -> SearchGraph:
     limits = kaldi_decoder.FasterDecoderOptions(
         beam=options.search_beam or package.search_beam, max_active=options.max_active or package.max_active
     )
-    return SearchGraph(kaldifst.StdConstFst.read(str(package.graph())), silent, limits)
+    with package.graph() as path:
+        return SearchGraph(kaldifst.StdConstFst.read(str(path)), silent, limits)
