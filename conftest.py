@@ -14,6 +14,14 @@ prepare_libraries()  # before torch and numpy are imported
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+EXAMPLES_OF_RECOGNITION = {
+    "augmem.streaming.package.Package",
+    "augmem.streaming.package.open_package",
+    "augmem.streaming.recognizer.Recognizer",
+    "augmem.streaming.stream.Stream",
+}
+
+
 class SkipWithoutK2:
     """Skips what imports k2 where k2 is not installed: a test file, a fixture with its tests, or a single test."""
 
@@ -37,8 +45,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def names_of_examples(request: pytest.FixtureRequest) -> None:
-    """Define the names that the example of `Recognizer` uses."""
-    if request.node.name == "augmem.streaming.recognizer.Recognizer":
+    """Define the names that examples of recognition use."""
+    if request.node.name in EXAMPLES_OF_RECOGNITION:
         from tests.tiny import noise
 
         names = request.getfixturevalue("doctest_namespace")

@@ -10,6 +10,14 @@ class UserError(Exception):
 
     The message names the file, the line, the value and the remedy. The command line prints it without a traceback.
     A ValueError is a bug of the program.
+
+    Example:
+        >>> from augmem import FeatureConfig
+        >>> try:
+        ...     FeatureConfig(frame_shift=-0.01)
+        ... except UserError as error:
+        ...     print(f"wrong option: {error}")
+        wrong option: features.frame_shift=-0.01: must be positive
     """
 
 

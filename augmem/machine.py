@@ -15,6 +15,11 @@ def prepare_libraries() -> None:
 
     Call it before torch and numpy are imported. The commands, benchmarks and tests of augmem do; `import augmem` does
     not. Without it, torch 1.13 computes matrix products 3 to 10 times slower on AMD processors.
+
+    Example:
+        >>> prepare_libraries()
+        >>> int(os.environ["OPENBLAS_NUM_THREADS"]) > 0
+        True
     """
     prefer_fast_mkl()
     # numpy is used for small matrix products only; idle threads of its BLAS spin and used 0.9 cores of a server.

@@ -48,6 +48,12 @@ class ModelDescription:
         biphones: (left unit, unit) pairs with outputs of their own, in the order of their outputs; see
             `augmem.graph.context`.
         lang_hash: content hash of the whole lang folder, in models of earlier releases, which had no units_hash.
+
+    Example:
+        >>> config = EncoderConfig(dim=32, heads=2)
+        >>> description = ModelDescription(config, feature_dim=80, frame_shift=0.01, num_units=41, units_hash="")
+        >>> ModelDescription.from_json(description.to_json()) == description
+        True
     """
 
     encoder: EncoderConfig

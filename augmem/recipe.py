@@ -173,6 +173,14 @@ def load_recipe(exp: Path, run: Path | None = None) -> Recipe:
 
     Raises:
         FileNotFoundError: the folder has no recipe.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     size = (Path(folder) / "recipe.yaml").write_text("training: {epochs: 3}")
+        ...     recipe = load_recipe(Path(folder))
+        >>> recipe.training.epochs
+        3
     """
     path = run or exp / RECIPE_FILE
     if not path.exists():

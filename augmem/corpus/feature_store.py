@@ -235,6 +235,15 @@ def features_of_file(path: Path, config: FeatureConfig) -> torch.Tensor:
 
     Raises:
         UserError: the file cannot be decoded, or is shorter than one window.
+
+    Example:
+        >>> import soundfile
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/noise.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+        ...     features = features_of_file(Path(folder, "noise.wav"), FeatureConfig())
+        >>> features.shape
+        torch.Size([100, 80])
     """
     samples = read_recording(path, config.sampling_rate)
     if len(samples) < config.frame_length * config.sampling_rate:

@@ -42,6 +42,11 @@ class Alignment(NamedTuple):
         units: the units, silences included.
         score: acoustic log-probability of the best path.
         outputs: model output of each frame of the best path.
+
+    Example:
+        >>> word = TimedSymbol("A", begin=0.04, end=0.12)
+        >>> Alignment(words=[word], units=[TimedSymbol("A_S", 0.04, 0.08)], score=-1.5, outputs=[0, 3, 0]).words[0].end
+        0.12
     """
 
     words: list[TimedSymbol]
@@ -67,6 +72,20 @@ class Aligner:
         time_of: returns the time in seconds at which a frame begins (`AcousticModel.time_of`).
         hold: maximum number of blank frames that belong to the last unit of a word.
         biphones: biphones of the model.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> from augmem.lang import LangConfig, prepare_lang
+        >>> with TemporaryDirectory() as folder:
+        ...     prepare_lang(LangConfig(units="grapheme"), ["A CAT"], Path(folder))
+        ...     lang = Lang.load(Path(folder))
+        >>> outputs = [0, lang.tokens["A_S"], 0, *(lang.tokens[unit] for unit in ("C_B", "A_I", "T_E")), 0]
+        >>> log_probs = torch.full((len(outputs), lang.num_units), -10.0)
+        >>> log_probs[range(len(outputs)), outputs] = 0.0
+        >>> aligner = Aligner(lang, "ctc", time_of=lambda frame: 0.04 * frame)
+        >>> [word.symbol for word in aligner.align(log_probs, "A CAT").words]
+        ['A', 'CAT']
     """
 
     def __init__(

@@ -29,6 +29,12 @@ class SearchConfig:
 
     Raises:
         UserError: a value out of range.
+
+    Example:
+        >>> fast = SearchConfig(search_beam=12.0, max_active=1000)
+        >>> SearchConfig(search_beam=0.0)
+        Traceback (most recent call last):
+        augmem.errors.UserError: decoding.search_beam = 0.0: must be above 0
     """
 
     search_beam: float = 16.0

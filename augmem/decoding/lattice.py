@@ -172,6 +172,8 @@ def best_path(lattice: Lattice) -> Ints:
 
     Raises:
         ValueError: the lattice has no path.
+
+    Example: see `Lattice`.
     """
     ahead = backward_best(lattice)
     if lattice.is_empty or not np.isfinite(ahead[0]):
@@ -186,7 +188,7 @@ def best_path(lattice: Lattice) -> Ints:
 
 
 def path_word_ids(lattice: Lattice, path: Ints) -> list[int]:
-    """Return the word ids of a path in order."""
+    """Return the word ids of a path in order; see the example of `Lattice`."""
     words = lattice.words[path].ravel()
     return [int(word) for word in words[words > 0]]
 

@@ -59,6 +59,10 @@ def word_confidences(words: Words, hypotheses: Sequence[Words], probabilities: F
         words: words of the hypothesis.
         hypotheses: words of all hypotheses.
         probabilities: probability of each hypothesis; they sum to 1.
+
+    Example:
+        >>> word_confidences(("A", "B"), [("A", "B"), ("A", "C")], np.array([0.75, 0.25]))
+        [0.95, 0.75]
     """
     confidences = np.zeros(len(words))
     for other, probability in zip(hypotheses, probabilities, strict=True):

@@ -140,6 +140,15 @@ def best_word_sequences(lattice: Lattice, config: SearchConfig, silent: Collecti
     Args:
         config: `nbest`, `nbest_beam` and `nbest_tokens` limit the list.
         silent: units of blank and silence.
+
+    Example:
+        >>> import k2, torch
+        >>> from augmem.decoding import DecodingGraph, find_lattices
+        >>> graph = DecodingGraph(k2.ctc_topo(max_token=2))  # all unit sequences; units are its words
+        >>> log_probs = torch.tensor([[[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]]).log()
+        >>> (found,) = find_lattices(log_probs, torch.tensor([2]), graph, SearchConfig())
+        >>> [sequence.words for sequence in best_word_sequences(found.lattice, SearchConfig())][:2]
+        [(1,), (2,)]
     """
     if lattice.is_empty:
         return []

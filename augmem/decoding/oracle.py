@@ -19,6 +19,15 @@ def lattice_oracle_errors(lattice: Lattice, reference: Sequence[int]) -> int:
     """Count the word errors of the best path; all words are deleted if there is no path.
 
     Dynamic programming over (state, words of the reference), for all states of a frame at once.
+
+    Example:
+        >>> import k2, torch
+        >>> from augmem.decoding import DecodingGraph, SearchConfig, find_lattices
+        >>> graph = DecodingGraph(k2.ctc_topo(max_token=2))  # all unit sequences; units are its words
+        >>> log_probs = torch.tensor([[[0.1, 0.8, 0.1], [0.8, 0.1, 0.1]]]).log()
+        >>> (found,) = find_lattices(log_probs, torch.tensor([2]), graph, SearchConfig())
+        >>> lattice_oracle_errors(found.lattice, [1, 2]), lattice_oracle_errors(found.lattice, [1, 2, 1])
+        (0, 1)
     """
     if lattice.is_empty:
         return len(reference)

@@ -146,6 +146,8 @@ def find_lattices(
     Raises:
         UserError: scores are NaN, or the graph has units that the model does not score.
         ValueError: shapes do not match.
+
+    Example: see `DecodingGraph`.
     """
     check_scores(log_probs, lengths, names)
     graph.check_units(log_probs.shape[2])

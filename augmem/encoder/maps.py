@@ -45,6 +45,13 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
     Raises:
         UserError: another type of encoder.
         ValueError: features are not 2-D.
+
+    Example:
+        >>> from augmem.encoder import EncoderConfig, build_encoder
+        >>> encoder = build_encoder(EncoderConfig(dim=32, heads=2, layers=2, feedforward_dim=64), 80, 0.01)
+        >>> maps = attention_maps(encoder, torch.randn(400, 80))
+        >>> [(found.layer, found.segment, found.memory) for found in maps][:4]
+        [(1, 0, 0), (1, 1, 1), (1, 2, 2), (1, 3, 3)]
     """
     if not isinstance(encoder, AugmentedMemoryEncoder):
         raise UserError(f"encoder.type: {encoder.config.type!r} has no attention maps; use an augmented_memory model")

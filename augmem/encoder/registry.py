@@ -22,6 +22,10 @@ class EncoderSpec:
         path: module and class, as `module:class`.
         excluded: options that the encoder does not have, with the values that describe it. Other values than these and
             the defaults are refused.
+
+    Example:
+        >>> ENCODERS["emformer"].excluded["summary_sees_memory"]
+        False
     """
 
     path: str

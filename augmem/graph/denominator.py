@@ -23,6 +23,17 @@ class Denominator:
     Args:
         graph: H o P as a frame graph.
         max_states: graphs of up to this many states are summed as a dense matrix, larger ones as a sparse matrix.
+
+    Example:
+        >>> import torch
+        >>> half = torch.tensor(0.5).log()
+        >>> graph = FrameGraph(                              # outputs 0 and 1, each with probability 1/2 in each frame
+        ...     labels=torch.tensor([0, 1]), initial=half.expand(2), final=torch.zeros(2),
+        ...     sources=torch.tensor([0, 0, 1, 1]), targets=torch.tensor([0, 1, 0, 1]), scores=half.expand(4),
+        ... )
+        >>> log_probs = torch.tensor([[[0.9, 0.1], [0.2, 0.8]]]).log()
+        >>> Denominator(graph)(log_probs, torch.tensor([2])).exp()
+        tensor([0.2500])
     """
 
     def __init__(self, graph: FrameGraph, max_states: int = 1000) -> None:
@@ -47,6 +58,16 @@ def read_denominator(path: Path) -> FrameGraph:
     Raises:
         FileNotFoundError: there is no such file.
         UserError: the file does not contain a denominator.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> states, arcs = (torch.tensor([0]), torch.zeros(1), torch.zeros(1)), (torch.tensor([0]), torch.tensor([0]))
+        >>> with TemporaryDirectory() as folder:
+        ...     write_denominator(FrameGraph(*states, *arcs, torch.zeros(1)), Path(folder, "denominator"))
+        ...     denominator = Denominator(read_denominator(Path(folder, "denominator")))
+        >>> denominator(torch.tensor([[[-1.0], [-2.0]]]), torch.tensor([2]))
+        tensor([-3.])
     """
     tensors, _ = load_tensors(path, FILE_FORMAT)
     with FILE_FORMAT.explain(path):

@@ -42,6 +42,20 @@ class Numerators:
 
     Raises:
         UserError: there are no graphs, or a file is damaged or has another definition.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from augmem.automata import prepare_training_graphs
+        >>> from augmem.graph import GraphConfig
+        >>> from augmem.lang import Lang, LangConfig, prepare_lang
+        >>> with TemporaryDirectory() as name:
+        ...     folder, texts = Path(name), ["A CAT", "A"]
+        ...     prepare_lang(LangConfig(units="grapheme"), texts, folder)
+        ...     lang = Lang.load(folder)
+        ...     prepare_training_graphs(GraphConfig(), folder, texts, folder, kinds=("ctc",))
+        ...     numerators = Numerators(folder, "ctc", lang, numerator_definition(lang.units_hash, "ctc", (), None))
+        ...     numerators(["A", "A CAT", "A"]).batch
+        3
     """
 
     def __init__(self, folder: Path, kind: Kind, lang: Lang, definition: Mapping[str, str]) -> None:

@@ -71,6 +71,14 @@ def read_lexicon(path: Path, normalisation: Normalisation = ENGLISH) -> Lexicon:
     Raises:
         FileNotFoundError: no such file.
         UserError: a fault; the message names the file, the line and the remedy.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     size = (Path(folder) / "lexicon.txt").write_text("CAT K AE1 T\\nA AH0\\nA EY1\\n")
+        ...     lexicon = read_lexicon(Path(folder) / "lexicon.txt")
+        >>> lexicon["A"]
+        [('AH',), ('EY',)]
     """
     if not path.is_file():
         raise FileNotFoundError(f"lexicon {path}: no such file; give the path of a WORD P1 P2 ... file")

@@ -16,6 +16,11 @@ class Word:
         start: begin in seconds from the start of the stream.
         end: end in seconds from the start of the stream.
         confidence: probability that the word is correct; None in partial results.
+
+    Example:
+        >>> word = Word("GOOD", start=0.2, end=0.5, confidence=0.9)
+        >>> round(word.end - word.start, 3)
+        0.3
     """
 
     text: str

@@ -28,6 +28,11 @@ class RecognizerOptions:
 
     Raises:
         UserError: a value out of range.
+
+    Example:
+        >>> options = RecognizerOptions(max_segment=10.0, hotwords=(HotwordLine("names", "Ada Lovelace", 3.0),))
+        >>> options.partial_interval
+        0.32
     """
 
     search: SearchConfig | None = None

@@ -44,6 +44,11 @@ class Package(NamedTuple):
         features: feature options.
         scales: weights of the first pass.
         search: beams and n-best lists.
+
+    Example:
+        >>> content = open_package(package)
+        >>> content.model.description.num_units == content.lang.num_units, content.graph.name
+        (True, 'HLG.safetensors')
     """
 
     model: AcousticModel
@@ -131,6 +136,14 @@ def open_package(folder: Path, verify: bool = True) -> Package:
     Raises:
         FileNotFoundError: there is no package.
         UserError: it is of another format, damaged or changed.
+
+    Example:
+        >>> import torch
+        >>> content = open_package(package)                  # folder made by `augmem package`
+        >>> features = torch.randn(1, 200, content.features.num_mel_bins)
+        >>> log_probs, lengths = content.model(features, torch.tensor([200]))
+        >>> log_probs.shape[2] == content.lang.num_units
+        True
     """
     features, scales, search = read_package_file(folder)
     if verify:

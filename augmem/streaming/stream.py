@@ -33,6 +33,21 @@ class Stream:
         segment_begin: encoder frame at which the current segment begins.
         is_finishing: whether all audio has been added.
         is_done: whether all events have been emitted.
+
+    Example:
+        >>> from augmem.streaming import Recognizer
+        >>> recognizer = Recognizer.load(package)
+        >>> stream = recognizer.stream()
+        >>> for packet in np.split(samples, 4):              # as audio arrives
+        ...     stream.accept_waveform(packet, 16000)
+        ...     while recognizer.step([stream]):
+        ...         pass
+        >>> partial = stream.events()                        # partial results, and final ones after endpoints
+        >>> stream.finish()
+        >>> while recognizer.step([stream]):
+        ...     pass
+        >>> stream.is_done, stream.events()[-1].kind
+        (True, 'final')
     """
 
     def __init__(self, features: FeatureConfig, encoder_state: StreamState, num_units: int) -> None:

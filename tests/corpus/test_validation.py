@@ -86,7 +86,7 @@ def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
         f"{folder}/segments:6: 'rec-a now' after me-5; it should be <recording> <start s> <end s>",
         f"{folder}/text:4: byte 0xe9 at column 10 is not UTF-8; convert the file",
         f"{folder}/text:5: me-1 is already in line 1; remove one",
-        f"{folder}/text:3: you-1 has no line in segments, or its recording none in wav.scp; add it",
+        f"{folder}/text:3: you-1 has no line in segments, or its recording has none in wav.scp; add it",
         f"{folder}/text:6: no words in ''",
         f"{folder}/text:7: me-9 has no line in segments",
         f"{folder}/text:8: 2.0 s to 9.0 s is not inside {folder}/a.wav",
