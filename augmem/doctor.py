@@ -21,7 +21,7 @@ EXTRA_PACKAGES = {
     "prepare": ("kaldilm", "phonetisaurus", "pocketsphinx", "num2words", "kenlm-ex"),
     "graphs": ("kaldilm", "k2"),
     "train": ("tensorboard",),
-    "decode": ("k2", "kaldialign", "kenlm-ex", "matplotlib", "jinja2"),
+    "decode": ("k2", "kaldialign", "kenlm-ex", "numba", "matplotlib", "jinja2"),
     "serve": ("k2", "kaldi-native-fbank", "websockets", "prometheus-client"),
     "export": ("onnxruntime",),
 }

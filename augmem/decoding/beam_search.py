@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from augmem.decoding.config import SearchConfig
-from augmem.decoding.graph_arrays import Float32s, GraphArrays, Int32s
-from augmem.decoding.lattice import FINAL, Floats, Lattice, empty_lattice, group_starts
+from augmem.decoding.graph_arrays import GraphArrays
+from augmem.decoding.lattice import FINAL, Floats, Lattice, empty_lattice
+from augmem.decoding.search_kernels import Float32s, FrameArcs, Int32s, compile_kernels, expand, remove_arcs
 
 OPENED = -1
 PRUNING_INTERVAL = 32  # frames
@@ -108,6 +109,7 @@ class BeamSearch:
 
     def __init__(self, graph: GraphArrays, config: SearchConfig) -> None:
         self.graph, self.config = graph, config
+        compile_kernels()  # before the first utterance or packet
 
     def advance(self, state: SearchState, chunk: Tensor) -> None:
         """Search the next frames; updates `state`.
@@ -131,45 +133,13 @@ class BeamSearch:
     def _step(self, state: SearchState, acoustic: Float32s) -> None:
         """Search one frame with the scaled scores (V + 1,) of the units; the last one is that of final arcs."""
         state.beam = next_beam(state.beam or self.config.search_beam, len(state.states), self.config)
-        selected = self._select_states(state, acoustic)
-        count, arc = self.graph.leaving(state.states.take(selected))
-        columns = self.graph.columns(arc)
-        end = np.repeat(state.forward.take(selected), count)
-        end += columns.score
-        end += acoustic.take(columns.unit)
-        end -= end.max(initial=-np.inf)
-        kept = np.flatnonzero(end > -state.beam)
-        states, target = self.graph.number(columns.target.take(kept))
-        end = end.take(kept)
-        forward = np.full(len(states), -np.inf, dtype=np.float32)
-        np.maximum.at(forward, target, end)
-        loss = forward.take(target) - end
-        near = np.flatnonzero(loss <= self.config.output_beam)
-        kept, source = kept.take(near), np.repeat(selected, count)
-        state.frames.append(
-            SearchedFrame(
-                state.states,
-                state.forward,
-                source.take(kept),
-                target.take(near),
-                arc.take(kept).astype(np.int32),
-                loss.take(near),
-            )
-        )
-        state.states, state.forward = states, forward
-
-    def _select_states(self, state: SearchState, acoustic: Float32s) -> Int32s:
-        """Return the positions of the active states to expand: the best ones that may have an arc within the beam.
-
-        The best arc of the best state is a lower bound of the best score of the next frame.
-        """
-        best = int(state.forward.argmax()) if len(state.forward) else 0
-        columns = self.graph.columns(self.graph.leaving(state.states[best : best + 1])[1])
-        bound = (columns.score + acoustic.take(columns.unit)).max(initial=-np.inf)
-        threshold = bound - state.beam - acoustic.max() - self.graph.highest_score
+        lowest = -np.inf  # score of the worst of the best `max_active` states
         if (surplus := len(state.forward) - self.config.max_active) > 0:
-            threshold = max(threshold, np.partition(state.forward, surplus)[surplus])
-        return np.flatnonzero(state.forward >= threshold).astype(np.int32)
+            lowest = float(np.partition(state.forward, surplus)[surplus])
+        beams = float(state.beam), self.config.output_beam
+        states, forward, arcs = expand(self.graph.views, state.states, state.forward, acoustic, lowest, beams)
+        state.frames.append(SearchedFrame(state.states, state.forward, *arcs))
+        state.states, state.forward = states, forward
 
     def is_complete(self, state: SearchState) -> bool:
         """Return whether a path ends in a final state of HLG."""
@@ -243,27 +213,15 @@ def prune(frames: list[SearchedFrame], loss_ahead: Float32s, beam: float) -> Non
         loss_ahead: (N,) of the states after the last frame.
         beam: the output beam.
     """
-    place: Int32s | None = None  # of the states after the frame, if some of them were removed
+    place = np.arange(len(loss_ahead), dtype=np.int32)  # new positions of the states after the frame
     for number in reversed(range(len(frames))):
         frame = frames[number]
-        through = frame.loss + loss_ahead.take(frame.target)
-        kept = np.flatnonzero(through <= beam)
-        source, target = frame.source.take(kept), frame.target.take(kept)
-        first = group_starts(source[1:] != source[:-1]) if len(source) else kept
-        alive, ahead = source.take(first), np.minimum.reduceat(through.take(kept), first)
-        unchanged = frame.loss_ahead is not None and np.array_equal(ahead, frame.loss_ahead)
+        arcs = FrameArcs(frame.source, frame.target, frame.arc, frame.loss)
+        alive, ahead, kept = remove_arcs(arcs, loss_ahead, place, len(frame.states), beam)
+        frames[number] = SearchedFrame(frame.states.take(alive), frame.forward.take(alive), *kept, ahead)
+        if frame.loss_ahead is not None and np.array_equal(ahead, frame.loss_ahead):
+            break
         loss_ahead = np.full(len(frame.states), np.inf, dtype=np.float32)
         loss_ahead[alive] = ahead
-        frames[number] = SearchedFrame(
-            frame.states.take(alive),
-            frame.forward.take(alive),
-            np.repeat(np.arange(len(alive), dtype=np.int32), np.diff(first, append=len(kept))),
-            target if place is None else place.take(target),
-            frame.arc.take(kept),
-            frame.loss.take(kept),
-            ahead,
-        )
-        if unchanged:
-            break
         place = np.zeros(len(frame.states), dtype=np.int32)
         place[alive] = np.arange(len(alive), dtype=np.int32)

@@ -11,13 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmem.decoding.lattice import FINAL, Ints, ranges
+from augmem.decoding.search_kernels import SCORE, TARGET, UNIT, Float32s, GraphViews, Int32s
 from augmem.lazy_k2 import k2
 
-Int32s = NDArray[np.int32]
-Float32s = NDArray[np.float32]
 Numbers = NDArray[np.integer[Any]]  # of states or arcs
-
-_UNIT, _TARGET, _SCORE = 2, 1, 3  # columns of k2's arcs
 
 
 class ArcColumns:
@@ -33,17 +30,17 @@ class ArcColumns:
     @property
     def target(self) -> Int32s:
         """(A,) target states."""
-        return self._columns[:, _TARGET]
+        return self._columns[:, TARGET]
 
     @property
     def unit(self) -> Int32s:
         """(A,) units; FINAL on final arcs."""
-        return self._columns[:, _UNIT]
+        return self._columns[:, UNIT]
 
     @property
     def score(self) -> Float32s:
         """(A,) graph scores."""
-        return self._columns[:, _SCORE].view(np.float32)
+        return self._columns[:, SCORE].view(np.float32)
 
 
 class GraphArrays:
@@ -54,14 +51,15 @@ class GraphArrays:
 
     Attributes:
         first: (Q + 1,) arcs first[q] to first[q + 1] - 1 leave state q.
-        highest_score: highest score of an arc, or 0.
+        views: for the compiled search.
     """
 
     def __init__(self, graph: k2.Fsa) -> None:
         self.first: Int32s = graph.arcs.shape().row_splits(2).numpy()
         self._packed: Int32s = graph.arcs.values().numpy()
-        self._numbers = np.empty(len(self.first), dtype=np.int32)  # scratch of `number`
-        self.highest_score = float(ArcColumns(self._packed).score.max(initial=0.0))
+        scores = self._packed.view(np.float32)
+        highest = float(scores[:, SCORE].max(initial=0.0))
+        self.views = GraphViews(self.first, self._packed, scores, highest, np.full(len(self.first), -1, dtype=np.int32))
         self._word_starts = graph.word_starts.numpy()
         labels = graph.aux_labels
         is_ragged = not hasattr(labels, "clamp")
@@ -86,18 +84,6 @@ class GraphArrays:
         final = np.flatnonzero(self.columns(arcs).unit == FINAL)
         source = np.repeat(np.arange(len(states), dtype=np.int32), count)
         return source[final], arcs[final].astype(np.int32)
-
-    def number(self, states: Int32s) -> tuple[Int32s, Int32s]:
-        """Number the distinct states of an array (A,), in the order of their last occurrences.
-
-        Returns:
-            the distinct states, and the numbers (A,) of the states of the array.
-        """
-        order = np.arange(len(states), dtype=np.int32)
-        self._numbers[states] = order
-        distinct = states.take(np.flatnonzero(self._numbers.take(states) == order))
-        self._numbers[distinct] = order[: len(distinct)]
-        return distinct, self._numbers.take(states)
 
     def words(self, arcs: Numbers) -> Ints:
         """Return the word ids (A, K) of some arcs, padded with 0; K is at least 1."""
