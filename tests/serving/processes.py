@@ -48,8 +48,8 @@ def serving(
 class Tab:
     """A page of the browser, controlled by the DevTools protocol."""
 
-    def __init__(self, connection: ClientConnection) -> None:
-        self.connection, self.number = connection, 0
+    def __init__(self, connection: ClientConnection, downloads: Path) -> None:
+        self.connection, self.downloads, self.number = connection, downloads, 0
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         self.number += 1
@@ -89,6 +89,20 @@ class Tab:
         for kind in ("dragEnter", "dragOver", "drop"):
             await self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
+    async def press(self, key: str) -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            await self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key)
+
+    async def downloaded(self, number: int = 2) -> dict[str, str]:
+        """Wait for a number of downloads; return names and contents."""
+        for _ in range(300):
+            files = [file for file in self.downloads.glob("*") if not file.suffix.endswith("download")]
+            if len(files) == number:
+                return {file.name: file.read_text() for file in files}
+            await asyncio.sleep(0.1)
+        raise TimeoutError(f"{number} downloads expected in {list(self.downloads.glob('*'))}")
+
     async def photograph(self, place: Path) -> None:
         shot = await self.call("Page.captureScreenshot")
         place.write_bytes(base64.b64decode(shot["data"]))
@@ -109,7 +123,8 @@ async def browsing(folder: Path, microphone: Path, address: str) -> AsyncIterato
         tabs = await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{await _port(folder)}/json")
         target = next(tab for tab in json.loads(tabs.read()) if tab["type"] == "page")
         async with connect(target["webSocketDebuggerUrl"], max_size=None) as connection:
-            tab = Tab(connection)
+            tab = Tab(connection, folder / "downloads")
+            await tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tab.downloads))
             await tab.call("Page.navigate", url=address)
             await tab.until("document.readyState === 'complete' && !!document.getElementById('record')")
             yield tab

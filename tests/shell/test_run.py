@@ -229,8 +229,9 @@ def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> N
 
     async def visit(address: str) -> None:
         async with browsing(tmp_path / "browser", tmp_path / "microphone.wav", address) as tab:
-            await tab.run("document.getElementById('record').click()")
+            await tab.press("r")
             await tab.until("document.querySelectorAll('#results .partial').length > 0")
+            await tab.until("document.getElementById('level').value > 0.3")
             assert float((await tab.text("delay")).split()[0]) >= 0 and await tab.text("state") == "Listening"
             await tab.photograph(pictures / "listening.png")
             await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{spoken['goforward']}')")
@@ -244,7 +245,15 @@ def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> N
                 await give(SPEECH / "flac" / f"{name}.flac")
                 await tab.until(f"document.getElementById('results').textContent.trim() === '{spoken[name]}'")
                 await tab.until("document.getElementById('state').textContent === 'Done'")
+                assert await tab.run("transcript('txt')") == f"{spoken[name]}\n"
                 await tab.photograph(pictures / f"{name}.png")
+            assert await tab.run("document.getElementById('level').value") == 0
+            for kind in ("srt", "vtt"):
+                await tab.run(f"document.querySelector('[data-format={kind}]').click()")
+            downloaded = await tab.downloaded()
+            begin, end = re.findall(r"00:00:0(\d[,.]\d{3})", downloaded["transcript.srt"])
+            assert downloaded["transcript.srt"] == f"1\n00:00:0{begin} --> 00:00:0{end}\n{spoken['goforward']}\n\n"
+            assert downloaded["transcript.vtt"] == f"WEBVTT\n\n{downloaded['transcript.srt'][2:].replace(',', '.')}"
             assert await tab.text("error") == ""
 
     with serving(package) as (_, address):

@@ -1,7 +1,7 @@
 "use strict";
 const RATE = 16000;
 const at = id => document.getElementById(id);
-let socket = null, stopRecording = null, sent = 0, ended = 0, finals = [];
+let socket = null, stopRecording = null, sent = 0, ended = 0, finals = [], segments = [];
 
 function open() {
   if (socket) socket.close();
@@ -14,7 +14,7 @@ function open() {
     const own = socket;
     socket.onmessage = message => { if (socket === own) show(JSON.parse(message.data)); };
     socket.onclose = () => { if (socket === own && !at("results").dataset.done && !at("error").textContent) fail("The connection was lost."); };
-    sent = 0; ended = 0; finals = [];
+    sent = 0; ended = 0; finals = []; keep([]);
     delete at("results").dataset.done; at("results").replaceChildren(); at("error").textContent = ""; at("final").textContent = "–"; at("delay").textContent = "–";
   });
 }
@@ -41,13 +41,50 @@ function show(event) {
     at("results").dataset.done = "yes"; at("state").textContent = "Done";
     return;
   }
-  if (event.kind === "final") finals.push(...spans(event));
+  if (event.kind === "final") { finals.push(...spans(event)); keep([...segments, event]); }
   const partial = event.kind === "partial" ? spans(event) : [];
   at("results").replaceChildren(...finals, ...partial);
   at("delay").textContent = Math.max(0, sent - event.end).toFixed(2) + " s";
 }
 
+// Sets the segments that can be downloaded: final results with words.
+function keep(events) {
+  segments = events.filter(event => event.words.length);
+  document.querySelectorAll("#downloads button").forEach(button => { button.disabled = !segments.length; });
+}
+
+function time(seconds, sign) {
+  const part = (unit, size) => String(Math.floor(Math.round(seconds * 1000) / unit) % size);
+  return [part(3600000, 1e6), part(60000, 60), part(1000, 60)].map(text => text.padStart(2, "0")).join(":") + sign + part(1, 1000).padStart(3, "0");
+}
+
+function transcript(format) {
+  const texts = segments.map(event => event.words.map(word => word.text.toLowerCase()).join(" "));
+  if (format === "txt") return texts.join("\n") + "\n";
+  const sign = format === "srt" ? "," : ".";
+  const lines = segments.map((event, place) => {
+    const begin = time(event.words[0].start, sign), end = time(event.words[event.words.length - 1].end, sign);
+    return (format === "srt" ? `${place + 1}\n` : "") + `${begin} --> ${end}\n${texts[place]}\n\n`;
+  });
+  return (format === "vtt" ? "WEBVTT\n\n" : "") + lines.join("");
+}
+
+function download(format) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([transcript(format)], {type: "text/plain"}));
+  link.download = "transcript." + format;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+// Shows the level of samples: 0 at -60 dB or less, 1 at full scale.
+function showLevel(samples) {
+  const power = samples.reduce((sum, value) => sum + value * value, 0) / Math.max(1, samples.length);
+  at("level").value = Math.max(0, 1 + Math.log10(power + 1e-12) / 6);
+}
+
 function send(samples) {
+  showLevel(samples);
   if (!socket || socket.readyState !== WebSocket.OPEN) return;
   const packet = new Int16Array(samples.length);
   for (let n = 0; n < samples.length; n++) packet[n] = Math.max(-1, Math.min(1, samples[n])) * 32767;
@@ -57,10 +94,11 @@ function send(samples) {
 }
 
 function end() {
+  at("level").value = 0;
   if (socket && socket.readyState === WebSocket.OPEN) { ended = performance.now(); at("state").textContent = "Waiting for the last results"; socket.send(JSON.stringify({end: true})); }
 }
 
-function fail(reason) { at("error").textContent = reason; at("state").textContent = ""; if (stopRecording) stopRecording(); }
+function fail(reason) { at("level").value = 0; at("error").textContent = reason; at("state").textContent = ""; if (stopRecording) stopRecording(); }
 
 async function record() {
   if (!navigator.mediaDevices) throw new Error("Browsers allow microphones only on https:// pages and on localhost: start the server with --certificate and --key.");
@@ -110,6 +148,11 @@ at("record").onclick = async () => {
   at("record").disabled = true;  // while the browser asks for permission
   await record().catch(error => fail(error.message));
   at("record").disabled = false;
+};
+document.querySelectorAll("#downloads button").forEach(button => { button.onclick = () => download(button.dataset.format); });
+document.onkeydown = event => {
+  if (event.key.toLowerCase() !== "r" || event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!at("record").disabled) at("record").click();
 };
 at("file").onchange = event => play(event.target.files[0]).catch(error => fail(error.message));
 at("drop").ondragover = event => { event.preventDefault(); at("drop").classList.add("over"); };
