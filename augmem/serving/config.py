@@ -21,6 +21,8 @@ class ServerConfig:
         threads: number of threads of each decoding process.
         max_streams: maximum number of connections; more are refused with status 503.
         max_message: maximum size of a message in bytes; the connection of a larger one is closed.
+        max_file: maximum size in bytes of a request with a file to transcribe; a larger one is refused with status 413.
+        max_file_duration: maximum duration of such a file in seconds.
         max_buffered: seconds of audio of a stream that may wait for decoding; above, the server stops reading.
         max_unread: maximum number of unread results of a client that sends audio; above, its connection is closed.
         idle: idle timeout in seconds; a connection without messages for this long is closed.
@@ -37,6 +39,8 @@ class ServerConfig:
     threads: int = 1
     max_streams: int = 100
     max_message: int = 1 << 20
+    max_file: int = 25 << 20
+    max_file_duration: float = 7200.0
     max_buffered: float = 20.0
     max_unread: int = 100
     idle: float = 60.0
@@ -46,9 +50,9 @@ class ServerConfig:
     key: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("workers", "threads", "max_streams", "max_message", "max_unread"):
+        for name in ("workers", "threads", "max_streams", "max_message", "max_file", "max_unread"):
             self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        for name in ("max_buffered", "idle"):
+        for name in ("max_file_duration", "max_buffered", "idle"):
             self._require(name, getattr(self, name) > 0, "must be positive")
         self._require("allow_origin", all(map(is_origin, self.allow_origin)), "must have the form https://host[:port]")
         self._require("token", self.token != "", "must not be empty; omit it to accept all clients")

@@ -100,10 +100,12 @@ class StreamFailed:
 
     Args:
         reason: the error message for the client.
+        by_client: whether the audio or the hotwords of the client are invalid.
     """
 
     stream: int
     reason: str
+    by_client: bool = False
 
 
 @dataclass(frozen=True)

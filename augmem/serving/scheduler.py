@@ -82,7 +82,7 @@ class StreamScheduler:
                 self._feed(scheduled, request)
         except UserError as error:
             self.streams.pop(request.stream, None)
-            self.send(StreamFailed(request.stream, str(error)))
+            self.send(StreamFailed(request.stream, str(error), by_client=True))
 
     def advance(self) -> None:
         """Run one step and send its results."""

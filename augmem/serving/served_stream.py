@@ -22,26 +22,17 @@ from augmem.serving.client_messages import (
     parse_first_message,
 )
 from augmem.serving.config import ServerConfig
-from augmem.serving.messages import (
-    AudioPacket,
-    CloseStream,
-    FinishStream,
-    OpenStream,
-    SetHotwords,
-    StreamFailed,
-    StreamUpdate,
-)
+from augmem.serving.messages import SetHotwords, StreamFailed
 from augmem.serving.metrics import Metrics
 from augmem.serving.vosk import EOF, RESET, Answers, parse_command, parse_config
 from augmem.serving.worker import Worker
+from augmem.serving.worker_stream import REFUSAL_TIMEOUT, WorkerStream
 
 logger = logging.getLogger(__name__)
 
 NORMAL_CLOSURE, GOING_AWAY, POLICY_VIOLATION = 1000, 1001, 1008  # websocket close codes
 PACKET_DURATION = 0.05  # seconds of audio sent to the worker at once: one message per sample would cost too much
 DECODING_MARGIN = 0.05  # seconds; audio of a chunk and this much more has all feature frames of the chunk
-MAX_PACKET_DURATION = 0.5  # seconds; a larger message is divided, so that it does not delay other streams
-REFUSAL_TIMEOUT = 2.0  # seconds for sending the reason of a refusal
 CANCELLATION_INTERVAL = 0.1  # seconds after which a cancellation is repeated
 REASON_BYTES = 100  # a close frame has room for 123
 
@@ -81,8 +72,8 @@ class AudioBuffer:
         return np.frombuffer(taken, self._type)
 
 
-class ServedStream:
-    """One connection: sends its audio to a worker and the results back.
+class ServedStream(WorkerStream):
+    """One connection: sends its audio to a worker, and the results back.
 
     Args:
         number: identifies the stream in messages to the worker.
@@ -90,31 +81,21 @@ class ServedStream:
         worker: decodes the stream.
         config: limits.
         metrics: metrics of the server.
-
-    Attributes:
-        pending: seconds of audio sent to the worker but not decoded yet.
-        waiting_since: when the server began to wait for the client's next message (time.monotonic); None: it does not.
     """
 
     def __init__(
         self, number: int, connection: ServerConnection, worker: Worker, config: ServerConfig, metrics: Metrics
     ) -> None:
-        self.number, self.connection, self.worker = number, connection, worker
-        self.config, self.metrics = config, metrics
-        self.pending = 0.0
-        self.waiting_since: float | None = None
-        self.is_shutting_down = False
+        super().__init__(number, worker, config)
+        self.connection, self.metrics = connection, metrics
         self._finished_at: float | None = None
-        self._updates: asyncio.Queue[StreamUpdate | StreamFailed] = asyncio.Queue()
-        self._may_read, self._pending_limit = asyncio.Event(), config.max_buffered
         self._answers: Answers | None = None  # in Vosk's protocol
         self._command = ""
         self._has_ended = asyncio.Event()  # after RESET
 
     async def run(self) -> None:
         """Serve the connection until the stream is done, the client disconnects or an error occurs."""
-        self._may_read.set()
-        self._open()
+        self.open()
         tasks = [asyncio.create_task(self._send_results()), asyncio.create_task(self._receive())]
         try:
             await asyncio.gather(*tasks)
@@ -125,30 +106,11 @@ class ServedStream:
             pass
         finally:
             await cancel(tasks)
-            self.worker.send(CloseStream(self.number))
+            self.close()
 
-    def _open(self) -> None:
-        self.worker.send(OpenStream(self.number))
-        if self.is_shutting_down:
-            self.worker.send(FinishStream(self.number))
-
-    def update(self, message: StreamUpdate | StreamFailed) -> None:
-        """Accept results from the worker and queue them for the client."""
-        if isinstance(message, StreamUpdate):
-            self.pending -= message.decoded
-            if self.pending <= self._pending_limit:
-                self._may_read.set()
-        self._updates.put_nowait(message)
-
-    def shut_down(self) -> None:
-        """End the stream because the server stops: later audio is ignored, its last results are still sent."""
-        self.is_shutting_down = True
-        self.worker.send(FinishStream(self.number))
-
-    def evict(self) -> None:
-        """Close the connection of an idle client because the server is full."""
-        self.update(StreamFailed(self.number, "idle while the server is full; connect again when there is audio"))
-        asyncio.get_running_loop().call_later(REFUSAL_TIMEOUT, self.connection.transport.abort)
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self.connection.transport.abort()
 
     async def _receive(self) -> None:
         """Receive the client's messages, in the protocol of the first one."""
@@ -175,7 +137,7 @@ class ServedStream:
             self._check_unread()
             buffer.add(message)
             if buffer.duration >= PACKET_DURATION:
-                await self._send_audio(buffer.take(), buffer.sample_rate)
+                await self.send_audio(buffer.take(), buffer.sample_rate)
 
     async def _answer(self, buffer: AudioBuffer, answers: Answers) -> None:
         """Answer each message in Vosk's protocol, once its audio has been decoded as far as the encoder allows."""
@@ -187,8 +149,8 @@ class ServedStream:
             if isinstance(message, bytes):
                 buffer.add(message)
                 if buffer.duration >= PACKET_DURATION:
-                    await self._send_audio(buffer.take(), buffer.sample_rate)
-                await self._wait_for_decoding(limit)
+                    await self.send_audio(buffer.take(), buffer.sample_rate)
+                await self.wait_for_decoding(limit)
                 await self._send(answers.next())
                 continue
             self._command = parse_command(message)
@@ -198,13 +160,13 @@ class ServedStream:
             await self._has_ended.wait()
             self._has_ended.clear()
             await self._send(answers.last())
-            self._open()
+            self.open()
 
     async def _finish(self, buffer: AudioBuffer) -> None:
         """Send the rest of the audio and its end to the worker."""
-        await self._send_audio(buffer.take(), buffer.sample_rate)
+        await self.send_audio(buffer.take(), buffer.sample_rate)
         self._finished_at = time.monotonic()
-        self.worker.send(FinishStream(self.number))
+        self.finish()
 
     async def _next_message(self) -> str | bytes:
         self.waiting_since = time.monotonic()
@@ -218,24 +180,6 @@ class ServedStream:
     def _check_unread(self) -> None:
         if self._updates.qsize() > self.config.max_unread:
             raise Refusal(f"more than {self.config.max_unread} results are unread; read while sending audio")
-
-    async def _send_audio(self, samples: np.ndarray, sample_rate: int) -> None:
-        """Send samples (n,) to the worker in packets; wait while too much audio is not decoded."""
-        size = int(MAX_PACKET_DURATION * sample_rate)
-        for begin in range(0, len(samples), size):
-            if self.is_shutting_down:  # the end has been sent
-                return
-            packet = AudioPacket(self.number, samples[begin : begin + size], sample_rate)
-            self.pending += packet.duration
-            self.worker.send(packet)
-            await self._wait_for_decoding(self.config.max_buffered)
-
-    async def _wait_for_decoding(self, limit: float) -> None:
-        """Wait until at most `limit` seconds of audio are not decoded."""
-        self._pending_limit = limit
-        if self.pending > limit:
-            self._may_read.clear()
-            await self._may_read.wait()
 
     async def _send_results(self) -> None:
         """Send results to the client; a client that reads slowly delays only its own stream."""

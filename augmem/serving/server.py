@@ -12,12 +12,12 @@ import logging
 import signal
 import ssl
 import time
-from contextlib import suppress
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -26,22 +26,30 @@ from websockets.http11 import Request, Response
 from augmem.errors import UserError
 from augmem.serving.access import SECURITY_HEADERS, Denial, check_host, check_origin_header, check_token
 from augmem.serving.config import ServerConfig
-from augmem.serving.handshakes import Handshakes, IncomingConnection, handshake_logger
+from augmem.serving.handshakes import (
+    HANDSHAKE_TIMEOUT,
+    FirstBytes,
+    Handshakes,
+    IncomingConnection,
+    handshake_logger,
+)
 from augmem.serving.messages import StreamFailed, StreamUpdate
 from augmem.serving.metrics import Metrics
 from augmem.serving.pages import load_pages
 from augmem.serving.served_stream import POLICY_VIOLATION, ServedStream
 from augmem.serving.worker import Worker
+from augmem.serving.worker_stream import WorkerStream
 
 if TYPE_CHECKING:
     from augmem.serving.engines import EngineChoice
+    from augmem.serving.transcriptions import FileStream, TranscriptionService
 
 logger = logging.getLogger(__name__)
+Stream = TypeVar("Stream", bound=WorkerStream)
 
 FULL = "the server is full; try again later"
 SHUTDOWN_TIMEOUT = 8.0  # seconds for open streams to finish
 CLOSING_TIMEOUT = 1.0  # seconds for closing the connections after that
-HANDSHAKE_TIMEOUT = 5.0  # seconds
 EVICTION_TIME = 5.0  # seconds without a message after which a client is closed in favour of a new one
 _POLLING = 0.05  # seconds
 
@@ -57,13 +65,14 @@ class RecognitionServer:
 
     def __init__(self, package: Path, config: ServerConfig, options: EngineChoice = None) -> None:
         self.package, self.config = package, config
-        self.streams: dict[int, ServedStream] = {}
+        self.streams: dict[int, WorkerStream] = {}
         self.metrics = Metrics()
         self.workers = [Worker(package, options, config.threads) for _ in range(config.workers)]
         self.is_stopping = self.is_cut_off = False
         self.pages = load_pages()
         self._handshakes = Handshakes()
         self._numbers = count()
+        self._transcriptions: TranscriptionService | None = None
         self._supervisors: list[asyncio.Task[None]] = []
 
     async def start(self) -> Server:
@@ -74,6 +83,7 @@ class RecognitionServer:
             OSError: the address is not available.
         """
         context = load_certificate(self.config)
+        self._transcriptions = make_transcriptions(self)
         try:
             for worker in self.workers:
                 await worker.start()
@@ -99,9 +109,14 @@ class RecognitionServer:
         return await serve(
             self._handle, config.host, config.port, process_request=self._respond, max_size=config.max_message,
             max_queue=4, ssl=context, ping_interval=20, ping_timeout=None, open_timeout=HANDSHAKE_TIMEOUT,
-            close_timeout=CLOSING_TIMEOUT, create_connection=partial(IncomingConnection, self._handshakes),  # type: ignore[arg-type]
+            close_timeout=CLOSING_TIMEOUT, create_connection=self._accept,  # type: ignore[arg-type]
             logger=handshake_logger(),
         )  # fmt: skip
+
+    def _accept(self, *args: Any, **options: Any) -> FirstBytes:
+        """Return the protocol of a new connection; the arguments are those of `ServerConnection`."""
+        http = self._transcriptions.http if self._transcriptions else None
+        return FirstBytes(self._handshakes, IncomingConnection(self._handshakes, *args, **options), http)
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then let open streams finish; a second signal cuts them off."""
@@ -132,8 +147,11 @@ class RecognitionServer:
         while self.streams and time.monotonic() < deadline and not self.is_cut_off:
             await asyncio.sleep(_POLLING)
         for stream in self.streams.values():
-            stream.connection.transport.abort()
+            stream.abort()
+        self._handshakes.abort()
         server.close()
+        if self._transcriptions:
+            await self._transcriptions.http.shutdown(CLOSING_TIMEOUT)
         with suppress(asyncio.TimeoutError):  # clients that do not complete a handshake
             await asyncio.wait_for(server.wait_closed(), CLOSING_TIMEOUT)
         self._close_workers()
@@ -177,12 +195,36 @@ class RecognitionServer:
         number = next(self._numbers)
         stream = ServedStream(number, connection, self._least_busy_worker(), self.config, self.metrics)
         stream.is_shutting_down = self.is_stopping
-        self.streams[number] = stream
+        with self._registered(stream):
+            await stream.run()
+
+    @contextmanager
+    def admit_file(self, transport: asyncio.BaseTransport | None) -> Iterator[FileStream]:
+        """Register the stream of a request with a file while it is answered.
+
+        Raises:
+            Denied: the server is full, or shutting down.
+        """
+        from augmem.serving.transcriptions import FileStream
+        from augmem.serving.uploads import Denied
+
+        if denial := self._check_capacity():
+            raise Denied(*denial)
+        if self._is_full():
+            self._evict()
+        with self._registered(
+            FileStream(next(self._numbers), transport, self._least_busy_worker(), self.config)
+        ) as stream:
+            yield stream
+
+    @contextmanager
+    def _registered(self, stream: Stream) -> Iterator[Stream]:
+        self.streams[stream.number] = stream
         self.metrics.streams.set(len(self.streams))
         try:
-            await stream.run()
+            yield stream
         finally:
-            self.streams.pop(number, None)
+            self.streams.pop(stream.number, None)
             self.metrics.streams.set(len(self.streams))
 
     def _least_busy_worker(self) -> Worker:
@@ -192,7 +234,7 @@ class RecognitionServer:
     def _is_full(self) -> bool:
         return len(self.streams) >= self.config.max_streams
 
-    def _idle_streams(self) -> list[ServedStream]:
+    def _idle_streams(self) -> list[WorkerStream]:
         """Return the streams of clients without a message for some time, the longest first."""
         latest = time.monotonic() - EVICTION_TIME
         idle = [(stream.waiting_since, number) for number, stream in self.streams.items() if stream.waiting_since]
@@ -227,8 +269,10 @@ class RecognitionServer:
 
     def _check_websocket(self, request: Request) -> Denial | None:
         denial = check_origin_header(request, self.config.allow_origin) or check_token(request, self.config.token)
-        if denial:
-            return denial
+        return denial or self._check_capacity()
+
+    def _check_capacity(self) -> Denial | None:
+        """Refuse a stream that cannot be served."""
         if self.is_stopping:
             return Denial(HTTPStatus.SERVICE_UNAVAILABLE, "the server is shutting down")
         return Denial(HTTPStatus.SERVICE_UNAVAILABLE, FULL) if self._is_full() and not self._idle_streams() else None
@@ -241,9 +285,27 @@ class RecognitionServer:
         return respond(connection, code, json.dumps({"status": status, "streams": len(self.streams)}))
 
     def _refuse(self, connection: ServerConnection, denial: Denial) -> Response:
-        logger.info("refused %s: status %d: %s", connection.remote_address, denial.status, denial.reason)
-        self.metrics.refused.labels(denial.status.phrase).inc()
+        self.count_refusal(str(connection.remote_address), denial)
         return respond(connection, denial.status, f"{denial.reason}\n", "text/plain; charset=utf-8")
+
+    def count_refusal(self, client: str, denial: Denial) -> None:
+        """Log and count a refused request."""
+        logger.info("refused %s: status %d: %s", client, denial.status, denial.reason)
+        self.metrics.refused.labels(denial.status.phrase).inc()
+
+    def complete_handshake(self, transport: asyncio.BaseTransport | None) -> None:
+        """Note that the head of a POST request has been received."""
+        self._handshakes.complete(transport)
+
+
+def make_transcriptions(server: RecognitionServer) -> TranscriptionService | None:
+    """Return the service that transcribes files, if aiohttp is installed."""
+    try:
+        from augmem.serving.transcriptions import TranscriptionService
+    except ModuleNotFoundError as error:
+        logger.info("no transcription of files by POST: %s is not installed", error.name)
+        return None
+    return TranscriptionService(server)
 
 
 def respond(

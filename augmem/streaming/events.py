@@ -70,6 +70,13 @@ class Event:
         words = tuple(word for word, keep in zip(self.words, kept, strict=True) if keep)
         return replace(self, words=words, stable=sum(kept[: self.stable]))
 
+    @staticmethod
+    def from_json(text: str) -> Event:
+        """Read what `to_json` returned."""
+        values = json.loads(text)
+        words = tuple(Word(**word) for word in values["words"])
+        return Event(values["kind"], values["segment"], words, values["end"], values["stable"])
+
     def to_json(self) -> str:
         """Return one line of JSON: text, kind, segment, words, end, stable."""
         return json.dumps({"text": self.text, **asdict(self)}, ensure_ascii=False)
