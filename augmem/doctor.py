@@ -154,11 +154,11 @@ def check_audio_formats() -> str:
     return f"libsndfile {soundfile.__libsndfile_version__}"
 
 
-def examine_space(folder: Path = Path()) -> Finding:
+def examine_space() -> Finding:
     """Check the free disk space for data/ and exp/."""
-    gigabytes = shutil.disk_usage(folder).free / 1e9
+    gigabytes = shutil.disk_usage(Path()).free / 1e9
     remedy = "" if gigabytes > 2 else "free some space, or choose folders on another disk with --data and --exp"
-    return Finding("disk", f"{gigabytes:.0f} GB free in {folder.resolve()}", remedy)
+    return Finding("disk", f"{gigabytes:.0f} GB free in {Path.cwd()}", remedy)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -206,17 +206,14 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def temporary_folder(prefix: str = "augmem-") -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Yield an empty folder in $TMPDIR, which is removed at the end.
-
-    Args:
-        prefix: start of its name.
 
     Raises:
         UserError: the disk of $TMPDIR is full, or no folder can be made there.
     """
     try:
-        holder = tempfile.TemporaryDirectory(prefix=prefix)
+        holder = tempfile.TemporaryDirectory(prefix="augmem-")
     except OSError as error:
         raise UserError(f"no temporary folder: {error}; set TMPDIR to a folder with free space") from error
     with holder as name:

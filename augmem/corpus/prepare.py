@@ -215,12 +215,11 @@ def _write_with_dev_split(reader: CorpusReader, parts: Parts, output: Path, conf
     return Parts(parts.train, (DEV_SPLIT,), parts.test)
 
 
-def choose_dev_speakers(utterances: Sequence[CorpusUtterance | SupervisionSegment], seed: int = 0) -> tuple[str, ...]:
+def choose_dev_speakers(utterances: Sequence[CorpusUtterance | SupervisionSegment]) -> tuple[str, ...]:
     """Choose random speakers with about 5 % of the utterances, at least one speaker.
 
     Args:
         utterances: all usable training utterances.
-        seed: random seed.
 
     Raises:
         UserError: there is only one speaker.
@@ -231,7 +230,7 @@ def choose_dev_speakers(utterances: Sequence[CorpusUtterance | SupervisionSegmen
             "no dev part, and with a single speaker none can be taken out of training; choose a part with --dev"
         )
     speakers = sorted(counts)
-    random.Random(seed).shuffle(speakers)
+    random.Random(0).shuffle(speakers)
     chosen = [speakers.pop()]
     while sum(counts[speaker] for speaker in chosen) < _DEV_SHARE * len(utterances) and len(speakers) > 1:
         chosen.append(speakers.pop())

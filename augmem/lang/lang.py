@@ -72,11 +72,6 @@ class Lang:
         return self.unit_ids[-1] + 1
 
     @cached_property
-    def first_token_disambiguation(self) -> int:
-        """Token id of #0: this and all higher ids are disambiguation symbols."""
-        return self.tokens["#0"]
-
-    @cached_property
     def word_of(self) -> dict[int, str]:
         """id -> word."""
         return {index: word for word, index in self.words.items()}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INK = "#010203"  # placeholder; replaced by the text colour of the page
 BLUE, ORANGE, GREEN, VIOLET = "#3f8fd2", "#e2813b", "#35a27b", "#9a76d6"  # readable on white and on black
 
+SMOOTHING = 40
 MIN_WORDS_OF_POINT = 10  # of a point of the calibration chart
 
 Line = Mapping[str, Any]
@@ -187,10 +188,10 @@ def has_points(*series: Points) -> bool:
     return any(y.size for _, y in series)
 
 
-def smooth(series: Points, share: int = 40) -> Points:
-    """Compute the running mean over a window of 1/`share` of the curve; the window is shorter at the ends."""
+def smooth(series: Points) -> Points:
+    """Compute the running mean over 1/SMOOTHING of the curve; the window is shorter at the ends."""
     x, y = series
-    half = y.size // (2 * share)
+    half = y.size // (2 * SMOOTHING)
     if not half:
         return series
     window = np.ones(2 * half + 1)

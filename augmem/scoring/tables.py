@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 
-def percent(rate: float, digits: int = 2) -> str:
+def percent(rate: float) -> str:
     """Format a rate in percent: 0.1234 as "12.34", NaN as a dash."""
-    return "-" if math.isnan(rate) else f"{100 * rate:.{digits}f}"
+    return "-" if math.isnan(rate) else f"{100 * rate:.2f}"
 
 
 def text_table(head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:

@@ -23,6 +23,7 @@ from augmem.training.schedule import Position
 logger = logging.getLogger(__name__)
 
 FIRST_LINE_STEPS = 3  # number of steps before the first console line
+RECENT_STEPS = 100  # number of steps whose mean duration predicts the time left
 LINE_INTERVAL = 20.0  # seconds between console lines
 
 
@@ -52,7 +53,6 @@ class TimeLeft:
 
     Args:
         total_steps, total_epochs: numbers of steps and epochs of the run.
-        window: number of recent steps averaged.
 
     Example:
         >>> left = TimeLeft(total_steps=100, total_epochs=2)
@@ -62,9 +62,9 @@ class TimeLeft:
         24.0
     """
 
-    def __init__(self, total_steps: int, total_epochs: int, window: int = 100) -> None:
+    def __init__(self, total_steps: int, total_epochs: int) -> None:
         self.total_steps, self.total_epochs = total_steps, total_epochs
-        self.steps: deque[float] = deque(maxlen=window)
+        self.steps: deque[float] = deque(maxlen=RECENT_STEPS)
         self.validation = 0.0
 
     def add_step(self, seconds: float) -> None:

@@ -114,7 +114,7 @@ def test_l_of_a_lang_folder_has_its_units_and_words(lang_dir: Path) -> None:
     words = {lang.words[word] for word in lang.pronunciations}
     for fst in (build_lexicon(lang), build_lexicon(lang, disambiguate=True)):
         assert set(fst.aux_labels.tolist()) - {-1, 0, lang.words["#0"]} == words
-    assert (build_lexicon(lang).labels < lang.first_token_disambiguation).all()
+    assert (build_lexicon(lang).labels < lang.tokens["#0"]).all()
 
 
 def test_silence_probability_of_an_icefall_folder_is_icefalls_default(lang_dir: Path, tmp_path: Path) -> None:
