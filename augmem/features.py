@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 
 EXTRACTORS = ("fbank", "kaldifeat")
 
@@ -50,20 +50,19 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         for name in ("sampling_rate", "num_mel_bins", "frame_length", "frame_shift"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"features.{name}={getattr(self, name)}: must be positive")
-        if self.dither < 0:
-            raise UserError(f"features.dither={self.dither}: must not be negative")
-        if self.extractor not in EXTRACTORS:
-            raise UserError(f"features.extractor={self.extractor!r}: must be one of {', '.join(EXTRACTORS)}")
+            self._require(name, getattr(self, name) > 0, "be positive")
+        self._require("dither", self.dither >= 0, "be at least 0")
+        self._require("extractor", self.extractor in EXTRACTORS, f"be one of {', '.join(EXTRACTORS)}")
         nyquist, high = self.sampling_rate / 2, self.upper_edge
-        if not 0 <= self.band <= nyquist:
-            raise UserError(f"features.band={self.band:g}: must be from 0 to {nyquist:g} Hz, half the sampling rate")
+        self._require("band", 0 <= self.band <= nyquist, f"be from 0 to {nyquist:g} Hz, half the sampling rate")
         if not 0 <= self.low_freq < high <= nyquist:
             raise UserError(
                 f"features.low_freq={self.low_freq} and features.high_freq={self.high_freq} ({high} Hz) must be in "
                 f"this order between 0 and {nyquist} Hz, half the sampling rate"
             )
+
+    def _require(self, name: str, condition: bool, rule: str) -> None:
+        check_option(f"features.{name}", getattr(self, name), condition, rule)
 
     @property
     def upper_edge(self) -> float:

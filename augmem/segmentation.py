@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from augmem.adaptation import adapt_package, from_package
 from augmem.audio import AudioFile, choose_channel
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 from augmem.files import write_text
 from augmem.lang import RESERVED_WORDS, Lang, biased_model, read_text, write_arpa
 from augmem.scoring import WordPair, align_words
@@ -54,12 +54,9 @@ class SegmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("longest", "pause"):
-            if not getattr(self, name) > 0:
-                raise UserError(f"--{name} is {getattr(self, name):g}: must be more than 0 seconds")
-        if not self.padding >= 0 or self.fewest_words < 1:
-            raise UserError(
-                f"--padding is {self.padding:g}, --fewest-words {self.fewest_words}: must be 0 s and 1 or more"
-            )
+            check_option(f"--{name}", getattr(self, name), getattr(self, name) > 0, "be more than 0 seconds")
+        check_option("--padding", self.padding, self.padding >= 0, "be at least 0 seconds")
+        check_option("--fewest-words", self.fewest_words, self.fewest_words >= 1, "be at least 1")
 
 
 class Piece(NamedTuple):

@@ -16,7 +16,7 @@ from lhotse.audio.mixer import AudioMixer
 from lhotse.augmentation import ReverbWithImpulseResponse
 
 from augmem.corpus.audio import describe_audio
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3", ".aiff"})
 _DECAY = 6.9  # natural logarithm of a ratio of 60 dB in amplitude
@@ -38,7 +38,7 @@ class NoiseConfig:
 
     def __post_init__(self) -> None:
         if self.snr[0] > self.snr[1]:
-            raise UserError(f"training.batches.noise.snr={self.snr}: the lower limit must come first")
+            raise UserError(f"training.batches.noise.snr is {self.snr}; the lower limit must come first")
         _check_probability("noise", self.probability)
 
 
@@ -61,16 +61,13 @@ class ReverbConfig:
     def __post_init__(self) -> None:
         for name in ("reverberation_time", "distance"):
             low, high = getattr(self, name)
-            if not 0 < low <= high:
-                raise UserError(
-                    f"training.batches.reverb.{name}={(low, high)}: must be two positive numbers, the lower first"
-                )
+            option = f"training.batches.reverb.{name}"
+            check_option(option, (low, high), 0 < low <= high, "be two positive numbers, the lower first")
         _check_probability("reverb", self.probability)
 
 
 def _check_probability(section: str, value: float) -> None:
-    if not 0 <= value <= 1:
-        raise UserError(f"training.batches.{section}.probability={value}: must be between 0 and 1")
+    check_option(f"training.batches.{section}.probability", value, 0 <= value <= 1, "be between 0 and 1")
 
 
 def add_noise(samples: np.ndarray, rate: int, config: NoiseConfig) -> np.ndarray:

@@ -31,10 +31,8 @@ from augmem.corpus.augmentation import NoiseConfig, ReverbConfig, add_noise, add
 from augmem.corpus.extractors import extractor
 from augmem.corpus.feature_store import stored_features
 from augmem.corpus.sessions import LaneCut, plan_sessions
-from augmem.errors import UserError
+from augmem.errors import check_option
 from augmem.machine import release_freed_memory
-
-_SPEC_AUGMENT = "training.batches.spec_augment"
 
 
 class _AnySource(Sampler):
@@ -82,14 +80,14 @@ class SpecAugmentConfig:
 
     def __post_init__(self) -> None:
         for name in ("probability", "time_mask_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{_SPEC_AUGMENT}.{name}={getattr(self, name)}: must be between 0 and 1")
+            self._require(name, 0 <= getattr(self, name) <= 1, "be between 0 and 1")
         for name in ("time_warp", "frequency_masks", "time_masks"):
-            if getattr(self, name) < 0:
-                raise UserError(f"{_SPEC_AUGMENT}.{name}={getattr(self, name)}: must not be negative")
+            self._require(name, getattr(self, name) >= 0, "be at least 0")
         for name in ("frequency_mask_bins", "time_mask"):
-            if getattr(self, name) <= 0:
-                raise UserError(f"{_SPEC_AUGMENT}.{name}={getattr(self, name)}: must be positive")
+            self._require(name, getattr(self, name) > 0, "be positive")
+
+    def _require(self, name: str, condition: bool, rule: str) -> None:
+        check_option(f"training.batches.spec_augment.{name}", getattr(self, name), condition, rule)
 
 
 @dataclass(frozen=True)
@@ -123,14 +121,14 @@ class BatchConfig:
     spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.max_duration <= 0:
-            raise UserError(f"training.batches.max_duration={self.max_duration}: must be positive")
-        if self.num_buckets < 1:
-            raise UserError(f"training.batches.num_buckets={self.num_buckets}: must be at least 1")
-        if self.session_cuts < 1:
-            raise UserError(f"training.batches.session_cuts={self.session_cuts}: must be at least 1")
-        if self.workers < 0:
-            raise UserError(f"training.batches.workers={self.workers}: must not be negative")
+        rules = {
+            "max_duration": (self.max_duration > 0, "be positive"),
+            "num_buckets": (self.num_buckets >= 1, "be at least 1"),
+            "session_cuts": (self.session_cuts >= 1, "be at least 1"),
+            "workers": (self.workers >= 0, "be at least 0"),
+        }
+        for name, (condition, rule) in rules.items():
+            check_option(f"training.batches.{name}", getattr(self, name), condition, rule)
 
 
 @dataclass

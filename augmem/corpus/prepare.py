@@ -23,7 +23,7 @@ from augmem.corpus.mixing import PARTS_FILE, mix_corpus
 from augmem.corpus.overlap import check_utterances, warn_of_shared_speakers
 from augmem.corpus.reader import CorpusReader, Parts
 from augmem.corpus.shar_data import SharData
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 from augmem.files import write_json
 from augmem.lang import Normalisation
 from augmem.skipped import SkipLog
@@ -81,10 +81,10 @@ class CorpusConfig:
         return Normalisation(self.normalisation, self.language)
 
     def __post_init__(self) -> None:
-        if self.recipe not in _READERS:
-            raise UserError(f"corpus.recipe={self.recipe!r}: must be one of {', '.join(_READERS)}")
-        if self.mix_utterances is not None and (self.mix_utterances < 1 or not self.mix):
-            raise UserError(f"corpus.mix_utterances={self.mix_utterances}: must be at least 1, with corpus.mix")
+        check_option("corpus.recipe", self.recipe, self.recipe in _READERS, f"be one of {', '.join(_READERS)}")
+        number = self.mix_utterances
+        valid = number is None or (number >= 1 and bool(self.mix))
+        check_option("corpus.mix_utterances", number, valid, "be at least 1, with corpus.mix")
         self.rules  # noqa: B018  checks normalisation and language
 
 

@@ -24,7 +24,7 @@ from lhotse.cut import Cut, MonoCut
 from lhotse.shar import SharWriter
 from lhotse.utils import fastcopy
 
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 
 SHAR = "shar"
 _COMPRESSED = ".llc"  # Shar's suffix of a lilcom-compressed matrix
@@ -43,10 +43,8 @@ class StorageConfig:
     file_cuts: int = 100
 
     def __post_init__(self) -> None:
-        if self.form not in _WRITERS:
-            raise UserError(f"storage.form={self.form!r}: must be one of {', '.join(_WRITERS)}")
-        if self.file_cuts < 1:
-            raise UserError(f"storage.file_cuts={self.file_cuts}: must be at least 1")
+        check_option("storage.form", self.form, self.form in _WRITERS, f"be one of {', '.join(_WRITERS)}")
+        check_option("storage.file_cuts", self.file_cuts, self.file_cuts >= 1, "be at least 1")
 
     @property
     def suffix(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from augmem.errors import UserError
+from augmem.errors import check_option
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SearchConfig:
         >>> fast = SearchConfig(search_beam=12.0, max_active=1000)
         >>> SearchConfig(search_beam=0.0)
         Traceback (most recent call last):
-        augmem.errors.UserError: decoding.search_beam = 0.0: must be above 0
+        augmem.errors.UserError: decoding.search_beam is 0.0; it must be above 0
     """
 
     search_beam: float = 16.0
@@ -49,15 +49,14 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         for name in ("search_beam", "output_beam", "acoustic_scale", "nbest_beam"):
-            self._require(name, getattr(self, name) > 0, "must be above 0")
+            self._require(name, getattr(self, name) > 0, "be above 0")
         for name in ("max_active", "nbest", "nbest_tokens"):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
-        self._require("min_active", 0 <= self.min_active <= self.max_active, "must be in 0..max_active")
-        self._require("retries", self.retries >= 0, "must not be negative")
+            self._require(name, getattr(self, name) >= 1, "be at least 1")
+        self._require("min_active", 0 <= self.min_active <= self.max_active, "be from 0 to max_active")
+        self._require("retries", self.retries >= 0, "be at least 0")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
-        if not holds:
-            raise UserError(f"decoding.{name} = {getattr(self, name)!r}: {rule}")
+        check_option(f"decoding.{name}", getattr(self, name), holds, rule)
 
 
 @dataclass(frozen=True)
@@ -86,11 +85,11 @@ class DecodingConfig(SearchConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("rescoring_beam", "max_duration"):
-            self._require(name, getattr(self, name) > 0, "must be above 0")
-        self._require("rescoring_arcs", self.rescoring_arcs >= 1, "must be at least 1")
-        self._require("rescoring", self.rescoring in ("lattice", "nbest"), "must be lattice or nbest")
-        self._require("lm_scales", min(self.lm_scales, default=-1) >= 0, "must be one or more values of at least 0")
-        self._require("word_insertion_bonuses", bool(self.word_insertion_bonuses), "must have at least one value")
+            self._require(name, getattr(self, name) > 0, "be above 0")
+        self._require("rescoring_arcs", self.rescoring_arcs >= 1, "be at least 1")
+        self._require("rescoring", self.rescoring in ("lattice", "nbest"), "be lattice or nbest")
+        self._require("lm_scales", min(self.lm_scales, default=-1) >= 0, "be one or more values of at least 0")
+        self._require("word_insertion_bonuses", bool(self.word_insertion_bonuses), "have at least one value")
 
     @property
     def search(self) -> SearchConfig:

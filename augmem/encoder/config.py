@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
 from augmem.encoder.registry import ENCODERS, EncoderType
-from augmem.errors import UserError
+from augmem.errors import check_option
 
 
 @dataclass(frozen=True)
@@ -92,45 +92,45 @@ class EncoderConfig:
             choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
             choices = tuple(ENCODERS) if field == "type" else choices  # also those that a program has registered
             good = not choices or getattr(self, field) in choices
-            self._require(field, good, f"must be one of {', '.join(map(str, choices))}")
+            self._require(field, good, f"be one of {', '.join(map(str, choices))}")
 
     def _check_excluded(self) -> None:
         excluded = ENCODERS[self.type].excluded
         for field in fields(self):
             if field.name in excluded:
                 good = getattr(self, field.name) in (field.default, excluded[field.name])
-                self._require(field.name, good, f"is not an option of encoder.type {self.type}: remove it")
+                self._require(field.name, good, f"be omitted: encoder.type {self.type} has no such option")
 
     def _check_sizes(self) -> None:
         for field in ("dim", "heads", "feedforward_dim", "layers", "feedforward_slices"):
-            self._require(field, _is_count(getattr(self, field), 1), "must be a whole number of at least 1")
-        self._require("dim", self.dim % self.heads == 0, f"must be a multiple of heads={self.heads}")
+            self._require(field, _is_count(getattr(self, field), 1), "be a whole number of at least 1")
+        self._require("dim", self.dim % self.heads == 0, f"be a multiple of heads={self.heads}")
         channels = self.frontend_channels
         good = len(channels) == 2 and all(_is_count(c, 1) for c in channels)
-        self._require("frontend_channels", good, "must be two whole numbers of at least 1")
+        self._require("frontend_channels", good, "be two whole numbers of at least 1")
         for field, least in (("memory_slots", 0), ("lstm_dim", 1)):
             value = getattr(self, field)
             good = value is None or _is_count(value, least)
-            self._require(field, good, f"must be null or a whole number of at least {least}")
+            self._require(field, good, f"be null or a whole number of at least {least}")
 
     def _check_layers(self) -> None:
         kernel, taps = self.convolution_kernel, self.iterated_loss_layers
         good = kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1)
-        self._require("convolution_kernel", good, "must be 0 or odd")
+        self._require("convolution_kernel", good, "be 0 or odd")
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
-        self._require("iterated_loss_layers", good, f"must be different layers from 1 to layers={self.layers}")
+        self._require("iterated_loss_layers", good, f"be different layers from 1 to layers={self.layers}")
 
     def _check_rates(self) -> None:
         for field in ("dropout", "layer_drop"):
-            self._require(field, 0 <= getattr(self, field) < 1, "must be at least 0 and less than 1")
+            self._require(field, 0 <= getattr(self, field) < 1, "be at least 0 and less than 1")
         gamma = self.weak_attention_suppression
         good = gamma is None or 0 <= gamma < math.inf
-        self._require("weak_attention_suppression", good, "must be null or a number of at least 0")
+        self._require("weak_attention_suppression", good, "be null or a number of at least 0")
 
     def _check_contexts(self) -> None:
-        self._require("centre", 0 < self.centre < math.inf, "must be more than 0 seconds, and finite")
+        self._require("centre", 0 < self.centre < math.inf, "be more than 0 seconds, and finite")
         for field in ("left_context", "right_context"):
-            self._require(field, 0 <= getattr(self, field) < math.inf, "must be at least 0 seconds, and finite")
+            self._require(field, 0 <= getattr(self, field) < math.inf, "be at least 0 seconds, and finite")
 
     def frames(self, field: str, frame_shift: float) -> int:
         """Convert a context from seconds to encoder frames; 0 if the encoder does not have it.
@@ -149,13 +149,12 @@ class EncoderConfig:
         whole = abs(count * shift - seconds) < 1e-6 and (count > 0 or seconds == 0)
         least = 1 if field == "centre" else 0
         below = max(int(seconds / shift), least) * shift
-        rule = f"must be a multiple of the encoder frame of {shift:g} s (frame shift x subsampling)"
+        rule = f"be a multiple of the encoder frame of {shift:g} s (frame shift x subsampling)"
         self._require(field, whole, f"{rule}; try {below:g} or {below + shift:g}")
         return count
 
     def _require(self, field: str, good: bool, rule: str) -> None:
-        if not good:
-            raise UserError(f"encoder.{field}: {getattr(self, field)!r} {rule}")
+        check_option(f"encoder.{field}", getattr(self, field), good, rule)
 
     @staticmethod
     def from_stored(values: dict[str, Any]) -> EncoderConfig:

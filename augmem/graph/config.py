@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from augmem.errors import UserError
+from augmem.errors import check_option
 
 HLG_FILE = "HLG.safetensors"
 PHONE_LM_FILE = "P.safetensors"
@@ -41,16 +41,13 @@ class GraphConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.topology not in TOPOLOGIES:
-            raise UserError(f"graph.topology is {self.topology!r}; it must be one of {', '.join(TOPOLOGIES)}")
-        if self.context not in ("none", "left"):
-            raise UserError(f"graph.context is {self.context!r}; it must be none or left")
-        if self.context_min_count < 1:
-            raise UserError(f"graph.context_min_count is {self.context_min_count}; it must be at least 1")
-        if self.phone_lm_order not in (2, 3, 4):
-            raise UserError(f"graph.phone_lm_order is {self.phone_lm_order}; it must be 2, 3 or 4")
-        if self.phone_lm_histories < 0:
-            raise UserError(f"graph.phone_lm_histories is {self.phone_lm_histories}; it must be 0 or more")
+        self._require("topology", self.topology in TOPOLOGIES, f"be one of {', '.join(TOPOLOGIES)}")
+        self._require("context", self.context in ("none", "left"), "be none or left")
+        self._require("context_min_count", self.context_min_count >= 1, "be at least 1")
+        self._require("phone_lm_order", self.phone_lm_order in (2, 3, 4), "be 2, 3 or 4")
+        self._require("phone_lm_histories", self.phone_lm_histories >= 0, "be 0 or more")
         for name in ("silence_at_ends", "silence_between_words"):
-            if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"graph.{name} is {getattr(self, name)}; it must be at least 0 and less than 1")
+            self._require(name, 0 <= getattr(self, name) < 1, "be at least 0 and less than 1")
+
+    def _require(self, name: str, condition: bool, rule: str) -> None:
+        check_option(f"graph.{name}", getattr(self, name), condition, rule)

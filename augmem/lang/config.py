@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from augmem.errors import UserError
+from augmem.errors import check_option
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class LangConfig:
     bpe_vocab_size: int = 500
 
     def __post_init__(self) -> None:
-        _require(self, "units", self.units in ("phone", "grapheme", "bpe"), "must be phone, grapheme or bpe")
-        _require(self, "g2p", self.g2p in ("phonetisaurus", "none"), "must be phonetisaurus or none")
-        _require(self, "max_pronunciations", self.max_pronunciations >= 0, "must be 0 (all) or more")
-        _require(self, "min_count", self.min_count >= 1, "must be at least 1")
-        _require(self, "extra_vocabulary_size", self.extra_vocabulary_size >= 0, "must be 0 (none) or more")
-        _require(self, "silence_probability", 0 <= self.silence_probability < 1, "must be in [0, 1)")
+        _require(self, "units", self.units in ("phone", "grapheme", "bpe"), "be phone, grapheme or bpe")
+        _require(self, "g2p", self.g2p in ("phonetisaurus", "none"), "be phonetisaurus or none")
+        _require(self, "max_pronunciations", self.max_pronunciations >= 0, "be 0 (all) or more")
+        _require(self, "min_count", self.min_count >= 1, "be at least 1")
+        _require(self, "extra_vocabulary_size", self.extra_vocabulary_size >= 0, "be 0 (none) or more")
+        _require(self, "silence_probability", 0 <= self.silence_probability < 1, "be in [0, 1)")
         entries = self.g2p_training_entries
-        _require(self, "g2p_training_entries", entries == 0 or entries >= 1000, "must be 0 (all) or at least 1000")
-        _require(self, "bpe_vocab_size", self.bpe_vocab_size >= 32, "must be at least 32")
+        _require(self, "g2p_training_entries", entries == 0 or entries >= 1000, "be 0 (all) or at least 1000")
+        _require(self, "bpe_vocab_size", self.bpe_vocab_size >= 32, "be at least 32")
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class LmConfig:
 
     def __post_init__(self) -> None:
         for name in ("first_pass_order", "rescoring_order"):
-            _require(self, name, 2 <= getattr(self, name) <= 6, "must be between 2 and 6")
+            _require(self, name, 2 <= getattr(self, name) <= 6, "be between 2 and 6")
         for name in ("first_pass_pruning", "rescoring_pruning"):
-            _require(self, name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
+            _require(self, name, 0 <= getattr(self, name) < 1, "be in [0, 1)")
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,15 @@ class NeuralLmConfig:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _require(self, "epochs", self.epochs >= 0, "must be 0 (none) or more")
+        _require(self, "epochs", self.epochs >= 0, "be 0 (none) or more")
         for name in ("dim", "layers"):
-            _require(self, name, getattr(self, name) >= 1, "must be at least 1")
-        _require(self, "dropout", 0 <= self.dropout < 1, "must be in [0, 1)")
-        _require(self, "learning_rate", self.learning_rate > 0, "must be above 0")
+            _require(self, name, getattr(self, name) >= 1, "be at least 1")
+        _require(self, "dropout", 0 <= self.dropout < 1, "be in [0, 1)")
+        _require(self, "learning_rate", self.learning_rate > 0, "be above 0")
 
 
 _SECTIONS = {"LangConfig": "lang", "LmConfig": "lm", "NeuralLmConfig": "neural_lm"}
 
 
 def _require(config: Any, field: str, condition: bool, rule: str) -> None:
-    if not condition:
-        raise UserError(f"{_SECTIONS[type(config).__name__]}.{field} is {getattr(config, field)!r}: it {rule}")
+    check_option(f"{_SECTIONS[type(config).__name__]}.{field}", getattr(config, field), condition, rule)

@@ -12,7 +12,7 @@ from typing import Literal
 
 from num2words import CONVERTER_CLASSES, num2words
 
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 from augmem.files import read_json, write_json
 from augmem.lang.quotes import remove_paired_quotes
 from augmem.lang.text import (
@@ -63,10 +63,9 @@ class Normalisation:
     language: str | None = None
 
     def __post_init__(self) -> None:
-        if self.form not in _RULES:
-            raise UserError(f"corpus.normalisation is {self.form!r}: it must be one of {', '.join(_RULES)}")
-        if self.language and not _LANGUAGE.fullmatch(self.language):
-            raise UserError(f"corpus.language is {self.language!r}: it must be a code such as de or pt_BR")
+        check_option("corpus.normalisation", self.form, self.form in _RULES, f"be one of {', '.join(_RULES)}")
+        valid = not self.language or bool(_LANGUAGE.fullmatch(self.language))
+        check_option("corpus.language", self.language, valid, "be a code such as de or pt_BR")
         if self.form == "english" and self.language and self.language[:2] != "en":
             raise UserError(
                 f"corpus.normalisation is 'english', corpus.language is {self.language!r}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from augmem.errors import UserError
+from augmem.errors import check_option
 
 ANY_ORIGIN = "*"
 
@@ -51,17 +51,16 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         for name in ("workers", "threads", "max_streams", "max_message", "max_file", "max_unread"):
-            self._require(name, getattr(self, name) >= 1, "must be at least 1")
+            self._require(name, getattr(self, name) >= 1, "be at least 1")
         for name in ("max_file_duration", "max_buffered", "idle"):
-            self._require(name, getattr(self, name) > 0, "must be positive")
-        self._require("allow_origin", all(map(is_origin, self.allow_origin)), "must have the form https://host[:port]")
-        self._require("token", self.token != "", "must not be empty; omit it to accept all clients")
-        self._require("port", 0 <= self.port < 65536, "must be from 0 to 65535")
-        self._require("key", (self.key is None) == (self.certificate is None), "must be given with certificate")
+            self._require(name, getattr(self, name) > 0, "be positive")
+        self._require("allow_origin", all(map(is_origin, self.allow_origin)), "have the form https://host[:port]")
+        self._require("token", self.token != "", "not be empty; omit it to accept all clients")
+        self._require("port", 0 <= self.port < 65536, "be from 0 to 65535")
+        self._require("key", (self.key is None) == (self.certificate is None), "be given with certificate")
 
     def _require(self, name: str, condition: bool, rule: str) -> None:
-        if not condition:
-            raise UserError(f"server.{name} is {getattr(self, name)!r}; it {rule}")
+        check_option(f"server.{name}", getattr(self, name), condition, rule)
 
 
 def is_origin(text: str) -> bool:

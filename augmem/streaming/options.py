@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from augmem.decoding import SearchConfig
-from augmem.errors import UserError
+from augmem.errors import check_option
 from augmem.hotword_line import HotwordLine
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
@@ -43,12 +43,10 @@ class RecognizerOptions:
     partial_interval: float = 0.32
 
     def __post_init__(self) -> None:
-        if not self.max_segment > 0:
-            raise UserError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
-        if not self.partial_interval > 0:
-            raise UserError(f"partial_interval is {self.partial_interval!r}; it must be more than 0 seconds")
-        if self.memory_reset_segments < 1:
-            raise UserError(f"memory_reset_segments is {self.memory_reset_segments!r}; it must be at least 1 segment")
+        for name in ("max_segment", "partial_interval"):
+            check_option(name, getattr(self, name), getattr(self, name) > 0, "be more than 0 seconds")
+        resets = self.memory_reset_segments
+        check_option("memory_reset_segments", resets, resets >= 1, "be at least 1 segment")
 
     @classmethod
     def one_segment(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from augmem.corpus import BatchConfig
-from augmem.errors import UserError
+from augmem.errors import UserError, check_option
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class TrainingConfig:
         for name in _AT_LEAST_ONE:
             self._check(name, getattr(self, name) >= 1, "at least 1")
         for name in _NOT_NEGATIVE:
-            self._check(name, getattr(self, name) >= 0, "not negative")
+            self._check(name, getattr(self, name) >= 0, "at least 0")
         for name in _POSITIVE:
             self._check(name, getattr(self, name) > 0, "positive")
         for name in _RATIOS:
@@ -120,8 +120,7 @@ class TrainingConfig:
             )
 
     def _check(self, name: str, condition: bool, rule: str) -> None:
-        if not condition:
-            raise UserError(f"training.{name} is {getattr(self, name)}; it must be {rule}")
+        check_option(f"training.{name}", getattr(self, name), condition, f"be {rule}")
 
 
 _AT_LEAST_ONE = ("epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every")

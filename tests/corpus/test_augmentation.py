@@ -151,9 +151,9 @@ def test_missing_audio_is_named_in_training(cuts: CutSet) -> None:
     ("wrong", "message"),
     [
         (lambda: NoiseConfig(snr=(20, 5)), "the lower limit must come first"),
-        (lambda: NoiseConfig(probability=2), "noise.probability=2"),
-        (lambda: ReverbConfig(probability=-1), "reverb.probability=-1"),
-        (lambda: ReverbConfig(distance=(0, 1)), r"reverb.distance=\(0, 1\)"),
+        (lambda: NoiseConfig(probability=2), "noise.probability is 2"),
+        (lambda: ReverbConfig(probability=-1), "reverb.probability is -1"),
+        (lambda: ReverbConfig(distance=(0, 1)), r"reverb.distance is \(0, 1\)"),
     ],
 )
 def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:

@@ -206,12 +206,12 @@ def test_spec_augment_masks_features(cuts: CutSet) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda: BatchConfig(max_duration=0), "batches.max_duration=0"),
-        (lambda: BatchConfig(num_buckets=0), "batches.num_buckets=0"),
-        (lambda: BatchConfig(workers=-1), "batches.workers=-1"),
-        (lambda: SpecAugmentConfig(probability=1.5), "spec_augment.probability=1.5"),
-        (lambda: SpecAugmentConfig(time_masks=-1), "spec_augment.time_masks=-1"),
-        (lambda: SpecAugmentConfig(time_mask=0.0), "spec_augment.time_mask=0.0"),
+        (lambda: BatchConfig(max_duration=0), "batches.max_duration is 0"),
+        (lambda: BatchConfig(num_buckets=0), "batches.num_buckets is 0"),
+        (lambda: BatchConfig(workers=-1), "batches.workers is -1"),
+        (lambda: SpecAugmentConfig(probability=1.5), "spec_augment.probability is 1.5"),
+        (lambda: SpecAugmentConfig(time_masks=-1), "spec_augment.time_masks is -1"),
+        (lambda: SpecAugmentConfig(time_mask=0.0), "spec_augment.time_mask is 0.0"),
     ],
 )
 def test_wrong_options_are_named(wrong: Callable[[], object], message: str) -> None:

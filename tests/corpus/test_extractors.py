@@ -78,5 +78,5 @@ def test_kaldifeat_that_cannot_be_imported_is_explained(
 def test_extractors_have_folders_of_their_own() -> None:
     assert FeatureConfig().name == "fbank80-16000"
     assert KALDIFEAT.name == "kaldifeat80-16000"
-    with pytest.raises(UserError, match=r"features.extractor='torchaudio': must be one of fbank, kaldifeat"):
+    with pytest.raises(UserError, match=r"features.extractor is 'torchaudio'; it must be one of fbank, kaldifeat"):
         FeatureConfig(extractor="torchaudio")

@@ -246,11 +246,11 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_mel_bins": 0}, "features.num_mel_bins=0: must be positive"),
+        ({"num_mel_bins": 0}, "features.num_mel_bins is 0; it must be positive"),
         ({"dither": -1.0}, "features.dither=-1.0"),
         ({"high_freq": 9000.0}, "between 0 and 8000.0 Hz"),
         ({"low_freq": 7900.0}, r"\(7600.0 Hz\)"),
-        ({"band": 9000.0}, "features.band=9000: must be from 0 to 8000 Hz"),
+        ({"band": 9000.0}, "features.band is 9000.0; it must be from 0 to 8000 Hz"),
         ({"band": 300.0}, r"\(-100.0 Hz\)"),
     ],
 )

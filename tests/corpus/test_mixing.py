@@ -48,7 +48,7 @@ def test_invalid_options_are_refused(tmp_path: Path) -> None:
     own = folder_corpus(tmp_path / "own", "train", "dev")
     with pytest.raises(FileNotFoundError, match=r"parts\.json: no such file; run stage corpus"):
         prepare(own, tmp_path / "data", mix=str(tmp_path / "none"))
-    with pytest.raises(UserError, match=r"corpus\.mix_utterances=0: must be at least 1, with corpus\.mix"):
+    with pytest.raises(UserError, match=r"corpus\.mix_utterances is 0; it must be at least 1, with corpus\.mix"):
         CorpusConfig(mix="data", mix_utterances=0)
-    with pytest.raises(UserError, match=r"corpus\.mix_utterances=5: must be at least 1, with corpus\.mix"):
+    with pytest.raises(UserError, match=r"corpus\.mix_utterances is 5; it must be at least 1, with corpus\.mix"):
         CorpusConfig(mix_utterances=5)

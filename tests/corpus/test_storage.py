@@ -146,8 +146,8 @@ def test_damage_inside_a_file_is_named(tmp_path: Path, form: str, use: str) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"form": "zip"}, "storage.form='zip': must be one of archive, shar"),
-        ({"file_cuts": 0}, "storage.file_cuts=0: must be at least 1"),
+        ({"form": "zip"}, "storage.form is 'zip'; it must be one of archive, shar"),
+        ({"file_cuts": 0}, "storage.file_cuts is 0; it must be at least 1"),
     ],
 )
 def test_wrong_options_are_named(changes: dict, message: str) -> None:

@@ -170,5 +170,5 @@ def test_bad_scores_are_refused() -> None:
 
 def test_configuration_names_field_value_and_rule() -> None:
     for field, value in {"search_beam": 0, "nbest": 0, "retries": -1, "lm_scales": ()}.items():
-        with pytest.raises(UserError, match=rf"decoding\.{field} = .*: must"):
+        with pytest.raises(UserError, match=rf"decoding\.{field} is .*; it must"):
             DecodingConfig(**{field: value})

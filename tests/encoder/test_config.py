@@ -31,7 +31,7 @@ SMALL = small_config()
     ],
 )  # fmt: skip
 def test_errors_name_option_and_value(field: str, value: Any) -> None:
-    with pytest.raises(UserError, match=rf"encoder\.{field}: ") as error:
+    with pytest.raises(UserError, match=rf"encoder\.{field} is ") as error:
         changed: dict[str, Any] = {field: value}
         replace(small_config("lc_blstm") if field == "lstm_dim" else SMALL, **changed)
     assert "must be" in str(error.value)
@@ -47,7 +47,7 @@ def test_every_option_has_help_text() -> None:
 
 @pytest.mark.parametrize("field", ["left_context", "centre", "right_context"])
 def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
-    with pytest.raises(UserError, match=rf"encoder\.{field}: 0\.15 must be a multiple .* try 0\.12 or 0\.16"):
+    with pytest.raises(UserError, match=rf"encoder\.{field} is 0\.15; it must be a multiple .* try 0\.12 or 0\.16"):
         changed: dict[str, Any] = {field: 0.15}
         build_encoder(replace(SMALL, **changed), 5, 0.01)
 
@@ -63,7 +63,9 @@ def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
 )  # fmt: skip
 def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: Any) -> None:
     chosen: dict[str, Any] = {option: value}
-    with pytest.raises(UserError, match=rf"encoder\.{option}: .* is not an option of encoder\.type {kind}: remove it"):
+    with pytest.raises(
+        UserError, match=rf"encoder\.{option} is .*; it must be omitted: encoder\.type {kind} has no such option"
+    ):
         EncoderConfig(type=kind, **chosen)
 
 

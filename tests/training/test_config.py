@@ -12,13 +12,13 @@ from augmem.training import TrainingConfig
     ("changes", "message"),
     [
         ({"epochs": 0}, "training.epochs is 0; it must be at least 1"),
-        ({"warmup_steps": -1}, "training.warmup_steps is -1; it must be not negative"),
+        ({"warmup_steps": -1}, "training.warmup_steps is -1; it must be at least 0"),
         ({"learning_rate": 0.0}, "training.learning_rate is 0.0; it must be positive"),
         ({"ctc_floor": 1.5}, "training.ctc_floor is 1.5; it must be between 0 and 1"),
         ({"max_steps": 0}, "training.max_steps is 0; it must be null or at least 1"),
         (
             {"checkpoint_averaging": "mean"},
-            "training.checkpoint_averaging is mean; it must be one of last, best, running",
+            "training.checkpoint_averaging is 'mean'; it must be one of last, best, running",
         ),
     ],
 )
