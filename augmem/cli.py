@@ -13,12 +13,11 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from augmem.commands.run import PARALLEL, rewrite_options
-from augmem.commands.run import STAGES as ALL_STAGES
+from augmem.commands.run import PARALLEL, STAGES, rewrite_options
 from augmem.errors import INTERRUPTED, OptionError, UserError
 from augmem.machine import prepare_libraries
 
-STAGES = {name: summary for name, summary in ALL_STAGES.items() if name != "environment"}
+STAGE_COMMANDS = {name: summary for name, summary in STAGES.items() if name != "environment"}
 
 TOOLS = {
     "align": "align transcripts with audio: word and phone times as CTM and TextGrid",
@@ -174,7 +173,7 @@ def command_parser(command: str) -> ArgumentParser:
         tool_parser = plain_parser(description=tool.__doc__)
         tool.add_options(tool_parser)
         commands.add_subcommand(name, tool_parser, help=summary)
-    for name, summary in STAGES.items():
+    for name, summary in STAGE_COMMANDS.items():
         commands.add_subcommand(name, stage_parser(name), help=summary)
     recipe = recipe_command_parser() if command == "recipe" else plain_parser()
     commands.add_subcommand("recipe", recipe, help="resolve the options of a run of stages")
@@ -214,7 +213,7 @@ def recipe_command_parser() -> ArgumentParser:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that run.sh gives to `augmem recipe` besides those of the recipe."""
     parser.add_argument("--exp", type=Path, required=True, help="experiment folder")
-    parser.add_argument("--stages", default=",".join(STAGES), help="stages to run, comma separated")
+    parser.add_argument("--stages", default=",".join(STAGE_COMMANDS), help="stages to run, comma separated")
     parser.add_argument("--processes", type=int, default=1, help="training processes")
     parser.add_argument("--folder", type=Path, default=Path(), help="folder where relative paths are sought first")
     parser.add_argument("--lock", type=int, help="file descriptor of <exp>/../.<name>.run.yaml, which holds its lock")

@@ -41,7 +41,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         augmem("--help")
     printed = capsys.readouterr().out
     assert end.value.code == 0
-    assert all(f"\n    {name}" in printed for name in (*cli.STAGES, *cli.TOOLS, "recipe"))
+    assert all(f"\n    {name}" in printed for name in (*cli.STAGE_COMMANDS, *cli.TOOLS, "recipe"))
 
 
 @pytest.mark.parametrize(

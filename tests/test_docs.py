@@ -33,7 +33,7 @@ def test_every_option_of_a_recipe_exists(name: str) -> None:
 def test_every_command_exists(name: str) -> None:
     code = "\n".join(re.findall(r"```.*?```|^    .*$|`[^`\n]+`", TEXTS[name], re.MULTILINE | re.DOTALL))
     named = set(re.findall(r"(?:^ *|`|bin/)augmem ([a-z][a-z-]*)", code, re.MULTILINE))
-    assert named <= {*cli.TOOLS, *cli.STAGES, "recipe"}
+    assert named <= {*cli.TOOLS, *cli.STAGE_COMMANDS, "recipe"}
 
 
 def test_every_option_of_run_sh_exists() -> None:

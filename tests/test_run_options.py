@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from augmem.cli import STAGES
+from augmem.cli import STAGE_COMMANDS
 from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import write_json
@@ -115,7 +115,11 @@ def test_a_second_run_must_have_the_same_options(exp: Path) -> None:
 def test_paths_are_sought_where_the_user_stands_and_then_here(tmp_path: Path) -> None:
     (tmp_path / "Wörter hier.txt").touch()
     file = begin_run(
-        ["--lang.lexicon", "Wörter hier.txt", "--corpus.source", "corpora"], tmp_path / "exp", STAGES, None, tmp_path
+        ["--lang.lexicon", "Wörter hier.txt", "--corpus.source", "corpora"],
+        tmp_path / "exp",
+        STAGE_COMMANDS,
+        None,
+        tmp_path,
     )
     recipe = load_recipe(tmp_path / "exp", file)
     assert recipe.lang.lexicon == str(tmp_path / "Wörter hier.txt")

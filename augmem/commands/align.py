@@ -48,7 +48,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--exp", type=Path, help="folder of an experiment; with --part")
     model.add_argument("--package", type=Path, help="folder of a packaged model; with audio files")
     parser.add_argument("--part", help="part of the corpus of the experiment")
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="audio file; its transcript in FILE's .txt")
+    parser.add_argument(
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="audio file; its transcript is in the .txt file of the same name",
+    )
     parser.add_argument("--labels", type=Path, help="file for frame labels; with --exp and --part")
     parser.add_argument("--output", type=Path, required=True, help="folder for words.ctm, units.ctm and TextGrids")
 

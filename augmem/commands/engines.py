@@ -21,7 +21,9 @@ ENGINES = TORCH, ONNX = "torch", "onnx"
 def add_engine_option(parser: argparse.ArgumentParser) -> None:
     """Add the option --engine."""
     parser.add_argument(
-        "--engine", choices=ENGINES, help="torch, or onnx (needs neither torch nor k2): by default, as the package"
+        "--engine",
+        choices=ENGINES,
+        help="torch, or onnx, which needs neither torch nor k2 (default: that of the package)",
     )
 
 

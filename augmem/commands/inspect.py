@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     speech = parser.add_mutually_exclusive_group(required=True)
     speech.add_argument("--utterance", metavar="ID", help="utterance of the corpus of the experiment")
     speech.add_argument("--audio", type=Path, metavar="FILE", help="other audio file")
-    parser.add_argument("--segment", type=int, metavar="N", help="number of the segment, from 1 (the last)")
+    parser.add_argument("--segment", type=int, metavar="N", help="number of the segment, from 1 (default: the last)")
     parser.add_argument("--output", type=Path, required=True, metavar="PNG", help="file of the plot")
 
 

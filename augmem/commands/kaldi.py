@@ -8,7 +8,9 @@ from pathlib import Path
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("manifests", type=Path, metavar="DIR", help="written by stage corpus: data/CORPUS/manifests")
+    parser.add_argument(
+        "manifests", type=Path, metavar="DIR", help="manifests written by stage corpus: data/CORPUS/manifests"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder for one data directory per part")
 
 

@@ -16,7 +16,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vocabulary", metavar="N|FILE", help=text)
     text = "remove n-grams whose removal raises perplexity by less than this share, such as 1e-7 (%(default)s)"
     parser.add_argument("--pruning", type=float, default=0.0, metavar="X", help=text)
-    parser.add_argument("--max-ngrams", type=int, default=0, help="keep the most important ones; 0: no limit")
+    parser.add_argument(
+        "--max-ngrams", type=int, default=0, help="maximum number of n-grams, those of highest importance; 0: no limit"
+    )
     parser.add_argument("--decimals", type=int, default=4, help="decimals of log10 values in the file (%(default)s)")
     parser.add_argument("--lexicon", type=Path, help="also write the pronunciations of the model's words")
     for name in ("upper", "lower"):

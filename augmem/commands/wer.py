@@ -37,7 +37,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--glm", type=Path, help="GLM file of NIST: rules that rewrite both")
     parser.add_argument("--costs", choices=COSTS, help="costs of the alignment (kaldi for text, else sclite)")
     parser.add_argument(
-        "--case-sensitive", action="store_true", help="upper and lower case differ with sclite's costs and a GLM too"
+        "--case-sensitive",
+        action="store_true",
+        help="distinguish upper and lower case with sclite's costs and a GLM too",
     )
     parser.add_argument(
         "--mode", choices=MODES, default="strict", help="missing utterances: error, left out, or empty (%(default)s)"

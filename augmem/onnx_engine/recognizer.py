@@ -32,7 +32,7 @@ from augmem.streaming.features import OnlineFeatures
 from augmem.streaming.transcription import transcribe_packets
 
 Samples = NDArray[Any]
-Hotwords = tuple[()]
+NoHotwords = tuple[()]
 States = list[NDArray[Any]]
 _SILENCE = "SIL"
 
@@ -111,7 +111,7 @@ class OnnxStream:
         self._features, self.states, self.search = features, states, search
         self.frames = features.take()
         self.segment = self.segment_begin = 0
-        self.hotwords: Hotwords = ()
+        self.hotwords: NoHotwords = ()
         self.is_finishing = self.is_done = False
         self.partial_text = ""
         self._events: list[Event] = []
@@ -188,7 +188,7 @@ class OnnxRecognizer:
         """Seconds of audio that a running stream needs for a step."""
         return self.model.window * self.package.features.frame_shift
 
-    def make_hotwords(self, hotwords: Sequence[HotwordLine]) -> Hotwords:
+    def make_hotwords(self, hotwords: Sequence[HotwordLine]) -> NoHotwords:
         """Accept no hotwords: their bonuses need a lattice, which this search does not make.
 
         Raises:

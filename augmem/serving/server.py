@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from augmem.serving.transcriptions import FileStream, TranscriptionService
 
 logger = logging.getLogger(__name__)
-Stream = TypeVar("Stream", bound=WorkerStream)
+StreamT = TypeVar("StreamT", bound=WorkerStream)
 
 FULL = "the server is full; try again later"
 SHUTDOWN_TIMEOUT = 8.0  # seconds for open streams to finish
@@ -218,7 +218,7 @@ class RecognitionServer:
             yield stream
 
     @contextmanager
-    def _registered(self, stream: Stream) -> Iterator[Stream]:
+    def _registered(self, stream: StreamT) -> Iterator[StreamT]:
         self.streams[stream.number] = stream
         self.metrics.streams.set(len(self.streams))
         try:

@@ -58,7 +58,7 @@ def run_here(*options: str | Path) -> Text:
     for name in ("--train", "--dev", "--test"):
         if name in recipe:
             recipe[f"--corpus.{name[2:]}"] = f"[{recipe.pop(name)}]"
-    stages = list(cli.STAGES)[: list(cli.STAGES).index(last) + 1]
+    stages = list(cli.STAGE_COMMANDS)[: list(cli.STAGE_COMMANDS).index(last) + 1]
     done = [augmem("recipe", "--exp", exp, "--stages", ",".join(stages), *chain(*recipe.items()))]
     for stage in stages:
         if done[-1].returncode == 0:
