@@ -264,7 +264,7 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
 
 
 def training_inputs(experiment: Experiment) -> dict[str, Any]:
-    """Return all that a finished model depends on."""
+    """Return the inputs of a finished model."""
     recipe, parts = experiment.recipe, experiment.parts
     inputs: dict[str, Any] = experiment.section("training", "encoder", "features") | {
         "units": Lang.load(experiment.lang).units_hash,

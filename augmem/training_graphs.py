@@ -39,7 +39,7 @@ def build_training_graphs(experiment: Experiment, jobs: int, scheduler: str | No
 
 
 def training_graph_inputs(experiment: Experiment) -> dict[str, Any]:
-    """Return all that the training graphs depend on."""
+    """Return the inputs of the training graphs."""
     train, dev = experiment.texts(experiment.parts.train), experiment.texts(experiment.parts.dev)
     return experiment.section("graph") | {
         "format": GRAPHS_FORMAT,

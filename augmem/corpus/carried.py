@@ -55,8 +55,8 @@ def expected_digest(file: Path) -> str:
     path = file.with_name(CHECKSUMS)
     if not path.is_file():
         raise UserError(
-            f"{path}: no such file; the audio comes with a clone of the project: {_REMEDY}, or name a LibriSpeech "
-            "tree with --corpus-dir"
+            f"{path}: no such file; the audio comes with a clone of the project: {_REMEDY}, or give the folder of "
+            "LibriSpeech with --corpus-dir"
         )
     lines = (line.split(maxsplit=1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     digests = {name.lstrip("*"): digest for digest, name in lines}
