@@ -54,8 +54,12 @@ class ComputedScores:
 def main() -> None:
     """Print a table of four systems per part, with paired tests."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exp", type=Path, required=True, nargs="+", help="trained on utterances, one per seed")
-    parser.add_argument("--other", type=Path, required=True, nargs="+", help="trained on sessions, one per seed")
+    parser.add_argument(
+        "--exp", type=Path, required=True, nargs="+", help="experiments trained on utterances, one per seed"
+    )
+    parser.add_argument(
+        "--other", type=Path, required=True, nargs="+", help="experiments trained on sessions, one per seed"
+    )
     parser.add_argument("--most", type=int, default=20, help="utterances per recording (%(default)s)")
     args = parser.parse_args()
     print("| part | trained on | scored | WER % by seed | against alone | p |")

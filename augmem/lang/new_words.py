@@ -76,7 +76,9 @@ def _read_line(path: Path, number: int, line: str, lang: Lang) -> Iterator[NewWo
 def _spoken_words(written: str, normalisation: Normalisation, where: str) -> list[str]:
     words = normalisation(written).split()
     if not words:
-        raise UserError(f"{where}: nothing of {written!r} is left by normalisation {normalisation.form}; spell it out")
+        raise UserError(
+            f"{where}: no word of {written!r} remains after normalisation {normalisation.form}; write it in words"
+        )
     if reserved := [word for word in words if word in RESERVED_WORDS]:
         raise UserError(f"{where}: {reserved[0]} is a reserved symbol; remove it")
     return words

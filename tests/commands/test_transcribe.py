@@ -174,7 +174,7 @@ def test_channels_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ]
         np.testing.assert_allclose(found, expected, atol=1e-6)
         assert ("the mean of 2 channels" in capsys.readouterr().err) == (choice == "mix")
-    with pytest.raises(UserError, match=r"call\.wav: --channel 3, but it has 2"):
+    with pytest.raises(UserError, match=r"call\.wav: --channel 3, but the file has 2"):
         list(list_sources(Namespace(files=[str(tmp_path / "call.wav")], microphone=False, channel="3")))
 
 

@@ -62,7 +62,7 @@ def test_added_words_are_in_lexicon_grammar_and_graph(
         ("WUN TOO\tW AH N\n", r"names\.txt:1: 'WUN TOO' is 2 words"),
         ("WUN\t\t-1\n", r"names\.txt:1: weight '-1' must be a number above 0"),
         ("WUN\t\tmuch\n", r"names\.txt:1: weight 'much'"),
-        ("东京\n", r"names\.txt:1: nothing of '东京' is left by normalisation english"),
+        ("东京\n", r"names\.txt:1: no word of '东京' remains after normalisation english"),
     ],
 )
 def test_invalid_lists_are_refused_and_nothing_is_written(

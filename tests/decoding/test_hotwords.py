@@ -105,7 +105,7 @@ def test_a_file_of_hotwords_is_normalised(lang: Lang, tmp_path: Path) -> None:
         ("ADA\t21\n", r"names\.txt:1: bonus 21 must be from -20 to 20"),
         ("ADA\tnan\n", r"names\.txt:1: bonus nan must be"),
         ("Ada\nCharles Babbage\n", r"2 words are not in the vocabulary of the model \(CHARLES, BABBAGE\); add them"),
-        ("...\n", r"names\.txt:1: nothing of '\.\.\.' is left"),
+        ("...\n", r"names\.txt:1: no word of '\.\.\.' remains after normalisation"),
     ],
 )
 def test_invalid_hotwords_are_refused(lang: Lang, tmp_path: Path, text: str, message: str) -> None:
