@@ -109,8 +109,8 @@ stage_number() {
 stage=$(stage_number "$stage")
 stop_stage=$(stage_number "$stop_stage")
 
-# Print a path as seen from here: one that exists where the user stands, else one that exists here, else a new one where
-# the user stands.
+# Print a path relative to this folder: one that exists in the folder of the caller, else one that exists here, else a new
+# one in the folder of the caller.
 place() {
   if [[ $1 == /* || $caller == "$PWD" || ( ! -e $caller/$1 && -e $1 ) ]]; then echo "$1"; else echo "$caller/$1"; fi
 }

@@ -112,7 +112,7 @@ def test_a_second_run_must_have_the_same_options(exp: Path) -> None:
     assert yaml.safe_load((exp.parent / ".exp.run.yaml").read_text())["training"]["epochs"] == 9
 
 
-def test_paths_are_sought_where_the_user_stands_and_then_here(tmp_path: Path) -> None:
+def test_relative_paths_are_sought_in_the_folder_of_the_caller_first(tmp_path: Path) -> None:
     (tmp_path / "Wörter hier.txt").touch()
     file = begin_run(
         ["--lang.lexicon", "Wörter hier.txt", "--corpus.source", "corpora"],

@@ -95,7 +95,7 @@ def _read(text: str) -> str:
 
 
 def _unify(text: str) -> str:
-    """Return text in NFKC with ASCII apostrophes; a blank stands before fractions, commas between groups of digits."""
+    """Return text in NFKC with ASCII apostrophes, a blank before fractions and commas between groups of digits."""
     text = _GROUPED.sub(lambda match: re.sub(r"\D", ",", match[0]), text.translate(APOSTROPHES))
     text = re.sub(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e\u2189])", " ", text)
     return re.sub("''+", '"', unicodedata.normalize("NFKC", text).translate(APOSTROPHES))

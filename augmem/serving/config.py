@@ -64,7 +64,7 @@ class ServerConfig:
 
 
 def is_origin(text: str) -> bool:
-    """Return whether a text is an origin, or stands for all.
+    """Return whether a text is an origin, or `ANY_ORIGIN`.
 
     Example:
         >>> [is_origin(text) for text in ("https://asr.example.org", "*", "asr.example.org", "https://a.org/page")]

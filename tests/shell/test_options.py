@@ -64,7 +64,7 @@ def test_the_corpus_chooses_recipe_and_experiment(stub: Path, options: list[str]
     assert stages[-1] == f"report --exp exp/{exp} --recipe exp/.{exp}.run.yaml"
 
 
-def test_paths_are_sought_where_the_user_stands_and_then_in_the_project(stub: Path, tmp_path: Path) -> None:
+def test_relative_paths_are_sought_in_the_folder_of_the_caller_first(stub: Path, tmp_path: Path) -> None:
     user = tmp_path / "Meine Aufnahmen ü"
     user.mkdir()
     (user / "mine.yaml").touch()
