@@ -87,7 +87,7 @@ def add_words(trained: AdaptableModel, names: Path, arpa: Path | None, output: P
     words = read_new_words(names, lang)
     grammar = arpa or trained.info.grammar
     if grammar is None:
-        raise UserError(f"{trained.lang.parent}: no language model in it; name the one it was made with: --lm LM.arpa")
+        raise UserError(f"{trained.lang.parent}: no language model in it; give the one it was made with: --lm LM.arpa")
     pronunciations = pronounce(words, lang)
     weights = {word.word: max(w.weight for w in words if w.word == word.word) for word in words}
     with TemporaryDirectory() as name:
@@ -114,7 +114,7 @@ def adapt_package(trained: AdaptableModel, arpa: Path, lexicon: Path | None, out
         UserError: the language model or the lexicon does not fit the model.
     """
     if not arpa.is_file():
-        raise FileNotFoundError(f"{arpa}: no such language model; name an ARPA file (--lm)")
+        raise FileNotFoundError(f"{arpa}: no such language model; give an ARPA file (--lm)")
     model = AcousticModel.load(trained.model, trained.lang)
     with TemporaryDirectory(dir=output.resolve().parent if output.resolve().parent.is_dir() else None) as name:
         work = Path(name)

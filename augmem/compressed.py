@@ -79,7 +79,7 @@ class _LimitedStream(io.RawIOBase):
         if self.count > self.limit:
             raise UserError(
                 f"{self.file}: expands to over {self.limit >> 20} MB, more than {MAX_RATIO} times its size; fetch it "
-                "again, or if that is right, decompress it and name the plain file"
+                "again, or if that is right, decompress it and give the plain file"
             )
         buffer[: len(content)] = content
         return len(content)

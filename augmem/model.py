@@ -101,9 +101,7 @@ def find_trained_model(folder: Path) -> TrainedModel:
     for model in (folder / "train" / "model.safetensors", folder / "model.safetensors"):
         if model.is_file() and (folder / "lang" / "tokens.txt").is_file():
             return TrainedModel(model, folder / "lang")
-    raise FileNotFoundError(
-        f"{folder}: neither a trained experiment nor a packaged model; name a folder of one of them"
-    )
+    raise FileNotFoundError(f"{folder}: neither a trained experiment nor a packaged model; give the folder of one")
 
 
 class AcousticModel(nn.Module):

@@ -83,7 +83,7 @@ def read_yaml_options(path: Path) -> dict[str, Any]:
         UserError: the file is not YAML, or has more values than a recipe can have, as by nested aliases.
     """
     if path.stat().st_size > _MAX_BYTES:
-        raise UserError(f"{path}: over {_MAX_BYTES} bytes; a recipe is smaller: name a file as in conf/")
+        raise UserError(f"{path}: over {_MAX_BYTES} bytes; a recipe is smaller: give a file as in conf/")
     try:
         loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
         node = loader.get_single_node()

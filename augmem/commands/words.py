@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     is_experiment = (arguments.model / "recipe.yaml").is_file()
     if is_experiment and not arguments.output:
-        raise UserError(f"{arguments.model} is an experiment: name the package to write (--output DIR)")
+        raise UserError(f"{arguments.model} is an experiment: give the package to write (--output DIR)")
     trained = from_experiment(Experiment.load(arguments.model)) if is_experiment else from_package(arguments.model)
     output = arguments.output or arguments.model
     for entry in add_words(trained, arguments.names, arguments.lm, output):

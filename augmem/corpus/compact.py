@@ -107,7 +107,7 @@ def compact_corpus(
         UserError: a file is missing, an audio file has no transcript or the reverse, or `output` exists.
     """
     if output.exists() and any(output.iterdir()):
-        raise UserError(f"{output}: not empty; remove it, or name another folder with --output")
+        raise UserError(f"{output}: not empty; remove it, or give another folder with --output")
     encode = encode or partial(encode_opus, bitrate=bitrate)
     members = {part: _members(tree, part) for part in parts}
     with atomic_path(output) as folder:

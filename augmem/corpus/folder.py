@@ -48,7 +48,7 @@ def _utterance(table: Path, number: int, row: dict[str, str]) -> CorpusUtterance
     origin = f"{table}:{number}"
     start, end = _seconds(row, "start", origin), _seconds(row, "end", origin)
     if not Path(row["audio"]).name:
-        raise UserError(f"{origin}: no file in column audio; name one, or remove the line")
+        raise UserError(f"{origin}: column audio is empty; give a file, or remove the line")
     audio = Path(row["audio"]).with_suffix("")
     name = _without_spaces("-".join(audio.relative_to(audio.anchor).parts))
     return CorpusUtterance(

@@ -280,7 +280,7 @@ def _check_channel(utterance: CorpusUtterance, recording: Recording) -> SkippedU
         return None
     if chosen is None:
         detail = (
-            f"{path}: {number} channels, and {utterance.origin} chooses none; name one in the column `channel` of the "
+            f"{path}: {number} channels, and {utterance.origin} chooses none; give one in the column `channel` of the "
             "table or in reco2file_and_channel, or write a file of one channel"
         )
         return SkippedUtterance(utterance.id, "several channels", detail)

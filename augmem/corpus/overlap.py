@@ -34,7 +34,7 @@ def check_utterances(manifests: Path, parts: Parts) -> None:
             speakers = _speakers(manifests, theirs, shared)
             raise UserError(
                 f"{one} ({', '.join(ours)}) and {other} ({', '.join(theirs)}) share {len(shared)} utterances, such as "
-                f"{_some(shared)}: error rates on them would mean nothing. Choose other parts with --{one} and "
+                f"{_some(shared)}: error rates on them would not be valid. Choose other parts with --{one} and "
                 f"--{other}, or leave the speakers out of training: --corpus.limits.exclude_speakers "
                 f"[{','.join(speakers)}]"
             )

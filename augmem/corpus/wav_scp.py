@@ -71,7 +71,7 @@ class WavScp:
         """Run a command as Kaldi does, by a shell in the current folder; return the file with its output."""
         if not self.allow_pipes:
             raise UserError(
-                f"{entry!r} is a command; write its output to a WAV or FLAC file and name that file, or let it run: "
+                f"{entry!r} is a command; write its output to a WAV or FLAC file and give its path, or let it run: "
                 "--corpus.allow_pipes true (augmem validate: --allow-pipes)"
             )
         command = f"set -o pipefail; {entry.removesuffix('|')}"

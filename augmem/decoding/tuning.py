@@ -52,7 +52,7 @@ def tune(decode_dir: Path, dev_parts: Sequence[str], references: References, con
         UserError: no dev part, or no reference word.
     """
     if not dev_parts:
-        raise UserError("no dev part to tune on: name one in corpus.dev of the recipe")
+        raise UserError("no dev part to tune on: list one in corpus.dev of the recipe")
     entries = [entry for part in dev_parts for entry in read_nbest(decode_dir, part)]
     words = sum(len(references[entry.key]) for entry in entries)
     if words == 0:

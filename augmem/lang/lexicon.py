@@ -55,7 +55,7 @@ def load_cmudict() -> Lexicon:
     if spec is None or spec.origin is None:
         raise FileNotFoundError(
             "the CMU dictionary is part of the Python package pocketsphinx, which is not installed: "
-            "pip install pocketsphinx, or name a lexicon file in lang.lexicon"
+            "pip install pocketsphinx, or give a lexicon file as lang.lexicon"
         )
     return read_lexicon(Path(spec.origin).parent / "model" / "en-us" / "cmudict-en-us.dict")
 

@@ -66,7 +66,9 @@ def prepare_language_models(
     given = config.rescoring_arpa
     sources = [] if given else read_sources(config, train_texts, vocabulary, lang.normalisation)
     if len(sources) > 1 and not any(text for texts in dev_texts.values() for text in texts):
-        raise UserError("lm.extra_text needs dev text to tune interpolation weights: name a dev part, or set it to []")
+        raise UserError(
+            "lm.extra_text needs dev text to tune interpolation weights: choose a dev part, or set it to []"
+        )
     output.mkdir(parents=True, exist_ok=True)
     names = MODELS if config.rescoring_arpa else MODELS[::-1]  # given models first
     left_out = {

@@ -95,7 +95,7 @@ def load_dictionary(config: LangConfig, normalisation: Normalisation) -> Lexicon
     if normalisation.language and not normalisation.language.startswith("en"):
         raise UserError(
             f"lang.lexicon is null, and the CMU dictionary is English, not {normalisation.language} (corpus.language): "
-            "name a lexicon, or use letters as units: --lang.units grapheme"
+            "give a lexicon, or use letters as units: --lang.units grapheme"
         )
     return {normalisation.change_case(word): forms for word, forms in load_cmudict().items()}
 

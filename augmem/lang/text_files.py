@@ -41,7 +41,7 @@ def open_reader(path: Path) -> Iterator[IO[bytes]]:
         UserError: on reading, the file is damaged or expands without bound.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; name an existing file, or remove it from the recipe")
+        raise FileNotFoundError(f"{path}: no such file; give an existing file, or remove it from the recipe")
     with open_compressed(path) as stream:
         yield stream
 

@@ -32,11 +32,11 @@ def check_language_model(path: Path, vocabulary: Set[str], texts: Iterable[str])
         option = "--upper-case" if word.isupper() else "--lower-case"
         raise UserError(
             f"language model {path}: its words are in another case than the transcripts ({own}, not {word}); convert "
-            f"it: augmem prune-lm {path} {option} --output NEW.arpa.gz, and name NEW.arpa.gz in the recipe"
+            f"it: augmem prune-lm {path} {option} --output NEW.arpa.gz, and write NEW.arpa.gz into the recipe"
         )
     if known < _SAME_LANGUAGE:
         raise UserError(
-            f"language model {path}: {_few_words(known, counts, vocabulary)}; name a model of the transcripts' language"
+            f"language model {path}: {_few_words(known, counts, vocabulary)}; give a model of the transcripts' language"
         )
 
 
@@ -55,7 +55,7 @@ def check_lexicon(path: str | None, lexicon: Collection[str], texts: Iterable[st
     if counts and known < (_SAME_LANGUAGE if path else _ENGLISH):
         source = f"lexicon {path or '(the CMU dictionary of English)'}"
         raise UserError(
-            f"{source}: {_few_words(known, counts, lexicon)}; name a lexicon of the transcripts' language and case "
+            f"{source}: {_few_words(known, counts, lexicon)}; give a lexicon of the transcripts' language and case "
             "(lang.lexicon), or use letters as units: --lang.units grapheme"
         )
 

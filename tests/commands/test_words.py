@@ -76,11 +76,11 @@ def test_invalid_lists_are_refused_and_nothing_is_written(
 
 def test_a_model_without_language_model_needs_one(package: Path, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("WUN\tW AH N\n")
-    with pytest.raises(UserError, match=r"no language model in it; name the one it was made with: --lm"):
+    with pytest.raises(UserError, match=r"no language model in it; give the one it was made with: --lm"):
         add_words(from_package(package), tmp_path / "names.txt", None, tmp_path / "new")
 
 
 def test_an_experiment_needs_an_output(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").touch()
-    with pytest.raises(UserError, match=r"is an experiment: name the package to write"):
+    with pytest.raises(UserError, match=r"is an experiment: give the package to write"):
         parse_and_run(["words", str(tmp_path), "add", str(tmp_path / "names.txt")])

@@ -124,7 +124,7 @@ def test_faulty_tree_is_refused_and_nothing_is_written(tmp_path: Path, problem: 
 
 def test_existing_folder_is_not_replaced(mini_tree: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
-    with pytest.raises(UserError, match=r"not empty; remove it, or name another folder with --output"):
+    with pytest.raises(UserError, match=r"not empty; remove it, or give another folder with --output"):
         compact_corpus(mini_tree, tmp_path, 12, ["dev-held"], encode_with_libsndfile)
     assert (tmp_path / "mine").read_text() == "precious"
 
