@@ -126,7 +126,7 @@ def test_kaldi_segment_outside_its_recording_is_listed(kaldi: Path, tmp_path: Pa
         (
             "wav.scp",
             "rec-a wav.ark:7\n",
-            r"wav\.scp:1: wav\.ark: no such file; wav\.ark:7 is a place in a Kaldi archive",
+            r"wav\.scp:1: wav\.ark: no such file; wav\.ark:7 is a position in a Kaldi archive",
         ),
         ("text", "me-1 a\n\nme-1 b\n", r"text:3: me-1 is already in line 1; remove one"),
     ],
@@ -180,7 +180,7 @@ def test_folder_channels(tmp_path: Path) -> None:
 
 
 def test_kaldi_archive(kaldi: Path, tmp_path: Path) -> None:
-    """Recordings in an archive, named by their places in it."""
+    """Recordings in an archive, given by their positions in it."""
     contents = {id: (kaldi / f"{id[-1]}.wav").read_bytes() for id in ("rec-a", "rec-b")}
     (kaldi / "wav.ark").write_bytes(b"".join(f"{id} ".encode() + content for id, content in contents.items()))
     second = 6 + len(contents["rec-a"]) + 6
@@ -189,7 +189,7 @@ def test_kaldi_archive(kaldi: Path, tmp_path: Path) -> None:
     recordings = RecordingSet.from_file(tmp_path / "out" / "train" / "recordings.jsonl.gz")
     assert {item.id: Path(item.sources[0].source).read_bytes() for item in recordings} == contents
     (kaldi / "wav.scp").write_text("rec-a wav.ark:5\nrec-b b.wav\n")
-    with pytest.raises(UserError, match=r"wav\.scp:1: .*wav\.ark:5: no WAV file at this place"):
+    with pytest.raises(UserError, match=r"wav\.scp:1: .*wav\.ark:5: no WAV file at this position"):
         prepare("kaldi", kaldi, tmp_path / "out")
 
 

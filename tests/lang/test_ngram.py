@@ -95,7 +95,7 @@ def test_every_word_of_the_lang_folder_and_unk_are_in_the_model(plain: Path, lan
 
 
 def test_no_back_off_weight_is_positive(plain: Path) -> None:
-    """A decoding graph may back off although the n-gram is listed; with positive weights that would pay."""
+    """A decoding graph may back off although the n-gram is listed; a positive weight would make that cheaper."""
     assert max(level.backoff.max() for level in read_arpa(plain / "first_pass.arpa").levels) <= 1e-6
 
 
