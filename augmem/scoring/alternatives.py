@@ -67,7 +67,7 @@ def split_alternatives(text: str) -> list[str]:
     return " ".join(marked).split()
 
 
-def network(tokens: Sequence[str], where: str) -> Network:
+def build_network(tokens: Sequence[str], where: str) -> Network:
     """Build the network of words and marks of alternatives.
 
     Args:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from augmem.scoring.alignment import GAP, Utterance, WordPair, align
-from augmem.scoring.alternatives import KALDI, SCLITE, align_networks, network, split_alternatives
+from augmem.scoring.alternatives import KALDI, SCLITE, align_networks, build_network, split_alternatives
 from augmem.scoring.glm import GlobalMap
 from augmem.scoring.pairing import Mode, Pair, pair_passages
 from augmem.scoring.transcripts import Transcript
@@ -60,7 +60,8 @@ class WordErrors:
             steps = align(*sides)
         else:
             one, two = (
-                network(side, f"{texts.path}, {pair.id}") for side, texts in zip(sides, (of_ref, of_hyp), strict=True)
+                build_network(side, f"{texts.path}, {pair.id}")
+                for side, texts in zip(sides, (of_ref, of_hyp), strict=True)
             )
             steps = align_networks(one, two, SCLITE if self.costs_of(ref) == "sclite" else KALDI)
         return _make_utterance(pair, steps)

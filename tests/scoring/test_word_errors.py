@@ -14,7 +14,7 @@ import pytest
 from augmem.cli import parse_and_run
 from augmem.errors import UserError
 from augmem.scoring import Counts, Utterance, WordErrors, read_transcript
-from augmem.scoring.alternatives import network, split_alternatives
+from augmem.scoring.alternatives import build_network, split_alternatives
 from augmem.scoring.glm import GlobalMap
 
 SCLITE = shutil.which("sclite", path="/usr/lib/sctk/bin") or shutil.which("sclite")
@@ -197,7 +197,7 @@ def test_malformed_lines_are_reported_with_their_number(tmp_path: Path, name: st
 def test_braces_must_match() -> None:
     for text, message in (("a } b", "} without {"), ("a { b", "{ without }")):
         with pytest.raises(UserError, match=message):
-            network(split_alternatives(text), "f.trn, u")
+            build_network(split_alternatives(text), "f.trn, u")
 
 
 def test_the_command_prints_the_wer_and_a_paired_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
