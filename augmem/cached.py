@@ -29,7 +29,7 @@ def cached_file(name: str, make: Callable[[Path], None], task: str) -> Iterator[
     written, the file is made in a temporary folder and removed after the block.
 
     Args:
-        name: of the file; has a hash of all that its content depends on.
+        name: name of the file, with a hash of the inputs of its content.
         make: writes the file atomically to a path.
         task: what `make` does, for the log.
     """

@@ -1,4 +1,4 @@
-"""Lengths of MP3 files: counted frames instead of the estimate from the first frame's bit rate.
+"""Lengths of MP3 files by counting frames, instead of an estimate from the bit rate of the first frame.
 
 The delay and padding of an encoder are in its tag alone: without it, all frames count, and the decoder removes its own
 delay (529 samples) only.
@@ -19,7 +19,7 @@ _KILOBITS = {
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _KILOBITS[0] = _KILOBITS[2]
-_FIELDS_AFTER_TAG = 64  # bytes: more than side information, tag, flags and count need
+_FIELDS_AFTER_TAG = 64  # bytes; more than side information, tag, flags and count need
 
 
 class Frame(NamedTuple):
@@ -27,7 +27,7 @@ class Frame(NamedTuple):
 
     Args:
         bits: the header.
-        samples: per channel.
+        samples: samples per channel.
         rate: sampling rate, Hz.
         size: bytes of the frame.
     """
@@ -43,7 +43,7 @@ class Mpeg(NamedTuple):
 
     Args:
         first: the first frame.
-        start: its place in the file.
+        start: offset of the first frame in the file.
         frames: number of frames with sound.
         tagged: the first frame holds a number of frames.
     """
@@ -105,19 +105,19 @@ def _first_frame(content: bytes | mmap) -> int | None:
 
 def _next(content: bytes | mmap, place: int, first: Frame | None) -> int | None:
     """Return the offset of the next frame; after a loss of synchronisation, two consecutive frames are required."""
-    if first and (frame := _frame_at(content, place)) and _alike(frame, first):
+    if first and (frame := _frame_at(content, place)) and _have_same_format(frame, first):
         return place
     while (place := content.find(b"\xff", place)) >= 0:
         frame = _frame_at(content, place)
-        if frame and (first is None or _alike(frame, first)):
+        if frame and (first is None or _have_same_format(frame, first)):
             after = _frame_at(content, place + frame.size)
-            if after and _alike(after, frame):
+            if after and _have_same_format(after, frame):
                 return place
         place += 1
     return None
 
 
-def _alike(one: Frame, other: Frame) -> bool:
+def _have_same_format(one: Frame, other: Frame) -> bool:
     return one.rate == other.rate and one.samples == other.samples
 
 

@@ -26,7 +26,7 @@ class GraphViews(NamedTuple):
         first: (Q + 1,) first arc of each state.
         arcs: (A, 4) arcs.
         scores: the same memory as floats.
-        highest_score: of an arc, or 0.
+        highest_score: highest score of an arc, or 0.
         numbers: (Q,) scratch; -1 everywhere.
     """
 
@@ -151,7 +151,7 @@ def remove_arcs(
     """Remove arcs of a frame by the losses of their paths.
 
     Args:
-        arcs: of the frame.
+        arcs: arcs of the frame.
         ahead: (M,) losses ahead of the target states.
         place: (M,) new positions of the target states.
         num_states: number of source states N.

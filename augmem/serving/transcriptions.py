@@ -47,7 +47,7 @@ class FileStream(WorkerStream):
 
     Args:
         number: identifies the stream in messages to the worker.
-        transport: of the connection.
+        transport: transport of the connection.
         worker: decodes the stream.
         config: limits.
     """

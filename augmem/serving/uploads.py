@@ -152,9 +152,9 @@ def format_response(form: Form, events: Sequence[Event], duration: float) -> tup
     """Return text and content type of a response.
 
     Args:
-        form: of the request.
+        form: form of the request.
         events: final results.
-        duration: of the audio, in seconds.
+        duration: duration of the audio, in seconds.
     """
     name, text = form.response_format, " ".join(event.text for event in events if event.text)
     if name == "text":

@@ -1,7 +1,7 @@
 """A small language whose decoding graph can be enumerated.
 
-Three units besides blank, four words (two of them sound alike, two begin alike), a bigram grammar with
-back-off.
+Three units besides blank, four words (two are homophones, two begin with the same unit), a bigram
+grammar with back-off.
 The reference scores here are sums and maxima over every labelling of every frame: no graph, no search.
 """
 
