@@ -139,8 +139,46 @@ def write_int8(model: Path, path: Path) -> None:
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    products = replace_gemm(model)
     with atomic_path(path) as temporary, _without_log():
-        quantize_dynamic(model, temporary, op_types_to_quantize=["MatMul"], weight_type=QuantType.QUInt8)
+        quantize_dynamic(products, temporary, op_types_to_quantize=["MatMul"], weight_type=QuantType.QUInt8)
+
+
+def replace_gemm(path: Path) -> Any:
+    """Read an ONNX model, and replace each product with a transposed weight (`Gemm`) by `MatMul` and `Add`.
+
+    The quantiser does the same, but onnxruntime 1.23, the last release for CPython 3.10, transposes a weight that two
+    nodes share for one of them only.
+
+    Returns:
+        the model, an `onnx.ModelProto`.
+    """
+    import onnx
+
+    model = onnx.load(str(path))
+    weights = {weight.name: weight for weight in model.graph.initializer}
+    nodes = [part for node in model.graph.node for part in _split_gemm(node, weights)]
+    for field, values in (("node", nodes), ("initializer", weights.values())):
+        model.graph.ClearField(field)
+        getattr(model.graph, field).extend(values)
+    return model
+
+
+def _split_gemm(node: Any, weights: dict[str, Any]) -> list[Any]:
+    """Return the nodes that replace a node; adds their transposed weight to `weights`."""
+    from onnx import helper, numpy_helper
+
+    options = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    if node.op_type != "Gemm" or options != {"alpha": 1.0, "beta": 1.0, "transB": 1}:
+        return [node]
+    rows, weight, bias = node.input
+    transposed, product = f"{weight}.transposed", f"{node.output[0]}.product"
+    if transposed not in weights:
+        weights[transposed] = numpy_helper.from_array(numpy_helper.to_array(weights[weight]).T.copy(), transposed)
+    return [
+        helper.make_node("MatMul", [rows, transposed], [product], f"{node.name}.product"),
+        helper.make_node("Add", [product, bias], node.output, node.name),
+    ]
 
 
 @contextmanager

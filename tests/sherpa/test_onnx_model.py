@@ -17,7 +17,7 @@ from augmem.encoder import EncoderConfig
 from augmem.errors import UserError
 from augmem.model import AcousticModel, ModelDescription
 from augmem.sherpa import write_int8, write_onnx_model
-from augmem.sherpa.onnx_model import SherpaStep, check_packages
+from augmem.sherpa.onnx_model import SherpaStep, check_packages, replace_gemm
 
 LENGTHS = [301, 37, 128]
 BINS = 20
@@ -73,6 +73,16 @@ def test_streams_in_one_batch_have_the_scores_of_the_model(model: AcousticModel,
         whole, frames = model(features, torch.tensor(LENGTHS))
     for mine, row, size in zip(scores_of(path, features, LENGTHS), whole, frames.tolist(), strict=True):
         np.testing.assert_allclose(mine, row[:size].numpy(), rtol=0, atol=2e-5)
+
+
+def test_products_and_sums_replace_gemm_with_equal_scores(path: Path, tmp_path: Path) -> None:
+    replaced = replace_gemm(path)
+    assert "Gemm" in {node.op_type for node in onnx.load(str(path)).graph.node}
+    assert "Gemm" not in {node.op_type for node in replaced.graph.node}
+    onnx.save(replaced, str(tmp_path / "model.onnx"))
+    features = torch.randn(1, 200, BINS)
+    found, expected = (scores_of(file, features, [200])[0] for file in (tmp_path / "model.onnx", path))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def float_values(path: Path) -> int:
