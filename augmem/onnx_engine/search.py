@@ -14,7 +14,7 @@ import kaldifst
 import numpy as np
 from numpy.typing import NDArray
 
-from augmem.errors import UserError
+from augmem.errors import check_option
 from augmem.streaming.endpoint import KALDI_RULES, EndpointRule
 
 Float32Array = NDArray[np.float32]
@@ -41,12 +41,10 @@ class EngineOptions:
         return replace(self, rules=(), max_segment=math.inf)
 
     def __post_init__(self) -> None:
-        if self.search_beam is not None and not self.search_beam > 0:
-            raise UserError(f"search_beam is {self.search_beam!r}; it must be above 0")
-        if self.max_active is not None and self.max_active < 1:
-            raise UserError(f"max_active is {self.max_active!r}; it must be at least 1")
-        if not self.max_segment > 0:
-            raise UserError(f"max_segment is {self.max_segment!r}; it must be more than 0 seconds")
+        beam, active = self.search_beam, self.max_active
+        check_option("search_beam", beam, beam is None or beam > 0, "be above 0")
+        check_option("max_active", active, active is None or active >= 1, "be at least 1")
+        check_option("max_segment", self.max_segment, self.max_segment > 0, "be more than 0 seconds")
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,9 @@ class Tab:
             await asyncio.sleep(0.1)
         raise TimeoutError(f"{number} downloads expected in {list(self.downloads.glob('*'))}")
 
-    async def photograph(self, place: Path) -> None:
+    async def take_screenshot(self, path: Path) -> None:
         shot = await self.call("Page.captureScreenshot")
-        place.write_bytes(base64.b64decode(shot["data"]))
+        path.write_bytes(base64.b64decode(shot["data"]))
 
 
 @asynccontextmanager

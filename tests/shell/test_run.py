@@ -233,20 +233,20 @@ def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> N
             await tab.until("document.querySelectorAll('#results .partial').length > 0")
             await tab.until("document.getElementById('level').value > 0.3")
             assert float((await tab.text("delay")).split()[0]) >= 0 and await tab.text("state") == "Listening"
-            await tab.photograph(pictures / "listening.png")
+            await tab.take_screenshot(pictures / "listening.png")
             await tab.until(f"{finals}.map(word => word.textContent).join('').includes('{spoken['goforward']}')")
             await tab.run("document.getElementById('record').click()")
             await tab.until("document.getElementById('state').textContent === 'Done'")
             assert float((await tab.text("final")).split()[0]) > 0
             for shown in await tab.run(f"{finals}.map(word => [word.title, word.style.opacity])"):
                 assert "% confidence" in shown[0] and 0.35 <= float(shown[1]) <= 1
-            await tab.photograph(pictures / "microphone.png")
+            await tab.take_screenshot(pictures / "microphone.png")
             for name, give in {"sonnet1_06": tab.drop, "goforward": tab.choose}.items():
                 await give(SPEECH / "flac" / f"{name}.flac")
                 await tab.until(f"document.getElementById('results').textContent.trim() === '{spoken[name]}'")
                 await tab.until("document.getElementById('state').textContent === 'Done'")
                 assert await tab.run("transcript('txt')") == f"{spoken[name]}\n"
-                await tab.photograph(pictures / f"{name}.png")
+                await tab.take_screenshot(pictures / f"{name}.png")
             assert await tab.run("document.getElementById('level').value") == 0
             for kind in ("srt", "vtt"):
                 await tab.run(f"document.querySelector('[data-format={kind}]').click()")
