@@ -30,6 +30,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / name, source)
     for name in ("augmem", "conf"):
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "corpora" / "lm", source / "corpora" / "lm")
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", output, source)
     (built,) = output.iterdir()
     return built
@@ -62,6 +63,8 @@ def test_the_wheel_has_types_recipes_and_web_pages(wheel: Path) -> None:
     tracked = {f"augmem/conf/{path.name}" for path in (ROOT / "conf").glob("*.yaml")}
     data = {path.relative_to(ROOT).as_posix() for path in (ROOT / "augmem").rglob("*") if path.suffix in DATA}
     assert {"augmem/py.typed"} | tracked | data <= names
+    shipped = zipfile.ZipFile(wheel).read("augmem/shipped/librispeech_5h/G.arpa.xz")
+    assert shipped == (ROOT / "corpora" / "lm" / "3gram.arpa.xz").read_bytes()
     assert not [name for name in names if not name.startswith(("augmem/", "augmem-"))]
 
 
