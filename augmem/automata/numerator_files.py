@@ -140,7 +140,7 @@ _compiler: Callable[[], FileCompiler] | None = None  # of this process; set by t
 def init_compiler_process(context: NumeratorContext) -> None:
     """Prepare a worker process; one thread, since there is one process for each core.
 
-    The compiler is made with the first task: an exception here would break the pool without its message.
+    The compiler is made with the first task: an exception here would break the pool, and its message would be lost.
     """
     global _compiler
     torch.set_num_threads(1)

@@ -165,7 +165,7 @@ _worker: Callable[[], UtteranceDecoder] | None = None  # of this process; set by
 def init_decoding_process(context: WorkerContext) -> None:
     """Prepare a worker process; one thread, since there is one process for each core.
 
-    The worker is made with the first batch: an exception here would break the pool without its message.
+    The worker is made with the first batch: an exception here would break the pool, and its message would be lost.
     """
     global _worker
     torch.set_num_threads(1)

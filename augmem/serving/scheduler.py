@@ -1,7 +1,7 @@
 """Scheduling of the streams of one decoding process.
 
 The streams with the least audio decoded recently (a decaying sum) come first: a client that sends faster than real time
-gets what the others leave, and a new stream is decoded at once.
+uses the remaining time only, and a new stream is decoded at once.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ class TrainingConfig:
             objective is always computed in float32.
         init_from: folder of an experiment or a package whose weights training starts from, for fine-tuning; its units,
             encoder and features are kept. null: random weights.
-        frozen_layers: number of lowest encoder layers that keep the weights of `init_from`, and so does the front end;
-            0: all weights are trained.
+        frozen_layers: number of the lowest encoder layers that keep the weights of `init_from`, together with the front
+            end; 0: all weights are trained.
         learning_rate: peak of the schedule.
         schedule: decay after the warm-up: "cosine" falls to `min_lr_ratio` of the peak at the last step; "noam" falls
             with the inverse square root of the step.

@@ -230,7 +230,7 @@ def test_cuts_of_all_kinds(tmp_path: Path) -> None:
     assert listed["silent"] == "cut silent has no supervision; add one"
 
 
-def test_reason_is_given_before_what_follows_from_it(tmp_path: Path) -> None:
+def test_missing_audio_is_reported_before_the_missing_dev_part(tmp_path: Path) -> None:
     """Without audio there are no utterances, and so no speakers for a dev part."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "train.tsv").write_text("audio\ttext\tspeaker\nnone.wav\tHi\tme\n")
