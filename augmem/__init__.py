@@ -67,6 +67,10 @@ if TYPE_CHECKING:  # for type checkers and editors
         Scores as Scores,
         ctc_scores as ctc_scores,
     )
+    from augmem.onnx_engine import (
+        EngineOptions as EngineOptions,
+        OnnxRecognizer as OnnxRecognizer,
+    )
     from augmem.recipe import (
         Recipe as Recipe,
         load_recipe as load_recipe,
@@ -110,6 +114,7 @@ PUBLIC = {
     "machine": ("prepare_libraries",),
     "model": ("AcousticModel", "ModelDescription"),
     "objective": ("LatticeFreeMmi", "Scores", "ctc_scores"),
+    "onnx_engine": ("EngineOptions", "OnnxRecognizer"),
     "recipe": ("Recipe", "load_recipe"),
     "scoring": ("Counts", "Utterance", "compare", "wer_interval"),
     "streaming": (
