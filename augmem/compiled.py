@@ -10,7 +10,7 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
-def compiled(function: Function) -> Function:
+def compile_function(function: Function) -> Function:
     """Compile a function of arrays and numbers; cache the machine code for other processes if a folder allows it."""
     try:
         return cast(Function, numba.njit(cache=True)(function))

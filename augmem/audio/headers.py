@@ -68,7 +68,7 @@ def _chunks(stream: BinaryIO, size: int, order: str) -> Iterator[_Chunk]:
         start = chunk.start + chunk.size + chunk.size % 2
 
 
-def _unknown(size: int) -> bool:
+def _is_placeholder(size: int) -> bool:
     """Return whether a size is a placeholder, as recorders write it before the end of the recording."""
     return size in (0, 0xFFFFFFFF) or size >> 13 in (0x3FFFF, 0x40000)  # sox, arecord: about 2 GB
 
@@ -113,7 +113,7 @@ def _compare(stream: BinaryIO, size: int, data: _Chunk, whole: int, order: str) 
     present = size - data.start
     if present <= 0:
         return Layout(problem="header without samples: truncated" if data.size else "")
-    if not _unknown(data.size):
+    if not _is_placeholder(data.size):
         return Layout(excess=max(1.0, data.size / present))
     if whole + 8 in (size, size - 1):  # the header is finished: no samples before other chunks
         return Layout()

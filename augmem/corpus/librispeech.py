@@ -74,16 +74,18 @@ class LibriSpeech(CorpusReader):
             mini = tuple(name for name in ("dev-clean-2", *CARRIED_PARTS.test) if name in self.tree)
             return Parts(train, CARRIED_PARTS.dev, mini or CARRIED_PARTS.test)
         return Parts(
-            train, self._first_present(_DEV) or self._named("dev"), self._first_present(_TEST) or self._named("test")
+            train,
+            self._select_present(_DEV) or self._parts_with_prefix("dev"),
+            self._select_present(_TEST) or self._parts_with_prefix("test"),
         )
 
     def _default_train(self) -> tuple[str, ...]:
-        return self._first_present(_TRAIN) or self._named("train")
+        return self._select_present(_TRAIN) or self._parts_with_prefix("train")
 
-    def _named(self, role: str) -> tuple[str, ...]:
+    def _parts_with_prefix(self, role: str) -> tuple[str, ...]:
         return tuple(name for name in self.names() if name.startswith(role))
 
-    def _first_present(self, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
+    def _select_present(self, choices: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
         return next((choice for choice in choices if set(choice) <= set(self.names())), ())
 
     def utterances(self, part: str, skipped: SkipLog) -> Iterator[CorpusUtterance]:

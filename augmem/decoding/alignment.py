@@ -111,12 +111,13 @@ class Aligner:
         firsts = self._first_units([unit.unit for unit in spoken], self.lang.word_ids(text))
         ends = self._ends(spoken, set(firsts), len(log_probs))
         units = [
-            self._timed(self.lang.unit_of[unit.unit], unit.begin, end) for unit, end in zip(spoken, ends, strict=True)
+            self._to_symbol(self.lang.unit_of[unit.unit], unit.begin, end)
+            for unit, end in zip(spoken, ends, strict=True)
         ]
         words = []
         for word, (first, after) in zip(text.split(), pairwise([*firsts, len(spoken)]), strict=True):
             last = max(n for n in range(first, after) if n == first or spoken[n].unit != self._silence)
-            words.append(self._timed(word, spoken[first].begin, ends[last]))
+            words.append(self._to_symbol(word, spoken[first].begin, ends[last]))
         return Alignment(words, units, score, outputs)
 
     def _best_path(self, log_probs: Tensor, text: str) -> tuple[list[UnitFrames], float, list[int]]:
@@ -167,7 +168,7 @@ class Aligner:
             ends.append(following if inner else min(following, unit.end + self.hold))
         return ends
 
-    def _timed(self, symbol: str, begin: int, end: int) -> TimedSymbol:
+    def _to_symbol(self, symbol: str, begin: int, end: int) -> TimedSymbol:
         return TimedSymbol(symbol, self.time_of(begin), self.time_of(end))
 
     @cached_property

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from augmem.compiled import compiled
+from augmem.compiled import compile_function
 
 Int32s = NDArray[np.int32]
 Float32s = NDArray[np.float32]
@@ -53,7 +53,7 @@ class FrameArcs(NamedTuple):
     loss: Float32s
 
 
-@compiled
+@compile_function
 def expand(
     graph: GraphViews,
     states: Int32s,
@@ -101,7 +101,7 @@ def expand(
     return _renumber(source[:count], arc[:count], target[:count], end[:count], best, search_beam, output_beam, numbers)
 
 
-@compiled
+@compile_function
 def _renumber(
     source: Int32s,
     arc: Int32s,
@@ -140,7 +140,7 @@ def _renumber(
     )
 
 
-@compiled
+@compile_function
 def remove_arcs(
     arcs: FrameArcs,
     ahead: Float32s,

@@ -195,7 +195,7 @@ class RecognitionServer:
         number = next(self._numbers)
         stream = ServedStream(number, connection, self._least_busy_worker(), self.config, self.metrics)
         stream.is_shutting_down = self.is_stopping
-        with self._registered(stream):
+        with self._register(stream):
             await stream.run()
 
     @contextmanager
@@ -212,13 +212,13 @@ class RecognitionServer:
             raise Denied(*denial)
         if self._is_full():
             self._evict()
-        with self._registered(
+        with self._register(
             FileStream(next(self._numbers), transport, self._least_busy_worker(), self.config)
         ) as stream:
             yield stream
 
     @contextmanager
-    def _registered(self, stream: StreamT) -> Iterator[StreamT]:
+    def _register(self, stream: StreamT) -> Iterator[StreamT]:
         self.streams[stream.number] = stream
         self.metrics.streams.set(len(self.streams))
         try:
