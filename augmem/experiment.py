@@ -111,6 +111,10 @@ class Experiment:
         return self.root / "streaming"
 
     @property
+    def latency(self) -> Path:
+        return self.root / "latency.json"
+
+    @property
     def model(self) -> Path:
         return self.training / MODEL_FILE
 

@@ -52,6 +52,7 @@ def report_inputs(experiment: Experiment) -> ReportInputs:
         normalisation=experiment.recipe.corpus.rules.description,
         normalised=normalisation_examples(normalised_texts(experiment.manifests, parts)),
         comparisons=streaming_comparisons(experiment) if streamed else (),
+        latency=experiment.latency if experiment.latency.exists() else None,
         attention=attention_plots(experiment, experiment.parts.dev),
         skipped=skipped_utterances(experiment),
         config=(experiment.root / RECIPE_FILE).read_text(encoding="utf-8"),

@@ -1,5 +1,8 @@
 """Latency of streaming recognition on dev utterances: `python -m benchmarks.streaming --exp EXP [EXP ...]`.
 
+The delays are written to EXP/latency.json, which the report of the experiment shows from its next run of stage
+report on.
+
 Time is simulated: a packet of 0.1 s arrives when its last sample has been spoken, and computation takes as long as it
 takes on this machine. The delay of a word is the time from its end in the forced alignment of the transcript to the
 first result that contains it and is not revised later; words that were not recognised have no delay.
@@ -25,6 +28,7 @@ from augmem.corpus import load_cuts
 from augmem.decoding import TimedSymbol
 from augmem.errors import UserError
 from augmem.experiment import Experiment
+from augmem.files import write_json
 from augmem.packaging import package_model
 from augmem.streaming import Event, Recognizer, RecognizerOptions
 
@@ -64,11 +68,11 @@ def main() -> None:
     print("| experiment | L / C / R | average latency by design | real-time factor | first partial | word | final |")
     print("|---|---|---|---|---|---|---|")
     for exp in args.exp:
-        print(row(exp, args.every), flush=True)
+        print(row(exp, args.every, args.threads), flush=True)
 
 
-def row(exp: Path, every: int) -> str:
-    """Return the line of one experiment."""
+def row(exp: Path, every: int, threads: int) -> str:
+    """Measure one experiment, write its latency.json and return its line."""
     experiment, delays = Experiment.load(exp), Delays()
     with tempfile.TemporaryDirectory() as folder:
         package_model(experiment, Path(folder) / "package")
@@ -81,6 +85,18 @@ def row(exp: Path, every: int) -> str:
         stream_once(recognizer, samples, rate, aligned, delays)
     encoder = experiment.recipe.encoder
     contexts = f"{encoder.left_context:g} / {encoder.centre:g} / {encoder.right_context:g}"
+    measured = {
+        "encoder": recognizer.latency,
+        "partial_interval": INTERVAL,
+        "threads": threads,
+        "parts": list(experiment.parts.dev),
+        "utterances": len(delays.final),
+        "real_time_factor": delays.computing / delays.audio,
+    }
+    seconds = {
+        name: [round(value, 3) for value in getattr(delays, name)] for name in ("first_partial", "words", "final")
+    }
+    write_json(experiment.latency, measured | seconds)
     figures = [format_percentiles(values) for values in (delays.first_partial, delays.words, delays.final)]
     latency = f"{recognizer.latency:.2f}"
     return f"| {' | '.join([exp.name, contexts, latency, f'{delays.computing / delays.audio:.3f}', *figures])} |"

@@ -236,6 +236,38 @@ def reliability_chart(tuned: Mapping[str, Any]) -> Chart | None:
     )
 
 
+DELAYS = {  # keys of latency.json
+    "words": "word",
+    "first_partial": "first partial result",
+    "final": "final result",
+}
+
+
+def latency_chart(latency: Mapping[str, Any]) -> Chart | None:
+    """Draw the distributions of the delays in a latency.json."""
+    measured = {key: np.sort(latency[key]) for key in DELAYS if latency.get(key)}
+    if not measured:
+        return None
+
+    def draw(axes: Axes) -> None:
+        for colour, (key, values) in zip((BLUE, ORANGE, GREEN), measured.items(), strict=False):
+            share = 100 * np.arange(1, len(values) + 1) / len(values)
+            axes.step(values, share, color=colour, where="post", label=DELAYS[key])
+        axes.set_ylim(0, 105)
+
+    svg = _svg("latency", draw, "share (%)", "delay (s)", "lower right")
+    return Chart("Distribution of delays", "Share of words or utterances whose delay is at most that.", svg)
+
+
+def delay_rows(latency: Mapping[str, Any]) -> list[tuple[str, int, float, float]]:
+    """Return name, number, median and 95th percentile of each kind of delay in a latency.json."""
+    return [
+        (text, len(latency[key]), float(np.median(latency[key])), float(np.percentile(latency[key], 95)))
+        for key, text in DELAYS.items()
+        if latency.get(key)
+    ]
+
+
 def _svg(
     name: str,
     draw: Callable[[Axes], None],

@@ -17,7 +17,7 @@ from augmem.errors import UserError
 from augmem.files import read_json, write_text
 from augmem.scoring.alignment import Utterance
 from augmem.scoring.comparison import Comparison
-from augmem.scoring.figures import read_training_log, reliability_chart, training_charts
+from augmem.scoring.figures import delay_rows, latency_chart, read_training_log, reliability_chart, training_charts
 from augmem.scoring.sweep import sweep_tables
 
 SHOWN_SKIPPED = 200
@@ -71,6 +71,7 @@ class ReportInputs:
         training_log: log.jsonl of the training.
         tuned: tuned.json of stage decode.
         searches: part -> summary.json of its decoding.
+        latency: delays that `benchmarks.streaming` has measured.
         attention: plots of the attention.
         normalisation: description of the text normalisation.
         normalised: examples of normalisation: text as written, text as scored.
@@ -87,6 +88,7 @@ class ReportInputs:
     training_log: Path | None = None
     tuned: Path | None = None
     searches: Mapping[str, Path] = field(default_factory=dict)
+    latency: Path | None = None
     attention: Sequence[Picture] = ()
     normalisation: str = ""
     normalised: Sequence[tuple[str, str]] = ()
@@ -127,6 +129,7 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
     headline = _headline(scores)
     scores = scores + (read_json(inputs.streaming)["scores"] if inputs.streaming else [])
     best = _of_system(scores, headline["system"])
+    latency = read_json(inputs.latency) if inputs.latency else {}
     return {
         "inputs": inputs,
         "made": datetime.now().astimezone().strftime("%d %B %Y, %H:%M"),
@@ -142,6 +145,9 @@ def _context(inputs: ReportInputs) -> dict[str, Any]:
         "tuned": tuned,
         "sweeps": sweep_tables(tuned),
         "reliability": (chart, Markup(chart.svg)) if (chart := reliability_chart(tuned)) else None,
+        "latency": latency,
+        "delays": delay_rows(latency),
+        "delay_chart": (chart, Markup(chart.svg)) if (chart := latency_chart(latency)) else None,
         "oracle": summary["oracle"],
         "searches": {part: read_json(path) for part, path in inputs.searches.items()},
         "few_speakers": sum(len(score["speakers"]) for score in best) <= SHOWN_SPEAKERS,

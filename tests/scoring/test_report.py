@@ -89,8 +89,14 @@ def full_inputs(folder: Path, summary: Path) -> ReportInputs:
         "systems": {"first_pass": {**sweep[0], "sweep": sweep}},
     }
     (folder / "tuned.json").write_text(json.dumps(tuned))
+    latency = {
+        "encoder": 0.96, "partial_interval": 0.32, "threads": 1, "parts": ["dev_joe"], "utterances": 3,
+        "real_time_factor": 0.1234, "words": [0.5, 0.75, 2.75], "first_partial": [1.0, 1.25, 1.5], "final": [],
+    }  # fmt: skip
+    (folder / "latency.json").write_text(json.dumps(latency))
     a, b = RESULTS["test_joe"].values()
     return ReportInputs(
+        latency=folder / "latency.json",
         title="queen digest",
         summary=summary,
         training_log=folder / "log.jsonl",
@@ -112,10 +118,11 @@ def test_all_sections_are_shown(tmp_path: Path, summary: Path) -> None:
     for expected in (
         "queen digest", "25.0 %", "100.00", "43.2 %", "5.7 %", "15.0", "Layer 3",
         "first pass against untrained", "\u221275.00 points", "3 of digest: too short", "3 frames",
-        "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z", "numbers read out", "7 QUEENS! SEVEN QUEENS",
+        "dim: 144", "abc1234", "12 min 34 s", "12 min 46 s", "B Z", "0.96", "0.123", "0.75 2.55", "1.25 1.48",
+        "numbers read out", "7 QUEENS! SEVEN QUEENS",
     ):  # fmt: skip
         assert expected in found.text, expected
-    assert found.tags.count("svg") == 3  # loss, unit error rate, learning rate: no LF-MMI in this log
+    assert found.tags.count("svg") == 4  # loss, unit error rate, learning rate, delays: no LF-MMI in this log
     assert len(found.ids) == len(set(found.ids))
 
 
