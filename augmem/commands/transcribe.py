@@ -22,7 +22,7 @@ from augmem.files import check_distinct_names
 
 if TYPE_CHECKING:
     from augmem.commands.microphone import Packet
-    from augmem.streaming import Event
+    from augmem.streaming import Event, SpeechGate
 
 OUTPUT_FORMATS = ("text", "json", "ctm", "srt", "vtt")
 MICROPHONE = "microphone"  # name of its results
@@ -56,6 +56,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-segment", action="store_true", help="detect no endpoints: a file is one segment")
     parser.add_argument(
         "--compare-offline", action="store_true", help="decode whole files offline too and report differences"
+    )
+    parser.add_argument(
+        "--vad", action="store_true", help="leave out audio without speech (needs pip install augmem[vad])"
     )
     add_hotword_option(parser, "the audio")
     add_search_options(parser, "the values in the package")
@@ -106,14 +109,27 @@ def recognise_source(
         results: receives label and final events.
     """
     span = read_span(arguments)
-    packets = read_packets(source, interrupted, span)
+    packets, gate = read_packets(source, interrupted, span), make_gate(arguments)
+    packets = gate.keep(packets) if gate else packets
     whole = list(packets) if arguments.compare_offline else None
     events = transcribe(recognizer, source.label, packets if whole is None else take_until(interrupted, whole))
-    shown = [event.later(span.begin).confident(arguments.min_confidence) for event in events]
+    timed = map(gate.restore, events) if gate else events
+    shown = [event.later(span.begin).confident(arguments.min_confidence) for event in timed]
     results.append((source.label, shown))
     if interrupted.is_set() or whole is None:
         return True
     return agrees_with_offline(recognizer, source.label, whole, events)
+
+
+def make_gate(arguments: argparse.Namespace) -> SpeechGate | None:
+    """Return what leaves out audio without speech, if --vad is given.
+
+    Raises:
+        UserError: the detector is not installed.
+    """
+    from augmem.streaming import SpeechGate, load_detector
+
+    return SpeechGate(load_detector()) if arguments.vad else None
 
 
 def take_until(interrupted: Flag, packets: Iterable[Packet]) -> Iterator[Packet]:
@@ -146,6 +162,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     if arguments.format == "ctm":
         check_distinct_names(map(Path, arguments.files))
     check_range_options(arguments)
+    make_gate(arguments)
 
 
 def check_range_options(arguments: argparse.Namespace) -> None:

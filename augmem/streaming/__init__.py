@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for type checkers and editors
     )
     from augmem.streaming.recognizer import Recognizer as Recognizer
     from augmem.streaming.resampling import Resampler as Resampler
+    from augmem.streaming.speech_gate import SpeechGate as SpeechGate, load_detector as load_detector
     from augmem.streaming.stream import Stream as Stream
 
 _NAMES = {
@@ -45,6 +46,7 @@ _NAMES = {
     ),
     "augmem.streaming.recognizer": ("Recognizer",),
     "augmem.streaming.resampling": ("Resampler",),
+    "augmem.streaming.speech_gate": ("SpeechGate", "load_detector"),
     "augmem.streaming.stream": ("Stream",),
 }  # fmt: skip
 __all__, __getattr__ = lazy_names(__name__, _NAMES)
