@@ -159,6 +159,8 @@ class OnnxRecognizer:
     Raises:
         FileNotFoundError: there is no package.
         UserError: the package is damaged.
+
+    Example: see `augmem.Recognizer`, which has the same methods.
     """
 
     def __init__(self, package: Path = SHIPPED_MODEL, options: EngineOptions | None = None, threads: int = 1) -> None:

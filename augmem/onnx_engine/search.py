@@ -29,6 +29,13 @@ class EngineOptions:
         max_active: maximum number of graph states in each frame; fewer is faster. None: that of the package.
         rules: endpoint rules; without any, a segment ends only with its stream or at `max_segment`.
         max_segment: maximum duration of a segment in seconds; a longer one is cut at a word boundary.
+
+    Raises:
+        UserError: a value out of range.
+
+    Example:
+        >>> EngineOptions(search_beam=12.0, max_segment=10.0).one_segment().max_segment
+        inf
     """
 
     search_beam: float | None = None
