@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmem.decoding.lattice import FINAL, Ints, ranges
-from augmem.decoding.search_kernels import SCORE, TARGET, UNIT, Float32s, GraphViews, Int32s
+from augmem.decoding.search_kernels import SCORE, TARGET, UNIT, Float32s, GraphViews, Int32s, WordLabels
 from augmem.lazy_k2 import k2
 
 Numbers = NDArray[np.integer[Any]]  # of states or arcs
@@ -52,6 +52,7 @@ class GraphArrays:
     Attributes:
         first: (Q + 1,) arcs first[q] to first[q + 1] - 1 leave state q.
         views: for the compiled search.
+        word_labels: words of the arcs, likewise.
     """
 
     def __init__(self, graph: k2.Fsa) -> None:
@@ -63,8 +64,11 @@ class GraphArrays:
         self._word_starts = graph.word_starts.numpy()
         labels = graph.aux_labels
         is_ragged = not hasattr(labels, "clamp")
-        self._words = labels.values.numpy() if is_ragged else labels.numpy()
-        self._word_splits = labels.shape.row_splits(1).numpy() if is_ragged else None
+        self.word_labels = (
+            WordLabels(labels.values.numpy(), labels.shape.row_splits(1).numpy())
+            if is_ragged
+            else WordLabels(labels.numpy(), np.zeros(0, np.int32))
+        )
 
     def columns(self, arcs: Numbers) -> ArcColumns:
         """Return the columns of some arcs (A,)."""
@@ -87,11 +91,12 @@ class GraphArrays:
 
     def words(self, arcs: Numbers) -> Ints:
         """Return the word ids (A, K) of some arcs, padded with 0; K is at least 1."""
-        if self._word_splits is None:
-            return np.maximum(self._words[arcs], 0).astype(np.int64)[:, None]
-        first = self._word_splits[arcs].astype(np.int64)
-        count = self._word_splits[arcs + 1] - first
-        labels, row = self._words[ranges(first, count)], np.repeat(np.arange(len(arcs)), count)
+        words, splits = self.word_labels
+        if not len(splits):
+            return np.maximum(words[arcs], 0).astype(np.int64)[:, None]
+        first = splits[arcs].astype(np.int64)
+        count = splits[arcs + 1] - first
+        labels, row = words[ranges(first, count)], np.repeat(np.arange(len(arcs)), count)
         labels, row = labels[labels > 0], row[labels > 0]
         place = np.arange(len(row)) - np.searchsorted(row, row)
         found = np.zeros((len(arcs), int(place.max(initial=0)) + 1), dtype=np.int64)

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from augmem.decoding.beam_search import SearchedFrame, SearchState
-from augmem.decoding.graph_arrays import GraphArrays, Numbers
+from augmem.decoding.graph_arrays import GraphArrays
 from augmem.decoding.lattice import Ints, Lattice, best_path, path_word_ids
+from augmem.decoding.search_kernels import NEVER, FrameArcs, follow_words
 from augmem.decoding.times import WordFrames, spoken_frames, spoken_units, word_frames
 
 MAX_UNSHARED = 250  # frames; alternatives that last longer are not compared any more
-_NEVER = np.iinfo(np.int64).max
 
 
 class BestPath(NamedTuple):
@@ -106,33 +106,18 @@ class Agreement:
 
     def __init__(self, best: Ints, words: int) -> None:
         self.best = np.append(best, -1)
-        self.equal, self.shared = np.array([words]), np.array([_NEVER])
+        self.equal, self.shared = np.array([words]), np.array([NEVER])
 
     @property
     def is_single(self) -> bool:
         """Whether all paths end in one state and have the same words."""
-        return len(self.equal) == 1 and self.shared[0] == _NEVER
+        return len(self.equal) == 1 and self.shared[0] == NEVER
 
     def advance(self, graph: GraphArrays, frame: SearchedFrame) -> None:
         """Follow the arcs of a frame."""
-        equal, shared = self.equal[frame.source], self.shared[frame.source]
-        for word in graph.words(frame.arc).T:
-            emitting = (word > 0) & (equal >= 0)
-            differs = emitting & (self.best[np.minimum(equal, len(self.best) - 1)] != word)
-            shared[differs] = np.minimum(shared[differs], equal[differs])
-            equal = np.where(differs, -1, equal + emitting)
-        self._merge(frame.target, equal, shared)
-
-    def _merge(self, target: Numbers, equal: Ints, shared: Ints) -> None:
-        """Join paths that meet; if they have different numbers of words, the lower one counts as a difference."""
-        count = int(target.max(initial=-1)) + 1
-        lowest = np.full(count, _NEVER)
-        np.minimum.at(lowest, target, np.where(equal >= 0, equal, _NEVER))
-        self.equal, self.shared = np.full(count, -1), np.full(count, _NEVER)
-        np.maximum.at(self.equal, target, equal)
-        np.minimum.at(self.shared, target, shared)
-        self.shared = np.where(lowest < self.equal, np.minimum(self.shared, lowest), self.shared)
+        arcs = FrameArcs(frame.source, frame.target, frame.arc, frame.loss)
+        self.equal, self.shared = follow_words(graph.word_labels, arcs, self.best, self.equal, self.shared)
 
     def shared_words(self) -> int:
         """Return the number of words with which all paths begin."""
-        return int(np.minimum(self.shared, np.where(self.equal >= 0, self.equal, _NEVER)).min())
+        return int(np.minimum(self.shared, np.where(self.equal >= 0, self.equal, NEVER)).min())

@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from augmem.compiled import compile_function
 
 Int32s = NDArray[np.int32]
+Int64s = NDArray[np.int64]
 Float32s = NDArray[np.float32]
+
+NEVER = np.iinfo(np.int64).max
 
 TARGET, UNIT, SCORE = 1, 2, 3  # columns of k2's arcs
 
@@ -35,6 +38,18 @@ class GraphViews(NamedTuple):
     scores: Float32s
     highest_score: float
     numbers: Int32s
+
+
+class WordLabels(NamedTuple):
+    """Words of the arcs of HLG.
+
+    Args:
+        words: word ids; ids that are not positive are no words.
+        splits: (A + 1,) words splits[a] to splits[a + 1] - 1 are those of arc a; empty: word a is that of arc a.
+    """
+
+    words: Int32s
+    splits: Int32s
 
 
 class FrameArcs(NamedTuple):
@@ -183,6 +198,45 @@ def remove_arcs(
     )
 
 
+@compile_function
+def follow_words(
+    labels: WordLabels, frame: FrameArcs, best: Int64s, equal: Int64s, shared: Int64s
+) -> tuple[Int64s, Int64s]:
+    """Compare the words of all paths with those of the best path, over one frame; see `Agreement`.
+
+    Args:
+        labels: words of the arcs.
+        frame: arcs of the frame.
+        best: (W,) words of the best path, then -1.
+        equal, shared: (N,) before the frame.
+
+    Returns:
+        equal and shared (N',) after the frame. Where paths with different numbers of words meet, the lower number
+        counts as a difference.
+    """
+    count = np.max(frame.target) + 1 if len(frame.target) else 0
+    lowest, new_equal = np.full(count, NEVER), np.full(count, -1)
+    new_shared = np.full(count, NEVER)
+    for index in range(len(frame.source)):
+        number, difference = equal[frame.source[index]], shared[frame.source[index]]
+        arc, target = frame.arc[index], frame.target[index]
+        begin, end = (labels.splits[arc], labels.splits[arc + 1]) if len(labels.splits) else (arc, arc + 1)
+        for word in labels.words[begin:end]:
+            if word > 0 and number >= 0:
+                if word == best[min(number, len(best) - 1)]:
+                    number += 1
+                else:
+                    number, difference = -1, min(difference, number)
+        if number >= 0:
+            lowest[target] = min(lowest[target], number)
+        new_equal[target] = max(new_equal[target], number)
+        new_shared[target] = min(new_shared[target], difference)
+    for target in range(count):
+        if lowest[target] < new_equal[target]:
+            new_shared[target] = min(new_shared[target], lowest[target])
+    return new_equal, new_shared
+
+
 @cache
 def compile_kernels() -> None:
     """Compile all kernels, or load them from the cache, by a search in a graph of one arc."""
@@ -191,3 +245,5 @@ def compile_kernels() -> None:
     zero = np.zeros(1, np.float32)
     _, _, frame = expand(graph, arcs[0, :1].copy(), zero, np.zeros(2, np.float32), -np.inf, (1.0, 1.0))
     remove_arcs(frame, zero, arcs[0, :1].copy(), 1, 1.0)
+    numbers = np.zeros(1, np.int64)
+    follow_words(WordLabels(arcs[0], arcs[0]), frame, numbers, numbers, numbers)
