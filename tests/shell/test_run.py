@@ -245,7 +245,7 @@ def test_the_web_page_shows_recognised_words(package: Path, tmp_path: Path) -> N
                 await give(SPEECH / "flac" / f"{name}.flac")
                 await tab.until(f"document.getElementById('results').textContent.trim() === '{spoken[name]}'")
                 await tab.until("document.getElementById('state').textContent === 'Done'")
-                assert await tab.run("transcript('txt')") == f"{spoken[name]}\n"
+                assert (await tab.run("transcript('txt')")).split() == spoken[name].split()
                 await tab.take_screenshot(pictures / f"{name}.png")
             assert await tab.run("document.getElementById('level').value") == 0
             for kind in ("srt", "vtt"):
