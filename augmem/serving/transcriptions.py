@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from aiohttp import ClientPayloadError, web
+from aiohttp.http_exceptions import HttpProcessingError
 from websockets.datastructures import Headers
 from websockets.http11 import Request
 
@@ -142,7 +143,9 @@ class TranscriptionService:
 
     def __init__(self, server: RecognitionServer) -> None:
         self._server = server
-        self.http = web.Server(self._respond, handler_cancellation=True, access_log=None, lingering_time=2.0)
+        self.http = web.Server(
+            self._respond, handler_cancellation=True, access_log=None, lingering_time=2.0, logger=http_logger()
+        )
 
     async def _respond(self, request: web.BaseRequest) -> web.Response:
         """Answer a request; the connection is closed after it."""
@@ -178,7 +181,7 @@ class TranscriptionService:
             form = await asyncio.wait_for(reading, UPLOAD_TIMEOUT)
         except asyncio.TimeoutError as error:
             raise Denied(HTTPStatus.REQUEST_TIMEOUT, f"the form was not received in {UPLOAD_TIMEOUT:g} s") from error
-        except ClientPayloadError as error:
+        except (ClientPayloadError, ConnectionError) as error:
             raise Denied(HTTPStatus.BAD_REQUEST, "the body is incomplete") from error
         stream.waiting_since = None
         form.check()
@@ -200,6 +203,23 @@ class TranscriptionService:
             raise Denied(*denial)
         if request.path != PATH:
             raise Denied(HTTPStatus.NOT_FOUND, f"no such address; POST files to {PATH}")
+
+
+def http_logger() -> logging.Logger:
+    """Return the aiohttp library's logger, which reports a request that is not HTTP in one line."""
+    http = logging.getLogger("aiohttp.server")
+    if shorten_bad_request not in http.filters:
+        http.addFilter(shorten_bad_request)
+    return http
+
+
+def shorten_bad_request(record: logging.LogRecord) -> bool:
+    """Remove the traceback of a client's error from a log record."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.exc_info, record.args = None, ()
+        record.msg = f"refused a request that is not valid HTTP ({type(error).__name__})"
+    return True
 
 
 def error_text(denial: Denial) -> str:

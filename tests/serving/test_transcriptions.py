@@ -93,13 +93,17 @@ def test_formats_and_refusals(package: Path) -> None:
     run_server(package, visit, max_file=100_000, max_file_duration=5.0)
 
 
-def test_token_and_number_of_streams_are_limits_of_files_too(package: Path) -> None:
+def test_token_and_number_of_streams_are_limits_of_files_too(package: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def visit(server: RecognitionServer, address: str) -> None:
         status, message, _ = await asyncio.to_thread(post, address, form(flac()))
         assert status == 401 and message == "wrong or missing token"
         bearer = {"Authorization": "Bearer secret"}
         head = "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\nContent-Type: "
         head += f"multipart/form-data; boundary={BOUNDARY}\r\nAuthorization: Bearer secret\r\n\r\n--{BOUNDARY}\r\n"
+        reader, broken = await asyncio.open_connection("127.0.0.1", int(address.rsplit(":", 1)[1]))
+        broken.write(b"POST / HTTP/1.1\r\nContent-Length: -5\r\n\r\n")
+        assert b"400 Bad Request" in await reader.readline()
+        broken.close()
         _, slow = await asyncio.open_connection("127.0.0.1", int(address.rsplit(":", 1)[1]))
         slow.write(head.encode())
         while not server.streams:
@@ -112,6 +116,7 @@ def test_token_and_number_of_streams_are_limits_of_files_too(package: Path) -> N
         assert (await asyncio.to_thread(post, address, form(flac()), **bearer))[0] == 200
 
     run_server(package, visit, token="secret", max_streams=1)
+    assert "not valid HTTP" in caplog.text and "Traceback" not in caplog.text
 
 
 def test_client_of_openai(package: Path) -> None:
