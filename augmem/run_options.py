@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from augmem.devices import find_device
 from augmem.errors import UserError
 from augmem.experiment import Experiment
 from augmem.files import read_json, write_text
@@ -23,7 +24,6 @@ from augmem.recipe import RECIPE_FILE, make_recipe, parse_options, resolve_optio
 from augmem.renamed_options import iterate_leaves, update_options
 from augmem.run_lock import lock_run, publish, run_file
 from augmem.stage_runner import INPUTS, refuse_other_inputs
-from augmem.training import check_device
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def begin_run(
         recipe = make_recipe(options)
         recipe.training.check_processes(processes)
         if "train" in stages:
-            check_device(recipe.training.device)
+            find_device(recipe.training.device, "training.device")
             refuse_other_training(Experiment(recipe, exp))
         if alone:
             publish(file, text)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -151,9 +151,18 @@ class Batch:
     lanes: Tensor | None = None
     begins: Tensor | None = None
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in page-locked memory, which a GPU reads while it computes; called by DataLoader."""
+        return replace(self, **{name: x.pin_memory() for name, x in vars(self).items() if isinstance(x, Tensor)})
+
 
 def training_batches(
-    cuts: CutSet, config: BatchConfig, epoch: int, numbers: Sequence[int] | None = None, step_batches: int = 1
+    cuts: CutSet,
+    config: BatchConfig,
+    epoch: int,
+    numbers: Sequence[int] | None = None,
+    step_batches: int = 1,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """Yield the batches of an epoch.
 
@@ -166,11 +175,13 @@ def training_batches(
         numbers: batches to load, from 0, in this order; None: all.
         step_batches: batches of a training step. They have similar sizes, so that processes which share a step do not
             wait for each other.
+        pinned: put the batches into page-locked memory, for a GPU.
     """
     dataset = _Batches(_plan(cuts, config, epoch, step_batches), config, epoch)
     numbers = range(len(dataset)) if numbers is None else numbers
     if config.workers == 0:
-        yield from map(dataset.__getitem__, numbers)
+        for number in numbers:
+            yield dataset[number].pin_memory() if pinned else dataset[number]
         return
     release_freed_memory()  # the loading processes are forks
     yield from DataLoader(
@@ -179,6 +190,7 @@ def training_batches(
         sampler=numbers,
         num_workers=config.workers,
         collate_fn=_identity,
+        pin_memory=pinned,
         generator=torch.Generator().manual_seed(0),  # otherwise DataLoader draws from the random state of training
     )
 

@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import BankIndex, LayerIndex
@@ -133,7 +134,7 @@ class AugmentedMemoryAttention(nn.Module):
         else:
             slots = torch.cat([older, self._independent_slots(block, queries, index, bank)], 3)
         read = gather(slots.to(block.keys.dtype).view(-1, self.head_dim), bank.slots, bank.slots_readers)
-        return self.attend(block, index, read, torch.cat([bank.bias, index.bias], -1)), slots
+        return self.attend(block, index, read, bank.bias), slots
 
     def step(
         self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor
@@ -238,20 +239,41 @@ class AugmentedMemoryAttention(nn.Module):
             scores, values = condense(scores, values)
         slot = Slot(self.output.weight, self.output.bias, self.key_value.weight, self.key_value.bias, self.squash)
         blocks = scores.size(0) * self.heads
-        parts = (part.reshape(blocks, -1) for part in (block.summary * self.scale, scores, values))
-        query, scores, values = (gather(x, bank.summaries, bank.summaries_readers).to(older.dtype) for x in parts)
+        parts = [part.reshape(blocks, -1).to(older.dtype) for part in (block.summary, scores, values)]
+        written = gather(torch.cat(parts, 1), bank.summaries, bank.summaries_readers)
+        query, scores, values = written.split([part.size(1) for part in parts], 3)
         with torch.autocast(older.device.type, enabled=False):
-            return write_slots(query, scores, values, older, bank.hidden, slot, self.summary_weights)
+            return write_slots(query, self.scale, scores, values, older, bank.hidden, slot, self.summary_weights)
 
 
 def condense(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Reduce columns to one that has the same effect in a softmax with further columns.
 
     Args:
-        scores: (S, H, 1, W).
+        scores: (S, H, 1, W); the first column is not masked.
         values: (S, H, W, d).
 
     Returns:
         log-sum-exp of the scores (S, H, 1, 1), and the weighted mean of the values (S, H, 1, d).
     """
-    return scores.logsumexp(-1, keepdim=True), torch.matmul(scores.softmax(-1), values)
+    return _Condense.apply(scores, values)
+
+
+class _Condense(torch.autograd.Function):
+    """See `condense`."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        log_weights = scores.log_softmax(-1)
+        total = scores[..., :1] - log_weights[..., :1]
+        weights = log_weights.exp_()
+        ctx.save_for_backward(weights, values)
+        return total, torch.matmul(weights, values)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, for_total: Tensor, for_mean: Tensor) -> tuple[Tensor, Tensor]:
+        weights, values = ctx.saved_tensors
+        slopes = torch.matmul(for_mean, values.transpose(2, 3))
+        for_scores = torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype)
+        return for_scores.addcmul_(weights, for_total), torch.matmul(weights.transpose(2, 3), for_mean)

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.index import LayerIndex, index_bank, index_layers
+from augmem.encoder.index import BankIndex, LayerIndex, index_bank, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer, recompute_in_backward
 from augmem.encoder.rows import bank_rows, gather, readers_of, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
@@ -35,6 +36,25 @@ class Memory(NamedTuple):
 
     slots: Tensor
     filled: Tensor
+
+
+class Tables(NamedTuple):
+    """Index tables of a batch.
+
+    Args:
+        plan: its segments.
+        lower, last: tables of all layers but the last, and those of the last.
+        bank: tables of the memory bank; None without memory.
+        sources: block rows that read each packed frame, see `gather`.
+        outputs: output frame of each centre row, and 0 for the row of padding.
+    """
+
+    plan: Plan
+    lower: LayerIndex
+    last: LayerIndex
+    bank: BankIndex | None
+    sources: Tensor
+    outputs: Tensor
 
 
 class AugmentedMemoryEncoder(SegmentEncoder):
@@ -98,18 +118,34 @@ class AugmentedMemoryEncoder(SegmentEncoder):
     def _plan(self, lengths: Tensor, older: Tensor | None = None) -> Plan:
         return plan_segments(lengths, self.left, self.centre, self.right, self.config.memory_slots, older)
 
+    def build_tables(self, lengths: Tensor, dtype: torch.dtype, older: Tensor | None = None) -> Tables:
+        """Build the index tables of a batch, on the CPU.
+
+        Args:
+            lengths: (B,) encoder frames.
+            dtype: of the hidden vectors.
+            older: (B, J0) bool, which slots of earlier utterances exist; see `plan_segments`.
+        """
+        plan = self._plan(lengths, older)
+        like = torch.empty(0, dtype=dtype)
+        lower, last = index_layers(plan.blocks, self.config, like)
+        bank = index_bank(plan, self.config, like)
+        source, frame = plan.blocks.source, plan.frame_of_output
+        centres = plan.blocks.centre_rows.numel()
+        sources = readers_of(source, source >= 0, int(lengths.sum()))
+        outputs = readers_of(frame, frame < centres, centres + 1).clamp(max=frame.numel() - 1).squeeze(1)
+        return Tables(plan, lower, last, bank, sources, outputs)
+
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self._encode_segments(frames, lengths, None)[:2]
 
     def _encode_segments(
         self, frames: Tensor, lengths: Tensor, memory: Memory | None
     ) -> tuple[Tensor, list[Tensor], Memory]:
-        plan = self._plan(lengths, memory.filled if memory else None)
-        lower, last = index_layers(plan.blocks, self.config, frames)
-        bank = index_bank(plan, self.config, frames)
+        tables = self.build_tables(lengths, frames.dtype, memory.filled.cpu() if memory else None)
+        plan, lower, last, bank, sources, outputs = to_device(tables, frames.device)
         memory = memory or self.empty_memory(lengths.numel())
-        source_readers = readers_of(plan.blocks.source, plan.blocks.source >= 0, frames.size(0))
-        x = gather(frames, plan.blocks.source, source_readers)
+        x = gather(frames, plan.blocks.source, sources)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
         taps: list[Tensor] = []
         slots: list[Tensor] = []
@@ -123,8 +159,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
                 centre = x if index is last else gather(x, plan.blocks.centre_rows, last.readers.query_rows)
-                taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
-        return unpack(self.norm(x), plan.frame_of_output), taps, self._left_over(plan, slots)
+                taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output, outputs))
+        return unpack(self.norm(x), plan.frame_of_output, outputs), taps, self._left_over(plan, slots)
 
     def _left_over(self, plan: Plan, slots: Sequence[Tensor]) -> Memory:
         """Return the newest slots of each layer, detached; empty if memory is not passed on."""

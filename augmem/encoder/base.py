@@ -22,7 +22,7 @@ class Encoded(NamedTuple):
 
     Args:
         hidden: (B, T', D), zero beyond the end of each utterance.
-        lengths: (B,) output frames of each utterance.
+        lengths: (B,) output frames of each utterance, on the CPU.
         taps: outputs (B, T', D) of the iterated-loss layers, lowest first.
     """
 
@@ -85,10 +85,10 @@ class Encoder(nn.Module):
 
         Args:
             features: (B, T, F); values beyond the end of an utterance are ignored.
-            lengths: (B,) int64, feature frames of each utterance, 1 to T.
+            lengths: (B,) int64, feature frames of each utterance, 1 to T. On the CPU they need no synchronisation.
 
         Returns:
-            hidden (B, T', D), zero beyond the end of an utterance, and T' = ceil(length / subsampling) (B,).
+            hidden (B, T', D), zero beyond the end of an utterance, and T' = ceil(length / subsampling) (B,) on the CPU.
 
         Raises:
             ValueError: shapes or lengths do not match.
@@ -103,7 +103,8 @@ class Encoder(nn.Module):
         return Encoded(hidden, out_lengths, taps)
 
     def _frames(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the packed encoder frames (sum of T', D) of a batch, and their lengths (B,)."""
+        """Return the packed encoder frames (sum of T', D) of a batch, and their lengths (B,) on the CPU."""
+        lengths = lengths.cpu()
         check_batch(features, lengths, self.frontend.feature_dim)
         return self.dropout(self.frontend(features, lengths)), self.frontend.output_lengths(lengths)
 
@@ -138,7 +139,7 @@ class Encoder(nn.Module):
         return self.training and rate > 0 and bool(torch.rand(()) < rate)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Encode packed frames (sum of T', D) of `lengths` (B,): hidden (B, T', D) and taps."""
+        """Encode packed frames (sum of T', D) of `lengths` (B,), on the CPU: hidden (B, T', D) and taps."""
         raise NotImplementedError
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.rows import gather, take
 from augmem.encoder.state import TensorGroup
 
@@ -110,18 +111,39 @@ class Frontend(nn.Module):
         return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Map features (B, T, F) of `lengths` (B,) frames to packed encoder frames (sum of T', D) by utterance."""
+        """Map features (B, T, F) to packed encoder frames (sum of T', D) by utterance.
+
+        Args:
+            features: (B, T, F).
+            lengths: (B,) frames, on the CPU.
+        """
         time = features.size(1)
         padding = -time % self.subsampling
         x = F.pad(features, (0, 0, 0, padding)) if padding else features
-        step = torch.arange(x.size(1), device=lengths.device)
-        x = x.masked_fill((step >= lengths[:, None])[:, :, None], 0.0)
+        absent, rows, readers = to_device(self.build_tables(lengths, x.size(1)), x.device)
+        x = x.masked_fill(absent, 0.0)
         x = x[:, None].contiguous(memory_format=torch.channels_last)
         for convolution in self.convolutions:
             x = convolution(F.pad(x, (0, 0, convolution.cache, 0)))
         frames = x.permute(0, 2, 3, 1).flatten(2)
-        real = step[: frames.size(1)] < self.output_lengths(lengths)[:, None]
-        return self.projection(gather(frames.flatten(0, 1), real.flatten().nonzero().squeeze(1)))
+        return self.projection(gather(frames.flatten(0, 1), rows, readers))
+
+    def build_tables(self, lengths: Tensor, time: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Build the index tables of a batch, on the CPU.
+
+        Args:
+            lengths: (B,) feature frames.
+            time: feature frames of the batch, a multiple of the subsampling.
+
+        Returns:
+            which feature frames are padding (B, time, 1), the real encoder frames (sum of T',), and the inverse of the
+            latter, see `gather`.
+        """
+        step = torch.arange(time)
+        absent = step >= lengths[:, None]
+        real = (step[: time // self.subsampling] < self.output_lengths(lengths)[:, None]).flatten()
+        rows = real.nonzero().squeeze(1)
+        return absent[:, :, None], rows, torch.where(real, real.cumsum(0) - 1, rows.numel())[:, None]
 
     def init_state(self, batch: int) -> FrontendState:
         """Return the state of `batch` new streams, all zero."""

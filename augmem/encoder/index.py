@@ -43,7 +43,7 @@ class BankIndex(NamedTuple):
         hidden: (B, N, C) additive mask of the slots that a summary query attends to.
         slots: (2, S, H, J) head vectors in a (2 * B * H * C, d) view that each block attends to.
         slots_readers: (2 * B * H * C, K) blocks that attend to each of them.
-        bias: (S, 1, J) additive mask of the columns.
+        bias: (S, 1, J + W) additive mask of the columns and of the cells of the block.
     """
 
     writers: Tensor
@@ -152,7 +152,7 @@ def index_bank(plan: Plan, config: EncoderConfig, like: Tensor) -> BankIndex | N
         hidden=additive(_visible(plan, config.memory_slots), like),
         slots=bank_rows(plan.slots, columns, H, B),
         slots_readers=_slots_readers(plan, columns, H),
-        bias=additive(plan.seen[:, None], like),
+        bias=additive(torch.cat([plan.seen, plan.blocks.all.filled], 1)[:, None], like),
     )
 
 

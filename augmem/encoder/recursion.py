@@ -44,12 +44,13 @@ class Slot(NamedTuple):
 
 
 def write_slots(
-    query: Tensor, scores: Tensor, values: Tensor, older: Tensor, hidden: Tensor, slot: Slot, weigh: Weigh
+    query: Tensor, scale: float, scores: Tensor, values: Tensor, older: Tensor, hidden: Tensor, slot: Slot, weigh: Weigh
 ) -> Tensor:
     """Write the slots of all segments.
 
     Args:
-        query: (B, H, N, d) summary queries, divided by sqrt(d).
+        query: (B, H, N, d) summary queries.
+        scale: factor of their scores on slots, 1 / sqrt(d).
         scores: (B, H, N, W) of the summary queries on their own blocks.
         values: (B, H, N, W * d) of the blocks.
         older: (2, B, H, J, d) keys and values of the slots of earlier utterances.
@@ -65,16 +66,21 @@ def write_slots(
     else:
         bias = torch.addmv(slot.key_value_bias, slot.key_value, slot.output_bias)
         first, second = (slot.key_value @ slot.output, bias), (None, None)
-    return _Recursion.apply(query, scores, values, older, hidden, *first, *second, weigh)
+    return _Recursion.apply(query, scale, scores, values, older, hidden, *first, *second, weigh)
 
 
 class _Recursion(torch.autograd.Function):
-    """See `write_slots`; `first` maps z to m (squashed), or to key and value if there is no `second` map."""
+    """See `write_slots`; `first` maps z to m (squashed), or to key and value if there is no `second` map.
+
+    Tensors have the segment, or the column, as their first dimension, so that each step writes in place what the next
+    ones read: four launches forward, three backward. In the bank, the key and the value of a head are adjacent.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         query: Tensor,
+        scale: float,
         scores: Tensor,
         values: Tensor,
         older: Tensor,
@@ -86,81 +92,117 @@ class _Recursion(torch.autograd.Function):
         weigh: Weigh,
     ) -> Tensor:
         B, H, N, d = query.shape
-        blocks = N * scores.size(3)
+        A, blocks = B * H, N * scores.size(3)
         begin = blocks + older.size(3)
-        queries = query.reshape(B * H, N, d)
-        mask = _mask(scores, hidden)
-        bank = query.new_zeros(2, B, H, begin + N, d)
-        bank[1, :, :, :blocks] = values.reshape(B, H, blocks, d)
-        bank[:, :, :, blocks:begin] = older
-        keys, columns = bank.view(2, B * H, begin + N, d)
-        weights, attended, slots = [], [], []
+        last, bias = (first, first_bias) if second is None or second_bias is None else (second, second_bias)
+        bank = query.new_zeros(begin + N, B, H, 2, d)
+        bank[:blocks, :, :, 1] = values.reshape(B, H, blocks, d).permute(2, 0, 1, 3)
+        if begin > blocks:
+            bank[blocks:begin] = older.permute(3, 1, 2, 0, 4)
+        bank[begin:] = bias.view(2, H, d).transpose(0, 1)
+        to_bank = _by_head(last, H).t()
+        columns = bank.view(-1, A, 2, d)
+        keys, seen = columns[:, :, 0].permute(1, 2, 0), columns[:, :, 1].transpose(0, 1)
+        scored, queries = _mask(scores, hidden), query.reshape(A, N, d)
+        attended, weights, slots = query.new_empty(N, A, 1, d), [], []
         for n in range(N):
-            seen = begin + n
-            scored = torch.baddbmm(mask[:, n : n + 1, :seen], queries[:, n : n + 1], keys[:, :seen].transpose(1, 2))
-            weights.append(weigh(scored))
-            attended.append(torch.bmm(weights[n], columns[:, :seen]).view(B, H * d))
-            slot = torch.addmm(first_bias, attended[n], first.t())
-            if second is not None and second_bias is not None:
-                slots.append(slot.tanh_())
-                slot = torch.addmm(second_bias, slot, second.t())
-            bank[:, :, :, seen] = slot.view(B, 2, H, d).transpose(0, 1)
-        ctx.save_for_backward(query, bank, first, *([] if second is None else [second]), *weights, *attended, *slots)
-        ctx.sizes = blocks, begin
-        return bank[:, :, :, blocks:].clone()
+            weights.append(weigh(scored[n].baddbmm_(queries[:, n : n + 1], keys, alpha=scale)))
+            slot = torch.bmm(weights[n], seen, out=attended[n]).view(B, H * d)
+            if second is not None:
+                slot = torch.addmm(first_bias, slot, first.t()).tanh_()
+                slots.append(slot)
+            bank[begin + n].view(B, 2 * H * d).addmm_(slot, to_bank)
+        ctx.save_for_backward(query, bank, torch.stack(weights), attended, first, second, *slots)
+        ctx.blocks, ctx.scale = blocks, scale
+        return bank[blocks:].permute(3, 1, 2, 0, 4).contiguous()
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        (blocks, begin), (query, bank, first, *rest) = ctx.sizes, ctx.saved_tensors
-        _, B, H, columns, d = bank.shape
-        N = columns - begin
-        second = rest.pop(0) if len(rest) % N else None
-        weights, attended, slots = rest[:N], rest[N : 2 * N], rest[2 * N :]
-        keys, values = bank.view(2, B * H, columns, d)
-        queries = query.reshape(B * H, N, d)
-        grad = torch.zeros_like(bank)
-        grad[:, :, :, blocks:] = gradient
-        for_keys, for_values = grad.view(2, B * H, columns, d)
-        for_scores = queries.new_zeros(B * H, N, columns)
-        of_second, of_first = [], []
+        query, bank, weights, attended, first, second, *slots = ctx.saved_tensors
+        B, H, N, d = query.shape
+        A, blocks, columns = B * H, ctx.blocks, gradient.size(3)
+        keys, values = bank.view(-1, A, 2, d)[blocks:].transpose(0, 1).unbind(2)
+        grad = gradient[:, :, :, -N:].permute(3, 1, 2, 0, 4).clone(memory_format=torch.contiguous_format)
+        # What pulls gradients into slot j: [s_n q_n | 0] into its key and [0 | w_n g_n] into its value, for all n > j.
+        factors = query.new_empty(N, 2, A, columns)
+        factors[:, 1] = weights[:, :, 0, blocks:]
+        vectors = query.new_zeros(N, 2, A, 2 * d)
+        torch.mul(query.permute(2, 0, 1, 3), ctx.scale, out=vectors.view(N, 2, B, H, 2 * d)[:, 0, :, :, :d])
+        # The softmax of scores s with results w and output z = w V has the gradient w (V - z) g.
+        slopes = (values - attended).mul_(weights[:, :, 0, blocks:, None])
+        back = _padded(_by_head(first, H) if second is None else first, H)
+        to_slot = None if second is None else _by_head(second, H)
+        of_first = []
         for n in reversed(range(N)):
-            seen = begin + n
-            g = grad[:, :, :, seen].transpose(0, 1).reshape(B, 2 * H * d)
-            if second is not None:
-                of_second.append(g)
-                g = torch.ops.aten.tanh_backward(g @ second, slots[n])
-            of_first.append(g)
-            z = (g @ first).view(B * H, 1, d)
-            s = torch.ops.aten._softmax_backward_data(
-                torch.bmm(z, values[:, :seen].transpose(1, 2)), weights[n], -1, weights[n].dtype
-            )
-            for_scores[:, n : n + 1, :seen] = s
-            for_values[:, :seen].baddbmm_(weights[n].transpose(1, 2), z)
-            for_keys[:, blocks:seen].baddbmm_(s[:, :, blocks:].transpose(1, 2), queries[:, n : n + 1])
-        own = for_scores[:, :, :blocks].view(B, H, N, N, blocks // N).diagonal(dim1=2, dim2=3).permute(0, 1, 3, 2)
+            if n < N - 1:
+                pulled = factors[n + 1 :, :, :, n - N :][..., :1].flatten(0, 1).permute(1, 2, 0)
+                grad[n].view(A, 1, 2 * d).baddbmm_(pulled, vectors[n + 1 :].flatten(0, 1).transpose(0, 1))
+            g = grad[n].view(B, 2 * H * d)
+            if to_slot is not None:
+                g = torch.ops.aten.tanh_backward(g @ to_slot, slots[n])
+                of_first.append(g)
+            torch.mm(g, back, out=vectors[n, 1].view(B, 2 * H * d))
+            torch.bmm(slopes[n], vectors[n, 1, :, d:, None], out=factors[n, 0, :, :, None])
+        outputs = vectors[:, 1, :, d:]
+        of_scores, of_values = _of_blocks(outputs, weights[:, :, 0, :blocks], bank[:blocks, :, :, 1], attended)
+        of_last = _of_map(grad.view(N * B, -1), attended.view(N * B, -1) if second is None else torch.cat(slots))
+        of_bank = tuple(x.unflatten(0, (H, 2, d)).transpose(0, 1).reshape(x.shape) for x in of_last)
+        of_maps = (
+            (*of_bank, None, None)
+            if second is None
+            else (*_of_map(torch.cat(of_first[::-1]), attended.view(N * B, -1)), *of_bank)
+        )
         return (
-            torch.bmm(for_scores[:, :, blocks:], keys[:, blocks:]).view(B, H, N, d),
-            own,
-            grad[1, :, :, :blocks].reshape(B, H, N, -1),
+            torch.bmm(factors[:, 0].transpose(0, 1), keys).mul_(ctx.scale).view_as(query),
+            None,
+            of_scores.view(B, H, N, -1),
+            of_values.view(B, H, N, -1),
             None,
             None,
-            *_of_map(of_first, attended),
-            *((None, None) if second is None else _of_map(of_second, slots)),
+            *of_maps,
             None,
         )
 
 
 def _mask(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Return the additive mask (A, N, X): the scores of each segment on its own block, -inf on other blocks."""
+    """Return the additive mask (N, A, 1, X): the scores of each segment on its own block, -inf on other blocks."""
     B, H, N, W = scores.shape
-    blocks = scores.new_full((B, H, N, N, W), float("-inf"))
-    blocks.diagonal(dim1=2, dim2=3).copy_(scores.transpose(2, 3))
-    slots = hidden[:, None].expand(B, H, *hidden.shape[1:])
-    return torch.cat([blocks.flatten(3), slots], 3).flatten(0, 1)
+    mask = scores.new_full((N, B, H, N * W + hidden.size(2)), float("-inf"))
+    mask[..., : N * W].unflatten(3, (N, W)).diagonal(dim1=0, dim2=3).copy_(scores.transpose(2, 3))
+    mask[..., N * W :] = hidden.transpose(0, 1)[:, :, None]
+    return mask.view(N, B * H, 1, -1)
 
 
-def _of_map(gradients: list[Tensor], inputs: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the gradients of weight and bias of a linear map, from those of its outputs, last segment first."""
-    outer = torch.cat(gradients[::-1])
-    return outer.t() @ torch.cat(inputs), outer.sum(0)
+def _by_head(weight: Tensor, heads: int) -> Tensor:
+    """Order the rows of a map to keys, then values (2 * D, D) as in the bank: by head, then key and value."""
+    return weight.view(2, heads, -1, weight.size(1)).transpose(0, 1).reshape(weight.shape)
+
+
+def _padded(weight: Tensor, heads: int) -> Tensor:
+    """Return a map of gradients (rows, D) with d zeros in front of those of each head: (rows, 2 * D)."""
+    rows, width = weight.size(0), weight.size(1) // heads
+    padded = weight.new_zeros(rows, heads, 2, width)
+    padded[:, :, 1] = weight.view(rows, heads, width)
+    return padded.view(rows, -1)
+
+
+def _of_blocks(outputs: Tensor, weights: Tensor, values: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients (A, N, W) of the scores of blocks and those (A, N, W, d) of their values.
+
+    Args:
+        outputs: (N, A, d) gradients of the attention outputs.
+        weights: (N, A, N * W) of all blocks; those of other blocks are zero.
+        values: (N * W, B, H, d) of the blocks.
+        attended: (N, A, 1, d) attention outputs.
+    """
+    N, A, d = outputs.shape
+    own = weights.unflatten(2, (N, -1)).diagonal(dim1=0, dim2=2).transpose(1, 2)
+    values = values.reshape(N, -1, A, d).permute(2, 0, 1, 3)
+    outputs, attended = outputs.transpose(0, 1)[:, :, None], attended.transpose(0, 1)
+    return (outputs * (values - attended)).sum(3) * own, own[..., None] * outputs
+
+
+def _of_map(outer: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the gradients of weight and bias of a linear map, from those of its outputs."""
+    return outer.t() @ inputs, outer.sum(0)

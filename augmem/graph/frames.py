@@ -15,6 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from augmem.devices import to_device
+
 INFINITE = float("inf")
 
 
@@ -63,7 +65,7 @@ class FrameGraphs(NamedTuple):
 
     def to(self, device: torch.device) -> FrameGraphs:
         """Copy the graphs to a device."""
-        return FrameGraphs(*(x.to(device) if isinstance(x, Tensor) else x for x in self))
+        return to_device(self, device)
 
 
 def stack_graphs(graphs: Sequence[FrameGraph]) -> FrameGraphs:

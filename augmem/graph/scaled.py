@@ -13,6 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from augmem.devices import to_device
 from augmem.graph.frames import INFINITE, FrameGraphs
 
 TINY = 1e-300  # keeps 0 / 0 away; in float64
@@ -26,16 +27,17 @@ def scaled_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tup
     Args:
         log_probs: (B, T, V).
         lengths: (B,) frames.
-        graphs: B graphs.
+        graphs: B graphs, on the CPU.
     """
     T, S = log_probs.shape[1], len(graphs.labels)
+    graphs, arcs = to_device((graphs, _arcs(graphs)), log_probs.device)
     time = torch.arange(T, device=log_probs.device)[:, None]
     real = time < lengths
     mirrored = (lengths - 1 - time) % T  # the frame that the backward recursion visits at each step
     peaks = log_probs.amax(2).t().double()  # (T, B)
     emissions = (log_probs[graphs.owners, :, graphs.labels].t() - peaks[:, graphs.owners]).exp()  # (T, S)
     back = mirrored[:, graphs.owners]
-    reach, scales = _reach(torch.cat([emissions, emissions.gather(0, back)], 1), graphs)
+    reach, scales = _reach(torch.cat([emissions, emissions.gather(0, back)], 1), graphs, arcs)
     joint = reach[:, :S].mul_(emissions).mul_(reach[:, S:].gather(0, back))
     totals = joint.new_zeros(T, graphs.batch).scatter_add_(1, graphs.owners.expand(T, S), joint)
     before, after = (scales.log().cumsum(0) - scales.log()).chunk(2, 1)
@@ -47,18 +49,19 @@ def scaled_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tup
     return score, posterior, exact
 
 
-def _reach(emit: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
+def _reach(emit: Tensor, graphs: FrameGraphs, arcs: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Run the forward recursion and, on reversed arcs and reversed time, the backward one, as one vector of 2 S states.
 
     Args:
         emit: (T, 2 S) probabilities of the outputs.
+        arcs: see `_arcs`.
 
     Returns:
         probabilities (T, 2 S) of arriving in a state, without its own output, and the factors (T, 2 B) by which those
         of later frames are divided.
     """
     owners = torch.cat([graphs.owners, graphs.owners + graphs.batch])
-    sources, targets, probabilities = _arcs(graphs)
+    sources, targets, probabilities = arcs
     reach, scales = torch.zeros_like(emit), emit.new_ones(len(emit), 2 * graphs.batch)
     reach[0] = torch.cat([graphs.initial, graphs.final]).double().exp()
     state, moved = torch.empty_like(reach[0]), torch.empty_like(probabilities)
@@ -72,7 +75,7 @@ def _reach(emit: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:
     return reach, scales
 
 
-def _arcs(graphs: FrameGraphs) -> tuple[Tensor, Tensor, Tensor]:
+def _arcs(graphs: FrameGraphs) -> tuple[Tensor, ...]:
     """Return sources, targets and probabilities (2 A,) of the arcs, forward, then reversed and between states S to 2 S.
 
     The order is that of the targets, so that sums into a state read adjacent numbers.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from augmem.devices import to_device
 from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
 from augmem.graph.scaled import TINY, scaled_score
 
@@ -45,7 +46,7 @@ def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Ten
     check_shapes(log_probs, lengths, graphs.batch)
     if len(graphs.labels) and int(graphs.labels.max()) >= log_probs.shape[2]:
         raise ValueError(f"graphs use output {int(graphs.labels.max())}, the model has {log_probs.shape[2]}")
-    return TotalScore.apply(log_probs, lengths, partial(_score_small_graphs, graphs=graphs.to(log_probs.device)))
+    return TotalScore.apply(log_probs, lengths, partial(_score_small_graphs, graphs=graphs))
 
 
 def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
@@ -73,7 +74,7 @@ class TotalScore(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_probs: Tensor, lengths: Tensor, compute: Compute) -> Tensor:
-        score, counts = compute(log_probs.detach(), lengths.to(log_probs.device))
+        score, counts = compute(log_probs.detach(), to_device(lengths, log_probs.device))
         ctx.save_for_backward(counts)
         return score.to(log_probs.dtype)
 
@@ -92,8 +93,8 @@ def _score_small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs)
     if log_probs.shape[1] * len(graphs.labels) <= _BLOCK:
         score, posterior, exact = scaled_score(log_probs, lengths, graphs)
         if bool(exact.all()):
-            return score, _counts(posterior.to(log_probs.dtype), graphs, log_probs.shape)
-    return _score_with_logarithms(log_probs, lengths, graphs)
+            return score, _counts(posterior.to(log_probs.dtype), graphs.to(log_probs.device), log_probs.shape)
+    return _score_with_logarithms(log_probs, lengths, graphs.to(log_probs.device))
 
 
 def _score_with_logarithms(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,16 @@ class Scores(NamedTuple):
     def loss(self, den_scale: float = 1.0) -> Tensor:
         """Return the sum of -(numerator - den_scale * denominator) over valid utterances, in nats."""
         gain = self.numerator - den_scale * self.denominator
-        return -torch.where(self.valid, gain, torch.zeros_like(gain)).sum()
+        return -self._sum(gain)
+
+    def sums(self) -> dict[str, Tensor]:
+        """Return sums over valid utterances: scores, and the number of those whose numerator is the greater one."""
+        negative = (self.numerator > self.denominator + 1e-2).to(self.numerator.dtype)
+        parts = {"numerator": self.numerator, "denominator": self.denominator, "negative": negative}
+        return {name: self._sum(part.detach()) for name, part in parts.items()}
+
+    def _sum(self, values: Tensor) -> Tensor:
+        return torch.where(self.valid, values, torch.zeros_like(values)).sum()
 
 
 def make_scores(numerator: Tensor, denominator: Tensor | None = None) -> Scores:

@@ -7,7 +7,7 @@ exactly the weights of an uninterrupted run.
 from augmem.training.build import build_trainer
 from augmem.training.checkpoint import write_checkpoint
 from augmem.training.config import TrainingConfig
-from augmem.training.distributed import DistributedContext, check_device
+from augmem.training.distributed import DistributedContext
 from augmem.training.labels import save_labels, write_labels
 from augmem.training.launch import default_processes, launch_processes
 from augmem.training.log import read_log
@@ -19,7 +19,6 @@ __all__ = [
     "Trainer",
     "TrainingConfig",
     "build_trainer",
-    "check_device",
     "default_processes",
     "launch_processes",
     "read_log",

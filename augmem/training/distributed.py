@@ -6,7 +6,6 @@ Processes are started by torchrun. All ranks must call the collective operations
 from __future__ import annotations
 
 import os
-import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from augmem.devices import find_device
 from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
@@ -51,8 +51,7 @@ class DistributedContext:
             UserError: a GPU is demanded that this machine lacks.
         """
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        check_device(device)
-        name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        name = str(find_device(device, "training.device"))
         if world_size > 1 and name == "cuda":
             name = f"cuda:{os.environ['LOCAL_RANK']}"
             torch.cuda.set_device(name)
@@ -100,25 +99,6 @@ class DistributedContext:
             return network
         drops_layers = model.encoder.config.layer_drop > 0
         return DistributedDataParallel(network, broadcast_buffers=False, find_unused_parameters=drops_layers)
-
-
-def check_device(name: str) -> None:
-    """Check the value of `training.device` on this machine.
-
-    Raises:
-        UserError: it is not the name of a device, or torch finds no such GPU.
-    """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
-        raise UserError(f"training.device is {name}; it must be auto, cpu, cuda, or one GPU, such as cuda:0")
-    if not name.startswith("cuda"):
-        return
-    if not torch.cuda.is_available():
-        raise UserError(
-            f"training.device is {name}, but torch {torch.__version__} finds no GPU; set it to auto or cpu, or "
-            "install a torch for this machine's CUDA driver (augmem doctor)"
-        )
-    if (torch.device(name).index or 0) >= (number := torch.cuda.device_count()):
-        raise UserError(f"training.device is {name}, but the last of {number} GPUs is cuda:{number - 1}")
 
 
 class TrainingForward(nn.Module):

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 FIRST_LINE_STEPS = 3  # number of steps before the first console line
 RECENT_STEPS = 100  # number of steps whose mean duration predicts the time left
 LINE_INTERVAL = 20.0  # seconds between console lines
+WAITING = 0.1  # share of waiting for data from which on it is logged to the console
 
 
 @dataclass
@@ -171,7 +172,7 @@ class TrainingLog:
 
         Args:
             at: position after the epoch.
-            metrics: validation metrics.
+            metrics: validation metrics, and the share of waiting for data.
             seconds: duration of the epoch, validation included.
             finished: whether the run ends after it, for example by early stopping.
         """
@@ -183,6 +184,11 @@ class TrainingLog:
             at.epoch, self.config.epochs, metrics["dev_loss"], 100 * metrics["dev_unit_error_rate"],
             format_duration(seconds), f", {format_time_left(left)}" if left else "",
         )  # fmt: skip
+        if (waiting := metrics.get("waiting_for_data", 0.0)) >= WAITING:
+            logger.info(
+                "epoch %d/%d: %.0f %% of the time of its steps was spent waiting for data; raise "
+                "training.batches.workers", at.epoch, self.config.epochs, 100 * waiting,
+            )  # fmt: skip
 
     def log_time_limit(self, at: Position) -> None:
         """Log that the run stops at its time limit."""

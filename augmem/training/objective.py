@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -27,18 +28,42 @@ from augmem.training.labels import read_labels
 from augmem.training.metrics import LossStats
 
 
-class BatchLoss(NamedTuple):
+class BatchLoss:
     """Loss of a batch.
+
+    `valid` and `stats` are copied from the device when they are first read, in one copy: read them after the backward
+    pass has been launched.
 
     Args:
         loss: scalar, in nats, summed over the frames of valid utterances.
-        valid: (B,) bool on the CPU, False for utterances without a loss.
-        stats: sums for the log.
+        valid: (B,) bool, False for utterances without a loss.
+        lengths: (B,) frames, on the CPU.
+        sums: scalars by name, as in `LossStats`.
     """
 
-    loss: Tensor
-    valid: Tensor
-    stats: LossStats
+    def __init__(self, loss: Tensor, valid: Tensor, lengths: Tensor, sums: Mapping[str, Tensor]) -> None:
+        self.loss, self.lengths, self.sums = loss, lengths, sums
+        self._on_device = valid
+
+    @cached_property
+    def _copied(self) -> Tensor:
+        sums = [total.detach().double() for total in (self.loss, *self.sums.values())]
+        return torch.cat([torch.stack(sums), self._on_device]).cpu()
+
+    @property
+    def valid(self) -> Tensor:
+        """Utterances with a loss (B,) bool, on the CPU."""
+        return self._copied[1 + len(self.sums) :] > 0
+
+    @property
+    def stats(self) -> LossStats:
+        """Sums for the log."""
+        loss, *sums = self._copied[: 1 + len(self.sums)].tolist()
+        frames, invalid = float(self.lengths[self.valid].sum()), float((~self.valid).sum())
+        stats = LossStats(loss, frames=frames, utterances=len(self.valid), invalid=invalid)
+        if "numerator" in self.sums:
+            stats.mmi_frames = frames
+        return replace(stats, **dict(zip(self.sums, sums, strict=True)))
 
 
 class Objective:
@@ -97,11 +122,11 @@ class Objective:
             ctc_weight: share of CTC or cross-entropy in the loss, 0 to 1.
             ids: B utterance ids to look up alignments; None uses CTC.
         """
-        loss, valid, stats = self._level_loss(levels[0], lengths, texts, ctc_weight, ids)
+        result = self._level_loss(levels[0], lengths, texts, ctc_weight, ids)
         for level in levels[1:]:
-            loss = loss + self.iterated_loss * self._level_loss(level, lengths, texts, ctc_weight, ids).loss
-        stats.loss = float(loss.detach())
-        return BatchLoss(loss, valid, stats)
+            lower = self._level_loss(level, lengths, texts, ctc_weight, ids)
+            result.loss = result.loss + self.iterated_loss * lower.loss
+        return result
 
     def best_outputs(self, log_probs: Tensor, lengths: Tensor, ctc_weight: float) -> Tensor:
         """Return the most probable output of each frame (B, T).
@@ -122,24 +147,19 @@ class Objective:
         self, log_probs: Tensor, lengths: Tensor, texts: list[str], ctc_weight: float, ids: Sequence[str] | None
     ) -> BatchLoss:
         loss = log_probs.new_zeros(())
-        valid = torch.ones(len(texts), dtype=torch.bool)
-        stats = LossStats(utterances=len(texts))
+        valid = torch.ones(len(texts), dtype=torch.bool, device=log_probs.device)
+        sums: dict[str, Tensor] = {}
         if ctc_weight > 0:
             scores = self._frame_scores(log_probs, lengths, texts, ids)
-            valid &= scores.valid.cpu()
-            loss = loss + ctc_weight * scores.loss()
-            stats.ctc = float(scores.loss().detach())
+            valid = valid & scores.valid
+            sums["ctc"] = scores.loss()
+            loss = loss + ctc_weight * sums["ctc"]
         if ctc_weight < 1:
             scores = self.mmi(log_probs, lengths, self.mmi_numerators(texts))
-            valid &= scores.valid.cpu()
+            valid = valid & scores.valid
             loss = loss + (1 - ctc_weight) * self.mmi.loss(scores)
-            stats.numerator = float(scores.numerator.detach()[scores.valid].sum())
-            stats.denominator = float(scores.denominator.detach()[scores.valid].sum())
-            stats.mmi_frames = float(lengths[valid].sum())
-            stats.negative = float((scores.numerator > scores.denominator + 1e-2)[scores.valid].sum())
-        stats.frames = float(lengths[valid].sum())
-        stats.invalid = float((~valid).sum())
-        return BatchLoss(loss, valid, stats)
+            sums |= scores.sums()
+        return BatchLoss(loss, valid, lengths.cpu(), sums)
 
     def _frame_scores(self, log_probs: Tensor, lengths: Tensor, texts: list[str], ids: Sequence[str] | None) -> Scores:
         """Return scores of CTC, or of cross-entropy where there are alignments."""

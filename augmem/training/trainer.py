@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from augmem.training.config import TrainingConfig
 from augmem.training.distributed import DistributedContext, gradient_sync
 from augmem.training.log import StepResult, TrainingLog
 from augmem.training.metrics import LossStats, Timer
-from augmem.training.objective import Objective
+from augmem.training.objective import BatchLoss, Objective
 from augmem.training.optimiser import autocast, make_optimiser, scale_and_clip, seed_batch, set_learning_rate
 from augmem.training.schedule import Position, Schedule
 from augmem.training.session_memory import make_session_memory
@@ -123,8 +124,10 @@ class Trainer:
         began, timer, at = time.time(), Timer(), self.position
         steps = self.schedule.steps_of_epoch(at.epoch, at.batch)
         assigned = [number for numbers in steps for number in numbers if self.context.is_assigned(number)]
-        loader = training_batches(self.train_cuts, self.config.batches, at.epoch, assigned, self.config.accumulate)
-        batches = timer.measure_items("data", loader)
+        cuts, options, pinned = self.train_cuts, self.config.batches, self.context.device.type == "cuda"
+        loader = training_batches(cuts, options, at.epoch, assigned, self.config.accumulate, pinned)
+        waiting = Timer()
+        batches = timer.measure_items("data", waiting.measure_items("data", loader))
         self.model.train()
         if log:
             log.start_epoch()
@@ -139,7 +142,7 @@ class Trainer:
             if self.is_finished or self.context.any(time.time() >= deadline):
                 break
         if at.batch >= self.schedule.batches_per_epoch[at.epoch] or self.is_finished:
-            self._finish_epoch(began, log)
+            self._finish_epoch(began, log, waiting.shares().get("data", 0.0))
 
     def train_step(self, batches: Iterator[Batch], numbers: Sequence[int], timer: Timer) -> StepResult:
         """Make one step: accumulate the gradients of its batches, update the weights.
@@ -161,12 +164,11 @@ class Trainer:
                 with timer.measure("encoder"), autocast(self.context.device, self.config.precision):
                     levels, lengths = self._forward(batch)
                 with timer.measure("objective"):
-                    loss, valid, batch_stats = self.objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
+                    result = self.objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
                 with timer.measure("backward"):
-                    self.scaler.scale(loss).backward()
-            self._record_skips(batch, levels[0], loss, valid)
-            batch_stats.input_frames = float(batch.lengths.sum())
-            stats += batch_stats
+                    self.scaler.scale(result.loss).backward()
+            self._record_skips(batch, levels[0], result)
+            stats += replace(result.stats, input_frames=float(batch.lengths.sum()))
         if not assigned:
             self._backward_zero()
         with timer.measure("all_reduce"):
@@ -186,7 +188,7 @@ class Trainer:
     def _forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
         """Compute log-probabilities, with the memory of earlier utterances where batches are sessions."""
         device = self.context.device
-        features, lengths = batch.features.to(device), batch.lengths.to(device)
+        features, lengths = batch.features.to(device, non_blocking=True), batch.lengths
         if self.session_memory is None or batch.lanes is None or batch.begins is None:
             return self.network(features, lengths)[:2]
         lanes, begins = batch.lanes.to(device), batch.begins.to(device)
@@ -198,14 +200,14 @@ class Trainer:
         """Reduce zero gradients, for a rank without a batch in the last step of an epoch."""
         device, frames = self.context.device, self.model.encoder.chunk_frames
         zeros = torch.zeros(1, frames, self.model.description.feature_dim, device=device)
-        levels, _, _ = self.network(zeros, torch.tensor([frames], device=device))
+        levels, _, _ = self.network(zeros, torch.tensor([frames]))
         self.scaler.scale(0 * torch.stack([level.sum() for level in levels]).sum()).backward()
 
-    def _record_skips(self, batch: Batch, log_probs: Tensor, loss: Tensor, valid: Tensor) -> None:
+    def _record_skips(self, batch: Batch, log_probs: Tensor, result: BatchLoss) -> None:
         """Add utterances without a loss, or with non-finite values, to the list of skipped utterances."""
-        skipped = {self.objective.invalid_reason: (~valid).tolist()}
-        if not bool(loss.isfinite()):
-            skipped["not finite"] = find_nonfinite(batch.features, log_probs)
+        skipped = {self.objective.invalid_reason: (~result.valid).tolist()}
+        if not math.isfinite(result.stats.loss):
+            skipped["not finite"] = find_nonfinite(batch.features, log_probs.cpu())
         for reason, mask in skipped.items():
             listed = {skip.id for skip in self.skips}
             for name, text, is_skipped in zip(batch.ids, batch.texts, mask, strict=True):
@@ -230,8 +232,14 @@ class Trainer:
                 f"{dump}: check its features, or reduce training.learning_rate"
             )
 
-    def _finish_epoch(self, began: float, log: TrainingLog | None) -> None:
-        """Advance to the next epoch; validate and save the weights on rank 0; write a checkpoint."""
+    def _finish_epoch(self, began: float, log: TrainingLog | None, waiting: float) -> None:
+        """Advance to the next epoch; validate and save the weights on rank 0; write a checkpoint.
+
+        Args:
+            began: `time.time()` at the begin of the epoch.
+            log: log of the run; None on ranks other than 0.
+            waiting: share of the time of the steps in which this process waited for data.
+        """
         self.position.epoch, self.position.batch = self.position.epoch + 1, 0
         epoch, ctc_weight = self.position.epoch, self.schedule.ctc_weight(self.position.epoch)
         max_duration = self.config.batches.max_duration
@@ -240,6 +248,7 @@ class Trainer:
             self.dev_losses[epoch] = figures["dev_loss"]
         if log:
             self.model.save(self._epoch_file(epoch), epoch=epoch, step=self.position.step)
+            figures["waiting_for_data"] = waiting
             log.log_epoch(self.position, figures, time.time() - began, self.is_finished)
         self.save_checkpoint()
 

@@ -50,7 +50,7 @@ def validate(
     model.eval()
     with torch.no_grad():
         for batch in evaluation_batches(cuts, max_duration, context.rank, context.world_size):
-            log_probs, lengths = model(batch.features.to(device), batch.lengths.to(device))
+            log_probs, lengths = model(batch.features.to(device, non_blocking=True), batch.lengths)
             stats += objective([log_probs], lengths, batch.texts, ctc_weight).stats
             outputs = objective.best_outputs(log_probs, lengths, ctc_weight).tolist()
             for row, length, text in zip(outputs, lengths.tolist(), batch.texts, strict=True):

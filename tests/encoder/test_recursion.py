@@ -42,7 +42,7 @@ def reference(squash: bool, weigh: AttentionWeights, *tensors: Tensor) -> Tensor
     older = bank.size(3)
     for n in range(N):
         keys, slots = bank
-        past = torch.einsum("bhd,bhjd->bhj", query[:, :, n], keys) + hidden[:, n, None, : older + n]
+        past = 0.5 * torch.einsum("bhd,bhjd->bhj", query[:, :, n], keys) + hidden[:, n, None, : older + n]
         w = weigh(torch.cat([scores[:, :, n], past], -1))
         columns = torch.cat([values[:, :, n].unflatten(-1, (W, d)), slots], 2)
         m = nn.functional.linear(torch.einsum("bhj,bhjd->bhd", w, columns).flatten(1), maps[0], maps[1])
@@ -53,7 +53,7 @@ def reference(squash: bool, weigh: AttentionWeights, *tensors: Tensor) -> Tensor
 
 def ours(squash: bool, weigh: AttentionWeights, *tensors: Tensor) -> Tensor:
     query, scores, values, older, hidden, *maps = tensors
-    return write_slots(query, scores, values, older, hidden, Slot(*maps, squash), weigh)
+    return write_slots(query, 0.5, scores, values, older, hidden, Slot(*maps, squash), weigh)
 
 
 @pytest.mark.parametrize("suppression", [None, 0.5])

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.attention import Projections
 from augmem.encoder.augmented_memory import bank_shape, empty_bank
 from augmem.encoder.base import initialise
@@ -93,7 +94,7 @@ class CachedContextEncoder(SegmentEncoder):
         initialise(self, config.layers)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = plan_segments(lengths, 0, self.centre, self.right, self.config.memory_slots)
+        plan = to_device(plan_segments(lengths, 0, self.centre, self.right, self.config.memory_slots), frames.device)
         lower, last = (self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames))
         nothing = frames.new_zeros(2, plan.slots.size(0), *bank_shape(self.config, 0)[2:])
         seen = additive(plan.seen[:, None], frames)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.base import initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
@@ -121,7 +122,7 @@ class LatencyControlledBlstm(SegmentEncoder):
         initialise(self, config.layers)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = plan_segments(lengths, 0, self.centre, self.right, 0)
+        plan = to_device(plan_segments(lengths, 0, self.centre, self.right, 0), frames.device)
         tables = BlockTables(plan.blocks)
         start = frames.new_zeros(2, plan.alive[0], self.cells)
         x, taps = gather(frames, plan.blocks.source), []

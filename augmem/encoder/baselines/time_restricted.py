@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.base import Encoder, initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.frontend import FrontendState
@@ -69,8 +70,8 @@ class TimeRestrictedEncoder(Encoder):
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         tables = {right: self._window(lengths, right, frames) for right in set(self.rights)}
         width, offset = int(lengths.max()), lengths.cumsum(0) - lengths
-        column = torch.arange(width, device=lengths.device)
-        place = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0))
+        column = torch.arange(width)
+        place = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0)).to(frames.device)
         x, taps = frames, []
         for number, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True), 1):
             if not self._dropped():
@@ -81,7 +82,7 @@ class TimeRestrictedEncoder(Encoder):
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
         """Build the tables of a layer over packed frames: keys are gathered from neighbouring frames."""
-        blocks = plan_segments(lengths, self.left, _BLOCK, right, 0).blocks
+        blocks = to_device(plan_segments(lengths, self.left, _BLOCK, right, 0).blocks, like.device)
         queries, keys = blocks.source[blocks.centre_rows][blocks.centre.rows], blocks.source[blocks.all.rows]
         seen = blocks.all.filled[:, None] & self._in_window(queries, keys, right, blocks.centre.filled)
         return self._tables(queries, _in_frame_order(blocks), keys, additive(seen, like), None)
