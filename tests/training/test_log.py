@@ -71,3 +71,14 @@ def test_a_resumed_log_has_each_step_once(tmp_path: Path) -> None:
         log.write("step", 30, {"loss": float("nan")})
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl")] == [10, 20, 30]
     assert read_log(tmp_path / "log.jsonl")[-1]["loss"] == "nan"
+
+
+@pytest.mark.parametrize(("share", "lines"), [(0.05, 1), (0.3, 2)])
+def test_waiting_for_data_is_logged_with_the_option_that_helps(
+    share: float, lines: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    figures = {"dev_loss": 0.5, "dev_unit_error_rate": 0.25, "waiting_for_data": share}
+    with caplog.at_level(logging.INFO, "augmem"), TrainingLog(tmp_path, TrainingConfig(epochs=2), 200) as log:
+        log.log_epoch(Position(1, 1), figures, 90.0, finished=True)
+    assert [read_log(tmp_path / "log.jsonl")[0]["waiting_for_data"], len(caplog.messages)] == [share, lines]
+    assert ("30 % of the time" in caplog.text and "training.batches.workers" in caplog.text) == (lines == 2)
