@@ -17,6 +17,7 @@ from augmem.stage_runner import Options, fingerprint
 from augmem.training import MODEL_FILE
 
 WITHOUT_EFFECT = (
+    "decoding.device",
     "training.batches.workers",
     "training.checkpoint_every",
     "training.device",

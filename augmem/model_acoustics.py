@@ -17,6 +17,8 @@ from augmem.graph import Origin
 from augmem.lang import words_hash
 from augmem.model import AcousticModel
 
+CPU = torch.device("cpu")
+
 
 class ModelAcoustics:
     """Log-probabilities of utterances by a model, with times and origin. Loads lazily, in each decoding process.
@@ -26,16 +28,25 @@ class ModelAcoustics:
         lang: lang folder of the model.
         features: folder of the features.
         parts: parts whose utterances may be requested.
+        device: where the model computes.
     """
 
-    def __init__(self, model: Path, lang: Path, features: Path, parts: Sequence[str]) -> None:
+    def __init__(
+        self, model: Path, lang: Path, features: Path, parts: Sequence[str], device: torch.device = CPU
+    ) -> None:
         self.model, self.lang, self.features, self.parts = model, lang, features, tuple(parts)
+        self.device = device
+
+    def on(self, device: torch.device) -> ModelAcoustics:
+        """Return the same scores, computed on another device."""
+        return ModelAcoustics(self.model, self.lang, self.features, self.parts, device)
 
     def __call__(self, keys: Sequence[UtteranceKey]) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities (B, T, V) and lengths (B,) in frames."""
+        """Return log-probabilities (B, T, V) and lengths (B,) in frames, on the CPU."""
         matrices = [torch.from_numpy(stored_features(self.cuts[key])) for key in keys]
         lengths = torch.tensor([len(matrix) for matrix in matrices])
-        return self.network(pad_sequence(matrices, batch_first=True), lengths)
+        log_probs, lengths = self.network(pad_sequence(matrices, batch_first=True).to(self.device), lengths)
+        return log_probs.cpu(), lengths
 
     def time_of(self, frame: int) -> float:
         """Return the time in seconds at which a frame begins."""
@@ -49,7 +60,7 @@ class ModelAcoustics:
     @cached_property
     def network(self) -> AcousticModel:
         """The model."""
-        return AcousticModel.load(self.model, self.lang)
+        return AcousticModel.load(self.model, self.lang).to(self.device)
 
     @cached_property
     def cuts(self) -> dict[UtteranceKey, Cut]:

@@ -83,6 +83,8 @@ def begin_run(
         if "train" in stages:
             find_device(recipe.training.device, "training.device")
             refuse_other_training(Experiment(recipe, exp))
+        if "decode" in stages:
+            find_device(recipe.decoding.device, "decoding.device")
         if alone:
             publish(file, text)
     for change in list_differences(before, options) if before else []:

@@ -19,6 +19,7 @@ from augmem.corpus import (
     warn_of_openslr_11,
 )
 from augmem.decoding import DecodingFiles, decode_parts, tune
+from augmem.devices import find_device
 from augmem.errors import UserError
 from augmem.experiment import Experiment, file_digests, manifest_digest, source_digest
 from augmem.files import sha256_file, sha256_json
@@ -314,6 +315,7 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
     if not (experiment.training / DONE).exists():
         logger.warning("decode: training is not complete; decoding with its latest model")
     parts_in_use = experiment.held_out
+    device = find_device("cpu" if scheduler and config.device == "auto" else config.device, "decoding.device")
     inputs = experiment.section("decoding") | {
         "model": sha256_file(experiment.model),
         "graphs": fingerprint(experiment.graphs),
@@ -335,6 +337,7 @@ def decode(experiment: Experiment, jobs: int, scheduler: str | None = None) -> N
             output,
             jobs,
             scheduler,
+            None if device.type == "cpu" else device,
         )
         tune(output, parts.dev, {key: reference_words(cut) for key, cut in cuts.items()}, config)
 

@@ -110,15 +110,26 @@ def load_part(folder: Path, part: str) -> tuple[Aligner, Iterator[AlignmentTask]
 
 def part_tasks(experiment: Experiment, part: str) -> Iterator[AlignmentTask]:
     """Yield the utterances of a part with their scores."""
+    import torch
+
     from augmem.corpus import recording_place
+    from augmem.decoding import consecutive_batches
+    from augmem.devices import find_device
     from augmem.model_acoustics import ModelAcoustics
     from augmem.references import reference_words
 
-    acoustics = ModelAcoustics(experiment.model, experiment.lang, experiment.features, [part])
-    for key, cut in acoustics.cuts.items():
-        log_probs, lengths = acoustics([key])
-        text = " ".join(reference_words(cut))
-        yield AlignmentTask(key.id, log_probs[0, : lengths[0]], text, cut.duration, recording_place(cut))
+    config = experiment.recipe.decoding
+    device = find_device(config.device, "decoding.device")
+    acoustics = ModelAcoustics(experiment.model, experiment.lang, experiment.features, [part], device)
+    # On a CPU, padding costs more than batches gain.
+    longest = 0.0 if device.type == "cpu" else config.max_duration
+    for keys in consecutive_batches({key: cut.duration for key, cut in acoustics.cuts.items()}, longest):
+        with torch.no_grad():
+            scores = acoustics(keys)
+        for key, log_probs, length in zip(keys, *scores, strict=True):
+            cut = acoustics.cuts[key]
+            text = " ".join(reference_words(cut))
+            yield AlignmentTask(key.id, log_probs[:length], text, cut.duration, recording_place(cut))
 
 
 def load_files(arguments: argparse.Namespace) -> tuple[Aligner, Iterator[AlignmentTask]]:

@@ -12,7 +12,7 @@ from augmem.decoding.hotwords import BONUS, Hotwords, make_hotwords, read_hotwor
 from augmem.decoding.lattice import Ints, Lattice, arc_posteriors, best_path, path_word_ids
 from augmem.decoding.lattice_posteriors import posteriors, word_confidences
 from augmem.decoding.nbest import WordSequence, best_word_sequences
-from augmem.decoding.offline import SUMMARY_FILE, decode_parts
+from augmem.decoding.offline import SUMMARY_FILE, consecutive_batches, decode_parts
 from augmem.decoding.online import BestPath, count_stable_words, current_best_path, lattice_best_path
 from augmem.decoding.oracle import lattice_oracle_errors
 from augmem.decoding.records import (
@@ -75,6 +75,7 @@ __all__ = [
     "best_path",
     "best_word_sequences",
     "choose_hypothesis",
+    "consecutive_batches",
     "count_stable_words",
     "current_best_path",
     "decode_parts",

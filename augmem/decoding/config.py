@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from augmem.devices import check_device_name
 from augmem.errors import check_option
 
 
@@ -70,6 +71,8 @@ class DecodingConfig(SearchConfig):
             rescored instead (logged).
         write_lattices: write all lattices in Kaldi's text format.
         max_duration: seconds of speech in a batch, padding included; a smaller value needs less memory.
+        device: where acoustic scores are computed: cpu, cuda, one GPU such as cuda:0, or auto: a GPU if there is one.
+            The search runs on the CPU.
         lm_scales: language model scales tried on dev.
         word_insertion_bonuses: values tried on dev for the score added for each word (negative: fewer words).
     """
@@ -79,6 +82,7 @@ class DecodingConfig(SearchConfig):
     rescoring_arcs: int = 300_000
     write_lattices: bool = False
     max_duration: float = 40.0
+    device: str = "auto"
     lm_scales: tuple[float, ...] = (0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0)
     word_insertion_bonuses: tuple[float, ...] = (-3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0)
 
@@ -86,6 +90,7 @@ class DecodingConfig(SearchConfig):
         super().__post_init__()
         for name in ("rescoring_beam", "max_duration"):
             self._require(name, getattr(self, name) > 0, "be above 0")
+        check_device_name(self.device, "decoding.device")
         self._require("rescoring_arcs", self.rescoring_arcs >= 1, "be at least 1")
         self._require("rescoring", self.rescoring in ("lattice", "nbest"), "be lattice or nbest")
         self._require("lm_scales", min(self.lm_scales, default=-1) >= 0, "be one or more values of at least 0")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import ExitStack
 from functools import cache, partial
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,17 @@ from augmem.cluster import WorkerPool, connect_cluster, explain_killed_process
 from augmem.decoding.config import DecodingConfig
 from augmem.decoding.records import NBEST_FILE, UtteranceKey, write_blocks
 from augmem.decoding.search import Search
+from augmem.decoding.shared_scores import SharedScores, release, share_scores
 from augmem.decoding.worker import (
     Acoustics,
     DecodedBatch,
     DecodedUtterance,
     DecodingFiles,
+    DeviceAcoustics,
     UtteranceDecoder,
     WorkerContext,
 )
+from augmem.errors import UserError
 from augmem.files import write_json
 from augmem.progress import Progress
 
@@ -33,29 +38,34 @@ logger = logging.getLogger(__name__)
 
 SUMMARY_FILE = "summary.json"
 LATTICE_FILE = "lattices.txt.gz"
+REMEDY = "use fewer jobs (--nj), or a smaller decoding.max_duration, max_active or output_beam"
 Durations = Mapping[UtteranceKey, float]
+UtteranceBatch = tuple[Sequence[UtteranceKey], Sequence[float]]
 
 
 def decode_parts(
     config: DecodingConfig,
-    acoustics: Acoustics,
+    acoustics: DeviceAcoustics,
     durations: Durations,
     files: DecodingFiles,
     output: Path,
     jobs: int = 1,
     scheduler: str | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Write output/<part>/nbest.jsonl.gz and summary.json of every part; also lattices.txt.gz if configured.
 
     The results do not depend on `jobs`.
 
     Args:
-        acoustics: acoustic scores; called in the worker processes.
+        acoustics: acoustic scores; called in the worker processes, or in this one if `device` is given.
         durations: the utterances to decode, with their durations in seconds.
         files: lang folder, decoding graph and language models; each worker process reads them.
         output: folder of the results.
         jobs: number of worker processes; 1: decode in this process.
         scheduler: address of a Dask scheduler whose workers are used instead of `jobs` processes.
+        device: where this process computes the scores, batch by batch, which the worker processes read from shared
+            memory. None: each worker computes its own.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -68,7 +78,7 @@ def decode_parts(
     decoded: dict[UtteranceKey, DecodedUtterance] = {}
     seconds: dict[str, float] = defaultdict(float)
     batches = make_batches(durations, config.max_duration)
-    with Workers(context, jobs, scheduler) as workers:
+    with Workers(context, jobs, scheduler, acoustics.on(device) if device else None) as workers:
         for batch in track_speech(
             workers.decode([(keys, [durations[k] for k in keys]) for keys in batches]), durations
         ):
@@ -127,14 +137,23 @@ class Workers:
         context: arguments of each worker.
         jobs: number of processes.
         scheduler: address of a Dask scheduler.
+        acoustics: scores that this process computes; None: each worker computes its own.
+
+    Raises:
+        UserError: scores of this process for the workers of a scheduler, which may be on other machines.
     """
 
-    def __init__(self, context: WorkerContext, jobs: int, scheduler: str | None = None) -> None:
+    def __init__(
+        self, context: WorkerContext, jobs: int, scheduler: str | None = None, acoustics: Acoustics | None = None
+    ) -> None:
+        if scheduler and acoustics:
+            raise UserError("decoding.device must be cpu with --scheduler: its workers compute the scores themselves")
+        self.acoustics, self.limit = acoustics, 2 * jobs
         self.stack = ExitStack()
         self.pool: Executor | None = None
         if scheduler:
             self.pool = self.stack.enter_context(connect_cluster(scheduler, init_decoding_process, (context,)))
-        elif jobs > 1:
+        elif jobs > 1 or acoustics:
             # spawn: fork would copy the thread pools of torch and k2 in an undefined state
             spawn = multiprocessing.get_context("spawn")
             self.pool = self.stack.enter_context(WorkerPool(jobs, spawn, init_decoding_process, (context,)))
@@ -147,16 +166,46 @@ class Workers:
     def __exit__(self, *error: Any) -> None:
         self.stack.__exit__(*error)
 
-    def decode(self, batches: Sequence[tuple[Sequence[UtteranceKey], Sequence[float]]]) -> Iterator[DecodedBatch]:
+    def decode(self, batches: Sequence[UtteranceBatch]) -> Iterator[DecodedBatch]:
         """Decode batches of (keys, durations) and yield results in the order of completion."""
+        if self.acoustics:
+            yield from self._search(batches, self.acoustics)
+            return
         if self.pool is None:
             yield from (self.worker(*batch) for batch in batches)
             return
-        with explain_killed_process(
-            "use fewer jobs (--nj), or a smaller decoding.max_duration, max_active or output_beam"
-        ):
+        with explain_killed_process(REMEDY):
             for future in as_completed([self.pool.submit(decode_in_worker, *batch) for batch in batches]):
                 yield future.result()
+
+    def _search(self, batches: Sequence[UtteranceBatch], acoustics: Acoustics) -> Iterator[DecodedBatch]:
+        """Compute the scores of batches in this process; the workers search meanwhile."""
+        assert self.pool is not None
+        blocks: dict[Future[DecodedBatch], SharedMemory] = {}
+        try:
+            with explain_killed_process(REMEDY):
+                for keys, durations in batches:
+                    with torch.no_grad():
+                        block, scores = share_scores(*acoustics(keys))
+                    blocks[self.pool.submit(search_in_worker, keys, durations, scores)] = block
+                    while len(blocks) >= self.limit:
+                        yield from take_finished(blocks)
+                while blocks:
+                    yield from take_finished(blocks)
+        finally:
+            for block in blocks.values():
+                release(block)
+
+
+def take_finished(blocks: dict[Future[DecodedBatch], SharedMemory]) -> Iterator[DecodedBatch]:
+    """Wait until a batch is finished; release the scores of those that are, and yield their results.
+
+    Args:
+        blocks: shared memory of each batch in work; finished ones are removed.
+    """
+    for future in wait(blocks, return_when=FIRST_COMPLETED).done:
+        release(blocks.pop(future))
+        yield future.result()
 
 
 _worker: Callable[[], UtteranceDecoder] | None = None  # of this process; set by the initialiser of the pool
@@ -179,6 +228,13 @@ def decode_in_worker(keys: Sequence[UtteranceKey], durations: Sequence[float]) -
     return _worker()(keys, durations)
 
 
+def search_in_worker(keys: Sequence[UtteranceKey], durations: Sequence[float], scores: SharedScores) -> DecodedBatch:
+    """Decode a batch in a worker process, with scores from shared memory."""
+    assert _worker is not None, "init_decoding_process has not run in this process"
+    started = time.process_time()
+    return _worker().search(keys, durations, scores.read(), started)
+
+
 def make_batches(durations: Durations, max_duration: float) -> list[list[UtteranceKey]]:
     """Group utterances of one part into batches of at most `max_duration` seconds, padding included.
 
@@ -193,6 +249,25 @@ def make_batches(durations: Durations, max_duration: float) -> list[list[Utteran
             batches.append([])
         batches[-1].append(key)
     return sorted(batches, key=lambda batch: -durations[batch[0]])
+
+
+def consecutive_batches(durations: Durations, max_duration: float) -> list[list[UtteranceKey]]:
+    """Group utterances in their order into batches of at most `max_duration` seconds, padding included.
+
+    Example:
+        >>> keys = [UtteranceKey("dev", name) for name in "abc"]
+        >>> [len(batch) for batch in consecutive_batches(dict(zip(keys, (2.0, 3.0, 9.0))), 6.0)]
+        [2, 1]
+    """
+    batches: list[list[UtteranceKey]] = []
+    longest = 0.0
+    for key, seconds in durations.items():
+        longest = max(longest, seconds)
+        if not batches or longest * (len(batches[-1]) + 1) > max_duration:
+            batches.append([])
+            longest = seconds
+        batches[-1].append(key)
+    return batches
 
 
 def summarise(decoded: Sequence[DecodedUtterance], speech: float, seconds: float) -> dict[str, Any]:

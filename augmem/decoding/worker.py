@@ -45,6 +45,13 @@ class Acoustics(Protocol):
         """Units and topology of the model; a decoding graph of another origin is refused. None: not checked."""
 
 
+class DeviceAcoustics(Acoustics, Protocol):
+    """Acoustic scores that can be computed on a GPU."""
+
+    def on(self, device: torch.device) -> Acoustics:
+        """Return the same scores, computed on another device."""
+
+
 class DecodingFiles(NamedTuple):
     """Files that decoding reads.
 
@@ -139,7 +146,21 @@ class UtteranceDecoder:
         """
         started = time.process_time()
         with torch.no_grad():
-            log_probs, lengths = self.acoustics(keys)
+            scores = self.acoustics(keys)
+        return self.search(keys, durations, scores, started)
+
+    def search(
+        self, keys: Sequence[UtteranceKey], durations: Sequence[float], scores: tuple[Tensor, Tensor], started: float
+    ) -> DecodedBatch:
+        """Decode a batch whose scores have been computed.
+
+        Args:
+            keys: the utterances.
+            durations: their durations in seconds.
+            scores: log-probabilities (B, T, V) and lengths (B,) in frames.
+            started: `time.process_time()` from which on the time counts.
+        """
+        log_probs, lengths = scores
         found = find_lattices(log_probs, lengths, self.graph, self.config, [key.id for key in keys])
         decoded = [self.decode(*item) for item in zip(keys, durations, found, strict=True)]
         return DecodedBatch(decoded, time.process_time() - started)

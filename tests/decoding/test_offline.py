@@ -42,6 +42,7 @@ from tests.decoding.kaldi_text import read_kaldi_text
 CONFIG = DecodingConfig(
     nbest=8, max_duration=3.0, acoustic_scale=1.0, output_beam=10.0, nbest_beam=10.0, nbest_tokens=2000
 )
+SHARED_MEMORY = Path("/dev/shm")
 WORDS = ["<eps>", "ONE", "TWO", "TO", "TOO"]
 
 
@@ -50,16 +51,21 @@ class ToyAcoustics:
     """Return random scores that depend on the utterance id, which ends with the number of frames: 3-25."""
 
     kill: bool = False
+    parent: int | None = None  # the only process that may compute scores
     origin: Origin | None = None
 
     def __call__(self, keys: Sequence[UtteranceKey]) -> tuple[torch.Tensor, torch.Tensor]:
         if self.kill:
             os._exit(9)
+        assert self.parent in (None, os.getpid())
         seeds, frames = zip(*(map(int, key.id.split("-")) for key in keys), strict=True)
         scores = torch.zeros(len(keys), max(frames), toys.NUM_UNITS)
         for row, (seed, length) in enumerate(zip(seeds, frames, strict=True)):
             scores[row, :length] = toys.random_scores(seed, length)[0] if length else 0.0
         return scores, torch.tensor(frames)
+
+    def on(self, device: torch.device) -> ToyAcoustics:
+        return replace(self, parent=os.getpid())
 
     def time_of(self, frame: int) -> float:
         return frame / 100
@@ -115,11 +121,14 @@ def exchange(words: Sequence[str]) -> float:
 def test_result_is_independent_of_jobs_and_scheduler(graph: Path, scheduler: str) -> None:
     durations = {**toy_utterances("dev", 1, 9), **toy_utterances("test", 20, 4)}
     files = DecodingFiles(graph, graph, language_models(graph))
-    for name, jobs, address in (("alone", 1, None), ("together", 2, None), ("remote", 1, scheduler)):
-        decode_parts(CONFIG, ToyAcoustics(), durations, files, graph / name, jobs, address)
+    cpu, blocks = torch.device("cpu"), set(SHARED_MEMORY.glob("psm_*"))
+    ways = {"alone": (1,), "together": (2,), "remote": (1, scheduler), "shared scores": (1, None, cpu)}
+    for name, way in ways.items():
+        decode_parts(CONFIG, ToyAcoustics(), durations, files, graph / name, *way)
     for part in ("dev", "test"):
-        results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ("alone", "together", "remote")}
+        results = {(graph / name / part / "nbest.jsonl.gz").read_bytes() for name in ways}
         assert len(results) == 1
+    assert set(SHARED_MEMORY.glob("psm_*")) <= blocks
     entries = list(read_nbest(graph / "alone", "dev"))
     assert {e.key: e.duration for e in entries} == toy_utterances("dev", 1, 9)
     assert all(1 <= len(listed) <= 8 for e in entries for listed in e.lists.values())
@@ -216,6 +225,13 @@ def test_a_killed_worker_is_reported(graph: Path) -> None:
     files = DecodingFiles(graph, graph)
     with pytest.raises(OSError, match=r"killed, probably .* memory ran out: use fewer jobs"):
         decode_parts(CONFIG, ToyAcoustics(kill=True), toy_utterances("dev", 1, 3), files, graph / "out", jobs=2)
+
+
+def test_scores_are_not_shared_with_other_machines(graph: Path) -> None:
+    with pytest.raises(UserError, match=r"decoding\.device must be cpu with --scheduler"):
+        decode_parts(
+            CONFIG, ToyAcoustics(), one(1), DecodingFiles(graph, graph), graph, 1, "tcp://x", torch.device("cpu")
+        )
 
 
 def test_the_error_of_a_worker_that_cannot_start_is_reported(graph: Path) -> None:
