@@ -18,7 +18,7 @@ OPEN_END_COST = 1e4  # of ending in a state that is not final: used only if no c
 _FINAL = -1  # label of final arcs in k2
 
 
-class WordLabels(NamedTuple):
+class ArcWords(NamedTuple):
     """Word labels of arcs.
 
     Args:
@@ -50,21 +50,21 @@ def to_openfst(hlg: k2.Fsa, lm_scale: float = 1.0, word_bonus: float = 0.0, open
     at_once = ends & (words.counts == 0)
     np.minimum.at(final, arcs[at_once, 0], costs[at_once])
     kept = np.flatnonzero(~at_once)
-    return _chains(arcs[kept], costs[kept], WordLabels(words.ids, words.counts[kept]), final)
+    return _chains(arcs[kept], costs[kept], ArcWords(words.ids, words.counts[kept]), final)
 
 
-def _words(hlg: k2.Fsa) -> WordLabels:
+def _words(hlg: k2.Fsa) -> ArcWords:
     labels = hlg.aux_labels
     if isinstance(labels, torch.Tensor):
         ids = labels.numpy()
-        return WordLabels(ids[ids > 0], (ids > 0).astype(np.int64))
+        return ArcWords(ids[ids > 0], (ids > 0).astype(np.int64))
     ids, splits = labels.values.numpy(), labels.shape.row_splits(1).numpy()
     before = np.concatenate([[0], np.cumsum(ids > 0)])
-    return WordLabels(ids[ids > 0], np.diff(before[splits]))
+    return ArcWords(ids[ids > 0], np.diff(before[splits]))
 
 
 def _chains(
-    arcs: NDArray[np.int32], costs: NDArray[np.float32], words: WordLabels, final: NDArray[np.float32]
+    arcs: NDArray[np.int32], costs: NDArray[np.float32], words: ArcWords, final: NDArray[np.float32]
 ) -> OpenFstGraph:
     """Return a graph in which arc n of k2 is followed by counts[n] - 1 arcs with its further words."""
     length = np.maximum(words.counts, 1)
