@@ -38,10 +38,10 @@ class SearchConfig:
         augmem.errors.UserError: decoding.search_beam is 0.0; it must be above 0
     """
 
-    search_beam: float = 16.0
+    search_beam: float = 18.0
     output_beam: float = 8.0
     min_active: int = 30
-    max_active: int = 3000
+    max_active: int = 5000
     acoustic_scale: float = 1.2
     nbest: int = 50
     nbest_beam: float = 8.0
