@@ -247,7 +247,7 @@ def test_statistics_are_those_of_all_frames(features: Path) -> None:
     ("changes", "message"),
     [
         ({"num_mel_bins": 0}, "features.num_mel_bins is 0; it must be positive"),
-        ({"dither": -1.0}, "features.dither=-1.0"),
+        ({"dither": -1.0}, "features.dither is -1.0; it must be at least 0"),
         ({"high_freq": 9000.0}, "between 0 and 8000.0 Hz"),
         ({"low_freq": 7900.0}, r"\(7600.0 Hz\)"),
         ({"band": 9000.0}, "features.band is 9000.0; it must be from 0 to 8000 Hz"),
