@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from augmem.files import read_json
 from augmem.onnx_engine import OnnxRecognizer
 from augmem.onnx_export import int8_model
 from augmem.onnx_package import FILES
@@ -45,7 +46,7 @@ def compare_weights(exp: Path, speeches: Sequence[Speech], folder: Path) -> Iter
     for name, model in {"float32": exact, "float16": in_half(exact), "int8": int8_model(package)}.items():
         compressed = lzma.compress(model)
         (current / FILES.model).write_bytes(compressed)
-        reseal(current, current / "package.json")
+        reseal(current, read_json(current / "package.json"))
         row = recognise(OnnxRecognizer(current), speeches, clean).row()
         yield name, f"{len(model):,}", f"{len(compressed):,}", *row
 
