@@ -33,31 +33,25 @@ MAX_BEAM = 1e6  # nats
 
 @dataclass(frozen=True)
 class SearchedFrame:
-    """The arcs of one frame.
+    """States and arcs of one frame.
 
     Args:
         states: (N,) graph states before the frame.
         forward: (N,) scores of the best paths to them, relative to the best one.
-        source: (A,) positions in `states`; they do not decrease.
-        target: (A,) positions in the states of the next frame.
-        arc: (A,) numbers of the arcs in HLG; OPENED on final arcs that HLG does not have.
-        loss: (A,) score of the best path to the target state minus that of the best path to it with this arc.
+        arcs: from `states` to the states of the next frame; OPENED is the number of final arcs that HLG does not have.
         loss_ahead: (N,) the smallest sum of losses of a path from each state to any active state; None: not pruned yet.
     """
 
     states: Int32s
     forward: Float32s
-    source: Int32s
-    target: Int32s
-    arc: Int32s
-    loss: Float32s
+    arcs: FrameArcs
     loss_ahead: Float32s | None = None
 
     def best_into(self, target: int) -> tuple[int, int]:
         """Return source and number of the best arc into a state."""
-        entering = np.flatnonzero(self.target == target)
-        best = entering[self.loss[entering].argmin()]
-        return int(self.source[best]), int(self.arc[best])
+        entering = np.flatnonzero(self.arcs.target == target)
+        best = entering[self.arcs.loss[entering].argmin()]
+        return int(self.arcs.source[best]), int(self.arcs.arc[best])
 
 
 @dataclass
@@ -138,7 +132,7 @@ class BeamSearch:
             lowest = float(np.partition(state.forward, surplus)[surplus])
         beams = float(state.beam), self.config.output_beam
         states, forward, arcs = expand(self.graph.views, state.states, state.forward, acoustic, lowest, beams)
-        state.frames.append(SearchedFrame(state.states, state.forward, *arcs))
+        state.frames.append(SearchedFrame(state.states, state.forward, arcs))
         state.states, state.forward = states, forward
 
     def is_complete(self, state: SearchState) -> bool:
@@ -174,19 +168,19 @@ class BeamSearch:
         if open_end or not len(source):
             source, end = np.arange(len(states), dtype=np.int32), forward
             arc = np.full_like(source, OPENED)
-        return SearchedFrame(states, forward, source, np.zeros_like(source), arc, end.max() - end)
+        return SearchedFrame(states, forward, FrameArcs(source, np.zeros_like(source), arc, end.max() - end))
 
     def _to_lattice(self, frames: Sequence[SearchedFrame], log_probs: Floats) -> Lattice:
         first = np.cumsum([0, *(len(frame.states) for frame in frames)])  # numbers of the first states of frames
-        at = np.repeat(np.arange(len(frames)), [len(frame.arc) for frame in frames])
-        arc = np.concatenate([frame.arc for frame in frames])
+        at = np.repeat(np.arange(len(frames)), [len(frame.arcs.arc) for frame in frames])
+        source, target, arc, _ = map(np.concatenate, zip(*(frame.arcs for frame in frames), strict=True))
         opened, known = arc == OPENED, np.maximum(arc, 0)
         columns = self.graph.columns(known)
         unit = np.where(opened, FINAL, columns.unit).astype(np.int64)
         last = np.minimum(at, len(log_probs) - 1)
         return Lattice(
-            source=first[at] + np.concatenate([frame.source for frame in frames]),
-            target=first[at + 1] + np.concatenate([frame.target for frame in frames]),
+            source=first[at] + source,
+            target=first[at + 1] + target,
             frame=at,
             unit=unit,
             words=np.where(opened[:, None], 0, self.graph.words(known)),
@@ -216,9 +210,8 @@ def prune(frames: list[SearchedFrame], loss_ahead: Float32s, beam: float) -> Non
     place = np.arange(len(loss_ahead), dtype=np.int32)  # new positions of the states after the frame
     for number in reversed(range(len(frames))):
         frame = frames[number]
-        arcs = FrameArcs(frame.source, frame.target, frame.arc, frame.loss)
-        alive, ahead, kept = remove_arcs(arcs, loss_ahead, place, len(frame.states), beam)
-        frames[number] = SearchedFrame(frame.states.take(alive), frame.forward.take(alive), *kept, ahead)
+        alive, ahead, kept = remove_arcs(frame.arcs, loss_ahead, place, len(frame.states), beam)
+        frames[number] = SearchedFrame(frame.states.take(alive), frame.forward.take(alive), kept, ahead)
         if frame.loss_ahead is not None and np.array_equal(ahead, frame.loss_ahead):
             break
         loss_ahead = np.full(len(frame.states), np.inf, dtype=np.float32)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from augmem.decoding.lattice import FINAL, Ints, ranges
-from augmem.decoding.search_kernels import SCORE, TARGET, UNIT, Float32s, GraphViews, Int32s, WordLabels
+from augmem.decoding.search_kernels import SCORE, UNIT, Float32s, GraphViews, Int32s, WordLabels
 from augmem.lazy_k2 import k2
 
 Numbers = NDArray[np.integer[Any]]  # of states or arcs
@@ -26,11 +26,6 @@ class ArcColumns:
 
     def __init__(self, packed: Int32s) -> None:
         self._columns = packed
-
-    @property
-    def target(self) -> Int32s:
-        """(A,) target states."""
-        return self._columns[:, TARGET]
 
     @property
     def unit(self) -> Int32s:

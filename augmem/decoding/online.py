@@ -13,7 +13,7 @@ import numpy as np
 from augmem.decoding.beam_search import SearchedFrame, SearchState
 from augmem.decoding.graph_arrays import GraphArrays
 from augmem.decoding.lattice import Ints, Lattice, best_path, path_word_ids
-from augmem.decoding.search_kernels import NEVER, FrameArcs, follow_words
+from augmem.decoding.search_kernels import NEVER, follow_words
 from augmem.decoding.times import WordFrames, spoken_frames, spoken_units, word_frames
 
 MAX_UNSHARED = 250  # frames; alternatives that last longer are not compared any more
@@ -115,8 +115,7 @@ class Agreement:
 
     def advance(self, graph: GraphArrays, frame: SearchedFrame) -> None:
         """Follow the arcs of a frame."""
-        arcs = FrameArcs(frame.source, frame.target, frame.arc, frame.loss)
-        self.equal, self.shared = follow_words(graph.word_labels, arcs, self.best, self.equal, self.shared)
+        self.equal, self.shared = follow_words(graph.word_labels, frame.arcs, self.best, self.equal, self.shared)
 
     def shared_words(self) -> int:
         """Return the number of words with which all paths begin."""
