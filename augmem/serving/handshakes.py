@@ -128,8 +128,7 @@ class FirstBytes(asyncio.Protocol):
 def handshake_logger() -> logging.Logger:
     """Return the websockets library's logger without its report, with a traceback, of each incomplete handshake."""
     logger = logging.getLogger("websockets.server")
-    if is_no_failed_handshake not in logger.filters:
-        logger.addFilter(is_no_failed_handshake)
+    logger.addFilter(is_no_failed_handshake)  # once, however often it is added
     return logger
 
 

@@ -208,8 +208,7 @@ class TranscriptionService:
 def http_logger() -> logging.Logger:
     """Return the aiohttp library's logger, which reports a request that is not HTTP in one line."""
     http = logging.getLogger("aiohttp.server")
-    if shorten_bad_request not in http.filters:
-        http.addFilter(shorten_bad_request)
+    http.addFilter(shorten_bad_request)  # once, however often it is added
     return http
 
 
