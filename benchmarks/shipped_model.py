@@ -100,10 +100,14 @@ def white(speech: Speech) -> Samples:
 
 
 def pink(speech: Speech) -> Samples:
-    """Add noise whose power is inversely proportional to the frequency, from 20 Hz on."""
-    noise = np.random.default_rng(crc32(speech.id.encode())).standard_normal(len(speech.samples))
-    frequencies = np.fft.rfftfreq(len(noise), 1 / speech.rate)
-    return add(speech, np.fft.irfft(np.fft.rfft(noise) / np.sqrt(np.maximum(frequencies, 20)), len(noise)))
+    """Add pink noise."""
+    return add(speech, pink_noise(np.random.default_rng(crc32(speech.id.encode())), len(speech.samples), speech.rate))
+
+
+def pink_noise(random: np.random.Generator, length: int, rate: int) -> NDArray[np.float64]:
+    """Return noise whose power is inversely proportional to the frequency, from 20 Hz on."""
+    spectrum = np.fft.rfft(random.standard_normal(length))
+    return np.fft.irfft(spectrum / np.sqrt(np.maximum(np.fft.rfftfreq(length, 1 / rate), 20)), length)
 
 
 def add(speech: Speech, noise: NDArray[np.float64]) -> Samples:
