@@ -6,6 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 exp=${1:-exp/librispeech_5h}
 
-./run.sh --config conf/librispeech_5h.yaml --exp "$exp"
+./run.sh --config conf/mini_librispeech.yaml --training.epochs 3 --training.ctc_epochs 1 --exp "$exp"
 .venv/bin/python -m local.ship_model "$exp"
 .venv/bin/python -m benchmarks.shipped_model --card
