@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -60,10 +60,14 @@ def _refuse(folder: Path) -> None:
         raise UserError("refused")
 
 
-def _memory_below_the_peak() -> int:
-    """Return the bytes that this process, forked from pytest's, can use without a new peak."""
-    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    return max(0, peak_memory() - resident)
+def _use_memory() -> None:
+    """Make resident 128 MB more than this process, forked from pytest's, has used so far.
+
+    It maps new pages: an array could lie in memory that earlier tests have freed, which stays resident.
+    """
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    with mmap.mmap(-1, (1 << 27) + max(0, peak_memory() - resident)) as pages:
+        pages[:: mmap.PAGESIZE] = bytes(-(-len(pages) // mmap.PAGESIZE))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ def _memory_below_the_peak() -> int:
         (lambda: 1 / 0, "exception"),
         (lambda: os.abort(), "crash"),
         (lambda: time.sleep(60), "hang"),
-        (lambda: bytearray((1 << 27) + _memory_below_the_peak())[0], "memory"),
+        (_use_memory, "memory"),
     ],
 )
 def test_faults_are_found_and_the_other_inputs_are_read(
