@@ -81,6 +81,6 @@ say "3/3 this project"
 .venv/bin/python -m compileall -q augmem
 .venv/bin/python -c 'import k2' 2>/dev/null ||
   fail "k2 cannot be imported, usually because libpython3.11.so is missing: apt-get install libpython3.11, then run this again"
-.venv/bin/python -c 'from augmem.decoding.search_kernels import compile_kernels; compile_kernels()'
+.venv/bin/python -c 'from augmem.decoding.kernels import compile_kernels; compile_kernels()'
 echo "$wanted" >"$complete"
 say "ready in $((SECONDS - started)) s"

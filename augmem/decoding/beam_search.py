@@ -22,8 +22,9 @@ from torch import Tensor
 
 from augmem.decoding.config import SearchConfig
 from augmem.decoding.graph_arrays import GraphArrays
+from augmem.decoding.kernels import compile_kernels
 from augmem.decoding.lattice import FINAL, Floats, Lattice, empty_lattice
-from augmem.decoding.search_kernels import Float32s, FrameArcs, Int32s, compile_kernels, expand, remove_arcs
+from augmem.decoding.search_kernels import Float32s, FrameArcs, Int32s, expand, remove_arcs
 
 OPENED = -1
 PRUNING_INTERVAL = 32  # frames

@@ -5,7 +5,6 @@ Letters: Q states and A arcs of HLG, N active states, V units; N' and A' states 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -237,8 +236,7 @@ def follow_words(
     return new_equal, new_shared
 
 
-@cache
-def compile_kernels() -> None:
+def compile_search_kernels() -> None:
     """Compile all kernels, or load them from the cache, by a search in a graph of one arc."""
     arcs = np.array([[0, 0, 0, 0]], np.int32)
     graph = GraphViews(np.array([0, 1], np.int32), arcs, arcs.view(np.float32), 0.0, np.full(1, -1, np.int32))
