@@ -24,7 +24,7 @@ from augmem.lang import (
     write_pronunciations,
 )
 from augmem.model import AcousticModel
-from augmem.packaging import LICENSE_TEXT, model_card
+from augmem.packaging import LICENSE_TEXT, model_card, read_model
 from augmem.scoring import provenance
 from augmem.stage_runner import check_outputs
 from augmem.streaming import GRAMMAR_FILE, PackageInfo, open_package, write_package
@@ -47,9 +47,8 @@ def from_experiment(experiment: Experiment) -> AdaptableModel:
     """
     check_outputs(experiment.model, experiment.lang, experiment.decoding / TUNED_FILE)
     scales = load_systems(experiment.decoding / TUNED_FILE)[FIRST_PASS].scales
-    info = PackageInfo(
-        scales, experiment.recipe.decoding.search, model_card(experiment), LICENSE_TEXT, grammar=experiment.grammar
-    )
+    card = model_card(experiment, read_model(experiment))
+    info = PackageInfo(scales, experiment.recipe.decoding.search, card, LICENSE_TEXT, grammar=experiment.grammar)
     return AdaptableModel(experiment.model, experiment.lang, info)
 
 

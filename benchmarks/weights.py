@@ -36,19 +36,30 @@ def compare_weights(exp: Path, speeches: Sequence[Speech], folder: Path) -> Iter
         speeches: utterances.
         folder: receives the files.
     """
-    package, current = read_experiment(exp), folder / "package"
-    current.mkdir()
-    for name in (FILES.lexicon, FILES.grammar):
-        copyfile(SHIPPED_MODEL / name, current / name)
-    ship(exp, current)
+    package, current = read_experiment(exp), carried_package(exp, folder)
     write_onnx_model(package.model, folder / "float32.onnx")
     exact = (folder / "float32.onnx").read_bytes()
     for name, model in {"float32": exact, "float16": in_half(exact), "int8": int8_model(package)}.items():
-        compressed = lzma.compress(model)
-        (current / FILES.model).write_bytes(compressed)
-        reseal(current, read_json(current / "package.json"))
-        row = recognise(OnnxRecognizer(current), speeches, clean).row()
-        yield name, f"{len(model):,}", f"{len(compressed):,}", *row
+        yield name, *stream(current, model, speeches)
+
+
+def carried_package(exp: Path, folder: Path) -> Path:
+    """Write a package with the model of an experiment, and the lexicon and language model of the shipped one."""
+    package = folder / "package"
+    package.mkdir()
+    for name in (FILES.lexicon, FILES.grammar):
+        copyfile(SHIPPED_MODEL / name, package / name)
+    ship(exp, package)
+    return package
+
+
+def stream(package: Path, model: bytes, speeches: Sequence[Speech]) -> tuple[str, ...]:
+    """Stream utterances with another model in a package; return its sizes and the figures of `Results.row`."""
+    compressed = lzma.compress(model)
+    (package / FILES.model).write_bytes(compressed)
+    reseal(package, read_json(package / "package.json"))
+    row = recognise(OnnxRecognizer(package), speeches, clean).row()
+    return f"{len(model):,}", f"{len(compressed):,}", *row
 
 
 def in_half(model: bytes) -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from augmem.commands.options import add_low_rank_option, read_low_rank_option
 from augmem.errors import UserError
 
 ONNX, SHERPA = "onnx", "sherpa-onnx"
@@ -30,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     # --memory-slots is the name of earlier releases.
     bank_help = "memory slots per stream (encoder.memory_slots of the model)"
     parser.add_argument("--bank-size", "--memory-slots", type=int, metavar="SLOTS", help=bank_help)
+    add_low_rank_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,15 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
 def write_folder(arguments: argparse.Namespace) -> int:
     """Write the files of sherpa-onnx or of the onnx engine, and print how to use them."""
     from augmem.experiment import Experiment
+    from augmem.low_rank import reduce_rank
     from augmem.onnx_export import export_onnx_package
     from augmem.packaging import read_experiment
     from augmem.sherpa import export_sherpa
     from augmem.streaming import GRAMMAR_FILE, open_package
 
-    folder, name = arguments.folder, arguments.format
+    folder, name, low_rank = arguments.folder, arguments.format, read_low_rank_option(arguments)
     if folder is None or arguments.output is not None:
         raise UserError(f"--format {name} takes a folder: augmem export --package PACKAGE --format {name} DIR")
     package = read_experiment(arguments.exp) if arguments.exp else open_package(arguments.package)
+    if low_rank:
+        package = package._replace(model=reduce_rank(package.model, low_rank))
     if name == SHERPA:
         export_sherpa(package, folder)
         print(f"wrote {folder}; python {folder / 'transcribe.py'} FILE.wav transcribes a file")
@@ -73,12 +78,13 @@ def write_step(arguments: argparse.Namespace) -> int:
     """Write the streaming step; print the inputs and the state of a step."""
     from augmem.experiment import Experiment
     from augmem.export import export_step, facts_file
-    from augmem.model import AcousticModel
+    from augmem.packaging import read_model
     from augmem.stage_runner import check_outputs
 
+    low_rank = read_low_rank_option(arguments)
     experiment = Experiment.load(arguments.exp)
     check_outputs(experiment.model, experiment.lang)
-    model = AcousticModel.load(experiment.model, experiment.lang)
+    model = read_model(experiment, low_rank)
     facts = export_step(model, arguments.output, arguments.batch, arguments.bank_size)
     print(f"{facts['format']}: {facts['chunk_frames']} feature frames per step; state: {', '.join(facts['state'])}")
     print(f"wrote {arguments.output} and {facts_file(arguments.output)}")

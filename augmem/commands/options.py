@@ -14,6 +14,7 @@ from augmem.shipped import SHIPPED_MODEL
 
 if TYPE_CHECKING:
     from augmem.decoding import SearchConfig
+    from augmem.low_rank import LowRank
     from augmem.streaming import HotwordLine
 
 SEARCH_OPTIONS: Mapping[str, tuple[type, str]] = {
@@ -69,6 +70,26 @@ def add_search_options(parser: argparse.ArgumentParser, default: str) -> None:
     group = parser.add_argument_group("search", f"default: {default}")
     for name, (kind, text) in SEARCH_OPTIONS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, help=text)
+
+
+def add_low_rank_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option --low-rank."""
+    parser.add_argument(
+        "--low-rank", type=float, nargs=2, metavar=("FIRST", "LAST"),
+        help="truncate the key and value projections to ranks of these shares of encoder.dim, in the first and in the "
+        "last layer, such as 0.5 0.25; those between follow from the weights (arXiv 2410.03111; default: full rank)",
+    )  # fmt: skip
+
+
+def read_low_rank_option(arguments: argparse.Namespace) -> LowRank | None:
+    """Return the ranks of the command line, if any.
+
+    Raises:
+        UserError: a share is out of range.
+    """
+    from augmem.low_rank import LowRank
+
+    return LowRank(*arguments.low_rank) if arguments.low_rank else None
 
 
 def add_hotword_option(parser: argparse.ArgumentParser, streams: str) -> None:

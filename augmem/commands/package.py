@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from augmem.commands.options import add_search_options, change_search
+from augmem.commands.options import add_low_rank_option, add_search_options, change_search, read_low_rank_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--exp", type=Path, required=True, help="folder of the experiment")
     parser.add_argument("--output", type=Path, required=True, help="folder of the package")
+    add_low_rank_option(parser)
     add_search_options(parser, "the recipe's section `decoding`")
 
 
@@ -20,7 +21,8 @@ def run(arguments: argparse.Namespace) -> int:
     from augmem.experiment import Experiment
     from augmem.packaging import package_model
 
-    experiment = Experiment.load(arguments.exp)
-    package_model(experiment, arguments.output, change_search(arguments, experiment.recipe.decoding.search))
+    low_rank, experiment = read_low_rank_option(arguments), Experiment.load(arguments.exp)
+    search = change_search(arguments, experiment.recipe.decoding.search)
+    package_model(experiment, arguments.output, search, low_rank)
     print(f"wrote {arguments.output}")
     return 0

@@ -7,6 +7,7 @@ any size; both give the same outputs. The package uses torch only: no files, gra
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
 from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.config import EncoderConfig
+from augmem.encoder.low_rank import choose_ranks, truncate
 from augmem.encoder.maps import AttentionMap, attention_maps
 from augmem.encoder.registry import ENCODERS, EncoderSpec, build_encoder
 from augmem.encoder.state import StreamState
@@ -27,4 +28,6 @@ __all__ = [
     "WindowStep",
     "attention_maps",
     "build_encoder",
+    "choose_ranks",
+    "truncate",
 ]

@@ -29,6 +29,7 @@ from torch.autograd.function import once_differentiable
 
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import BankIndex, LayerIndex
+from augmem.encoder.low_rank import make_projection
 from augmem.encoder.recursion import Slot, write_slots
 from augmem.encoder.rows import gather
 
@@ -92,9 +93,10 @@ class AugmentedMemoryAttention(nn.Module):
 
     Args:
         config: sizes and memory options.
+        rank: rank of the key and value projections; None: full.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, rank: int | None = None) -> None:
         super().__init__()
         dim = config.dim
         self.heads = config.heads
@@ -106,7 +108,7 @@ class AugmentedMemoryAttention(nn.Module):
         self.is_recurrent = self.has_memory and config.summary_sees_memory and not self.slot_is_mean
         self.squash = config.slot_squash == "tanh"
         self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
+        self.key_value = make_projection(dim, rank)
         self.output = nn.Linear(dim, dim)
         self.weights = AttentionWeights(config.weak_attention_suppression)
         self.summary_weights = AttentionWeights(config.weak_attention_suppression)

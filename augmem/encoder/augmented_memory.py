@@ -83,7 +83,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(config, feature_dim, frame_shift)
-        self.layers = nn.ModuleList([AugmentedMemoryLayer(config) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([AugmentedMemoryLayer(config, rank) for rank in config.ranks])
         initialise(self, config.layers)
 
     def empty_memory(self, batch: int) -> Memory:

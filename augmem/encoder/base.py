@@ -168,7 +168,8 @@ def initialise(module: nn.Module, layers: int) -> None:
     for name, part in module.named_modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight, gain=(2 * layers) ** -0.5 if name.endswith("output") else 1.0)
-            nn.init.zeros_(part.bias)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
             part.weight.data = column_major(part.weight.data)
 
 

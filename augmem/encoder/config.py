@@ -43,6 +43,8 @@ class EncoderConfig:
             less memory for about a third more time, equal results.
         feedforward_slices: slices in which feed-forward blocks are computed in training, each recomputed for the
             gradient, to store the inner values of one slice at a time (arXiv 2407.15892); 1 = all at once.
+        key_value_ranks: ranks of the key and value projections of each layer, lowest first; () = full rank. A trained
+            model gets them by `augmem package --low-rank` (arXiv 2410.03111).
         lstm_dim: cells per direction of `lc_blstm`; null = as many as match the parameters of a transformer.
 
     Raises:
@@ -77,6 +79,7 @@ class EncoderConfig:
     iterated_loss_layers: tuple[int, ...] = ()
     recompute_layers: bool = False
     feedforward_slices: int = 1
+    key_value_ranks: tuple[int, ...] = ()
     lstm_dim: int | None = None
 
     def __post_init__(self) -> None:
@@ -119,6 +122,9 @@ class EncoderConfig:
         self._require("convolution_kernel", good, "be 0 or odd")
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
         self._require("iterated_loss_layers", good, f"be different layers from 1 to layers={self.layers}")
+        ranks = self.key_value_ranks
+        good = not ranks or (len(ranks) == self.layers and all(_is_count(r, 1) and r <= self.dim for r in ranks))
+        self._require("key_value_ranks", good, f"be empty, or a rank from 1 to dim={self.dim} for each of the layers")
 
     def _check_rates(self) -> None:
         for field in ("dropout", "layer_drop"):
@@ -131,6 +137,11 @@ class EncoderConfig:
         self._require("centre", 0 < self.centre < math.inf, "be more than 0 seconds, and finite")
         for field in ("left_context", "right_context"):
             self._require(field, 0 <= getattr(self, field) < math.inf, "be at least 0 seconds, and finite")
+
+    @property
+    def ranks(self) -> tuple[int | None, ...]:
+        """Rank of the key and value projections of each layer; None: full."""
+        return self.key_value_ranks or (None,) * self.layers
 
     def frames(self, field: str, frame_shift: float) -> int:
         """Convert a context from seconds to encoder frames; 0 if the encoder does not have it.

@@ -130,16 +130,17 @@ class AugmentedMemoryLayer(nn.Module):
 
     Args:
         config: sizes and options of the encoder.
+        rank: rank of the key and value projections; None: full.
     """
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, rank: int | None = None) -> None:
         super().__init__()
         dim = config.dim
         self.convolves = config.convolution_kernel > 0
         self.convolution_norm = LayerNorm(dim) if self.convolves else nn.Identity()
         self.convolution = BlockConvolution(dim, config.convolution_kernel) if self.convolves else None
         self.attention_norm = LayerNorm(dim)
-        self.attention = AugmentedMemoryAttention(config)
+        self.attention = AugmentedMemoryAttention(config, rank)
         self.feedforward_norm = LayerNorm(dim)
         self.feedforward = FeedForward(config)
         self.output_norm = LayerNorm(dim) if config.third_layer_norm else nn.Identity()

@@ -58,6 +58,7 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
         | {
             "left_context": 0.0, "activation": "gelu", "weak_attention_suppression": None, "convolution_kernel": 0,
             "third_layer_norm": False, "recompute_layers": False, "feedforward_slices": 1,
+            "key_value_ranks": (),
         },
     ),
 }  # fmt: skip

@@ -29,10 +29,10 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
     """Small encoders with all options of the model, zero contexts included."""
     subsampling = draw(st.sampled_from([2, 3, 4]))
     frame = SHIFT * subsampling
-    heads = draw(st.sampled_from([1, 2]))
+    heads, layers = draw(st.sampled_from([1, 2])), draw(st.integers(1, 3))
     return small_config(
         draw(st.sampled_from(types)),
-        dim=8 * heads, heads=heads, layers=draw(st.integers(1, 3)), subsampling=subsampling, frontend_channels=(2, 3),
+        dim=8 * heads, heads=heads, layers=layers, subsampling=subsampling, frontend_channels=(2, 3),
         left_context=draw(st.integers(0, 5)) * frame,
         centre=draw(st.integers(1, 4)) * frame,
         right_context=draw(st.integers(0, 3)) * frame,
@@ -43,6 +43,7 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
         weak_attention_suppression=draw(st.sampled_from([None, 0.5])),
         convolution_kernel=draw(st.sampled_from([0, 3, 5])),
         third_layer_norm=draw(st.booleans()),
+        key_value_ranks=draw(st.sampled_from([(), (5, 2, 3)[:layers]])),
         activation=draw(st.sampled_from(["gelu", "relu", "silu"])),
     )  # fmt: skip
 

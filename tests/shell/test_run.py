@@ -189,6 +189,22 @@ def test_streaming_results_equal_offline_results(trained: Trained, package: Path
     assert len(result.stdout.splitlines()) == len(speech)
 
 
+def test_a_package_of_low_rank_streams_as_it_decodes_offline(trained: Trained, tmp_path: Path) -> None:
+    folder, _ = trained
+    options = ("package", "--exp", folder / "exp", "--output", tmp_path / "small")
+    result = augmem(*options, "--low-rank", "0.5", "0")
+    assert result.returncode == 1 and "--low-rank 0.5 0: must be the shares" in result.stderr
+    assert not (tmp_path / "small").exists()
+    result = augmem(*options, "--low-rank", "0.9", "0.4")
+    assert result.returncode == 0, result.stderr
+    name = sorted((SPEECH / "flac").glob("*.flac"))[0]
+    result = augmem("transcribe", "--package", tmp_path / "small", "--compare-offline", name)
+    assert result.returncode == 0, result.stdout + result.stderr
+    step = ("--output", tmp_path / "step.pt", "--bank-size", "4")
+    result = augmem("export", "--exp", folder / "exp", *step, "--low-rank", "0.4", "0.2")
+    assert result.returncode == 0, result.stderr
+
+
 def test_segments_of_continuous_speech_lose_and_repeat_no_word(package: Path) -> None:
     """Twelve sentences without pauses, in segments of at most four seconds."""
     whole = Recognizer.load(package, RecognizerOptions.one_segment())

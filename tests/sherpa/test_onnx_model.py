@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ def test_streams_in_one_batch_have_the_scores_of_the_model(model: AcousticModel,
         whole, frames = model(features, torch.tensor(LENGTHS))
     for mine, row, size in zip(scores_of(path, features, LENGTHS), whole, frames.tolist(), strict=True):
         np.testing.assert_allclose(mine, row[:size].numpy(), rtol=0, atol=2e-5)
+
+
+def test_projections_of_low_rank_are_exported(tmp_path: Path) -> None:
+    model = small_model(replace(SMALL, key_value_ranks=(7, 2)))
+    write_onnx_model(model, tmp_path / "model.onnx")
+    features = 3 + 2 * torch.randn(1, 128, BINS)
+    (mine,) = scores_of(tmp_path / "model.onnx", features, [128])
+    with torch.no_grad():
+        np.testing.assert_allclose(mine, model(features, torch.tensor([128]))[0][0].numpy(), rtol=0, atol=2e-5)
+    weights = {tuple(value.dims) for value in onnx.load(str(tmp_path / "model.onnx")).graph.initializer}
+    assert weights & {(14, 16), (16, 14)} and weights & {(4, 16), (16, 4)}
 
 
 def test_products_and_sums_replace_gemm_with_equal_scores(path: Path, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class CachedContextEncoder(SegmentEncoder):
             config = replace(config, memory_slots=0)
         super().__init__(replace(config, summary_sees_memory=False), feature_dim, frame_shift)
         self.block_left = 0
-        self.layers = nn.ModuleList([CachedContextLayer(self.config) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([CachedContextLayer(self.config, rank) for rank in config.ranks])
         initialise(self, config.layers)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:

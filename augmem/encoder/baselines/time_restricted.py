@@ -56,7 +56,7 @@ class TimeRestrictedEncoder(Encoder):
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)
         share, rest = divmod(self.right + self.centre // 2, config.layers)
         self.rights = [share + (n < rest) for n in range(config.layers)]
-        self.layers = nn.ModuleList([AugmentedMemoryLayer(self.config) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([AugmentedMemoryLayer(self.config, rank) for rank in config.ranks])
         initialise(self, config.layers)
 
     @property
