@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder import AugmentedMemoryEncoder, Encoded, EncoderConfig, Memory, StreamState, build_encoder
+from augmem.encoder import AugmentedMemoryEncoder, EncoderConfig, Memory, StreamState, build_encoder
 from augmem.errors import UserError
 from augmem.graph import Origin, context_hash
 from augmem.lang import content_hash, read_symbols, units_hash
@@ -184,17 +184,25 @@ class AcousticModel(nn.Module):
             log-probabilities (B, T', V) of the model and then of the iterated-loss layers, lowest first; valid output
             frames (B,); memory for the next utterances.
         """
+        hidden, lengths, memory = self.encode_levels(features, lengths, memory)
+        return self.score_levels(hidden), lengths, memory
+
+    def encode_levels(
+        self, features: Tensor, lengths: Tensor, memory: Memory | None = None
+    ) -> tuple[list[Tensor], Tensor, Memory | None]:
+        """Run `forward_levels` without output layers: hidden vectors (B, T', D) take the place of log-probabilities."""
         self._check(features)
         if memory is None:
             encoded = self.encoder.encode(self.normalise(features), lengths)
         else:
             assert isinstance(self.encoder, AugmentedMemoryEncoder)
             encoded, memory = self.encoder.encode_with_memory(self.normalise(features), lengths, memory)
-        return self._levels(encoded), encoded.lengths, memory
+        return [encoded.hidden, *encoded.taps], encoded.lengths, memory
 
-    def _levels(self, encoded: Encoded) -> list[Tensor]:
-        lower = zip(self.auxiliary, encoded.taps, strict=True)
-        return [self.score(encoded.hidden), *(output(tap).float().log_softmax(dim=-1) for output, tap in lower)]
+    def score_levels(self, hidden: Sequence[Tensor]) -> list[Tensor]:
+        """Map the hidden vectors of `encode_levels` to log-probabilities (B, T', V)."""
+        outputs = zip((self.output, *self.auxiliary), hidden, strict=True)
+        return [log_softmax_of(output(level)) for output, level in outputs]
 
     def init_state(self, batch: int) -> StreamState:
         """Return the state of `batch` new streams; see `Encoder.init_state`."""
@@ -221,7 +229,7 @@ class AcousticModel(nn.Module):
 
     def score(self, hidden: Tensor) -> Tensor:
         """Map hidden vectors (B, T', D) to log-probabilities (B, T', V); float32 also under autocast."""
-        return self.output(hidden).float().log_softmax(dim=-1)
+        return log_softmax_of(self.output(hidden))
 
     def save(self, path: Path, **training: Any) -> None:
         """Write weights and description atomically; `training` is added to that of the description."""
@@ -256,6 +264,11 @@ class AcousticModel(nn.Module):
         if features.dim() != 3 or features.shape[-1] != self.description.feature_dim:
             wanted = f"(batch, frames, {self.description.feature_dim})"
             raise ValueError(f"features must have shape {wanted}, got {tuple(features.shape)}")
+
+
+def log_softmax_of(logits: Tensor) -> Tensor:
+    """Return log-probabilities, in float32 also under autocast."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(dim=-1)
 
 
 def check_units(description: ModelDescription, lang_dir: Path, owner: Path) -> None:

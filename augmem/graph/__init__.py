@@ -15,6 +15,7 @@ from augmem.graph.context import (
     write_biphones,
 )
 from augmem.graph.denominator import Denominator, read_denominator, write_denominator
+from augmem.graph.dense import DenseGraph
 from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs, scatter_logsumexp, stack_graphs
 from augmem.graph.numerators import (
     Kind,
@@ -27,7 +28,7 @@ from augmem.graph.numerators import (
 from augmem.graph.origin import Origin
 from augmem.graph.outputs import check_topology, num_outputs, output_units
 from augmem.graph.sparse import SparseGraph
-from augmem.graph.total_score import DenseGraph, graphs_score
+from augmem.graph.total_score import graphs_score
 
 __all__ = [
     "BIPHONES_FILE",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from augmem.graph.dense import DenseGraph
 from augmem.graph.frames import FrameGraph
 from augmem.graph.sparse import SparseGraph
-from augmem.graph.total_score import DenseGraph
 from augmem.tensors import TensorFormat, load_tensors, save_tensors
 
 logger = logging.getLogger(__name__)

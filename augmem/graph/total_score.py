@@ -1,8 +1,9 @@
 """Total scores of frame graphs given log probabilities: exact sums over all paths.
 
-`graphs_score` and `DenseGraph.score` take log_probs (B, T, V) and frame counts lengths (B,), and return (B,) the log of
-the sum over all paths of exactly lengths[b] frames. The gradient, the expected count of each output in each frame, is
-computed together with the sum: one loop over frames advances the forward and the backward recursion.
+`graphs_score` and the `score` of `DenseGraph` and `SparseGraph` take log_probs (B, T, V) and frame counts lengths
+(B,), and return (B,) the log of the sum over all paths of exactly lengths[b] frames. The gradient, the expected count
+of each output in each frame, is computed together with the sum: one loop over frames advances the forward and the
+backward recursion.
 
 A row without any path has score -inf and gradient 0. NaN in the input gives NaN in the output.
 
@@ -20,13 +21,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from augmem.devices import to_device
-from augmem.graph.frames import INFINITE, FrameGraph, FrameGraphs
-from augmem.graph.scaled import TINY, scaled_score
+from augmem.graph.frames import INFINITE, FrameGraphs
+from augmem.graph.scaled import scaled_score
 
 LOWEST = -1e30
 Compute = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 _NARROW = 3  # rows of the arc table that cover all states
-_BLOCK = 1 << 23  # frames times states computed at once: some 0.4 GB
+BLOCK = 1 << 23  # frames times states computed at once: some 0.4 GB
 
 
 def graphs_score(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> Tensor:
@@ -60,7 +61,7 @@ def check_shapes(log_probs: Tensor, lengths: Tensor, rows: int) -> None:
         raise ValueError(f"lengths {lengths.tolist()} must lie between 0 and T = {log_probs.shape[1]}")
 
 
-def _mirror_time(lengths: Tensor, time: Tensor) -> Tensor:
+def mirror_time(lengths: Tensor, time: Tensor) -> Tensor:
     """Return (T, B) the frame that the backward recursion visits at each step; arbitrary after its end."""
     return (lengths - 1 - time) % len(time)
 
@@ -90,7 +91,7 @@ def _score_small_graphs(log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs)
 
     Computed with probabilities, or with their logarithms if that is not exact or would need much memory.
     """
-    if log_probs.shape[1] * len(graphs.labels) <= _BLOCK:
+    if log_probs.shape[1] * len(graphs.labels) <= BLOCK:
         score, posterior, exact = scaled_score(log_probs, lengths, graphs)
         if bool(exact.all()):
             return score, _counts(posterior.to(log_probs.dtype), graphs.to(log_probs.device), log_probs.shape)
@@ -104,7 +105,7 @@ def _score_with_logarithms(log_probs: Tensor, lengths: Tensor, graphs: FrameGrap
     to store its state at the first frame of each block (Griewank, 1992). Most batches are one block, computed once.
     """
     T = log_probs.shape[1]
-    width = max(1, _BLOCK // max(1, len(graphs.labels)))
+    width = max(1, BLOCK // max(1, len(graphs.labels)))
     recursion = _join_directions(graphs, log_probs.dtype)
     starts = _block_starts(log_probs, graphs, recursion, width)
     score, counts = log_probs.new_full(lengths.shape, -INFINITE), torch.empty_like(log_probs)
@@ -174,7 +175,7 @@ class _Block:
     def __init__(self, log_probs: Tensor, lengths: Tensor, graphs: FrameGraphs) -> None:
         self.shape, self.lengths, self.graphs = log_probs.shape, lengths, graphs
         self.time = torch.arange(log_probs.shape[1], device=log_probs.device)[:, None]
-        self.back = _mirror_time(lengths, self.time)[:, graphs.owners]  # (W, S)
+        self.back = mirror_time(lengths, self.time)[:, graphs.owners]  # (W, S)
         self.emissions = log_probs[graphs.owners, :, graphs.labels].t()  # (W, S)
 
     def run(self, recursion: _JointRecursion, start: Tensor) -> Tensor:
@@ -253,68 +254,3 @@ def _counts(posterior: Tensor, graphs: FrameGraphs, shape: torch.Size) -> Tensor
     counts = posterior.new_zeros(T, B * V)
     counts.scatter_add_(1, (graphs.owners * V + graphs.labels).expand(T, -1), posterior)
     return counts.view(T, B, V).transpose(0, 1)
-
-
-class DenseGraph:
-    """One graph for all utterances, as a matrix: each frame of the recursions is a matrix product.
-
-    The recursions use float64 probabilities, rescaled every second frame, so that states down to e^-600 times the most
-    likely one contribute. Intended for graphs in which every state is reached from every other within a few frames.
-
-    Args:
-        graph: the graph; its matrix has S^2 entries.
-    """
-
-    def __init__(self, graph: FrameGraph) -> None:
-        S = len(graph.labels)
-        forward = torch.zeros(S * S, dtype=torch.float64)
-        forward.index_add_(0, graph.sources * S + graph.targets, graph.scores.double().exp())
-        forward = forward.view(S, S)
-        self.labels = graph.labels
-        self.transitions = torch.stack([forward, forward.t()])  # (2, S, S)
-        self.start = torch.stack([graph.initial, graph.final]).double().exp()  # (2, S)
-
-    def score(self, log_probs: Tensor, lengths: Tensor) -> Tensor:
-        """Return total scores (B,) of log_probs (B, T, V) over lengths (B,) frames; differentiable."""
-        check_shapes(log_probs, lengths, len(log_probs))
-        self._to(log_probs.device)
-        return TotalScore.apply(log_probs, lengths, partial(_score_with_probabilities, graph=self))
-
-    def _to(self, device: torch.device) -> None:
-        self.labels, self.transitions, self.start = (x.to(device) for x in (self.labels, self.transitions, self.start))
-
-
-def _score_with_probabilities(log_probs: Tensor, lengths: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
-    """Return scores (B,) and expected counts (B, T, V); the state posteriors of each frame sum to one."""
-    B, T, V = log_probs.shape
-    rows = torch.arange(B, device=log_probs.device)
-    time = torch.arange(T, device=log_probs.device)[:, None]
-    mirrored = _mirror_time(lengths, time)
-    peaks = log_probs.amax(2).t().double().clamp(min=LOWEST)  # (T, B)
-    outputs = (log_probs.transpose(0, 1).double() - peaks[:, :, None]).exp()
-    emissions = outputs[:, :, graph.labels]  # (T, B, S)
-    emit = torch.stack([emissions, emissions[mirrored, rows]], dim=1)  # (T, 2, B, S)
-    states, scales = _rescaled_recursion(emit, graph)
-    ends = (states[(lengths - 1).clamp(min=0), 0, rows] * graph.start[1]).sum(1)
-    score = (scales[:, 0].log() + peaks).masked_fill(time >= lengths, 0).sum(0) + ends.log()
-    score = score.masked_fill(lengths == 0, -INFINITE)
-    onward = states[mirrored, 1, rows] / emissions.clamp(min=TINY)  # backward score, up to a factor
-    posterior = states[:, 0] * onward
-    posterior /= posterior.sum(2, keepdim=True).clamp(min=TINY)
-    posterior.masked_fill_(((time >= lengths) | (score == -INFINITE))[:, :, None], 0)
-    one_hot = torch.nn.functional.one_hot(graph.labels, V).to(log_probs.dtype)
-    return score, (posterior.to(log_probs.dtype) @ one_hot).transpose(0, 1)
-
-
-def _rescaled_recursion(emit: Tensor, graph: DenseGraph) -> tuple[Tensor, Tensor]:
-    """Run both recursions: states (T, 2, B, S), and the factors (T, 2, B) by which they and later ones are divided."""
-    states = torch.empty_like(emit)
-    scales = emit.new_ones(emit.shape[:3])
-    reach = graph.start[:, None].expand(emit.shape[1:])
-    for t in range(len(emit)):
-        state = torch.mul(reach, emit[t], out=states[t])
-        if t % 2:
-            torch.sum(state, 2, out=scales[t]).clamp_(min=TINY)
-            state /= scales[t, :, :, None]
-        reach = torch.bmm(state, graph.transitions)
-    return states, scales

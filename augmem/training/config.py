@@ -38,6 +38,9 @@ class TrainingConfig:
         ctc_floor: share of CTC in the loss after the hand-over; 1: CTC only.
         den_scale: weight of the LF-MMI denominator.
         boost: factor b of boosted MMI, such as 0.1; 0: plain LF-MMI.
+        objective_slices: slices of the utterances of a batch in which the output layer and the objective are computed,
+            one after the other with its gradient, to store the values of one slice at a time (arXiv 2407.15892); 1 =
+            all at once.
         iterated_loss: weight of the loss on each of encoder.iterated_loss_layers (arXiv 1910.10324).
         alignment: file of forced alignments (written by augmem align --labels): trains with cross-entropy instead of
             CTC; null: CTC.
@@ -74,6 +77,7 @@ class TrainingConfig:
     ctc_floor: float = 0.0
     den_scale: float = 1.0
     boost: float = 0.0
+    objective_slices: int = 1
     iterated_loss: float = 0.3
     alignment: str | None = None
     checkpoint_averaging: Literal["last", "best", "running"] = "last"
@@ -123,7 +127,9 @@ class TrainingConfig:
         check_option(f"training.{name}", getattr(self, name), condition, f"be {rule}")
 
 
-_AT_LEAST_ONE = ("epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every")
+_AT_LEAST_ONE = (
+    "epochs", "accumulate", "average_epochs", "checkpoint_every", "keep_checkpoints", "log_every", "objective_slices",
+)  # fmt: skip
 _NOT_NEGATIVE = (
     "frozen_layers", "warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite", "boost",
     "iterated_loss",

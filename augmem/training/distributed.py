@@ -92,9 +92,14 @@ class DistributedContext:
         """Return the value of rank 0."""
         return self.all_gather(value)[0]
 
-    def wrap(self, model: AcousticModel) -> nn.Module:
-        """Return the module to train; with several ranks DistributedDataParallel averages its gradients."""
-        network = TrainingForward(model)
+    def wrap(self, model: AcousticModel, scores: bool = True) -> nn.Module:
+        """Return the module to train; with several ranks DistributedDataParallel averages its gradients.
+
+        Args:
+            model: the model.
+            scores: whether the module returns log-probabilities or the hidden vectors that they are computed from.
+        """
+        network = TrainingForward(model, scores)
         if self.world_size == 1:
             return network
         drops_layers = model.encoder.config.layer_drop > 0
@@ -102,16 +107,22 @@ class DistributedContext:
 
 
 class TrainingForward(nn.Module):
-    """Expose `AcousticModel.forward_levels` as `forward`, the method that DistributedDataParallel wraps."""
+    """Expose `AcousticModel.forward_levels` as `forward`, the method that DistributedDataParallel wraps.
 
-    def __init__(self, model: AcousticModel) -> None:
+    Args:
+        model: the model.
+        scores: whether to return log-probabilities, or the hidden vectors of `AcousticModel.encode_levels`.
+    """
+
+    def __init__(self, model: AcousticModel, scores: bool = True) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.scores = model, scores
 
     def forward(
         self, features: Tensor, lengths: Tensor, memory: Memory | None = None
     ) -> tuple[list[Tensor], Tensor, Memory | None]:
-        return self.model.forward_levels(features, lengths, memory)
+        run = self.model.forward_levels if self.scores else self.model.encode_levels
+        return run(features, lengths, memory)
 
 
 def gradient_sync(network: nn.Module, last: bool) -> AbstractContextManager[None]:

@@ -39,16 +39,19 @@ class BatchLoss:
         valid: (B,) bool, False for utterances without a loss.
         lengths: (B,) frames, on the CPU.
         sums: scalars by name, as in `LossStats`.
+
+    Attributes:
+        on_device: `valid` as it was given.
     """
 
     def __init__(self, loss: Tensor, valid: Tensor, lengths: Tensor, sums: Mapping[str, Tensor]) -> None:
         self.loss, self.lengths, self.sums = loss, lengths, sums
-        self._on_device = valid
+        self.on_device = valid
 
     @cached_property
     def _copied(self) -> Tensor:
         sums = [total.detach().double() for total in (self.loss, *self.sums.values())]
-        return torch.cat([torch.stack(sums), self._on_device]).cpu()
+        return torch.cat([torch.stack(sums), self.on_device]).cpu()
 
     @property
     def valid(self) -> Tensor:

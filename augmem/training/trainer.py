@@ -30,6 +30,7 @@ from augmem.training.objective import BatchLoss, Objective
 from augmem.training.optimiser import autocast, make_optimiser, scale_and_clip, seed_batch, set_learning_rate
 from augmem.training.schedule import Position, Schedule
 from augmem.training.session_memory import make_session_memory
+from augmem.training.sliced import make_batch_objective
 from augmem.training.validation import validate
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,8 @@ class Trainer:
         uses_average = config.checkpoint_averaging == "running"
         self.average = RunningAverage(self.model, config.running_average) if uses_average else None
         self.session_memory = make_session_memory(self.model, config)
-        self.network = context.wrap(self.model)
+        self.batch_objective = make_batch_objective(self.model, objective, config, context.world_size)
+        self.network = context.wrap(self.model, scores=self.batch_objective is objective)
         self.position = Position()
         self.dev_losses: dict[int, float] = {}
         self.skips = SkipLog()
@@ -164,7 +166,7 @@ class Trainer:
                 with timer.measure("encoder"), autocast(self.context.device, self.config.precision):
                     levels, lengths = self._forward(batch)
                 with timer.measure("objective"):
-                    result = self.objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
+                    result = self.batch_objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
                 with timer.measure("backward"):
                     self.scaler.scale(result.loss).backward()
             self._record_skips(batch, levels[0], result)
@@ -186,7 +188,10 @@ class Trainer:
         return StepResult(stats, learning_rate, ctc_weight, norm, finite, batch)
 
     def _forward(self, batch: Batch) -> tuple[list[Tensor], Tensor]:
-        """Compute log-probabilities, with the memory of earlier utterances where batches are sessions."""
+        """Compute log-probabilities, or hidden vectors if the objective is sliced.
+
+        Where batches are sessions, with the memory of earlier utterances.
+        """
         device = self.context.device
         features, lengths = batch.features.to(device, non_blocking=True), batch.lengths
         if self.session_memory is None or batch.lanes is None or batch.begins is None:
@@ -201,6 +206,8 @@ class Trainer:
         device, frames = self.context.device, self.model.encoder.chunk_frames
         zeros = torch.zeros(1, frames, self.model.description.feature_dim, device=device)
         levels, _, _ = self.network(zeros, torch.tensor([frames]))
+        if self.batch_objective is not self.objective:
+            levels = self.model.score_levels(levels)
         self.scaler.scale(0 * torch.stack([level.sum() for level in levels]).sum()).backward()
 
     def _record_skips(self, batch: Batch, log_probs: Tensor, result: BatchLoss) -> None:

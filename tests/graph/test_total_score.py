@@ -12,7 +12,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from augmem.automata import NumeratorCompiler, PhoneLm, denominator_fsa, estimate_phone_lm, k2_score
-from augmem.graph import TOPOLOGIES, DenseGraph, FrameGraph, SparseGraph, graphs_score, num_outputs, stack_graphs
+from augmem.graph import (
+    TOPOLOGIES,
+    Denominator,
+    DenseGraph,
+    FrameGraph,
+    SparseGraph,
+    graphs_score,
+    num_outputs,
+    stack_graphs,
+)
 from tests.automata.brute_force import total_score, unit_sequences
 from tests.automata.compiled import compile_denominator, compile_numerators
 from tests.automata.toy_lang import ToyLang
@@ -188,9 +197,30 @@ def test_scores_do_not_depend_on_the_length_of_blocks(
         return scores.detach(), leaf.grad
 
     whole = compute()
-    monkeypatch.setattr("augmem.graph.total_score._BLOCK", frames * len(graphs.labels))
+    monkeypatch.setattr("augmem.graph.total_score.BLOCK", frames * len(graphs.labels))
     torch.testing.assert_close(compute(), whole, atol=1e-12, rtol=0)
     assert whole[0].isfinite().sum() == 4 and whole[1].isfinite().all()
+
+
+@pytest.mark.parametrize("frames", [2, 6, 22])
+def test_scores_of_a_dense_matrix_do_not_depend_on_the_length_of_blocks(
+    frames: int, monkeypatch: pytest.MonkeyPatch, lang: ToyLang, phone_lm: PhoneLm
+) -> None:
+    """As above; the sparse matrix, frame by frame, is the independent value."""
+    dense, sparse = (compile_denominator(phone_lm.acceptor(), "hmm", lang.num_units, (), n) for n in (2000, 0))
+    lengths = torch.tensor([23, 22, 11, 1, 0, 6])
+    log_probs = random_log_probs(6, 23, num_outputs("hmm", lang.num_units), peaked=9.0)
+    log_probs[torch.arange(23) >= lengths[:, None]] = math.nan
+
+    def compute(denominator: Denominator) -> tuple[Tensor, Tensor]:
+        leaf = log_probs.clone().requires_grad_()
+        scores = denominator(leaf, lengths)
+        scores[scores.isfinite()].sum().backward()
+        return scores.detach(), leaf.grad
+
+    assert isinstance(dense.graph, DenseGraph)
+    monkeypatch.setattr("augmem.graph.dense.BLOCK", frames * len(lengths) * len(dense.graph.labels))
+    torch.testing.assert_close(compute(dense), compute(sparse), atol=1e-10, rtol=0)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -205,7 +235,7 @@ class LargestTensor(TorchDispatchMode):
 
 
 def test_memory_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch, lang: ToyLang) -> None:
-    monkeypatch.setattr("augmem.graph.total_score._BLOCK", 1000)
+    monkeypatch.setattr("augmem.graph.total_score.BLOCK", 1000)
     sizes = []
     for repetitions in (5, 20):
         graphs = compile_numerators(lang, "ctc", [" ".join(["tar at"] * repetitions)])
@@ -214,6 +244,19 @@ def test_memory_is_linear_in_the_length(monkeypatch: pytest.MonkeyPatch, lang: T
             graphs_score(log_probs, torch.tensor([12 * repetitions]), graphs)
         sizes.append(largest.size)
     assert max(sizes) < 4 * 1000 < log_probs.shape[1] * len(graphs.labels) / 4
+
+
+def test_memory_of_a_dense_matrix_grows_with_outputs_only(
+    monkeypatch: pytest.MonkeyPatch, lang: ToyLang, phone_lm: PhoneLm
+) -> None:
+    """Ten minutes are 15,000 frames of 40 ms; here each block has a hundredth of them."""
+    denominator = compile_denominator(phone_lm.acceptor(), "ctc", lang.num_units)
+    states = len(denominator.graph.labels)
+    monkeypatch.setattr("augmem.graph.dense.BLOCK", 20 * states)
+    log_probs = random_log_probs(1, 2000, lang.num_units)
+    with LargestTensor() as largest:
+        denominator(log_probs, torch.tensor([2000]))
+    assert largest.size <= max(4 * 20 * states, log_probs.numel()) < 2000 * states / 2
 
 
 def test_rows_without_a_path_are_minus_infinity_without_gradient(lang: ToyLang) -> None:
