@@ -1,7 +1,7 @@
 """Conversion of pickled files to safetensors files, and of graphs to icefall's format.
 
-Unpickling can run code of the file. Therefore this module alone calls `torch.load`, in a process of its own: `convert`
-starts it as `python -m augmem.convert`, and no data of the file returns to the caller.
+Unpickling can run code of the file. Therefore only this module calls `torch.load`, in a separate process that `convert`
+starts as `python -m augmem.convert`. No data of the file return to the calling process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from augmem.training import save_labels, write_checkpoint
 
 
 def convert(source: Path, output: Path | None = None) -> list[Path]:
-    """Convert pickled files, each in a process of its own. The caller trusts their origin: code in them is run.
+    """Convert pickled files, each in a process of its own. Code in the files is run, so their origin must be trusted.
 
     Args:
         source: file of an earlier release or of icefall (HLG.pt, L.pt), or a folder that contains such files, such as

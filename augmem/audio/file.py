@@ -25,16 +25,16 @@ Block = NDArray[np.float32]  # (n, channels)
 SAMPLE_RATES = range(4000, 192001)  # Hz
 MAX_PEAK = 4.0  # 12 dB above full scale: larger floats are int16 samples that were not divided by 32768
 _TOLERANCE = 0.15  # s
-_MP3_FRAMES = 5  # more than encoders add at both ends, which their tag takes away
-_PIECE = 1 << 22  # samples of all channels read at once
+_MP3_FRAMES = 5  # tolerance: encoders add fewer at both ends, and their count leaves these out
+_READ_SIZE = 1 << 22  # samples of all channels
 _UNKNOWN = 1 << 62  # frames: libsndfile's number for a stream of unknown length
 
 
 class AudioFile:
     """An audio file for reading; to be used in a `with` statement.
 
-    Sizes of an unfinished header are replaced by those of the file, and the frames of an MP3 file are counted where its
-    header has no number of them, or a wrong one.
+    Sizes in an unfinished header are replaced by that of the file. The frames of an MP3 file are counted, and replace a
+    missing or wrong number in its header.
 
     Args:
         source: path, or content, of the file.
@@ -65,8 +65,8 @@ class AudioFile:
 
     def _open(self, source: str | Path | bytes, layout: Layout) -> soundfile.SoundFile:
         if layout.head:
-            return _Sound(_Replaced(self._stream, layout.head, layout.skip))
-        return _Sound(_Replaced(self._stream, b"", 0) if isinstance(source, bytes) else str(source))
+            return _ForwardFile(_PatchedFile(self._stream, layout.head, layout.skip))
+        return _ForwardFile(_PatchedFile(self._stream, b"", 0) if isinstance(source, bytes) else str(source))
 
     def _correct_mp3(self, source: str | Path | bytes) -> None:
         mpeg = count_frames(source) if isinstance(source, bytes) else _count_file(str(source), *_version(self._stream))
@@ -74,9 +74,9 @@ class AudioFile:
         if mpeg is None or abs(expected - mpeg.seconds) <= _MP3_FRAMES * mpeg.first.samples / mpeg.first.rate:
             return
         self._file.close()
-        self._file = _Sound(_Replaced(self._stream, mpeg.tag(), mpeg.sound))
-        if mpeg.tagged and expected > mpeg.seconds:
-            self.problem = _difference(expected, mpeg.seconds)
+        self._file = _ForwardFile(_PatchedFile(self._stream, mpeg.count_frame(), mpeg.audio_offset))
+        if mpeg.has_count and expected > mpeg.seconds:
+            self.problem = _describe_truncation(expected, mpeg.seconds)
 
     def _check(self, layout: Layout) -> None:
         if self._file.samplerate not in SAMPLE_RATES:
@@ -86,7 +86,7 @@ class AudioFile:
             )
         present = self._file.frames / self._file.samplerate
         if (layout.excess - 1) * present > _TOLERANCE:
-            self.problem = _difference(layout.excess * present, present)
+            self.problem = _describe_truncation(layout.excess * present, present)
         self.problem = self.problem or layout.problem
 
     @property
@@ -113,7 +113,7 @@ class AudioFile:
         self._stream.close()
 
     def blocks(self, size: int) -> Iterator[Block]:
-        """Yield all samples, `size` at a time, to the end of the sound or to the first that cannot be decoded."""
+        """Yield all samples, `size` at a time, up to the end or to the first sample that cannot be decoded."""
         done, error = 0, ""
         try:
             while len(block := self._read(size)):
@@ -121,14 +121,14 @@ class AudioFile:
                 yield block
         except soundfile.LibsndfileError as found:
             error = str(found).split(": ")[-1].strip().rstrip(".")
-        self._note_end(done, error)
+        self._check_length(done, error)
 
-    def _note_end(self, done: int, error: str) -> None:
+    def _check_length(self, done: int, error: str) -> None:
         if self.problem:
             return
         expected = (self.frames or done) / self.rate
         if expected - done / self.rate > _TOLERANCE:
-            self.problem = _difference(expected, done / self.rate)
+            self.problem = _describe_truncation(expected, done / self.rate)
         elif error:
             self.problem = f"cannot be decoded after {done / self.rate:.1f} s ({error})"
 
@@ -152,7 +152,7 @@ class AudioFile:
         """Read in blocks, so that memory depends on the samples that exist and not on the number in the header."""
         pieces, left = [np.zeros((0, self.channels), np.float32)], count
         while left is None or left > 0:
-            size = _PIECE if left is None else min(left, _PIECE)
+            size = _READ_SIZE if left is None else min(left, _READ_SIZE)
             pieces.append(self._read(size))
             left = None if left is None else left - size
             if len(pieces[-1]) < size:
@@ -169,7 +169,7 @@ def _open(source: str | Path | bytes) -> BinaryIO:
     return io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
 
 
-def _difference(expected: float, present: float) -> str:
+def _describe_truncation(expected: float, present: float) -> str:
     return f"truncated: {expected:.1f} s in the header, {present:.1f} s in the file"
 
 
@@ -181,19 +181,19 @@ def _version(stream: BinaryIO) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1000)
 def _count_file(path: str, *version: int) -> Mpeg | None:
-    """Count the frames of a file once, however many cuts of it are read."""
+    """Count the frames of a file; the result is cached, since a recording can have many utterances."""
     with Path(path).open("rb") as stream, mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
         return count_frames(content)
 
 
-class _Sound(soundfile.SoundFile):
-    """A sound file; one of unknown length is read without seeking, which fails at its end."""
+class _ForwardFile(soundfile.SoundFile):
+    """A sound file that is not seekable if its length is unknown, since seeking fails at the end of such files."""
 
     def seekable(self) -> bool:
         return bool(super().seekable()) and self.frames < _UNKNOWN
 
 
-class _Replaced(io.RawIOBase):
+class _PatchedFile(io.RawIOBase):
     """A file with its first `skip` bytes replaced by `head`, for libsndfile."""
 
     def __init__(self, stream: BinaryIO, head: bytes, skip: int) -> None:
@@ -208,7 +208,7 @@ class _Replaced(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self.place, io.SEEK_END: self.length}[whence]
-        self.place = max(0, base + offset)  # damaged headers lead to places before the file
+        self.place = max(0, base + offset)  # damaged headers have offsets before the file
         return self.place
 
     def tell(self) -> int:

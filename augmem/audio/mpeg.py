@@ -1,10 +1,11 @@
 """Lengths of MP3 files by counting frames, instead of an estimate from the bit rate of the first frame.
 
-The delay and padding of an encoder are in its tag alone: without it, all frames count, and the decoder removes its own
-delay (529 samples) only.
+The delay and padding of an encoder are stored in its first frame only. Without it all frames count, and the decoder
+removes only its own delay (529 samples).
 
 Header of a frame (ISO 11172-3, 2.4.1.3): 11 bits of synchronisation, 2 of version, 2 of layer, 1 of protection, 4 of
-bit rate, 2 of sampling rate, 1 of padding. A first frame without sound can hold the number of frames ("Xing", "Info").
+bit rate, 2 of sampling rate, 1 of padding. The first frame can hold the number of frames instead of audio ("Xing",
+"Info").
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _KILOBITS = {
     2: (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _KILOBITS[0] = _KILOBITS[2]
-_FIELDS_AFTER_TAG = 64  # bytes; more than side information, tag, flags and count need
+_COUNT_FIELDS = 64  # bytes; more than header, side information, name, flags and count of such a frame need
 
 
 class Frame(NamedTuple):
@@ -44,14 +45,14 @@ class Mpeg(NamedTuple):
     Args:
         first: the first frame.
         start: offset of the first frame in the file.
-        frames: number of frames with sound.
-        tagged: the first frame holds a number of frames.
+        frames: number of frames with audio.
+        has_count: the first frame holds a number of frames instead of audio.
     """
 
     first: Frame
     start: int
     frames: int
-    tagged: bool
+    has_count: bool
 
     @property
     def seconds(self) -> float:
@@ -59,17 +60,17 @@ class Mpeg(NamedTuple):
         return self.frames * self.first.samples / self.first.rate
 
     @property
-    def sound(self) -> int:
-        """Offset of the first frame with sound: after tags, and after a first frame with a wrong number."""
-        return self.start + (self.first.size if self.tagged else 0)
+    def audio_offset(self) -> int:
+        """Offset of the first frame with audio."""
+        return self.start + (self.first.size if self.has_count else 0)
 
-    def tag(self) -> bytes:
-        """Return a frame without sound that holds the number of frames, as VBR encoders write it."""
+    def count_frame(self) -> bytes:
+        """Return a first frame that holds the number of frames, as encoders with a variable bit rate write it."""
         version = self.first.bits >> 19 & 3
         for index in range(1, 15):
             bits = self.first.bits & ~(0xF << 12) & ~(1 << 9) | 1 << 16 | index << 12  # no padding, no checksum
             frame = _frame(bits)
-            if frame and frame.size >= _FIELDS_AFTER_TAG:
+            if frame and frame.size >= _COUNT_FIELDS:
                 break
         assert frame
         mono = self.first.bits >> 6 & 3 == 3
@@ -79,41 +80,41 @@ class Mpeg(NamedTuple):
 
 
 def count_frames(content: bytes | mmap) -> Mpeg | None:
-    """Count the frames of an MP3 file, skipping what is between them; None if it has none of layer 3."""
-    place = start = _first_frame(content)
-    if place is None:
+    """Count the frames of an MP3 file, skipping other bytes between them; None if it has no frame of layer 3."""
+    offset = start = _first_frame(content)
+    if offset is None:
         return None
-    first = _frame_at(content, place)
+    first = _frame_at(content, offset)
     assert first
-    tagged = any(word in content[place : place + _FIELDS_AFTER_TAG] for word in (b"Xing", b"Info"))
+    has_count = any(name in content[offset : offset + _COUNT_FIELDS] for name in (b"Xing", b"Info"))
     count = 0
-    while place is not None and (frame := _frame_at(content, place)):
-        count += place + frame.size <= len(content)  # the last one may be cut
-        place = _next(content, place + frame.size, first)
-    return Mpeg(first, start or 0, count - tagged, tagged)
+    while offset is not None and (frame := _frame_at(content, offset)):
+        count += offset + frame.size <= len(content)  # the last one may be truncated
+        offset = _next(content, offset + frame.size, first)
+    return Mpeg(first, start or 0, count - has_count, has_count)
 
 
 def _first_frame(content: bytes | mmap) -> int | None:
-    place = 0
-    while content[place : place + 3] == b"ID3":
+    offset = 0
+    while content[offset : offset + 3] == b"ID3":
         size = 0
-        for byte in content[place + 6 : place + 10]:
+        for byte in content[offset + 6 : offset + 10]:
             size = size << 7 | byte & 0x7F
-        place += 10 + size
-    return _next(content, place, None)
+        offset += 10 + size
+    return _next(content, offset, None)
 
 
-def _next(content: bytes | mmap, place: int, first: Frame | None) -> int | None:
+def _next(content: bytes | mmap, offset: int, first: Frame | None) -> int | None:
     """Return the offset of the next frame; after a loss of synchronisation, two consecutive frames are required."""
-    if first and (frame := _frame_at(content, place)) and _have_same_format(frame, first):
-        return place
-    while (place := content.find(b"\xff", place)) >= 0:
-        frame = _frame_at(content, place)
+    if first and (frame := _frame_at(content, offset)) and _have_same_format(frame, first):
+        return offset
+    while (offset := content.find(b"\xff", offset)) >= 0:
+        frame = _frame_at(content, offset)
         if frame and (first is None or _have_same_format(frame, first)):
-            after = _frame_at(content, place + frame.size)
+            after = _frame_at(content, offset + frame.size)
             if after and _have_same_format(after, frame):
-                return place
-        place += 1
+                return offset
+        offset += 1
     return None
 
 
@@ -121,8 +122,8 @@ def _have_same_format(one: Frame, other: Frame) -> bool:
     return one.rate == other.rate and one.samples == other.samples
 
 
-def _frame_at(content: bytes | mmap, place: int) -> Frame | None:
-    header = content[place : place + 4]
+def _frame_at(content: bytes | mmap, offset: int) -> Frame | None:
+    header = content[offset : offset + 4]
     return _frame(int.from_bytes(header, "big")) if len(header) == 4 else None
 
 

@@ -1,7 +1,7 @@
-"""Compute word error rates of any two transcripts: text of Kaldi, trn, CTM or STM of NIST.
+"""Compute word error rates of any two transcripts: Kaldi's text, or NIST's trn, CTM or STM.
 
-With two hypotheses their difference is tested too. Text files are aligned as Kaldi's compute-wer does, other references
-as sclite does.
+The difference of two hypotheses is tested. A reference in Kaldi's text format is aligned as by Kaldi's compute-wer,
+others as by sclite.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--case-sensitive",
         action="store_true",
-        help="distinguish upper and lower case with sclite's costs and a GLM too",
+        help="distinguish upper and lower case also in sclite's alignment and in GLM rules",
     )
     parser.add_argument(
         "--mode", choices=MODES, default="strict", help="missing utterances: error, left out, or empty (%(default)s)"
@@ -107,7 +107,7 @@ def speaker_table(score: Score) -> str:
 
 
 def comparison(systems: list[list[Utterance]], names: list[str], examples: int) -> str:
-    """Test the difference of two hypotheses, unless they are aligned with different alternatives of a reference."""
+    """Return a paired test of two hypotheses, or why there is none: they match other alternatives of a reference."""
     from augmem.scoring import compare, comparison_text
 
     for a, b in zip(*systems, strict=True):

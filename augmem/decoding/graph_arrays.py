@@ -46,8 +46,8 @@ class GraphArrays:
 
     Attributes:
         first: (Q + 1,) arcs first[q] to first[q + 1] - 1 leave state q.
-        views: for the compiled search.
-        word_labels: words of the arcs, likewise.
+        views: the arrays that the compiled search kernels read.
+        word_labels: words of all arcs, in the layout of these kernels.
     """
 
     def __init__(self, graph: k2.Fsa) -> None:
@@ -69,7 +69,7 @@ class GraphArrays:
         """Return the columns of some arcs (A,)."""
         return ArcColumns(self._packed.take(arcs, axis=0))
 
-    def leaving(self, states: Int32s) -> tuple[Int32s, Ints]:
+    def arcs_leaving(self, states: Int32s) -> tuple[Int32s, Ints]:
         """Return the number of arcs (N,) that leave each of some states (N,), and these arcs, state by state."""
         first = self.first.take(states)
         count = self.first.take(states + 1) - first
@@ -79,7 +79,7 @@ class GraphArrays:
 
     def final_arcs(self, states: Int32s) -> tuple[Int32s, Int32s]:
         """Return pairs (position in `states`, arc) of all final arcs that leave some states."""
-        count, arcs = self.leaving(states)
+        count, arcs = self.arcs_leaving(states)
         final = np.flatnonzero(self.columns(arcs).unit == FINAL)
         source = np.repeat(np.arange(len(states), dtype=np.int32), count)
         return source[final], arcs[final].astype(np.int32)

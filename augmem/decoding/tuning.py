@@ -57,7 +57,7 @@ def tune(decode_dir: Path, dev_parts: Sequence[str], references: References, con
     words = sum(len(references[entry.key]) for entry in entries)
     if words == 0:
         raise UserError(f"{decode_dir}: the transcripts of {', '.join(dev_parts)} have no word to tune on")
-    systems = {name: tune_system(Table(entries, references, name), config) for name in entries[0].lists}
+    systems = {name: tune_system(ScoreTable(entries, references, name), config) for name in entries[0].lists}
     if base := next((name for name in MBR_LISTS if name in systems), None):
         systems[MBR] = evaluate_mbr(entries, references, base, Scales.from_json(systems[base]))
     oracle = oracle_errors(entries, references) / words
@@ -76,7 +76,7 @@ def oracle_wer(entries: Sequence[NbestEntry], references: References) -> float:
     return oracle_errors(entries, references) / max(1, sum(len(references[entry.key]) for entry in entries))
 
 
-def tune_system(table: Table, config: DecodingConfig) -> dict[str, Any]:
+def tune_system(table: ScoreTable, config: DecodingConfig) -> dict[str, Any]:
     """Search the grid for one system; return its best point, its calibration and all points."""
     sweep = []
     for lm_scale, bonus in product(config.lm_scales, config.word_insertion_bonuses):
@@ -109,8 +109,8 @@ def evaluate_mbr(entries: Sequence[NbestEntry], references: References, base: st
     return {**system.to_json(), "wer": errors / words}
 
 
-def calibration_items(table: Table, scales: Scales) -> Iterator[CalibrationItem]:
-    """Yield the lists of all utterances that have one."""
+def calibration_items(table: ScoreTable, scales: Scales) -> Iterator[CalibrationItem]:
+    """Yield the n-best lists that are not empty, with their scores and references."""
     for entry, scores in zip(table.entries, table.scores(scales), strict=True):
         if listed := entry.lists[table.name]:
             words = [hypothesis.words for hypothesis in listed]
@@ -129,7 +129,7 @@ def warn_at_edge(system: str, name: str, value: float, grid: Sequence[float]) ->
         )
 
 
-class Table:
+class ScoreTable:
     """The n-best lists of one system as matrices, so that each point of the grid takes one pass over them.
 
     Rows are utterances, columns hypotheses. Short lists are padded with hypotheses of score -inf. An empty list counts

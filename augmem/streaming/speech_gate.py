@@ -1,8 +1,8 @@
 """Leave out audio without speech, so that it costs little and gives no words.
 
-A voice activity detector returns the probability of speech for each chunk of 32 ms. Audio is kept from a while before a
-chunk with speech to a while after it, long enough for an endpoint; the rest is not recognised. Times of words are those
-of the whole audio.
+A voice activity detector returns the probability of speech for each chunk of 32 ms. Audio is recognised from 0.32 s
+before a chunk with speech to 0.96 s after it, which is long enough for an endpoint; other audio is left out. Times of
+words are those of the whole audio.
 
 Letters: n samples.
 """

@@ -51,7 +51,7 @@ def prepare(recipe: str, root: Path, output: Path) -> dict[str, tuple[str, str]]
 
 
 @pytest.mark.parametrize("name", ["supervisions.jsonl.gz", "recordings.jsonl.gz"])
-def test_a_halved_manifest_is_named(kaldi: Path, tmp_path: Path, name: str) -> None:
+def test_a_truncated_manifest_is_named_in_the_message(kaldi: Path, tmp_path: Path, name: str) -> None:
     prepare("kaldi", kaldi.parent, tmp_path / "out")
     path = tmp_path / "out" / "train" / name
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -298,7 +298,7 @@ def test_skipped_utterances_are_reported_before_speakers_are_held_out(
     assert caplog.messages[0].startswith("part train: skipped 1 of 2 (1 too long)")
 
 
-def test_utterances_over_the_default_limit_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_counts_utterances_over_the_default_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for part in ("train", "dev"):
         write_tone(tmp_path / "mine" / f"{part}.wav", 60.0)
         (tmp_path / "mine" / f"{part}.tsv").write_text(f"audio\ttext\n{part}.wav\tGOOD MORNING\n")
