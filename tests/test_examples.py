@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import runpy
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,13 +68,41 @@ def test_align_prints_each_word_with_rising_times(
     assert times == sorted(times) and times[-1] <= 3.0
 
 
-def test_lattices_prints_the_best_path_first(package: Path, audio: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run("lattices", package, audio, "one", "two")
-    lines = capsys.readouterr().out.splitlines()
-    totals = [float(line.split()[0]) for line in lines[2:-2]]
+def run_notebook(name: str, **parameters: object) -> dict[str, str]:
+    """Execute the code cells of a notebook in order; return what each has printed, by its id.
+
+    Args:
+        name: name of the notebook.
+        parameters: replace those of the cell with the tag "parameters", as in papermill.
+    """
+    names: dict[str, object] = {}
+    printed = {}
+    for cell in code_cells(name):
+        with redirect_stdout(io.StringIO()) as out:
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        names |= parameters if "parameters" in cell["metadata"].get("tags", ()) else {}
+        printed[cell["id"]] = out.getvalue()
+    return printed
+
+
+def code_cells(name: str) -> list[dict[str, Any]]:
+    cells = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def test_the_notebook_prints_the_best_path_and_word_sequences_in_order(package: Path, audio: Path) -> None:
+    printed = run_notebook("lattices", package_folder=package, audio=audio, reference="one two")
+    totals = [float(line.split()[0]) for line in printed["nbest"].splitlines()]
     assert totals == sorted(totals, reverse=True) and len(totals) > 1
-    assert lines[1].startswith("best path: ")
-    assert lines[-1].startswith("oracle: ") and lines[-1].endswith("errors in 2 words")
+    confidences = [word.split(":") for word in printed["confidences"].split()]
+    assert [word for word, _ in confidences] == printed["nbest"].splitlines()[0].split()[1:]
+    assert all(0 < float(confidence) < 1 for _, confidence in confidences)
+    assert set(printed["best-path"].split()) <= {"ONE", "TWO"}
+    assert printed["posteriors"].startswith("sums of the frames: 1.000000 to 1.000000\n")
+    best, oracle = (int(line.split()[-5]) for line in printed["oracle"].splitlines())
+    assert 0 <= oracle <= best
+    stored = {cell["id"] for cell in code_cells("lattices") if cell["outputs"]}
+    assert stored == {cell for cell, text in printed.items() if text}
 
 
 def test_the_custom_encoder_learns_and_streams(monkeypatch: pytest.MonkeyPatch) -> None:
