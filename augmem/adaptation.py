@@ -19,6 +19,7 @@ from augmem.lang import (
     adapt_lang,
     pronounce,
     read_new_words,
+    word_weights,
     write_extended_model,
     write_given_grammar,
     write_pronunciations,
@@ -88,7 +89,7 @@ def add_words(trained: AdaptableModel, names: Path, arpa: Path | None, output: P
     if grammar is None:
         raise UserError(f"{trained.lang.parent}: no language model in it; give the one it was made with: --lm LM.arpa")
     pronunciations = pronounce(words, lang)
-    weights = {word.word: max(w.weight for w in words if w.word == word.word) for word in words}
+    weights = word_weights(words)
     with TemporaryDirectory() as name:
         extended, lexicon = Path(name) / "extended.arpa", Path(name) / "lexicon.txt"
         write_extended_model(grammar, weights, extended)

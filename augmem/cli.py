@@ -139,6 +139,7 @@ def begin_run_command(words: list[str]) -> int:
     words = update_options(words)
     if {"-h", "--help"} & set(words):
         command_parser("recipe").parse_args(words)
+    # argparse, because parsers of jsonargparse do not separate the options that they have from others.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_run_options(parser)
     words = [word for word in words if word != "--traceback"]

@@ -12,6 +12,7 @@ from augmem.errors import UserError
 from augmem.files import atomic_path, read_json, write_text
 from augmem.lang import (
     ENGLISH,
+    RESERVED_WORDS,
     SILENCE,
     Guess,
     Lang,
@@ -96,8 +97,9 @@ def _write_symbols(path: Path, symbols: Iterable[tuple[str, int]]) -> None:
 
 def _guess_normalisation(words: Sequence[str]) -> Normalisation:
     """Return the normalisation of a vocabulary: English if most words can be of it, else none."""
-    english = sum(map(ENGLISH.is_word, words))
-    return ENGLISH if 2 * english > len(words) else Normalisation("none")
+    others = [word for word in words if word not in RESERVED_WORDS]
+    english = sum(map(ENGLISH.is_word, others))
+    return ENGLISH if 2 * english > len(others) else Normalisation("none")
 
 
 def _format_lexicon(lang: Lang, added: Iterable[Guess]) -> str:

@@ -21,6 +21,7 @@ from augmem.graph import GraphConfig
 from augmem.installation import pipeline
 from augmem.lang import LangConfig, LmConfig, NeuralLmConfig
 from augmem.model import AcousticModel, find_trained_model
+from augmem.onnx_package import is_onnx_package
 from augmem.renamed_options import update_options
 from augmem.training import TrainingConfig
 
@@ -139,8 +140,13 @@ def adopt_model(values: Namespace, folder: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no model.
-        UserError: the model has biphones, whose choice depends on its transcripts.
+        UserError: the model has biphones, whose choice depends on its transcripts, or int8 weights.
     """
+    if is_onnx_package(folder):
+        raise UserError(
+            f"training.init_from: {folder} has int8 weights, which cannot be trained; give the experiment that it was "
+            "exported from (local/make_shipped_model.sh of a clone makes that of the model that comes with augmem)"
+        )
     described = AcousticModel.load(find_trained_model(folder).model).description
     if described.biphones:
         raise UserError(f"{folder}: a model with biphones cannot be fine-tuned; use one with --graph.context none")

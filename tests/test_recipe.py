@@ -13,6 +13,7 @@ from augmem.errors import UserError
 from augmem.recipe import RECIPE_FILE, Recipe, instantiate, load_recipe, make_recipe, recipe_parser, resolve_options
 from augmem.renamed_options import update_options
 from augmem.run_options import begin_run
+from augmem.shipped import SHIPPED_MODEL
 from tests.tiny import ENCODER
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
@@ -92,3 +93,5 @@ def test_encoder_features_and_topology_are_those_of_the_model_to_start_from(pack
     assert options["graph"]["context"] == "none" and options["features"]["num_mel_bins"] == 80
     with pytest.raises(FileNotFoundError, match="nowhere: neither a trained experiment nor a packaged model"):
         resolve_options(["--training.init_from", "nowhere"])
+    with pytest.raises(UserError, match="librispeech_5h has int8 weights, which cannot be trained; give the exp"):
+        resolve_options(["--training.init_from", str(SHIPPED_MODEL)])

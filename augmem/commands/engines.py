@@ -72,7 +72,9 @@ def onnx_options(arguments: argparse.Namespace) -> EngineOptions:
     """
     for name in ("compare_offline", "hotwords", "output_beam", "partial_interval"):
         if getattr(arguments, name, None):
-            raise UserError(f"--{name.replace('_', '-')}: --engine onnx has no such option")
+            raise UserError(
+                f"--{name.replace('_', '-')}: --engine onnx has no such option; a package of augmem package does"
+            )
     try:
         from augmem.onnx_engine import EngineOptions
     except ModuleNotFoundError as error:

@@ -25,6 +25,7 @@ from augmem.lang.new_words import (
     NewWord,
     pronounce,
     read_new_words,
+    word_weights,
     write_extended_model,
     write_pronunciations,
 )
@@ -86,6 +87,7 @@ __all__ = [
     "silent_ids",
     "units_hash",
     "validate_lang",
+    "word_weights",
     "words_hash",
     "write_arpa",
     "write_extended_model",

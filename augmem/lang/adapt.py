@@ -45,9 +45,9 @@ def adapt_lang(base: Path, arpa: Path, lexicon: Path | None, output: Path) -> No
         found = letter_lexicon(words)
     else:
         given = read_lexicon(lexicon, lang.normalisation) if lexicon else {}
-        known = {**collect_pronunciations(lang), **given}
-        trained_on = load_matching_dictionary(lang)  # its G2P model is in the cache
-        found = phone_lexicon(LangConfig(), words, known, output, trained_on)
+        dictionary = load_matching_dictionary(lang)  # its G2P model is in the cache
+        known = {**dictionary, **own_pronunciations(lang), **given}
+        found = phone_lexicon(LangConfig(), words, known, output, dictionary)
     write_lang(restrict_to_units(base, found), lang.silence_probability, output, lang.normalisation)
 
 
@@ -90,18 +90,14 @@ def unit_kind(lang_dir: Path) -> Literal["word piece", "letter", "phone"]:
     return "letter" if any(map(_LETTER.fullmatch, read_units(lang_dir))) else "phone"
 
 
-def collect_pronunciations(lang: Lang) -> Lexicon:
-    """Return the pronunciations of a lang folder in phones; with those of its dictionary for other words."""
-    return {**load_matching_dictionary(lang), **_own_pronunciations(lang)}
-
-
 def load_matching_dictionary(lang: Lang) -> Lexicon:
     """Return the CMU dictionary if its phones are those of a lang folder; otherwise an empty lexicon."""
-    is_cmu = set(collect_phones(_own_pronunciations(lang))) <= set(collect_phones(load_cmudict()))
+    is_cmu = set(collect_phones(own_pronunciations(lang))) <= set(collect_phones(load_cmudict()))
     return load_dictionary(LangConfig(), lang.normalisation) if is_cmu else {}
 
 
-def _own_pronunciations(lang: Lang) -> Lexicon:
+def own_pronunciations(lang: Lang) -> Lexicon:
+    """Return the pronunciations of a lang folder in phones."""
     return {
         word: [tuple(lang.unit_of[unit] for unit in form) for form in forms]
         for word, forms in lang.pronunciations.items()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from augmem.errors import UserError
-from augmem.lang.adapt import collect_pronunciations, load_matching_dictionary, unit_kind
+from augmem.lang.adapt import load_matching_dictionary, own_pronunciations, unit_kind
 from augmem.lang.arpa import read_arpa, write_arpa
 from augmem.lang.config import LangConfig
 from augmem.lang.g2p import Guess, default_cache, guess_pronunciations
@@ -104,6 +104,19 @@ def _read_weight(text: str, where: str) -> float:
     return weight
 
 
+def word_weights(words: Sequence[NewWord]) -> dict[str, float]:
+    """Return the weight of each word, the highest of its lines.
+
+    Example:
+        >>> word_weights([NewWord("ADA"), NewWord("ADA", weight=5.0)])
+        {'ADA': 5.0}
+    """
+    weights: dict[str, float] = {}
+    for entry in words:
+        weights[entry.word] = max(entry.weight, weights.get(entry.word, 0.0))
+    return weights
+
+
 def pronounce(words: Sequence[NewWord], lang: Lang) -> list[Guess]:
     """Return the pronunciations of new words in phones: the given ones, those of the lexicon, or guesses.
 
@@ -114,10 +127,11 @@ def pronounce(words: Sequence[NewWord], lang: Lang) -> list[Guess]:
     """
     if unit_kind(lang.folder) != "phone":
         return []
-    known = collect_pronunciations(lang)
+    dictionary = load_matching_dictionary(lang)
+    known = {**dictionary, **own_pronunciations(lang)}
     given = {word.word for word in words if word.phones}
     missing = [word for word in dict.fromkeys(w.word for w in words) if word not in known and word not in given]
-    trained_on = load_matching_dictionary(lang) or known  # as in the lang stage, whose G2P model is in the cache
+    trained_on = dictionary or known  # as in the lang stage, whose G2P model is in the cache
     guesses, failed = guess_pronunciations(missing, trained_on, default_cache(), LangConfig().g2p_training_entries)
     if failed:
         raise UserError(

@@ -197,7 +197,10 @@ class OnnxRecognizer:
             UserError: there are any.
         """
         if hotwords:
-            raise UserError("hotwords: the onnx engine has none; they need a package of augmem package")
+            raise UserError(
+                "hotwords: the onnx engine has none; use a package of augmem package, or make the words "
+                "more probable in this one: augmem words"
+            )
         return ()
 
     def step(self, streams: Sequence[OnnxStream]) -> int:
