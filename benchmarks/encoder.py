@@ -2,7 +2,8 @@
 
 All encoders have one size (`--dim`, `--layers`). Results are medians and quartiles over `--repeats` interleaved
 repetitions, so that a change of the machine's speed affects both sides of a ratio. With `--threads 1`, CPU time of the
-process is measured instead of wall time.
+process is measured instead of wall time. `--config conf/mini_librispeech.yaml` prints a table of all types of encoder
+in the size of that recipe instead (a minute).
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
-from augmem.encoder import Encoder, EncoderConfig, build_encoder
+from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
 
 SHIFT, BINS = 0.01, 80
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
@@ -30,6 +34,9 @@ def main() -> None:
     args = options()
     torch.manual_seed(0)
     torch.set_num_threads(args.threads)
+    if args.config:
+        compare_types(yaml.safe_load(args.config.read_text())["encoder"], args.repeats)
+        return
     config = EncoderConfig(dim=args.dim, layers=args.layers, feedforward_dim=4 * args.dim, dropout=0.0)
     print(f"{config}\n{args.threads} thread(s), {args.repeats} repetitions, torch {torch.__version__}\n")
     parallel_against_segmental(config, args.repeats)
@@ -45,10 +52,43 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--dim", type=int, default=192)
     parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--config", type=Path, help="recipe with the size of the encoders in a table of all types")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=int, default=60, help="length of the stream in cost_along_a_stream")
     return parser.parse_args()
+
+
+def compare_types(options: dict[str, Any], repeats: int) -> None:
+    """Print parameters, cost and state of all types of encoder, without the options that a type does not have."""
+    features, encoders = torch.randn(2, 1000, BINS), {}
+    for kind in ENCODERS:
+        chosen = {name: value for name, value in options.items() if name not in ENCODERS[kind].excluded}
+        encoders[kind] = build_encoder(EncoderConfig(**chosen | {"type": kind}), BINS, SHIFT)
+    steps = interleave([train(encoder, partial(whole, encoder, features)) for encoder in encoders.values()], repeats)
+    print(f"{torch.get_num_threads()} thread(s), training step of 2 x 10 s, median of {repeats}; stream of 60 s\n")
+    print("| encoder | parameters | training step | streaming | state of a stream | latency |")
+    print("|---|---|---|---|---|---|")
+    for (kind, encoder), taken in zip(encoders.items(), steps, strict=True):
+        size = sum(parameter.numel() for parameter in encoder.parameters())
+        latency = encoder.average_latency
+        delay = f"{latency:.2f} s" if isfinite(latency) else "whole utterance"
+        cost = " | ".join((f"{statistics.median(taken):.2f} s", *stream_cost(encoder)))
+        print(f"| {kind} | {size:,} | {cost} | {delay} |", flush=True)
+
+
+def stream_cost(encoder: Encoder, seconds: int = 60) -> tuple[str, str]:
+    """Return the real-time factor of a stream and the KiB of its state at the end; dashes without streaming."""
+    try:
+        state = encoder.eval().init_state(1)
+    except NotImplementedError:
+        return "-", "-"
+    begin = clock()
+    with torch.no_grad():
+        for chunk in torch.randn(1, round(seconds / SHIFT), BINS).split(encoder.chunk_frames, 1):
+            _, state = encoder.step(chunk, state)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in state.tensors())
+    return f"{(clock() - begin) / seconds:.4f}", f"{size / 1024:.0f} KiB"
 
 
 def parallel_against_segmental(config: EncoderConfig, repeats: int) -> None:

@@ -1,4 +1,4 @@
-"""Training speed and memory on a GPU: `python -m benchmarks.gpu` (8 minutes on one GPU; needs torch, safetensors).
+"""Training speed and memory on a GPU: `python -m benchmarks.gpu` (10 minutes on one GPU; needs torch, safetensors).
 
 No k2, no network and no data: features and graphs are random. Prints Markdown tables and writes them as JSON:
 correctness against the CPU in float64, times of a step for all encoders, the share of the objective, the largest
@@ -54,7 +54,7 @@ FULL = Size(
     ((40, 15), (17, 35)), 500, 5,
 )  # fmt: skip
 SMALL = Size(
-    EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=2, frontend_channels=(2, 2)),
+    EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=3, frontend_channels=(2, 2)),
     ((2, 3),), 5, 1, ("float32",),
 )  # fmt: skip
 
@@ -99,15 +99,16 @@ def encoders(config: EncoderConfig) -> dict[str, EncoderConfig]:
         "no memory": replace(config, memory_slots=0),
         "Emformer": replace(config, type="emformer"),
         "full context": replace(config, type="full_context"),
+        "Conformer-Kernel": replace(config, type="conformer_kernel"),
     }
 
 
 def difference(config: EncoderConfig, device: torch.device) -> dict[str, float]:
     """Return the largest difference of outputs and gradients to the CPU in float64, relative to the largest value.
 
-    Without dropout, on two utterances, with two layers: what is wrong in one layer shows there.
+    Without dropout, on two utterances, with three layers: what is wrong in one layer shows there.
     """
-    config = replace(config, dropout=0.0, layers=2)
+    config = replace(config, dropout=0.0, layers=3)
     exact = build_encoder(config, BINS, SHIFT).double()
     single = build_encoder(config, BINS, SHIFT).to(device)
     single.load_state_dict(exact.state_dict())

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from augmem.encoder import Encoder, EncoderConfig, build_encoder
+from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
 from augmem.graph import Denominator, FrameGraph, FrameGraphs, scaled, stack_graphs
 from augmem.objective import LatticeFreeMmi, ctc_scores
 
@@ -47,12 +47,13 @@ def main() -> None:
     """Print the counts as a Markdown table, and the most frequent operations on request."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", type=int, default=24, help="layers of the encoder (%(default)s)")
+    parser.add_argument("--type", default="augmented_memory", choices=ENCODERS, help="encoder (%(default)s)")
     parser.add_argument("--top", type=int, default=0, help="also list so many of the most frequent operations")
     args = parser.parse_args()
     torch.set_num_threads(1)
     scaled._arcs = on_cpu(scaled._arcs)
-    counts = [count_parts(args.layers, segments) for segments in SEGMENTS]
-    print(f"torch {torch.__version__}, {args.layers} layers\n")
+    counts = [count_parts(args.layers, segments, args.type) for segments in SEGMENTS]
+    print(f"torch {torch.__version__}, {args.type}, {args.layers} layers\n")
     print(f"| launches | {' | '.join(f'{n} segments' for n in SEGMENTS)} | growth |")
     print("|---|---|---|---|")
     for part in counts[0]:
@@ -64,15 +65,16 @@ def main() -> None:
                 print(f"{part}, {segments} segments: {name} {number:,}")
 
 
-def count_parts(layers: int, segments: int) -> dict[str, Counter[str]]:
+def count_parts(layers: int, segments: int, kind: Any = "augmented_memory") -> dict[str, Counter[str]]:
     """Count the operations of each part of a training step, by name.
 
     Args:
         layers: layers of the encoder.
         segments: segments of the longest utterance.
+        kind: type of the encoder.
     """
     torch.manual_seed(0)
-    config = EncoderConfig(dim=32, heads=4, feedforward_dim=64, layers=layers, frontend_channels=(2, 4))
+    config = EncoderConfig(kind, dim=32, heads=4, feedforward_dim=64, layers=layers, frontend_channels=(2, 4))
     encoder = as_on_gpu(build_encoder(config, BINS, SHIFT))
     frames = segments * encoder.chunk_frames
     lengths = torch.tensor([frames, frames - 50, frames * 3 // 4, frames // 2])

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args, get_type_hints
 from augmem.encoder.registry import ENCODERS, EncoderType
 from augmem.errors import check_option
 
+DEFAULT_KERNEL = 7  # frames, in encoders that always convolve
+
 
 @dataclass(frozen=True)
 class EncoderConfig:
@@ -36,7 +38,7 @@ class EncoderConfig:
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
             (arXiv 2005.09137); null = off, 0.5 is the value of that paper.
         convolution_kernel: odd kernel width in encoder frames of a depthwise convolution before the attention of each
-            layer, within the block; 0 = none, as in the paper.
+            layer, within the block; 0 = none, as in the paper. `conformer_kernel` always has one: there, 0 = 7 frames.
         third_layer_norm: also normalise the output of each layer.
         iterated_loss_layers: layers (1 = lowest) with an auxiliary output for training.
         recompute_layers: store only the input of each layer in training and recompute the rest for the gradient:

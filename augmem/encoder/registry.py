@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from augmem.encoder.base import Encoder
     from augmem.encoder.config import EncoderConfig
 
-EncoderType = Literal["augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm"]
+EncoderType = Literal[
+    "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
             "third_layer_norm": False, "recompute_layers": False, "feedforward_slices": 1,
             "key_value_ranks": (),
         },
+    ),
+    "conformer_kernel": EncoderSpec(
+        "augmem.encoder.conformer_kernel:ConformerKernelEncoder",
+        _NO_MEMORY | {"weak_attention_suppression": None, "recompute_layers": False, "lstm_dim": None},
     ),
 }  # fmt: skip
 assert tuple(ENCODERS) == get_args(EncoderType)

@@ -11,7 +11,8 @@ from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
 
 FEATURES, SHIFT = 7, 0.01
 BASELINES = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
-STREAMING = ("augmented_memory", *BASELINES)
+RIVALS = ("conformer_kernel",)
+STREAMING = ("augmented_memory", *BASELINES, *RIVALS)
 SMALL: dict[str, Any] = {
     "dim": 8, "heads": 2, "feedforward_dim": 12, "layers": 2, "dropout": 0.0, "frontend_channels": (2, 2),
     "left_context": 0.12, "centre": 0.16, "right_context": 0.08,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from augmem.encoder import EncoderConfig, build_encoder
-from tests.encoder.small import small_config
+from tests.encoder.small import STREAMING, small_config
 
 SMALL = small_config()
 
@@ -25,7 +25,7 @@ def test_latency_is_that_of_the_paper() -> None:
 def test_taps_are_the_outputs_of_the_chosen_layers() -> None:
     torch.manual_seed(0)
     features, lengths = torch.randn(2, 40, 5), torch.tensor([40, 17])
-    kinds: tuple[Any, ...] = ("augmented_memory", "emformer", "time_restricted", "lc_blstm", "full_context")
+    kinds: tuple[Any, ...] = (*STREAMING, "full_context")
     for kind in kinds:
         encoder = build_encoder(small_config(kind, iterated_loss_layers=(1, 2)), 5, 0.01)
         encoded = encoder.encode(features, lengths)

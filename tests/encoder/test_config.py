@@ -33,7 +33,7 @@ SMALL = small_config()
 def test_errors_name_option_and_value(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"encoder\.{field} is ") as error:
         changed: dict[str, Any] = {field: value}
-        replace(small_config("lc_blstm") if field == "lstm_dim" else SMALL, **changed)
+        replace(small_config("lc_blstm" if field == "lstm_dim" else "augmented_memory"), **changed)
     assert "must be" in str(error.value)
     assert repr(value) in str(error.value)
 
@@ -59,6 +59,7 @@ def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
         ("transformer_xl", "memory_slots", 3), ("time_restricted", "convolution_kernel", 3),
         ("full_context", "centre", 0.64), ("full_context", "slot_squash", "tanh"), ("lc_blstm", "left_context", 0.32),
         ("lc_blstm", "activation", "relu"), ("lc_blstm", "feedforward_slices", 2),
+        ("conformer_kernel", "memory_slots", 3), ("conformer_kernel", "weak_attention_suppression", 0.5),
     ],
 )  # fmt: skip
 def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: Any) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from augmem.encoder import EncoderConfig, StaticStep, build_encoder
 from augmem.errors import UserError
-from tests.encoder.small import FEATURES, SHIFT, configs, random_encoder, small_config
+from tests.encoder.small import BASELINES, FEATURES, RIVALS, SHIFT, configs, random_encoder, small_config
 
 
 def outputs(step: Any, static: StaticStep, features: Tensor, lengths: list[int]) -> list[Tensor]:
@@ -46,6 +46,7 @@ def test_unlimited_bank_needs_a_size() -> None:
         StaticStep(build_encoder(small_config(), FEATURES, SHIFT))
 
 
-def test_other_encoders_are_refused() -> None:
-    with pytest.raises(UserError, match=r"encoder\.type: .* not emformer"):
-        StaticStep(build_encoder(small_config("emformer"), FEATURES, SHIFT), bank_size=3)
+@pytest.mark.parametrize("kind", [*BASELINES, *RIVALS])
+def test_other_encoders_are_refused(kind: str) -> None:
+    with pytest.raises(UserError, match=rf"encoder\.type: .* not {kind}"):
+        StaticStep(build_encoder(small_config(kind), FEATURES, SHIFT), bank_size=3)

@@ -30,6 +30,7 @@ from augmem.streaming import (
     Stream,
     write_package,
 )
+from tests.encoder.small import RIVALS
 from tests.tiny import ENCODER, RATE, noise, split_packets
 
 WIDE = SearchConfig(search_beam=75.0, output_beam=75.0, max_active=10000, nbest_beam=50.0, nbest_tokens=2000)
@@ -231,6 +232,22 @@ def test_search_options_come_from_the_package(tmp_path: Path, package: Path) -> 
     write_package(tmp_path / "out", package / "model.safetensors", package / "lang", package / HLG_FILE, info)
     assert Recognizer.load(tmp_path / "out").decoder.config == narrow
     assert Recognizer.load(tmp_path / "out", RecognizerOptions(WIDE)).decoder.config == WIDE
+
+
+@pytest.mark.parametrize("kind", RIVALS)
+def test_packages_of_other_encoders_stream_as_they_transcribe(tmp_path: Path, package: Path, kind: str) -> None:
+    described = AcousticModel.load(package / "model.safetensors", package / "lang").description
+    changed = {"type": kind}
+    torch.manual_seed(3)
+    model = AcousticModel(replace(described, encoder=EncoderConfig.from_stored(asdict(described.encoder) | changed)))
+    model.output.weight.data *= 20
+    model.save(tmp_path / "model.safetensors")
+    info = PackageInfo(Scales(1.0, 0.0))
+    write_package(tmp_path / "out", tmp_path / "model.safetensors", package / "lang", package / HLG_FILE, info)
+    recognizer = Recognizer.load(tmp_path / "out", RecognizerOptions.one_segment(WIDE))
+    samples = noise(2.5, 1)
+    streamed = text_of(recognizer.transcribe(split_packets(samples, [3000, 9000]), RATE))
+    assert streamed and streamed == recognizer.transcribe_offline(samples, RATE)
 
 
 def test_encoder_that_cannot_stream_is_refused(tmp_path: Path, package: Path) -> None:

@@ -26,6 +26,7 @@ from augmem.tensors import load_tensors, unflatten_tree
 from augmem.training import Trainer, TrainingConfig, build_trainer, write_labels
 from augmem.training.trainer import BATCH_FORMAT
 from augmem.training.validation import collapse_outputs
+from tests.encoder.small import RIVALS
 from tests.tiny import TEXTS, make_lang_and_graphs
 
 ENCODER = EncoderConfig(dim=16, heads=2, feedforward_dim=16, layers=1, frontend_channels=(2, 2), centre=0.32)
@@ -99,6 +100,17 @@ def test_the_loss_falls_with_boosted_mmi_and_with_iterated_loss(
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
     assert all(not torch.equal(before[name], value) for name, value in run.model.named_parameters())
     assert any("auxiliary" in name for name in before) == ("iterated_loss_layers" in changes)
+    AcousticModel.load(tmp_path / "model.safetensors", folders[0])
+
+
+@pytest.mark.parametrize("kind", RIVALS)
+def test_other_encoders_are_trained(folders: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+    run = trainer(folders, tmp_path, learning_rate=0.01, type=kind, layers=2)
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    assert run.run()
+    ctc = [line["loss"] for line in steps(tmp_path) if line["ctc_weight"] == 1]
+    assert ctc[-1] < 0.9 * ctc[0]
+    assert all(not torch.equal(before[name], value) for name, value in run.model.named_parameters())
     AcousticModel.load(tmp_path / "model.safetensors", folders[0])
 
 
