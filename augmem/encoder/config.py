@@ -29,7 +29,8 @@ class EncoderConfig:
         frontend_channels: channels of the two VGG blocks of the front end.
         left_context: left context L of a segment in seconds; a multiple of the encoder frame, like the next two.
         centre: centre C of a segment in seconds; the outputs of a segment are those of its centre.
-        right_context: right context R of a segment in seconds: the whole look-ahead, independent of depth.
+        right_context: right context R of a segment in seconds: the whole look-ahead, independent of depth. In
+            `conv_transformer`, the look-ahead of all convolutions together.
         memory_slots: size of the memory bank: the newest slots that a segment attends to; null = all, 0 = no memory.
         summary_sees_memory: whether the summary query attends to the bank (as in the paper) or to its block only.
         slot_content: content of a slot: attention output of the summary query, or mean of the centre.
@@ -38,7 +39,8 @@ class EncoderConfig:
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
             (arXiv 2005.09137); null = off, 0.5 is the value of that paper.
         convolution_kernel: odd kernel width in encoder frames of a depthwise convolution before the attention of each
-            layer, within the block; 0 = none, as in the paper. `conformer_kernel` always has one: there, 0 = 7 frames.
+            layer, within the block; 0 = none, as in the paper. `conv_transformer` and `conformer_kernel` always have
+            one: there, 0 = 7 frames.
         third_layer_norm: also normalise the output of each layer.
         iterated_loss_layers: layers (1 = lowest) with an auxiliary output for training.
         recompute_layers: store only the input of each layer in training and recompute the rest for the gradient:

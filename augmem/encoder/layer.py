@@ -60,11 +60,13 @@ class BlockConvolution(nn.Module):
 
     Args:
         dim: model width D.
-        kernel: kernel width K, odd.
+        kernel: kernel width K.
+        ahead: taps after the frame of the output, less than K; None: as many as before it, with an odd K.
     """
 
-    def __init__(self, dim: int, kernel: int) -> None:
+    def __init__(self, dim: int, kernel: int, ahead: int | None = None) -> None:
         super().__init__()
+        self.before = kernel // 2 if ahead is None else kernel - 1 - ahead
         self.gate = nn.Linear(dim, 2 * dim)
         self.taps = nn.Parameter(torch.empty(kernel, dim))
         self.bias = nn.Parameter(torch.zeros(dim))
@@ -74,18 +76,19 @@ class BlockConvolution(nn.Module):
     def forward(self, x: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
         """Convolve packed block rows `x` (P, D): (P, D)."""
         gated = F.glu(self.gate(x), -1).to(self.taps.dtype)
-        return self.output(F.silu(depthwise(gated, self.taps, spaced, places) + self.bias))
+        return self.output(F.silu(depthwise(gated, self.taps, spaced, places, self.before) + self.bias))
 
 
-def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor, before: int) -> Tensor:
     """Convolve each column of packed block rows `x` (P, D) with its column of `taps` (K, D), block by block: (P, D).
 
     Args:
-        spaced, places: see `LayerIndex`.
+        spaced, places: see `LayerIndex`; gaps must have as many places as there are taps on either side of a frame.
+        before: taps before the frame of the output.
     """
     if torch.is_grad_enabled():
-        return _Depthwise.apply(x, taps, spaced, places)
-    return _correlate(_spread(x, spaced), taps, places)
+        return _Depthwise.apply(x, taps, spaced, places, before)
+    return _correlate(_spread(x, spaced), taps, places - before)
 
 
 class _Depthwise(torch.autograd.Function):
@@ -93,18 +96,20 @@ class _Depthwise(torch.autograd.Function):
     needed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor, before: int) -> Tensor:
         line = _spread(x, spaced)
         ctx.save_for_backward(line, taps, spaced, places)
-        return _correlate(line, taps, places)
+        ctx.before = before
+        return _correlate(line, taps, places - before)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         line, taps, spaced, places = ctx.saved_tensors
         outer = _spread(gradient, spaced)
-        inner = outer[taps.size(0) // 2 :][: outer.size(0) - taps.size(0) + 1]
+        inner = outer[ctx.before :][: outer.size(0) - taps.size(0) + 1]
         for_taps = [(line[k : k + inner.size(0)] * inner).sum(0) for k in range(taps.size(0))]
-        return _correlate(outer, taps.flip(0), places), torch.stack(for_taps), None, None
+        for_x = _correlate(outer, taps.flip(0), places - (taps.size(0) - 1 - ctx.before))
+        return for_x, torch.stack(for_taps), None, None, None
 
 
 def _spread(x: Tensor, spaced: Tensor) -> Tensor:
@@ -112,8 +117,8 @@ def _spread(x: Tensor, spaced: Tensor) -> Tensor:
     return gather(F.pad(x, (0, 0, 0, 1)), spaced)
 
 
-def _correlate(line: Tensor, taps: Tensor, places: Tensor) -> Tensor:
-    """Return the sum of taps[k] * line[place + k - K // 2] over k for each place.
+def _correlate(line: Tensor, taps: Tensor, first: Tensor) -> Tensor:
+    """Return the sum of taps[k] * line[first + k] over k for each place of `first`.
 
     Shifted products are faster than `conv1d` with one channel per group, which copies rows to another layout and back.
     """
@@ -122,7 +127,7 @@ def _correlate(line: Tensor, taps: Tensor, places: Tensor) -> Tensor:
     total = line[:inner] * taps[0]
     for k in range(1, kernel):
         total.addcmul_(line[k : k + inner], taps[k])
-    return gather(total, places - kernel // 2)
+    return gather(total, first)
 
 
 class AugmentedMemoryLayer(nn.Module):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EncoderType = Literal[
     "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
+    "conv_transformer",
 ]  # fmt: skip
 
 
@@ -66,6 +67,10 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
     "conformer_kernel": EncoderSpec(
         "augmem.encoder.conformer_kernel:ConformerKernelEncoder",
         _NO_MEMORY | {"weak_attention_suppression": None, "recompute_layers": False, "lstm_dim": None},
+    ),
+    "conv_transformer": EncoderSpec(
+        "augmem.encoder.conv_transformer:ConvTransformerEncoder",
+        _NO_MEMORY | {"recompute_layers": False, "lstm_dim": None},
     ),
 }  # fmt: skip
 assert tuple(ENCODERS) == get_args(EncoderType)

@@ -11,7 +11,7 @@ from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
 
 FEATURES, SHIFT = 7, 0.01
 BASELINES = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
-RIVALS = ("conformer_kernel",)
+RIVALS = ("conformer_kernel", "conv_transformer")
 STREAMING = ("augmented_memory", *BASELINES, *RIVALS)
 SMALL: dict[str, Any] = {
     "dim": 8, "heads": 2, "feedforward_dim": 12, "layers": 2, "dropout": 0.0, "frontend_channels": (2, 2),
@@ -28,11 +28,13 @@ def small_config(kind: Any = "augmented_memory", **options: Any) -> EncoderConfi
 @st.composite
 def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> EncoderConfig:
     """Small encoders with all options of the model, zero contexts included."""
+    kind = draw(st.sampled_from(types))
     subsampling = draw(st.sampled_from([2, 3, 4]))
     frame = SHIFT * subsampling
-    heads, layers = draw(st.sampled_from([1, 2])), draw(st.integers(1, 3))
+    heads = draw(st.sampled_from([1, 2]))
+    layers = draw(st.integers(2 if kind == "conv_transformer" else 1, 3))
     return small_config(
-        draw(st.sampled_from(types)),
+        kind,
         dim=8 * heads, heads=heads, layers=layers, subsampling=subsampling, frontend_channels=(2, 3),
         left_context=draw(st.integers(0, 5)) * frame,
         centre=draw(st.integers(1, 4)) * frame,

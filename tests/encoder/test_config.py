@@ -60,6 +60,7 @@ def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
         ("full_context", "centre", 0.64), ("full_context", "slot_squash", "tanh"), ("lc_blstm", "left_context", 0.32),
         ("lc_blstm", "activation", "relu"), ("lc_blstm", "feedforward_slices", 2),
         ("conformer_kernel", "memory_slots", 3), ("conformer_kernel", "weak_attention_suppression", 0.5),
+        ("conv_transformer", "slot_squash", "tanh"), ("conv_transformer", "recompute_layers", True),
     ],
 )  # fmt: skip
 def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: Any) -> None:

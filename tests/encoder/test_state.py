@@ -135,7 +135,7 @@ def test_outputs_depend_on_the_stated_look_ahead(kind: str) -> None:
     for frame in range(8, 40, 3):
         (gradient,) = torch.autograd.grad(hidden[0, frame].square().sum(), features, retain_graph=True)
         last = int(gradient[0].abs().sum(1).nonzero().max())
-        segment_end = frame + 1 if kind == "time_restricted" else (frame // 4 + 1) * 4
+        segment_end = frame + 1 if kind in ("time_restricted", "conv_transformer") else (frame // 4 + 1) * 4
         limit = segment_end * 4 + round(encoder.look_ahead / 0.01)
         assert last < limit
         reach = max(reach, last - limit + 1)

@@ -9,7 +9,10 @@ Letters: B streams, T frames, S blocks of queries, Q queries and W cells of a bl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,14 +31,47 @@ from augmem.encoder.streaming import check_chunk
 _BLOCK = 32  # queries computed together: changes the speed only
 
 
+class Stage(NamedTuple):
+    """A part of the encoder that computes each output from a window of its inputs.
+
+    Args:
+        left, right: frames of the window before and after that of the output.
+        run: function of a `Line`, returns outputs (B, Q, D).
+    """
+
+    left: int
+    right: int
+    run: Callable[[Line], Tensor]
+
+
+class Line(NamedTuple):
+    """Inputs of a stage in one step of B streams, and the outputs that can now be computed.
+
+    Args:
+        inputs: (B, W, D) earlier inputs that are still needed, then new ones.
+        number: (B, W) frame in each column.
+        exists: (B, W) bool, columns that hold a frame.
+        wanted: (B, Q) frames of the outputs.
+        columns: (B, Q) their columns.
+        real: (B, Q) bool, outputs that exist.
+    """
+
+    inputs: Tensor
+    number: Tensor
+    exists: Tensor
+    wanted: Tensor
+    columns: Tensor
+    real: Tensor
+
+
 @dataclass(frozen=True)
 class WindowState(StreamState):
     """State of B streams of the time-restricted transformer.
 
     Args:
         frontend: state of the front end.
-        inputs: last inputs (B, L + right, D) of each layer.
-        seen: (B, layers) inputs that each layer has received.
+        inputs: last inputs (B, left + right, D) of each stage.
+        seen: (B, stages) inputs that each stage has received.
     """
 
     frontend: FrontendState
@@ -54,8 +90,7 @@ class TimeRestrictedEncoder(Encoder):
 
     def __init__(self, config: EncoderConfig, feature_dim: int, frame_shift: float) -> None:
         super().__init__(replace(config, memory_slots=0), feature_dim, frame_shift)
-        share, rest = divmod(self.right + self.centre // 2, config.layers)
-        self.rights = [share + (n < rest) for n in range(config.layers)]
+        self.rights = distribute(self.right + self.centre // 2, config.layers)
         self.layers = nn.ModuleList([AugmentedMemoryLayer(self.config, rank) for rank in config.ranks])
         initialise(self, config.layers)
 
@@ -73,12 +108,16 @@ class TimeRestrictedEncoder(Encoder):
         column = torch.arange(width)
         place = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0)).to(frames.device)
         x, taps = frames, []
-        for number, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True), 1):
+        for number, right in enumerate(self.rights, 1):
             if not self._dropped():
-                x, _ = layer(x, tables[right])
+                x = self._run_layer(number - 1, x, tables[right])
             if str(number) in self.tap_norms:
                 taps.append(unpack(self.tap_norms[str(number)](x), place))
         return unpack(self.norm(x), place), taps
+
+    def _run_layer(self, n: int, x: Tensor, index: LayerIndex) -> Tensor:
+        """Run layer `n` on packed frames `x` (P, D)."""
+        return self.layers[n](x, index)[0]
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
         """Build the tables of a layer over packed frames: keys are gathered from neighbouring frames."""
@@ -104,15 +143,20 @@ class TimeRestrictedEncoder(Encoder):
             spaced=cells, places=cells,
         )  # fmt: skip
 
+    def _stages(self) -> list[Stage]:
+        """Return the stages of a stream: those of the first layer, then those of the second, and so on."""
+        layers = zip(self.layers, self.rights, strict=True)
+        return [Stage(self.left, right, partial(self._attend, layer, right)) for layer, right in layers]
+
     def init_state(self, batch: int) -> StreamState:
         if batch < 1:
             raise ValueError(f"init_state: batch={batch} must be at least 1")
-        like = self.norm.weight
+        like, stages = self.norm.weight, self._stages()
         return WindowState(
             emitted=torch.zeros(batch, dtype=torch.int64, device=like.device),
             frontend=self.frontend.init_state(batch),
-            inputs=tuple(like.new_zeros(batch, self.left + right, self.output_dim) for right in self.rights),
-            seen=torch.zeros(batch, len(self.layers), dtype=torch.int64, device=like.device),
+            inputs=tuple(like.new_zeros(batch, stage.left + stage.right, self.output_dim) for stage in stages),
+            seen=torch.zeros(batch, len(stages), dtype=torch.int64, device=like.device),
         )
 
     def step(self, chunk: Tensor, state: StreamState, final: bool = False) -> tuple[Tensor, StreamState]:
@@ -120,42 +164,56 @@ class TimeRestrictedEncoder(Encoder):
         check_chunk(chunk, state.batch_size, self.frontend.feature_dim)
         x, count, frontend = self.frontend.step(chunk, state.frontend, final)
         x, seen, inputs = self.dropout(x), [], []
-        for n, (layer, right) in enumerate(zip(self.layers, self.rights, strict=True)):
+        for n, stage in enumerate(self._stages()):
             before = state.seen[:, n]
-            line = torch.cat([state.inputs[n], x], 1)
-            inputs.append(take(line, count, self.left + right))
+            table = torch.cat([state.inputs[n], x], 1)
+            inputs.append(take(table, count, stage.left + stage.right))
             seen.append(before + count)
-            x, count = self._layer_step(layer, line, before, seen[-1], right, final)
+            line, count = line_up(table, stage, before, seen[-1], final)
+            x = stage.run(line) if line.wanted.size(1) else table[:, :0]
         real = torch.arange(x.size(1), device=x.device) < count[:, None]
         return self.norm(x) * real[:, :, None], WindowState(count, frontend, tuple(inputs), torch.stack(seen, 1))
 
-    def _layer_step(
-        self, layer: nn.Module, line: Tensor, before: Tensor, known: Tensor, right: int, final: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Return the outputs (B, Q, D) of a layer that can now be computed, and how many are valid (B,).
+    def _attend(self, layer: nn.Module, right: int, line: Line) -> Tensor:
+        """Return the outputs (B, Q, D) of a layer."""
+        batch, width, _ = line.inputs.shape
+        stream = torch.arange(batch, device=line.wanted.device)[:, None] * width
+        seen = line.exists[:, None] & self._in_window(line.wanted, line.number, right, line.real)
+        cells = torch.arange(line.wanted.numel(), device=line.wanted.device)
+        keys = stream + torch.arange(width, device=line.wanted.device)
+        rows, queries = (stream + line.columns).flatten(), cells.view_as(line.wanted)
+        index = self._tables(queries, cells, keys, additive(seen, line.inputs), rows)
+        return layer(line.inputs.flatten(0, 1), index)[0].view(batch, queries.size(1), -1)
 
-        Args:
-            line: (B, W, D) inputs of the layer; frame number `before` (B,) is in column left + right.
-            known: (B,) inputs that the layer has received, with those of this step.
-        """
-        batch, width, _ = line.shape
-        done = (before - right).clamp(min=0)
-        count = (known if final else (known - right).clamp(min=0)) - done
-        most = int(count.max())
-        if most == 0:
-            return line[:, :0], count
-        stream = torch.arange(batch, device=line.device)[:, None] * width
-        number = (before - self.left - right)[:, None] + torch.arange(width, device=line.device)
-        wanted = done[:, None] + torch.arange(most, device=line.device)
-        column = (wanted - number[:, :1]).clamp(max=width - 1)
-        real = torch.arange(most, device=line.device) < count[:, None]
-        exists = (number >= 0) & (number < known[:, None])
-        seen = exists[:, None] & self._in_window(wanted, number, right, real)
-        cells = torch.arange(batch * most, device=line.device)
-        keys = stream + torch.arange(width, device=line.device)
-        queries = cells.view(batch, most)
-        index = self._tables(queries, cells, keys, additive(seen, line), (stream + column).flatten())
-        return layer(line.flatten(0, 1), index)[0].view(batch, most, -1), count
+
+def distribute(frames: int, layers: int) -> list[int]:
+    """Distribute frames over layers as evenly as whole frames allow; the lower layers have more.
+
+    Example:
+        >>> distribute(8, 3)
+        [3, 3, 2]
+    """
+    share, rest = divmod(frames, layers)
+    return [share + (n < rest) for n in range(layers)]
+
+
+def line_up(inputs: Tensor, stage: Stage, before: Tensor, known: Tensor, final: bool) -> tuple[Line, Tensor]:
+    """Return the line of a stage, and how many outputs of each stream are real (B,).
+
+    Args:
+        inputs: (B, W, D); frame number `before` (B,) is in column left + right.
+        known: (B,) inputs that the stage has received, with those of this step.
+        final: whether the streams end.
+    """
+    width, device = inputs.size(1), inputs.device
+    done = (before - stage.right).clamp(min=0)
+    count = (known if final else (known - stage.right).clamp(min=0)) - done
+    place = torch.arange(int(count.max()), device=device)
+    number = (before - stage.left - stage.right)[:, None] + torch.arange(width, device=device)
+    wanted = done[:, None] + place
+    columns = (wanted - number[:, :1]).clamp(max=width - 1)
+    exists = (number >= 0) & (number < known[:, None])
+    return Line(inputs, number, exists, wanted, columns, place < count[:, None]), count
 
 
 def _in_frame_order(blocks: Blocks) -> Tensor:
