@@ -24,6 +24,7 @@ ENCODERS = {
     "lc_blstm": ["--encoder.type", "lc_blstm"],
     "left_context_only": ["--encoder.type", "transformer_xl"],
     "full_context": ["--encoder.type", "full_context"],
+    "pro_scale": ["--encoder.type", "pro_scale"],
     "conv_transformer": ["--encoder.type", "conv_transformer"],
     "conformer_kernel": ["--encoder.type", "conformer_kernel"],
     "no_memory": ["--encoder.memory_slots", "0"],

@@ -99,6 +99,7 @@ def encoders(config: EncoderConfig) -> dict[str, EncoderConfig]:
         "no memory": replace(config, memory_slots=0),
         "Emformer": replace(config, type="emformer"),
         "full context": replace(config, type="full_context"),
+        "PRO-SCALE": replace(config, type="pro_scale"),
         "Conv-Transformer": replace(config, type="conv_transformer"),
         "Conformer-Kernel": replace(config, type="conformer_kernel"),
     }

@@ -111,7 +111,7 @@ def test_described_sizes_cannot_exhaust_memory(name: str, value: object, tmp_pat
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_models_of_all_encoders_are_saved_and_loaded(kind: str, tmp_path: Path) -> None:
-    description = ModelDescription(EncoderConfig(kind, dim=8, heads=2, feedforward_dim=8, layers=1), 20, 0.01, 2, "")
+    description = ModelDescription(EncoderConfig(kind, dim=8, heads=2, feedforward_dim=8, layers=3), 20, 0.01, 2, "")
     model = AcousticModel(description)
     model.save(tmp_path / "model.safetensors")
     found = AcousticModel.load(tmp_path / "model.safetensors").state_dict()

@@ -50,6 +50,9 @@ class EncoderConfig:
         key_value_ranks: ranks of the key and value projections of each layer, lowest first; () = full rank. A trained
             model gets them by `augmem package --low-rank` (arXiv 2410.03111).
         lstm_dim: cells per direction of `lc_blstm`; null = as many as match the parameters of a transformer.
+        frame_schedule: lengths of frames in `pro_scale` in seconds, from the lowest layers to the highest; the layers
+            are divided evenly among them. The first divides the encoder frame, each is a multiple of the one before,
+            and the contexts are multiples of the last. The outputs have encoder frames.
 
     Raises:
         UserError: a value is out of range, or the encoder does not have the option.
@@ -85,6 +88,7 @@ class EncoderConfig:
     feedforward_slices: int = 1
     key_value_ranks: tuple[int, ...] = ()
     lstm_dim: int | None = None
+    frame_schedule: tuple[float, ...] = (0.02, 0.04, 0.08)
 
     def __post_init__(self) -> None:
         self._check_choices()
@@ -124,6 +128,8 @@ class EncoderConfig:
         kernel, taps = self.convolution_kernel, self.iterated_loss_layers
         good = kernel == 0 or (_is_count(kernel, 1) and kernel % 2 == 1)
         self._require("convolution_kernel", good, "be 0 or odd")
+        good = all(0 < seconds < math.inf for seconds in self.frame_schedule)
+        self._require("frame_schedule", good, "be numbers of more than 0 seconds")
         good = all(_is_count(tap, 1) and tap <= self.layers for tap in taps) and len(set(taps)) == len(taps)
         self._require("iterated_loss_layers", good, f"be different layers from 1 to layers={self.layers}")
         ranks = self.key_value_ranks

@@ -20,7 +20,7 @@ from augmem.devices import to_device
 from augmem.encoder.rows import gather, take
 from augmem.encoder.state import TensorGroup
 
-_TIME_STRIDES = {2: (2, 1), 3: (3, 1), 4: (2, 2)}
+_TIME_STRIDES = {1: (1, 1), 2: (2, 1), 3: (3, 1), 4: (2, 2)}
 _KERNEL = 3
 
 
@@ -70,6 +70,8 @@ class Frontend(nn.Module):
         channels: channels of the two blocks.
         subsampling: feature frames per encoder frame: 2, 3 or 4.
         dim: D.
+        stride: feature frames per vector of width D, a divisor of `subsampling`; an encoder frame has `subsampling /
+            stride` such vectors, one after the other. None: one vector.
 
     Example:
         >>> frontend = Frontend(feature_dim=80, channels=(8, 16), subsampling=4, dim=32)
@@ -77,10 +79,14 @@ class Frontend(nn.Module):
         torch.Size([36, 32])
     """
 
-    def __init__(self, feature_dim: int, channels: tuple[int, int], subsampling: int, dim: int) -> None:
+    def __init__(
+        self, feature_dim: int, channels: tuple[int, int], subsampling: int, dim: int, stride: int | None = None
+    ) -> None:
         super().__init__()
-        first, second = _TIME_STRIDES[subsampling]
+        first, second = _TIME_STRIDES[stride or subsampling]
         self.subsampling = subsampling
+        self.vectors = subsampling // (stride or subsampling)  # of an encoder frame
+        self.width = self.vectors * dim
         self.feature_dim = feature_dim
         self.convolutions = nn.ModuleList(
             [
@@ -111,7 +117,7 @@ class Frontend(nn.Module):
         return (lengths + self.subsampling - 1).div(self.subsampling, rounding_mode="floor")
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Map features (B, T, F) to packed encoder frames (sum of T', D) by utterance.
+        """Map features (B, T, F) to packed encoder frames (sum of T', width) by utterance.
 
         Args:
             features: (B, T, F).
@@ -125,8 +131,7 @@ class Frontend(nn.Module):
         x = x[:, None].contiguous(memory_format=torch.channels_last)
         for convolution in self.convolutions:
             x = convolution(F.pad(x, (0, 0, convolution.cache, 0)))
-        frames = x.permute(0, 2, 3, 1).flatten(2)
-        return self.projection(gather(frames.flatten(0, 1), rows, readers))
+        return self._project(gather(self._frames(x.permute(0, 2, 3, 1)).flatten(0, 1), rows, readers))
 
     def build_tables(self, lengths: Tensor, time: int) -> tuple[Tensor, Tensor, Tensor]:
         """Build the index tables of a batch, on the CPU.
@@ -159,7 +164,7 @@ class Frontend(nn.Module):
         """Process feature frames `chunk` (B, T, F).
 
         Returns:
-            encoder frames (B, T', D), how many of them are valid (B,), and the new state.
+            encoder frames (B, T', width), how many of them are valid (B,), and the new state.
         """
         groups, count = self._group(chunk, state, final)
         features = torch.cat([state.features, chunk], 1)[:, chunk.size(1) :]
@@ -173,7 +178,16 @@ class Frontend(nn.Module):
             n = n.div(convolution.time_stride, rounding_mode="floor")
             x = self._convolve(convolution, past.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         new = FrontendState(features, state.feature_frames + chunk.size(1), tuple(caches))
-        return self.projection(x.flatten(2)), count, new
+        return self._project(self._frames(x)), count, new
+
+    def _frames(self, x: Tensor) -> Tensor:
+        """Return outputs of the convolutions (B, T' * vectors, bins, K) as encoder frames (B, T', vectors * I)."""
+        return x.reshape(x.size(0), x.size(1) // self.vectors, self.vectors * self.projection.in_features)
+
+    def _project(self, frames: Tensor) -> Tensor:
+        """Map encoder frames (..., vectors * I) to (..., width)."""
+        projected: Tensor = self.projection(frames.unflatten(-1, (self.vectors, self.projection.in_features)))
+        return projected.flatten(-2)
 
     def _group(self, chunk: Tensor, state: FrontendState, final: bool) -> tuple[Tensor, Tensor]:
         """Return left-over and new frames as whole groups (B, groups * subsampling, F), and the groups of each stream

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 EncoderType = Literal[
     "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
-    "conv_transformer",
+    "conv_transformer", "pro_scale",
 ]  # fmt: skip
 
 
@@ -39,38 +39,42 @@ _NO_MEMORY: dict[str, Any] = {
     "memory_slots": 0, "summary_sees_memory": False, "slot_content": "attention", "slot_squash": "none",
 }  # fmt: skip
 _NO_CONTEXT: dict[str, Any] = {"left_context": 0.0, "centre": None, "right_context": 0.0}
+_OTHERS: dict[str, Any] = {"lstm_dim": None, "frame_schedule": ()}  # options of one encoder
 _BASELINES = "augmem.encoder.baselines"
 
 ENCODERS: dict[EncoderType, EncoderSpec] = {
-    "augmented_memory": EncoderSpec("augmem.encoder.augmented_memory:AugmentedMemoryEncoder", {"lstm_dim": None}),
+    "augmented_memory": EncoderSpec("augmem.encoder.augmented_memory:AugmentedMemoryEncoder", _OTHERS),
     "emformer": EncoderSpec(
         f"{_BASELINES}:CachedContextEncoder",
-        {"summary_sees_memory": False, "recompute_layers": False, "lstm_dim": None},
+        {"summary_sees_memory": False, "recompute_layers": False, **_OTHERS},
     ),
     "transformer_xl": EncoderSpec(
-        f"{_BASELINES}:CachedContextEncoder", _NO_MEMORY | {"recompute_layers": False, "lstm_dim": None}
+        f"{_BASELINES}:CachedContextEncoder", _NO_MEMORY | {"recompute_layers": False, **_OTHERS}
     ),
     "time_restricted": EncoderSpec(
         f"{_BASELINES}:TimeRestrictedEncoder",
-        _NO_MEMORY | {"convolution_kernel": 0, "recompute_layers": False, "lstm_dim": None},
+        _NO_MEMORY | {"convolution_kernel": 0, "recompute_layers": False, **_OTHERS},
     ),
-    "full_context": EncoderSpec(f"{_BASELINES}:FullContextEncoder", _NO_MEMORY | _NO_CONTEXT | {"lstm_dim": None}),
+    "full_context": EncoderSpec(f"{_BASELINES}:FullContextEncoder", _NO_MEMORY | _NO_CONTEXT | _OTHERS),
     "lc_blstm": EncoderSpec(
         f"{_BASELINES}:LatencyControlledBlstm",
         _NO_MEMORY
         | {
             "left_context": 0.0, "activation": "gelu", "weak_attention_suppression": None, "convolution_kernel": 0,
-            "third_layer_norm": False, "recompute_layers": False, "feedforward_slices": 1,
+            "third_layer_norm": False, "recompute_layers": False, "feedforward_slices": 1, "frame_schedule": (),
             "key_value_ranks": (),
         },
     ),
     "conformer_kernel": EncoderSpec(
         "augmem.encoder.conformer_kernel:ConformerKernelEncoder",
-        _NO_MEMORY | {"weak_attention_suppression": None, "recompute_layers": False, "lstm_dim": None},
+        _NO_MEMORY | {"weak_attention_suppression": None, "recompute_layers": False, **_OTHERS},
     ),
     "conv_transformer": EncoderSpec(
         "augmem.encoder.conv_transformer:ConvTransformerEncoder",
-        _NO_MEMORY | {"recompute_layers": False, "lstm_dim": None},
+        _NO_MEMORY | {"recompute_layers": False, **_OTHERS},
+    ),
+    "pro_scale": EncoderSpec(
+        "augmem.encoder.pro_scale:ProScaleEncoder", _NO_MEMORY | {"recompute_layers": False, "lstm_dim": None},
     ),
 }  # fmt: skip
 assert tuple(ENCODERS) == get_args(EncoderType)

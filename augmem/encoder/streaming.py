@@ -103,7 +103,7 @@ class SegmentEncoder(Encoder):
             outputs.append((ready[block], emitted[ready][block] + place, hidden))
             emitted = emitted.index_add(0, ready, blocks.centre.counts)
         history = take(line, count, state.history.size(1))
-        return join_outputs(outputs, emitted, frames), SegmentState(
+        return join_outputs(outputs, emitted, frames[..., : self.output_dim]), SegmentState(
             emitted, frontend, history, known, segments, recurrent
         )
 

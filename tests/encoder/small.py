@@ -11,17 +11,20 @@ from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
 
 FEATURES, SHIFT = 7, 0.01
 BASELINES = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
-RIVALS = ("conformer_kernel", "conv_transformer")
+RIVALS = ("conformer_kernel", "conv_transformer", "pro_scale")
 STREAMING = ("augmented_memory", *BASELINES, *RIVALS)
 SMALL: dict[str, Any] = {
     "dim": 8, "heads": 2, "feedforward_dim": 12, "layers": 2, "dropout": 0.0, "frontend_channels": (2, 2),
     "left_context": 0.12, "centre": 0.16, "right_context": 0.08,
 }  # fmt: skip
+OWN: dict[str, dict[str, Any]] = {"pro_scale": {"left_context": 0.16, "frame_schedule": (0.02, 0.08)}}
+SCHEDULES = {2: [(1,), (1, 2, 4), (2, 6)], 3: [(3,), (1, 3), (1, 6)], 4: [(4, 8), (1, 2), (2, 8), (1, 4, 12)]}
 
 
 def small_config(kind: Any = "augmented_memory", **options: Any) -> EncoderConfig:
     """A small config of an encoder, without the options that the encoder does not have."""
-    chosen = {name: value for name, value in (SMALL | options).items() if name not in ENCODERS[kind].excluded}
+    chosen = SMALL | OWN.get(kind, {}) | options
+    chosen = {name: value for name, value in chosen.items() if name not in ENCODERS[kind].excluded}
     return EncoderConfig(type=kind, **chosen)
 
 
@@ -30,15 +33,17 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
     """Small encoders with all options of the model, zero contexts included."""
     kind = draw(st.sampled_from(types))
     subsampling = draw(st.sampled_from([2, 3, 4]))
-    frame = SHIFT * subsampling
+    schedule = draw(st.sampled_from(SCHEDULES[subsampling])) if kind == "pro_scale" else (1,)
+    frame = SHIFT * max(subsampling, schedule[-1])
     heads = draw(st.sampled_from([1, 2]))
-    layers = draw(st.integers(2 if kind == "conv_transformer" else 1, 3))
+    layers = draw(st.integers(2 if kind == "conv_transformer" else len(schedule), 3))
     return small_config(
         kind,
         dim=8 * heads, heads=heads, layers=layers, subsampling=subsampling, frontend_channels=(2, 3),
         left_context=draw(st.integers(0, 5)) * frame,
         centre=draw(st.integers(1, 4)) * frame,
         right_context=draw(st.integers(0, 3)) * frame,
+        frame_schedule=tuple(SHIFT * length for length in schedule),
         memory_slots=draw(st.sampled_from([None, 0, 1, 2])),
         summary_sees_memory=draw(st.booleans()),
         slot_content=draw(st.sampled_from(["attention", "mean"])),

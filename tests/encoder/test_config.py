@@ -14,6 +14,7 @@ from augmem.errors import UserError
 from tests.encoder.small import small_config
 
 SMALL = small_config()
+OWNERS = {"lstm_dim": "lc_blstm", "frame_schedule": "pro_scale"}
 
 
 @pytest.mark.parametrize(
@@ -28,12 +29,13 @@ SMALL = small_config()
         ("lstm_dim", 0), ("dropout", math.nan), ("left_context", math.inf), ("centre", math.inf), ("centre", math.nan),
         ("right_context", math.inf), ("weak_attention_suppression", math.nan),
         ("weak_attention_suppression", math.inf), ("subsampling", 1), ("feedforward_slices", 0),
+        ("frame_schedule", (0.0, 0.04)), ("frame_schedule", (0.04, math.inf)),
     ],
 )  # fmt: skip
 def test_errors_name_option_and_value(field: str, value: Any) -> None:
     with pytest.raises(UserError, match=rf"encoder\.{field} is ") as error:
         changed: dict[str, Any] = {field: value}
-        replace(small_config("lc_blstm" if field == "lstm_dim" else "augmented_memory"), **changed)
+        replace(small_config(OWNERS.get(field, "augmented_memory")), **changed)
     assert "must be" in str(error.value)
     assert repr(value) in str(error.value)
 
@@ -61,6 +63,8 @@ def test_contexts_must_be_whole_encoder_frames(field: str) -> None:
         ("lc_blstm", "activation", "relu"), ("lc_blstm", "feedforward_slices", 2),
         ("conformer_kernel", "memory_slots", 3), ("conformer_kernel", "weak_attention_suppression", 0.5),
         ("conv_transformer", "slot_squash", "tanh"), ("conv_transformer", "recompute_layers", True),
+        ("pro_scale", "memory_slots", 3), ("pro_scale", "lstm_dim", 8),
+        ("augmented_memory", "frame_schedule", (0.04,)), ("lc_blstm", "frame_schedule", (0.04,)),
     ],
 )  # fmt: skip
 def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: Any) -> None:
