@@ -85,8 +85,8 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def test_two_processes_equal_one_with_accumulation(folders: Folders, single_process: Path, tmp_path: Path) -> None:
-    """With dropout: random numbers depend on the batch, not on the process. The objective in slices is the same too."""
-    finish(torchrun(folders, tmp_path, 2, objective_slices=2))
+    """With dropout: random numbers depend on the batch, not on the process."""
+    finish(torchrun(folders, tmp_path, 2))
     assert len(losses(single_process)) == 8 and losses(tmp_path) == pytest.approx(losses(single_process), rel=1e-5)
     torch.testing.assert_close(dev_figures(tmp_path), dev_figures(single_process), rtol=1e-5, atol=1e-6)
     assert_same_weights(tmp_path, single_process)
