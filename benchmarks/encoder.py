@@ -63,8 +63,7 @@ def compare_types(options: dict[str, Any], repeats: int) -> None:
     """Print parameters, cost and state of all types of encoder, without the options that a type does not have."""
     features, encoders = torch.randn(2, 1000, BINS), {}
     for kind in ENCODERS:
-        chosen = {name: value for name, value in options.items() if name not in ENCODERS[kind].excluded}
-        encoders[kind] = build_encoder(EncoderConfig(**chosen | {"type": kind}), BINS, SHIFT)
+        encoders[kind] = build_encoder(EncoderConfig.from_stored(options | {"type": kind}), BINS, SHIFT)
     steps = interleave([train(encoder, partial(whole, encoder, features)) for encoder in encoders.values()], repeats)
     print(f"{torch.get_num_threads()} thread(s), training step of 2 x 10 s, median of {repeats}; stream of 60 s\n")
     print("| encoder | parameters | training step | streaming | state of a stream | latency |")

@@ -36,7 +36,7 @@ from augmem.encoder.config import DEFAULT_KERNEL, EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer
 from augmem.encoder.rows import additive, gather, unpack
-from augmem.encoder.segments import Blocks, plan_segments
+from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.state import RecurrentState
 from augmem.encoder.streaming import SegmentEncoder
 
@@ -150,9 +150,14 @@ class ConformerKernelEncoder(SegmentEncoder):
         self.layers = nn.ModuleList([ConformerLayer(self.config, rank) for rank in config.ranks])
         initialise(self, config.layers)
 
+    def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, Tables]:
+        """Build the index tables of a batch, on the CPU."""
+        plan = plan_segments(lengths, self.left, self.centre, self.right, 0)
+        return plan, self._tables(plan.blocks, torch.empty(0, dtype=dtype))
+
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = to_device(plan_segments(lengths, self.left, self.centre, self.right, 0), frames.device)
-        tables, start = self._tables(plan.blocks, frames), self._init_recurrent(plan.alive[0])
+        plan, tables = to_device(self.build_tables(lengths, frames.dtype), frames.device)
+        start = self._init_recurrent(plan.alive[0])
         outputs, _ = self._run_layers(gather(frames, plan.blocks.source), tables, plan.alive, start, drop=True)
         taps = []
         for number in sorted(self.config.iterated_loss_layers):

@@ -21,6 +21,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from augmem.devices import to_device
 from augmem.encoder.base import initialise
 from augmem.encoder.baselines.time_restricted import Line, Stage, TimeRestrictedEncoder, distribute
 from augmem.encoder.config import DEFAULT_KERNEL, EncoderConfig
@@ -84,7 +85,7 @@ class ConvTransformerEncoder(TimeRestrictedEncoder):
         return super()._run_layer(n, self.convolutions[n](x, index.spaced, index.places), index)
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
-        spaced, places = spread_blocks(consecutive(lengths.to(like.device)), self.kernel - 1)
+        spaced, places = to_device(spread_blocks(consecutive(lengths), self.kernel - 1), like.device)
         return super()._window(lengths, right, like)._replace(spaced=spaced, places=places)
 
     def _stages(self) -> list[Stage]:

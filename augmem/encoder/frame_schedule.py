@@ -40,17 +40,20 @@ class Stage(NamedTuple):
         return (gather(x, self.members) * self.shares[..., None]).sum(1)
 
 
-def link_stages(blocks: Sequence[Blocks], config: EncoderConfig, like: Tensor) -> list[Stage]:
+def link_stages(blocks: Sequence[Blocks], lengths: Sequence[int], config: EncoderConfig, like: Tensor) -> list[Stage]:
     """Build the tables of stages from the same blocks in the frames of each.
 
     Args:
         blocks: those of each stage, in its frames.
+        lengths: of the frames of each stage, in those of the first.
         config: heads and kernel width.
         like: tensor with the dtype of the hidden vectors.
     """
     return [
-        Stage(index_layers(own, config, like)[0], *_pool_tables(finer, own, like))
-        for finer, own in zip([blocks[0], *blocks], blocks, strict=False)
+        Stage(index_layers(own, config, like)[0], *_pool_tables(finer, own, length // shorter, like))
+        for finer, own, shorter, length in zip(
+            [blocks[0], *blocks], blocks, [lengths[0], *lengths], lengths, strict=False
+        )
     ]
 
 
@@ -65,10 +68,9 @@ def restore(x: Tensor, removed: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tens
     return x
 
 
-def _pool_tables(finer: Blocks, coarser: Blocks, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return members, shares and owners, see `Stage`, of blocks with longer frames."""
+def _pool_tables(finer: Blocks, coarser: Blocks, group: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return members, shares and owners, see `Stage`, of blocks whose frames are `group` times as long."""
     width = coarser.all.rows.size(1)
-    group = -(-finer.all.rows.size(1) // width)
     padding = width * group - finer.all.rows.size(1)
     rows, filled = (F.pad(part, (0, padding)).view(-1, width, group) for part in (finer.all.rows, finer.all.filled))
     members, present = rows[coarser.all.filled], filled[coarser.all.filled].to(like.dtype)

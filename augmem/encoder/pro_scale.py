@@ -35,7 +35,7 @@ from augmem.encoder.config import EncoderConfig
 from augmem.encoder.frame_schedule import Stage, feature_strides, link_stages, restore, stage_of_layers
 from augmem.encoder.frontend import Frontend
 from augmem.encoder.rows import gather, newest, unpack
-from augmem.encoder.segments import Blocks, cut_blocks, plan_segments
+from augmem.encoder.segments import Blocks, Plan, cut_blocks, plan_segments
 from augmem.encoder.state import RecurrentState, StreamState
 from augmem.encoder.streaming import SegmentEncoder, SegmentState
 
@@ -84,9 +84,9 @@ class ProScaleEncoder(SegmentEncoder):
         return replace(state, history=self.norm.weight.new_zeros(batch, frames, self.frontend.width))
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = to_device(plan_segments(lengths, 0, self.centre, self.right, 0), frames.device)
-        stages = self._stages_of_utterances(lengths, frames)
-        caches = [self._no_cache(plan.blocks.centre.rows.size(0))] * len(self.layers)
+        plan, stages = to_device(self.build_tables(lengths, frames.dtype), frames.device)
+        blocks, shape = plan.blocks.centre.rows.size(0), bank_shape(self.config, 0)
+        caches = [(frames.new_zeros(2, blocks, *shape[2:]), frames.new_zeros(blocks, 1, 0))] * len(self.layers)
         outputs, _ = self._run_layers(gather(frames, plan.blocks.source), stages, caches, drop=True)
         centres = {number: gather(x, plan.blocks.centre_rows) for number, x in outputs.items()}
         hidden = unpack(self.norm(centres[len(self.layers)]), plan.frame_of_output)
@@ -103,7 +103,7 @@ class ProScaleEncoder(SegmentEncoder):
             projected blocks of each layer.
         """
         frames, x = x.size(0), x.view(-1, self.output_dim)
-        bank, seen = self._no_cache(caches[0][0].size(1))
+        bank, seen = caches[0][0][:, :, :, :0], caches[0][1][..., :0]  # no memory
         removed: list[tuple[Tensor, Tensor, Tensor]] = []
         outputs, projections = {}, []
         for number, (layer, n, cache) in enumerate(zip(self.layers, self.stages, caches, strict=True), 1):
@@ -127,23 +127,22 @@ class ProScaleEncoder(SegmentEncoder):
         """Convert numbers of encoder frames to frames of a stage, the last of which may be incomplete."""
         return -(-frames * self.frontend.vectors).div(self.lengths[stage], rounding_mode="floor")
 
-    def _no_cache(self, blocks: int) -> tuple[Tensor, Tensor]:
-        like, shape = self.norm.weight, bank_shape(self.config, 0)
-        return like.new_zeros(2, blocks, *shape[2:]), like.new_zeros(blocks, 1, 0)
-
-    def _stages_of_utterances(self, lengths: Tensor, like: Tensor) -> list[Stage]:
-        """Build the tables of whole utterances, in which blocks attend to the rows of earlier ones."""
+    def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, tuple[Stage, ...]]:
+        """Build the index tables of a batch, on the CPU: the segments in encoder frames, and the tables of the stages,
+        in which blocks attend to the rows of earlier ones."""
+        plan = plan_segments(lengths, 0, self.centre, self.right, 0)
         contexts = [self._contexts(stage) for stage in range(len(self.lengths))]
         plans = [
-            to_device(plan_segments(self._scale(lengths, stage), 0, centre, right, 0), like.device)
+            plan_segments(self._scale(lengths, stage), 0, centre, right, 0)
             for stage, (_, centre, right) in enumerate(contexts)
         ]
-        return [
-            stage._replace(layer=stage.layer.prepend_cells(left_cells(plan, left), self.config.heads))
-            for stage, plan, (left, _, _) in zip(
-                link_stages([plan.blocks for plan in plans], self.config, like), plans, contexts, strict=True
-            )
-        ]
+        stages = link_stages(
+            [staged.blocks for staged in plans], self.lengths, self.config, torch.empty(0, dtype=dtype)
+        )
+        return plan, tuple(
+            stage._replace(layer=stage.layer.prepend_cells(left_cells(staged, left), self.config.heads))
+            for stage, staged, (left, _, _) in zip(stages, plans, contexts, strict=True)
+        )
 
     def _tables(self, blocks: Blocks, like: Tensor) -> list[Stage]:
         centre, nothing = blocks.centre.counts, torch.zeros_like(blocks.centre.counts)
@@ -152,7 +151,7 @@ class ProScaleEncoder(SegmentEncoder):
             cut_blocks(nothing, nothing, self._scale(centre, stage), self._scale(right, stage))
             for stage in range(len(self.lengths))
         ]
-        return link_stages(cuts, self.config, like)
+        return link_stages(cuts, self.lengths, self.config, like)
 
     def _init_recurrent(self, batch: int) -> ProScaleState:
         like, contexts = self.norm.weight, [self._contexts(stage) for stage in self.stages]

@@ -10,6 +10,7 @@ import torch
 from augmem.encoder import Encoder, build_encoder
 from augmem.errors import UserError
 from tests.encoder.small import FEATURES, SHIFT, random_encoder, small_config
+from tests.encoder.test_streaming import stream
 
 
 def test_layers_have_frames_of_the_schedule() -> None:
@@ -47,6 +48,19 @@ def test_only_what_layers_add_has_longer_frames(schedule: tuple[float, ...]) -> 
     hidden, lengths = encoder(features, lengths)
     found = torch.cat([row[:length] for row, length in zip(hidden, lengths.tolist(), strict=True)])
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("schedule", [(0.02, 0.08), (0.01, 0.12)])
+def test_any_end_of_a_stream_equals_that_of_the_utterance(schedule: tuple[float, ...]) -> None:
+    """The last frames of each length may be incomplete, each in its own way, in the centre and in the right context."""
+    contexts = dict.fromkeys(("left_context", "centre", "right_context"), 0.24)
+    encoder = random_encoder(small_config("pro_scale", frame_schedule=schedule, **contexts))
+    features = torch.randn(1, 100, FEATURES, dtype=torch.float64)
+    with torch.no_grad():
+        for time in range(2, 100, 4):
+            parallel, _ = encoder(features[:, :time], torch.tensor([time]))
+            streamed = stream(encoder, features[:, :time], [24])
+            torch.testing.assert_close(streamed, parallel, rtol=0, atol=1e-10)
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
