@@ -28,8 +28,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.index import BankIndex, LayerIndex
+from augmem.encoder.index import LayerIndex
 from augmem.encoder.low_rank import make_projection
+from augmem.encoder.memory.slot_index import SlotIndex
 from augmem.encoder.recursion import Slot, write_slots
 from augmem.encoder.rows import gather
 
@@ -114,7 +115,7 @@ class AugmentedMemoryAttention(nn.Module):
         self.summary_weights = AttentionWeights(config.weak_attention_suppression)
 
     def forward(
-        self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: BankIndex | None, older: Tensor | None
+        self, queries: Tensor, rows: Tensor, index: LayerIndex, bank: SlotIndex | None, older: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         """Compute the parallel form.
 
@@ -165,8 +166,8 @@ class AugmentedMemoryAttention(nn.Module):
 
     def project(self, queries: Tensor, rows: Tensor, index: LayerIndex) -> Projections:
         """Project packed rows and lay them out by block and head."""
-        q = gather(self.query(queries).view(-1, self.head_dim), index.queries, index.readers.queries)
-        kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values, index.readers.keys_values)
+        q = gather(self.query(queries).view(-1, self.head_dim), index.queries, index.query_readers)
+        kv = gather(self.key_value(rows).view(-1, self.head_dim), index.keys_values, index.key_value_readers)
         keys, values = kv.unbind()  # one gradient for both; indexing would pad each with zeros and add them
         # W_q is linear: the mean of the centre's queries equals the query of the centre's mean.
         return Projections(q, keys, values, torch.matmul(index.pooling[:, None], q))
@@ -179,7 +180,7 @@ class AugmentedMemoryAttention(nn.Module):
             bias: (S, 1, J + W) additive mask.
         """
         z = self._attend(block.queries, block, bank, bias)
-        heads = gather(z.view(-1, self.head_dim), index.outputs, index.readers.outputs)
+        heads = gather(z.view(-1, self.head_dim), index.outputs, index.output_readers)
         return self.output(heads.flatten(1))
 
     def slots(self, block: Projections, queries: Tensor, index: LayerIndex) -> Tensor:
@@ -225,13 +226,13 @@ class AugmentedMemoryAttention(nn.Module):
         slot = self.output(torch.matmul(self.summary_weights(scores), values).flatten(1))
         return slot.tanh() if self.squash else slot
 
-    def _independent_slots(self, block: Projections, queries: Tensor, index: LayerIndex, bank: BankIndex) -> Tensor:
+    def _independent_slots(self, block: Projections, queries: Tensor, index: LayerIndex, bank: SlotIndex) -> Tensor:
         """Compute keys and values (2, B, H, N, d) of slots that do not depend on earlier ones."""
         written = self.slots(block, queries, index)[bank.writers]
         kv = self.key_value(written).view(*bank.writers.shape, 2, self.heads, self.head_dim)
         return kv.permute(2, 0, 3, 1, 4)
 
-    def _scan(self, block: Projections, index: LayerIndex, bank: BankIndex, older: Tensor) -> Tensor:
+    def _scan(self, block: Projections, index: LayerIndex, bank: SlotIndex, older: Tensor) -> Tensor:
         """Write slots segment by segment: keys and values (2, B, H, C, d), older ones first.
 
         In the precision of the weights: under autocast, the scores of blocks as a whole would be too coarse.

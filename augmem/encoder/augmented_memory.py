@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from augmem.devices import to_device
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.index import BankIndex, LayerIndex, index_bank, index_layers
+from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer, recompute_in_backward
+from augmem.encoder.memory.slot_index import SlotColumns, SlotIndex, index_slots, remaining_columns
 from augmem.encoder.rows import bank_rows, gather, readers_of, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
 from augmem.encoder.state import Bank
@@ -45,6 +46,7 @@ class Tables(NamedTuple):
         plan: its segments.
         lower, last: tables of all layers but the last, and those of the last.
         bank: tables of the memory bank; None without memory.
+        remaining: slots that the next utterances read; None if memory ends with the utterance.
         sources: block rows that read each packed frame, see `gather`.
         outputs: output frame of each centre row, and 0 for the row of padding.
     """
@@ -52,7 +54,8 @@ class Tables(NamedTuple):
     plan: Plan
     lower: LayerIndex
     last: LayerIndex
-    bank: BankIndex | None
+    bank: SlotIndex | None
+    remaining: SlotColumns | None
     sources: Tensor
     outputs: Tensor
 
@@ -115,8 +118,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         hidden, taps, memory = self._encode_segments(frames, out_lengths, memory)
         return Encoded(hidden, out_lengths, taps), memory
 
-    def _plan(self, lengths: Tensor, older: Tensor | None = None) -> Plan:
-        return plan_segments(lengths, self.left, self.centre, self.right, self.config.memory_slots, older)
+    def _plan(self, lengths: Tensor) -> Plan:
+        return plan_segments(lengths, self.left, self.centre, self.right)
 
     def build_tables(self, lengths: Tensor, dtype: torch.dtype, older: Tensor | None = None) -> Tables:
         """Build the index tables of a batch, on the CPU.
@@ -124,17 +127,19 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         Args:
             lengths: (B,) encoder frames.
             dtype: of the hidden vectors.
-            older: (B, J0) bool, which slots of earlier utterances exist; see `plan_segments`.
+            older: (B, J0) bool, which slots of earlier utterances exist; None: memory ends with the utterance.
         """
-        plan = self._plan(lengths, older)
+        plan, slots = self._plan(lengths), self.config.memory_slots
+        older = None if older is None else older[plan.order]
         like = torch.empty(0, dtype=dtype)
         lower, last = index_layers(plan.blocks, self.config, like)
-        bank = index_bank(plan, self.config, like)
+        bank = index_slots(plan, slots, self.config.heads, like, older)
+        remaining = None if older is None else remaining_columns(plan, slots, older)
         source, frame = plan.blocks.source, plan.frame_of_output
         centres = plan.blocks.centre_rows.numel()
         sources = readers_of(source, source >= 0, int(lengths.sum()))
         outputs = readers_of(frame, frame < centres, centres + 1).clamp(max=frame.numel() - 1).squeeze(1)
-        return Tables(plan, lower, last, bank, sources, outputs)
+        return Tables(plan, lower, last, bank, remaining, sources, outputs)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self._encode_segments(frames, lengths, None)[:2]
@@ -143,7 +148,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         self, frames: Tensor, lengths: Tensor, memory: Memory | None
     ) -> tuple[Tensor, list[Tensor], Memory]:
         tables = self.build_tables(lengths, frames.dtype, memory.filled.cpu() if memory else None)
-        plan, lower, last, bank, sources, outputs = to_device(tables, frames.device)
+        plan, lower, last, bank, remaining, sources, outputs = to_device(tables, frames.device)
         memory = memory or self.empty_memory(lengths.numel())
         x = gather(frames, plan.blocks.source, sources)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
@@ -151,27 +156,25 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         slots: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             index = last if number == len(self.layers) else lower
-            if not self._dropped():
+            if not self._draw_layer_drop():
                 inputs = (x, index, bank, memory.slots[plan.order, number - 1].transpose(0, 1))
                 x, written = recompute_in_backward(layer, *inputs) if recompute else layer(*inputs)
                 slots.append(written)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
-                centre = x if index is last else gather(x, plan.blocks.centre_rows, last.readers.query_rows)
+                centre = x if index is last else gather(x, plan.blocks.centre_rows, last.query_row_readers)
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output, outputs))
-        return unpack(self.norm(x), plan.frame_of_output, outputs), taps, self._left_over(plan, slots)
+        kept = self.empty_memory(0) if remaining is None else self._keep(remaining, plan, slots)
+        return unpack(self.norm(x), plan.frame_of_output, outputs), taps, kept
 
-    def _left_over(self, plan: Plan, slots: Sequence[Tensor]) -> Memory:
-        """Return the newest slots of each layer, detached; empty if memory is not passed on."""
-        if plan.left_over is None:
-            return self.empty_memory(0)
-        place, filled = plan.left_over
+    def _keep(self, remaining: SlotColumns, plan: Plan, slots: Sequence[Tensor]) -> Memory:
+        """Return the slots of each layer that the next utterances read, detached."""
         _, utterances, heads, columns, width = slots[0].shape
-        rows = bank_rows(place, max(columns, 1), heads, utterances)
+        rows = bank_rows(remaining.slots, max(columns, 1), heads, utterances)
         kept = torch.stack([gather(written.detach().view(-1, width), rows) for written in slots])
         back = torch.argsort(plan.order)
-        return Memory(kept.permute(2, 0, 1, 3, 4, 5)[back], filled[back])
+        return Memory(kept.permute(2, 0, 1, 3, 4, 5)[back], remaining.seen[back])
 
     def _init_recurrent(self, batch: int) -> Bank:
         return empty_bank(self.config, batch, self.norm.weight)

@@ -133,7 +133,7 @@ class Encoder(nn.Module):
         """
         raise NotImplementedError(f"encoder.type {self.config.type} needs the whole utterance: it cannot stream")
 
-    def _dropped(self) -> bool:
+    def _draw_layer_drop(self) -> bool:
         """Draw whether training skips the next layer for this batch."""
         rate = self.config.layer_drop
         return self.training and rate > 0 and bool(torch.rand(()) < rate)

@@ -102,7 +102,7 @@ class SeparableAttention(AugmentedMemoryAttention):
         older, past = self._pasts(weigh(keys, values, centre), alive, past)
         means = older.merge(weigh(keys, values, index.bias)).mean()
         z = torch.matmul(block.queries.softmax(-1), means.to(block.queries.dtype))
-        heads = gather(z.view(-1, self.head_dim), index.outputs, index.readers.outputs)
+        heads = gather(z.view(-1, self.head_dim), index.outputs, index.output_readers)
         return self.output(heads.flatten(1)), past
 
     def _pasts(self, centres: Sums, alive: list[int], past: Sums) -> tuple[Sums, Sums]:
@@ -152,7 +152,7 @@ class ConformerKernelEncoder(SegmentEncoder):
 
     def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, Tables]:
         """Build the index tables of a batch, on the CPU."""
-        plan = plan_segments(lengths, self.left, self.centre, self.right, 0)
+        plan = plan_segments(lengths, self.left, self.centre, self.right)
         return plan, self._tables(plan.blocks, torch.empty(0, dtype=dtype))
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -175,7 +175,7 @@ class ConformerKernelEncoder(SegmentEncoder):
         for n, layer in enumerate(self.layers):
             index = last if n == len(self.layers) - 1 else lower
             past = start.map(lambda part, n=n: part[:, n])  # type: ignore[misc]
-            if not (drop and self._dropped()):
+            if not (drop and self._draw_layer_drop()):
                 x, past = layer.forward_past(x, index, centre, alive, past)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)

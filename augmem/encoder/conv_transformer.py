@@ -49,9 +49,9 @@ class LookAheadConvolution(nn.Module):
         self.convolution = BlockConvolution(config.dim, kernel, ahead)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
-        """Convolve packed frames `x` (P, D); see `LayerIndex` for `spaced` and `places`."""
-        return x + self.dropout(self.convolution(self.norm(x), spaced, places))
+    def forward(self, x: Tensor, spaced: Tensor, positions: Tensor) -> Tensor:
+        """Convolve packed frames `x` (P, D); see `LayerIndex` for `spaced` and `positions`."""
+        return x + self.dropout(self.convolution(self.norm(x), spaced, positions))
 
 
 class ConvTransformerEncoder(TimeRestrictedEncoder):
@@ -82,11 +82,11 @@ class ConvTransformerEncoder(TimeRestrictedEncoder):
         return self.right * self.frame_seconds
 
     def _run_layer(self, n: int, x: Tensor, index: LayerIndex) -> Tensor:
-        return super()._run_layer(n, self.convolutions[n](x, index.spaced, index.places), index)
+        return super()._run_layer(n, self.convolutions[n](x, index.spaced, index.positions), index)
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
-        spaced, places = to_device(spread_blocks(consecutive(lengths), self.kernel - 1), like.device)
-        return super()._window(lengths, right, like)._replace(spaced=spaced, places=places)
+        spaced, positions = to_device(spread_blocks(consecutive(lengths), self.kernel - 1), like.device)
+        return super()._window(lengths, right, like)._replace(spaced=spaced, positions=positions)
 
     def _stages(self) -> list[Stage]:
         convolutions = [
@@ -99,5 +99,5 @@ class ConvTransformerEncoder(TimeRestrictedEncoder):
         """Return the outputs (B, Q, D) of a convolution over the frames of a line that exist."""
         real = line.exists.flatten()
         rows = (real.cumsum(0) - 1).clamp(min=0).view_as(line.exists).gather(1, line.columns)
-        spaced, places = spread_blocks(consecutive(line.exists.sum(1)), self.kernel - 1)
-        return gather(convolution(line.inputs.flatten(0, 1)[real], spaced, places), rows)
+        spaced, positions = spread_blocks(consecutive(line.exists.sum(1)), self.kernel - 1)
+        return gather(convolution(line.inputs.flatten(0, 1)[real], spaced, positions), rows)

@@ -192,12 +192,12 @@ class Frontend(nn.Module):
     def _group(self, chunk: Tensor, state: FrontendState, final: bool) -> tuple[Tensor, Tensor]:
         """Return left-over and new frames as whole groups (B, groups * subsampling, F), and the groups of each stream
         (B,)."""
-        left_over = state.feature_frames % self.subsampling
-        available = left_over + chunk.size(1)
+        pending = state.feature_frames % self.subsampling
+        available = pending + chunk.size(1)
         count = self.output_lengths(available) if final else available.div(self.subsampling, rounding_mode="floor")
         width = int(count.max()) * self.subsampling
         table = torch.cat([state.features, chunk], 1)
-        frames = take(table, self.subsampling - 1 - left_over, width)
+        frames = take(table, self.subsampling - 1 - pending, width)
         real = torch.arange(width, device=chunk.device) < available[:, None]
         return frames.masked_fill(~real[:, :, None], 0.0), count
 

@@ -16,7 +16,8 @@ from torch.utils.checkpoint import checkpoint
 from augmem.encoder.attention import AugmentedMemoryAttention
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
-from augmem.encoder.index import BankIndex, LayerIndex
+from augmem.encoder.index import LayerIndex
+from augmem.encoder.memory.slot_index import SlotIndex
 from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
 
@@ -73,42 +74,42 @@ class BlockConvolution(nn.Module):
         self.output = nn.Linear(dim, dim)
         nn.init.uniform_(self.taps, -(kernel**-0.5), kernel**-0.5)
 
-    def forward(self, x: Tensor, spaced: Tensor, places: Tensor) -> Tensor:
+    def forward(self, x: Tensor, spaced: Tensor, positions: Tensor) -> Tensor:
         """Convolve packed block rows `x` (P, D): (P, D)."""
         gated = F.glu(self.gate(x), -1).to(self.taps.dtype)
-        return self.output(F.silu(depthwise(gated, self.taps, spaced, places, self.before) + self.bias))
+        return self.output(F.silu(depthwise(gated, self.taps, spaced, positions, self.before) + self.bias))
 
 
-def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor, before: int) -> Tensor:
+def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, positions: Tensor, before: int) -> Tensor:
     """Convolve each column of packed block rows `x` (P, D) with its column of `taps` (K, D), block by block: (P, D).
 
     Args:
-        spaced, places: see `LayerIndex`; gaps must have as many places as there are taps on either side of a frame.
+        spaced, positions: see `LayerIndex`; gaps must have as many positions as there are taps on either side of a frame.
         before: taps before the frame of the output.
     """
     if torch.is_grad_enabled():
-        return _Depthwise.apply(x, taps, spaced, places, before)
-    return _correlate(_spread(x, spaced), taps, places - before)
+        return _Depthwise.apply(x, taps, spaced, positions, before)
+    return _correlate(_spread(x, spaced), taps, positions - before)
 
 
 class _Depthwise(torch.autograd.Function):
-    """`depthwise` with a gradient that gathers: `spaced` and `places` are inverse to each other, so no scatter is
+    """`depthwise` with a gradient that gathers: `spaced` and `positions` are inverse to each other, so no scatter is
     needed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, places: Tensor, before: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, taps: Tensor, spaced: Tensor, positions: Tensor, before: int) -> Tensor:
         line = _spread(x, spaced)
-        ctx.save_for_backward(line, taps, spaced, places)
+        ctx.save_for_backward(line, taps, spaced, positions)
         ctx.before = before
-        return _correlate(line, taps, places - before)
+        return _correlate(line, taps, positions - before)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        line, taps, spaced, places = ctx.saved_tensors
+        line, taps, spaced, positions = ctx.saved_tensors
         outer = _spread(gradient, spaced)
         inner = outer[ctx.before :][: outer.size(0) - taps.size(0) + 1]
         for_taps = [(line[k : k + inner.size(0)] * inner).sum(0) for k in range(taps.size(0))]
-        for_x = _correlate(outer, taps.flip(0), places - (taps.size(0) - 1 - ctx.before))
+        for_x = _correlate(outer, taps.flip(0), positions - (taps.size(0) - 1 - ctx.before))
         return for_x, torch.stack(for_taps), None, None, None
 
 
@@ -118,7 +119,7 @@ def _spread(x: Tensor, spaced: Tensor) -> Tensor:
 
 
 def _correlate(line: Tensor, taps: Tensor, first: Tensor) -> Tensor:
-    """Return the sum of taps[k] * line[first + k] over k for each place of `first`.
+    """Return the sum of taps[k] * line[first + k] over k for each position in `first`.
 
     Shifted products are faster than `conv1d` with one channel per group, which copies rows to another layout and back.
     """
@@ -152,7 +153,7 @@ class AugmentedMemoryLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, index: LayerIndex, bank: BankIndex | None = None, older: Tensor | None = None
+        self, x: Tensor, index: LayerIndex, bank: SlotIndex | None = None, older: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Compute the parallel form for block rows `x` (P, D); see `AugmentedMemoryAttention.forward`."""
         x = self._convolve(x, index)
@@ -172,13 +173,13 @@ class AugmentedMemoryLayer(nn.Module):
     def _convolve(self, x: Tensor, index: LayerIndex) -> Tensor:
         if self.convolution is None:
             return x
-        return x + self.dropout(self.convolution(self.convolution_norm(x), index.spaced, index.places))
+        return x + self.dropout(self.convolution(self.convolution_norm(x), index.spaced, index.positions))
 
     def _queries(self, x: Tensor, h: Tensor, index: LayerIndex) -> tuple[Tensor, Tensor]:
         """Select the query rows (R, D) of residual stream `x` and normalised rows `h`."""
         if index.query_rows is None:
             return x, h
-        return tuple(gather(rows, index.query_rows, index.readers.query_rows) for rows in (x, h))
+        return tuple(gather(rows, index.query_rows, index.query_row_readers) for rows in (x, h))
 
     def _finish(self, x: Tensor, z: Tensor) -> Tensor:
         """Add attention output `z` (R, D) and the feed-forward block."""

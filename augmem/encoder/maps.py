@@ -12,6 +12,7 @@ from torch import Tensor
 
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoder
+from augmem.encoder.memory.slot_index import read_columns
 from augmem.errors import UserError
 
 
@@ -61,8 +62,9 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
     size = plan.blocks.all.counts.tolist()
     centre = plan.blocks.centre.counts.tolist()
     left = (plan.blocks.pooling[:, 0] > 0).to(torch.int64).argmax(1).tolist()
-    memory = plan.seen.sum(1).tolist()
-    columns, maps = plan.slots.size(1), []
+    seen = read_columns(plan, encoder.config.memory_slots).seen
+    memory = seen.sum(1).tolist()
+    columns, maps = seen.size(1), []
     for layer, weights in enumerate(_record_weights(encoder, features), 1):
         for n in range(len(size)):
             rows = centre[n] if layer == len(encoder.layers) else size[n]

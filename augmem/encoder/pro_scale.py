@@ -111,7 +111,7 @@ class ProScaleEncoder(SegmentEncoder):
                 finer, x = x, stages[n].pool(x)
                 if self.lengths[n] > self.frontend.vectors:
                     removed.append((finer, x, stages[n].owners))
-            if not (drop and self._dropped()):
+            if not (drop and self._draw_layer_drop()):
                 x, _, own = layer.forward_cached(x, stages[n].layer, bank, seen, *cache)
                 projections.append(own)
             if number in (*self.config.iterated_loss_layers, len(self.layers)):
@@ -130,10 +130,10 @@ class ProScaleEncoder(SegmentEncoder):
     def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, tuple[Stage, ...]]:
         """Build the index tables of a batch, on the CPU: the segments in encoder frames, and the tables of the stages,
         in which blocks attend to the rows of earlier ones."""
-        plan = plan_segments(lengths, 0, self.centre, self.right, 0)
+        plan = plan_segments(lengths, 0, self.centre, self.right)
         contexts = [self._contexts(stage) for stage in range(len(self.lengths))]
         plans = [
-            plan_segments(self._scale(lengths, stage), 0, centre, right, 0)
+            plan_segments(self._scale(lengths, stage), 0, centre, right)
             for stage, (_, centre, right) in enumerate(contexts)
         ]
         stages = link_stages(

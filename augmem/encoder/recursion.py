@@ -100,7 +100,7 @@ class _Recursion(torch.autograd.Function):
         if begin > blocks:
             bank[blocks:begin] = older.permute(3, 1, 2, 0, 4)
         bank[begin:] = bias.view(2, H, d).transpose(0, 1)
-        to_bank = _by_head(last, H).t()
+        to_bank = _order_by_head(last, H).t()
         columns = bank.view(-1, A, 2, d)
         keys, seen = columns[:, :, 0].permute(1, 2, 0), columns[:, :, 1].transpose(0, 1)
         scored, queries = _mask(scores, hidden), query.reshape(A, N, d)
@@ -131,9 +131,9 @@ class _Recursion(torch.autograd.Function):
         torch.mul(query.permute(2, 0, 1, 3), ctx.scale, out=vectors.view(N, 2, B, H, 2 * d)[:, 0, :, :, :d])
         # The softmax of scores s with results w and output z = w V has the gradient w (V - z) g.
         slopes = (values - attended).mul_(weights[:, :, 0, blocks:, None])
-        back = _padded(_by_head(first, H) if second is None else first, H)
-        to_slot = None if second is None else _by_head(second, H)
-        of_first = []
+        back = _pad_heads(_order_by_head(first, H) if second is None else first, H)
+        to_slot = None if second is None else _order_by_head(second, H)
+        grad_first = []
         for n in reversed(range(N)):
             if n < N - 1:
                 pulled = factors[n + 1 :, :, :, n - N :][..., :1].flatten(0, 1).permute(1, 2, 0)
@@ -141,26 +141,28 @@ class _Recursion(torch.autograd.Function):
             g = grad[n].view(B, 2 * H * d)
             if to_slot is not None:
                 g = torch.ops.aten.tanh_backward(g @ to_slot, slots[n])
-                of_first.append(g)
+                grad_first.append(g)
             torch.mm(g, back, out=vectors[n, 1].view(B, 2 * H * d))
             torch.bmm(slopes[n], vectors[n, 1, :, d:, None], out=factors[n, 0, :, :, None])
         outputs = vectors[:, 1, :, d:]
-        of_scores, of_values = _of_blocks(outputs, weights[:, :, 0, :blocks], bank[:blocks, :, :, 1], attended)
-        of_last = _of_map(grad.view(N * B, -1), attended.view(N * B, -1) if second is None else torch.cat(slots))
-        of_bank = tuple(x.unflatten(0, (H, 2, d)).transpose(0, 1).reshape(x.shape) for x in of_last)
-        of_maps = (
-            (*of_bank, None, None)
+        inputs = attended.view(N * B, -1)
+        own_weights, own_values = weights[:, :, 0, :blocks], bank[:blocks, :, :, 1]
+        grad_scores, grad_values = _block_gradients(outputs, own_weights, own_values, attended)
+        grad_last = _linear_gradients(grad.view(N * B, -1), inputs if second is None else torch.cat(slots))
+        grad_bank = tuple(x.unflatten(0, (H, 2, d)).transpose(0, 1).reshape(x.shape) for x in grad_last)
+        grad_maps = (
+            (*grad_bank, None, None)
             if second is None
-            else (*_of_map(torch.cat(of_first[::-1]), attended.view(N * B, -1)), *of_bank)
+            else (*_linear_gradients(torch.cat(grad_first[::-1]), inputs), *grad_bank)
         )
         return (
             torch.bmm(factors[:, 0].transpose(0, 1), keys).mul_(ctx.scale).view_as(query),
             None,
-            of_scores.view(B, H, N, -1),
-            of_values.view(B, H, N, -1),
+            grad_scores.view(B, H, N, -1),
+            grad_values.view(B, H, N, -1),
             None,
             None,
-            *of_maps,
+            *grad_maps,
             None,
         )
 
@@ -174,12 +176,12 @@ def _mask(scores: Tensor, hidden: Tensor) -> Tensor:
     return mask.view(N, B * H, 1, -1)
 
 
-def _by_head(weight: Tensor, heads: int) -> Tensor:
+def _order_by_head(weight: Tensor, heads: int) -> Tensor:
     """Order the rows of a map to keys, then values (2 * D, D) as in the bank: by head, then key and value."""
     return weight.view(2, heads, -1, weight.size(1)).transpose(0, 1).reshape(weight.shape)
 
 
-def _padded(weight: Tensor, heads: int) -> Tensor:
+def _pad_heads(weight: Tensor, heads: int) -> Tensor:
     """Return a map of gradients (rows, D) with d zeros in front of those of each head: (rows, 2 * D)."""
     rows, width = weight.size(0), weight.size(1) // heads
     padded = weight.new_zeros(rows, heads, 2, width)
@@ -187,7 +189,7 @@ def _padded(weight: Tensor, heads: int) -> Tensor:
     return padded.view(rows, -1)
 
 
-def _of_blocks(outputs: Tensor, weights: Tensor, values: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
+def _block_gradients(outputs: Tensor, weights: Tensor, values: Tensor, attended: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients (A, N, W) of the scores of blocks and those (A, N, W, d) of their values.
 
     Args:
@@ -203,6 +205,6 @@ def _of_blocks(outputs: Tensor, weights: Tensor, values: Tensor, attended: Tenso
     return (outputs * (values - attended)).sum(3) * own, own[..., None] * outputs
 
 
-def _of_map(outer: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _linear_gradients(outer: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of weight and bias of a linear map, from those of its outputs."""
     return outer.t() @ inputs, outer.sum(0)

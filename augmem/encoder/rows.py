@@ -56,12 +56,12 @@ def readers_of(index: Tensor, filled: Tensor, rows: int) -> Tensor:
                 [4, 4],
                 [0, 4]])
     """
-    places = filled.flatten().nonzero().squeeze(1)
-    read, order = index.flatten()[places].sort(stable=True)
+    positions = filled.flatten().nonzero().squeeze(1)
+    read, order = index.flatten()[positions].sort(stable=True)
     counts = torch.bincount(read, minlength=rows)
     number = torch.arange(read.numel(), device=read.device) - (counts.cumsum(0) - counts)[read]
     table = index.new_full((rows, max(int(counts.max()) if rows else 0, 1)), index.numel())
-    table[read, number] = places[order]
+    table[read, number] = positions[order]
     return table
 
 

@@ -9,11 +9,11 @@ same segments, because it waits for C + R frames or for the end of the utterance
 
 Example: utterance A of 10 frames (0 to 9) and utterance B of 3 frames (10 to 12), with L = 2, C = 4, R = 1::
 
-    segment          left  centre         right     memory slots that it reads
-    block 0: A, 1st        [0  1  2  3]   4         none
-    block 1: B, 1st        [10 11 12]               none
-    block 2: A, 2nd  2 3   [4  5  6  7]   8         slot 0 (written by block 0)
-    block 3: A, 3rd  6 7   [8  9]                   slots 0 and 1 (written by blocks 0 and 2)
+    segment          left  centre         right
+    block 0: A, 1st        [0  1  2  3]   4
+    block 1: B, 1st        [10 11 12]
+    block 2: A, 2nd  2 3   [4  5  6  7]   8
+    block 3: A, 3rd  6 7   [8  9]
 
     Blocks, packed rows:
         row      0  1  2  3  4 |  5  6  7 |  8  9 10 11 12 13 14 | 15 16 17 18
@@ -25,15 +25,16 @@ Example: utterance A of 10 frames (0 to 9) and utterance B of 3 frames (10 to 12
                  8  9 10 11 12 13 14
                 15 16 17 18  .  .  .
     Plan:
+        order    [A, B]        utterances by rank: most segments first
         alive    [2, 1, 1]     utterances that have a 1st, 2nd and 3rd segment
-        writers  0 2  / 1 .    block that writes the 1st and 2nd slot of A and of B; the last slot is never read
-        slots    . .  / . .  / . 0  / 0 1      slot in each memory column of blocks 0 to 3, newest last
+        segments [0, 0, 1, 2], ranks [0, 1, 0, 0]      of blocks 0 to 3
 
 Types: `Cells` (rows in a rectangle), `Blocks` (segments over a table of frames), `Plan` (a batch of utterances) here,
-and `augmem.encoder.index.LayerIndex` (the same per attention head).
+and `augmem.encoder.index.LayerIndex` (the same per attention head). Kinds of memory have their own tables: see
+`augmem.encoder.memory`.
 
 Letters: B utterances, T frames, S segments of all utterances, P packed rows of all blocks, W cells of the widest block,
-K centre rows, H heads, J memory columns, J0 slots of earlier utterances, N slots of the longest utterance.
+K centre rows.
 """
 
 from __future__ import annotations
@@ -95,27 +96,35 @@ class Plan(NamedTuple):
     Args:
         blocks: the S blocks.
         alive: number of utterances that have segment n, for each n.
-        writers: (B, N) block that writes each slot, by rank and segment; 0 where there is none. The last segment of the
-            longest utterance is left out, unless memory is passed on to another utterance.
-        slots: (S, J) slot in each memory column, newest last. Slots are numbered rank by rank; each rank has J0 + N of
-            them, those of earlier utterances first.
-        seen: (S, J) bool, whether a memory column holds a slot.
-        older: (B, J0) bool by rank, which slots of earlier utterances exist; J0 = 0 without any.
         frame_of_output: (B, T) centre row of each output frame; padding refers to row K.
         order: (B,) utterance of each rank.
-        left_over: slots (B, J) that a segment after the end of each utterance would read, and whether they exist
-            (B, J); None if memory is not passed on.
     """
 
     blocks: Blocks
     alive: list[int]
-    writers: Tensor
-    slots: Tensor
-    seen: Tensor
-    older: Tensor
     frame_of_output: Tensor
     order: Tensor
-    left_over: tuple[Tensor, Tensor] | None
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of segments of each rank (B,)."""
+        ranks = torch.arange(self.alive[0], device=self.order.device)
+        return (self._alive > ranks[:, None]).sum(1)
+
+    @property
+    def segments(self) -> Tensor:
+        """Number of each block's segment in its utterance (S,)."""
+        return torch.arange(len(self.alive), device=self.order.device).repeat_interleave(self._alive)
+
+    @property
+    def ranks(self) -> Tensor:
+        """Rank of each block's utterance (S,)."""
+        first = self._alive.cumsum(0) - self._alive
+        return torch.arange(sum(self.alive), device=self.order.device) - first[self.segments]
+
+    @property
+    def _alive(self) -> Tensor:
+        return torch.tensor(self.alive, device=self.order.device)
 
 
 def consecutive(counts: Tensor) -> Cells:
@@ -138,26 +147,19 @@ def cut_blocks(first: Tensor, left: Tensor, centre: Tensor, right: Tensor) -> Bl
     return Blocks(source, cells, consecutive(centre), centre_rows, pooling[:, None])
 
 
-def plan_segments(
-    lengths: Tensor, left: int, centre: int, right: int, memory_slots: int | None, older: Tensor | None = None
-) -> Plan:
+def plan_segments(lengths: Tensor, left: int, centre: int, right: int) -> Plan:
     """Cut utterances into segments.
 
     Args:
         lengths: (B,) frames of each utterance, packed in this order.
         left, centre, right: context sizes in frames.
-        memory_slots: limit of the memory bank; None for no limit.
-        older: (B, J0) bool, which slots of earlier utterances exist, newest last. None: memory begins with each
-            utterance and is not passed on.
 
     Example (the utterances of the module docstring):
-        >>> plan = plan_segments(torch.tensor([10, 3]), 2, 4, 1, None)
+        >>> plan = plan_segments(torch.tensor([10, 3]), 2, 4, 1)
         >>> plan.blocks.source.tolist()
         [0, 1, 2, 3, 4, 10, 11, 12, 2, 3, 4, 5, 6, 7, 8, 6, 7, 8, 9]
-        >>> plan.alive, plan.writers.tolist()
-        ([2, 1, 1], [[0, 2], [1, 0]])
-        >>> plan.slots[3].tolist(), plan.seen[2].tolist()
-        ([0, 1], [False, True])
+        >>> plan.alive, plan.segments.tolist(), plan.ranks.tolist(), plan.counts.tolist()
+        ([2, 1, 1], [0, 0, 1, 2], [0, 1, 0, 0], [3, 1])
     """
     count = (lengths + centre - 1).div(centre, rounding_mode="floor")
     order = torch.argsort(count, descending=True, stable=True)
@@ -171,33 +173,8 @@ def plan_segments(
     n_right = (lengths[utterance] - begin - centre).clamp(0, right)
     offset = lengths.cumsum(0) - lengths
     blocks = cut_blocks(offset[utterance] + begin - n_left, n_left, n_centre, n_right)
-    alive = exists.sum(1)
-    earlier = exists.new_zeros(lengths.numel(), 0) if older is None else older[order]
-    writes = (exists[:-1] if older is None else exists).t()
-    ranks = torch.arange(lengths.numel(), device=lengths.device)
-    first = (alive.cumsum(0) - alive)[: writes.size(1)]
-    writers = torch.where(writes, first + ranks[:, None], 0)
-    held = torch.cat([earlier, torch.ones_like(writes)], 1)
-    slots, seen = _memory_columns(held, segment + earlier.size(1), rank, memory_slots)
-    ends = count[order] + earlier.size(1)
-    left_over = None if older is None else _memory_columns(held, ends, ranks, memory_slots)
     frames = _output_frames(lengths, utterance, begin, n_centre)
-    return Plan(blocks, alive.tolist(), writers, slots, seen, earlier, frames, order, left_over)
-
-
-def _memory_columns(held: Tensor, end: Tensor, rank: Tensor, memory_slots: int | None) -> tuple[Tensor, Tensor]:
-    """Find the slots before slot `end` (S,) of the `rank`-th (S,) utterance: slots and mask (S, J), newest last.
-
-    Args:
-        held: (B, C) bool, which slots of each rank exist.
-        memory_slots: limit of the memory bank; None for no limit.
-    """
-    total = held.size(1)
-    columns = total if memory_slots is None else min(total, memory_slots)
-    time = (end - columns)[:, None] + torch.arange(columns, device=end.device)
-    time, seen, rank = time.clamp(min=0), time >= 0, rank[:, None]
-    seen = seen & held[rank, time]
-    return torch.where(seen, rank * total + time, 0), seen
+    return Plan(blocks, exists.sum(1).tolist(), frames, order)
 
 
 def _output_frames(lengths: Tensor, utterance: Tensor, begin: Tensor, count: Tensor) -> Tensor:

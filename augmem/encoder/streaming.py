@@ -99,8 +99,8 @@ class SegmentEncoder(Encoder):
             hidden, new = self._run_segment(gather(line.flatten(0, 1), source), blocks, tables, recurrent.select(ready))
             recurrent = recurrent.put(ready, new)
             segments = segments.index_add(0, ready, torch.ones_like(ready))
-            block, place = blocks.centre.coordinates()
-            outputs.append((ready[block], emitted[ready][block] + place, hidden))
+            block, position = blocks.centre.coordinates()
+            outputs.append((ready[block], emitted[ready][block] + position, hidden))
             emitted = emitted.index_add(0, ready, blocks.centre.counts)
         history = take(line, count, state.history.size(1))
         return join_outputs(outputs, emitted, frames[..., : self.output_dim]), SegmentState(
@@ -157,5 +157,5 @@ def join_outputs(outputs: list[Outputs], emitted: Tensor, like: Tensor) -> Tenso
     hidden = like.new_zeros(like.size(0), int(emitted.max()), like.size(2))
     if not outputs:
         return hidden
-    streams, places, rows = map(torch.cat, zip(*outputs, strict=True))
-    return hidden.index_put((streams, places), rows)
+    streams, positions, rows = map(torch.cat, zip(*outputs, strict=True))
+    return hidden.index_put((streams, positions), rows)

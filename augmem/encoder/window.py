@@ -133,7 +133,7 @@ def repeat_index(index: LayerIndex, streams: Tensor) -> LayerIndex:
     The number of streams may differ from call to call of a traced step.
     """
     heads, cells = index.queries.size(1), index.queries.size(2)
-    rows, queries, places = index.places.size(0), index.outputs.size(0), index.spaced.size(0)
+    rows, queries, spaced_rows = index.positions.size(0), index.outputs.size(0), index.spaced.size(0)
     is_gap = index.spaced == rows
 
     def shift(table: Tensor, by: int) -> Tensor:
@@ -148,5 +148,5 @@ def repeat_index(index: LayerIndex, streams: Tensor) -> LayerIndex:
         query_cells=shift(index.query_cells, queries),
         query_rows=None if index.query_rows is None else shift(index.query_rows[None], rows).flatten(),
         spaced=spaced.flatten(),
-        places=shift(index.places[None], places).flatten(),
+        positions=shift(index.positions[None], spaced_rows).flatten(),
     )

@@ -34,7 +34,7 @@ def test_attention_is_a_softmax_over_time_and_one_over_features() -> None:
     torch.manual_seed(0)
     config = small_config("conformer_kernel")
     attention = SeparableAttention(config).double()
-    plan = plan_segments(torch.tensor([10]), 2, 4, 1, 0)  # segments of frames 0-4, 2-8 and 6-9
+    plan = plan_segments(torch.tensor([10]), 2, 4, 1)  # segments of frames 0-4, 2-8 and 6-9
     frames = torch.randn(10, 8).double()
     index, _ = index_layers(plan.blocks, config, frames)
     start = ConformerKernelEncoder(config, FEATURES, SHIFT).double()._init_recurrent(1).map(lambda part: part[:, 0])

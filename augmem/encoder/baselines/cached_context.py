@@ -23,6 +23,7 @@ from augmem.encoder.base import initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer
+from augmem.encoder.memory.slot_index import read_columns, slot_writers
 from augmem.encoder.rows import additive, gather, head_rows, newest, unpack
 from augmem.encoder.segments import Blocks, Cells, Plan, plan_segments
 from augmem.encoder.state import Bank, RecurrentState
@@ -94,17 +95,18 @@ class CachedContextEncoder(SegmentEncoder):
         initialise(self, config.layers)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = to_device(plan_segments(lengths, 0, self.centre, self.right, self.config.memory_slots), frames.device)
+        plan = to_device(plan_segments(lengths, 0, self.centre, self.right), frames.device)
+        columns, writers = read_columns(plan, self.config.memory_slots), slot_writers(plan).flatten()
         lower, last = (self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames))
-        nothing = frames.new_zeros(2, plan.slots.size(0), *bank_shape(self.config, 0)[2:])
-        seen = additive(plan.seen[:, None], frames)
+        nothing = frames.new_zeros(2, columns.slots.size(0), *bank_shape(self.config, 0)[2:])
+        seen = additive(columns.seen[:, None], frames)
         x = gather(frames, plan.blocks.source)
         slot = self._first_slots(x, plan.blocks)
         taps: list[Tensor] = []
         for number, layer in enumerate(self.layers, 1):
             index = last if number == len(self.layers) else lower
-            if not self._dropped():
-                bank = self._bank(layer, slot[plan.writers.flatten()], plan) if plan.slots.size(1) else nothing
+            if not self._draw_layer_drop():
+                bank = self._bank(layer, slot[writers], columns.slots) if columns.slots.size(1) else nothing
                 x, slot, _ = layer.forward_cached(x, index, bank, seen, nothing, seen[..., :0])
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
@@ -113,10 +115,10 @@ class CachedContextEncoder(SegmentEncoder):
                 taps.append(unpack(self.tap_norms[str(number)](centre), plan.frame_of_output))
         return unpack(self.norm(x), plan.frame_of_output), taps
 
-    def _bank(self, layer: CachedContextLayer, slots: Tensor, plan: Plan) -> Tensor:
-        """Project slots (slots, D) of the layer below: keys and values (2, S, H, J, d) that each block reads."""
+    def _bank(self, layer: CachedContextLayer, slots: Tensor, columns: Tensor) -> Tensor:
+        """Project slots of the layer below (slots, D): keys and values (2, S, H, J, d) of those in `columns` (S, J)."""
         rows = layer.attention.key_value(slots).view(-1, layer.attention.head_dim)
-        return gather(rows, head_rows(plan.slots, self.config.heads, 2))
+        return gather(rows, head_rows(columns, self.config.heads, 2))
 
     def _with_left(self, index: LayerIndex, plan: Plan) -> LayerIndex:
         """Add the cells of the left context before those of each block: centre rows of earlier blocks."""
@@ -166,9 +168,7 @@ def left_cells(plan: Plan, left: int) -> Cells:
     row_of_frame = torch.empty(int(owner.max()) + 1, dtype=torch.int64, device=owner.device)
     row_of_frame[owner] = blocks.centre_rows
     first = blocks.source[blocks.all.rows[:, 0]]
-    alive = torch.tensor(plan.alive, device=owner.device)
-    segment = torch.arange(len(plan.alive), device=owner.device).repeat_interleave(alive)
-    before = segment * blocks.centre.rows.size(1)  # where a second segment exists, the widest centre is C
+    before = plan.segments * blocks.centre.rows.size(1)  # where a second segment exists, the widest centre is C
     back = torch.arange(left, 0, -1, device=owner.device)
     filled = back <= before[:, None]
     rows = row_of_frame[(first[:, None] - back).clamp(min=0)]

@@ -33,8 +33,8 @@ class FullContextEncoder(AugmentedMemoryEncoder):
     def average_latency(self) -> float:
         return math.inf
 
-    def _plan(self, lengths: Tensor, older: Tensor | None = None) -> Plan:
-        return plan_segments(lengths, 0, int(lengths.max()), 0, 0)
+    def _plan(self, lengths: Tensor) -> Plan:
+        return plan_segments(lengths, 0, int(lengths.max()), 0)
 
     # Raise NotImplementedError.
     init_state = Encoder.init_state

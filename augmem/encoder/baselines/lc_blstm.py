@@ -122,12 +122,12 @@ class LatencyControlledBlstm(SegmentEncoder):
         initialise(self, config.layers)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
-        plan = to_device(plan_segments(lengths, 0, self.centre, self.right, 0), frames.device)
+        plan = to_device(plan_segments(lengths, 0, self.centre, self.right), frames.device)
         tables = BlockTables(plan.blocks)
         start = frames.new_zeros(2, plan.alive[0], self.cells)
         x, taps = gather(frames, plan.blocks.source), []
         for number, layer in enumerate(self.layers, 1):
-            if not self._dropped():
+            if not self._draw_layer_drop():
                 x, _ = layer(x, tables, plan.alive, start)
             if str(number) in self.tap_norms:
                 tap = self.tap_norms[str(number)](gather(x, plan.blocks.centre_rows))

@@ -106,14 +106,14 @@ class TimeRestrictedEncoder(Encoder):
         tables = {right: self._window(lengths, right, frames) for right in set(self.rights)}
         width, offset = int(lengths.max()), lengths.cumsum(0) - lengths
         column = torch.arange(width)
-        place = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0)).to(frames.device)
+        rows = torch.where(column < lengths[:, None], offset[:, None] + column, frames.size(0)).to(frames.device)
         x, taps = frames, []
         for number, right in enumerate(self.rights, 1):
-            if not self._dropped():
+            if not self._draw_layer_drop():
                 x = self._run_layer(number - 1, x, tables[right])
             if str(number) in self.tap_norms:
-                taps.append(unpack(self.tap_norms[str(number)](x), place))
-        return unpack(self.norm(x), place), taps
+                taps.append(unpack(self.tap_norms[str(number)](x), rows))
+        return unpack(self.norm(x), rows), taps
 
     def _run_layer(self, n: int, x: Tensor, index: LayerIndex) -> Tensor:
         """Run layer `n` on packed frames `x` (P, D)."""
@@ -121,7 +121,7 @@ class TimeRestrictedEncoder(Encoder):
 
     def _window(self, lengths: Tensor, right: int, like: Tensor) -> LayerIndex:
         """Build the tables of a layer over packed frames: keys are gathered from neighbouring frames."""
-        blocks = to_device(plan_segments(lengths, self.left, _BLOCK, right, 0).blocks, like.device)
+        blocks = to_device(plan_segments(lengths, self.left, _BLOCK, right).blocks, like.device)
         queries, keys = blocks.source[blocks.centre_rows][blocks.centre.rows], blocks.source[blocks.all.rows]
         seen = blocks.all.filled[:, None] & self._in_window(queries, keys, right, blocks.centre.filled)
         return self._tables(queries, _in_frame_order(blocks), keys, additive(seen, like), None)
@@ -140,7 +140,7 @@ class TimeRestrictedEncoder(Encoder):
         pooling = bias.new_zeros(queries.size(0), 1, queries.size(1))  # no summary query
         return LayerIndex(
             head_rows(queries, heads, 1)[0], head_rows(keys, heads, 2), outputs, bias, pooling, queries, query_rows,
-            spaced=cells, places=cells,
+            spaced=cells, positions=cells,
         )  # fmt: skip
 
     def _stages(self) -> list[Stage]:
