@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmem.encoder import EncoderConfig
+from augmem.encoder import MEMORIES, EncoderConfig
 from augmem.errors import UserError
 from augmem.export import export_step, facts_file
 from augmem.model import AcousticModel, ModelDescription
@@ -21,10 +22,14 @@ LENGTHS = [301, 37]
 
 @pytest.fixture(scope="module")
 def model() -> AcousticModel:
+    return make_model(memory_slots=3)
+
+
+def make_model(**options: Any) -> AcousticModel:
     torch.manual_seed(0)
     encoder = EncoderConfig(
-        dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3), memory_slots=3, convolution_kernel=3,
-        left_context=0.16, centre=0.32, right_context=0.08,
+        dim=16, heads=2, feedforward_dim=32, layers=2, frontend_channels=(2, 3), convolution_kernel=3,
+        left_context=0.16, centre=0.32, right_context=0.08, **options,
     )  # fmt: skip
     description = ModelDescription(encoder, feature_dim=20, frame_shift=0.01, num_units=7, units_hash="abc")
     return AcousticModel(description, torch.full((20,), 3.0), torch.full((20,), 2.0)).eval()
@@ -45,9 +50,17 @@ class OnnxStep:
 
 @pytest.mark.parametrize("name", ["step.pt", "step.onnx"])
 def test_exported_steps_equal_the_parallel_form(name: str, model: AcousticModel, tmp_path: Path) -> None:
-    path = tmp_path / name
+    check_export(model, tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "slots"])
+def test_steps_of_every_kind_of_memory_are_exported(kind: str, tmp_path: Path) -> None:
+    check_export(make_model(memory=kind), tmp_path / "step.onnx")
+
+
+def check_export(model: AcousticModel, path: Path) -> None:
     export_step(model, path, batch=len(LENGTHS))
-    step = torch.jit.load(str(path)) if name.endswith(".pt") else OnnxStep(path)
+    step = torch.jit.load(str(path)) if path.suffix == ".pt" else OnnxStep(path)
     facts = json.loads(facts_file(path).read_text())
     features = torch.randn(len(LENGTHS), max(LENGTHS), 20)
     state = [torch.zeros(v["shape"], dtype=getattr(torch, v["dtype"])) for v in facts["state"].values()]

@@ -4,18 +4,19 @@ Whole utterances: `encoder(features, lengths)`. Streams: `encoder.init_state(bat
 any size; both give the same outputs. The package uses torch only: no files, graphs or corpora.
 """
 
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoded, Encoder
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.low_rank import choose_ranks, truncate
 from augmem.encoder.maps import AttentionMap, attention_maps
-from augmem.encoder.registry import ENCODERS, EncoderSpec, build_encoder
-from augmem.encoder.state import StreamState
+from augmem.encoder.registry import ENCODERS, MEMORIES, EncoderSpec, MemorySpec, build_encoder
+from augmem.encoder.state import Memory, StreamState
 from augmem.encoder.static import StaticStep
 from augmem.encoder.window import WindowStep
 
 __all__ = [
     "ENCODERS",
+    "MEMORIES",
     "AttentionMap",
     "AugmentedMemoryEncoder",
     "Encoded",
@@ -23,6 +24,7 @@ __all__ = [
     "EncoderConfig",
     "EncoderSpec",
     "Memory",
+    "MemorySpec",
     "StaticStep",
     "StreamState",
     "WindowStep",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_type_hints
 
-from augmem.encoder.registry import ENCODERS, EncoderType
+from augmem.encoder.registry import ENCODERS, MEMORIES, EncoderType, MemoryType
 from augmem.errors import check_option
 
 DEFAULT_KERNEL = 7  # frames, in encoders that always convolve
@@ -31,7 +32,10 @@ class EncoderConfig:
         centre: centre C of a segment in seconds; the outputs of a segment are those of its centre.
         right_context: right context R of a segment in seconds: the whole look-ahead, independent of depth. In
             `conv_transformer`, the look-ahead of all convolutions together.
-        memory_slots: size of the memory bank: the newest slots that a segment attends to; null = all, 0 = no memory.
+        memory: kind of memory: `slots`, that of the paper; `gated`, slots that each segment updates through a gate
+            (after arXiv 2112.13050).
+        memory_slots: size of the memory bank: of `slots`, the newest slots that a segment attends to, null = all, 0 =
+            no memory; of `gated`, the number of slots, null = 8.
         summary_sees_memory: whether the summary query attends to the bank (as in the paper) or to its block only.
         slot_content: content of a slot: attention output of the summary query, or mean of the centre.
         slot_squash: tanh limits slots to (-1, 1). Without it, and with a summary query that attends to the bank, slots
@@ -76,6 +80,7 @@ class EncoderConfig:
     left_context: float = 0.64
     centre: float = 1.28
     right_context: float = 0.32
+    memory: MemoryType = "slots"
     memory_slots: int | None = None
     summary_sees_memory: bool = True
     slot_content: Literal["attention", "mean"] = "attention"
@@ -99,18 +104,22 @@ class EncoderConfig:
         self._check_contexts()
 
     def _check_choices(self) -> None:
+        registries: dict[str, Mapping[Any, Any]] = {"type": ENCODERS, "memory": MEMORIES}
         for field, hint in get_type_hints(EncoderConfig).items():
             choices = get_args(hint) if getattr(hint, "__origin__", None) is Literal else ()
-            choices = tuple(ENCODERS) if field == "type" else choices  # also those that a program has registered
+            choices = tuple(registries.get(field, choices))  # also those that a program has registered
             good = not choices or getattr(self, field) in choices
             self._require(field, good, f"be one of {', '.join(map(str, choices))}")
 
     def _check_excluded(self) -> None:
-        excluded = ENCODERS[self.type].excluded
+        self._exclude(ENCODERS[self.type].excluded, f"encoder.type {self.type}")
+        self._exclude(MEMORIES[self.memory].excluded, f"encoder.memory {self.memory}")
+
+    def _exclude(self, excluded: Mapping[str, Any], owner: str) -> None:
         for field in fields(self):
             if field.name in excluded:
                 good = getattr(self, field.name) in (field.default, excluded[field.name])
-                self._require(field.name, good, f"be omitted: encoder.type {self.type} has no such option")
+                self._require(field.name, good, f"be omitted: {owner} has no such option")
 
     def _check_sizes(self) -> None:
         for field in ("dim", "heads", "feedforward_dim", "layers", "feedforward_slices"):
@@ -119,7 +128,7 @@ class EncoderConfig:
         channels = self.frontend_channels
         good = len(channels) == 2 and all(_is_count(c, 1) for c in channels)
         self._require("frontend_channels", good, "be two whole numbers of at least 1")
-        for field, least in (("memory_slots", 0), ("lstm_dim", 1)):
+        for field, least in (("memory_slots", MEMORIES[self.memory].least_slots), ("lstm_dim", 1)):
             value = getattr(self, field)
             good = value is None or _is_count(value, least)
             self._require(field, good, f"be null or a whole number of at least {least}")

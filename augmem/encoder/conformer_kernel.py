@@ -102,8 +102,7 @@ class SeparableAttention(AugmentedMemoryAttention):
         older, past = self._pasts(weigh(keys, values, centre), alive, past)
         means = older.merge(weigh(keys, values, index.bias)).mean()
         z = torch.matmul(block.queries.softmax(-1), means.to(block.queries.dtype))
-        heads = gather(z.view(-1, self.head_dim), index.outputs, index.output_readers)
-        return self.output(heads.flatten(1)), past
+        return self.merge_heads(z, index), past
 
     def _pasts(self, centres: Sums, alive: list[int], past: Sums) -> tuple[Sums, Sums]:
         """Return the sums before each block, and those after the last round."""

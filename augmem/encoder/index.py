@@ -25,6 +25,7 @@ class LayerIndex(NamedTuple):
         outputs: (R, H) head vectors of each query row in the (S * H * Q, d) attention output.
         bias: (S, 1, W) additive mask: 0 for cells that hold a row, -inf for empty ones.
         pooling: (S, 1, Q) weights that average the centre's query rows.
+        centre: (S, 1, W) weights that average the centre's block rows.
         query_cells: (S, Q) query row in each cell.
         query_rows: (R,) block row of each query row; None if all block rows are queries.
         spaced: (P + gaps,) block row at each position of a line of blocks with gaps between them; P in a gap.
@@ -40,6 +41,7 @@ class LayerIndex(NamedTuple):
     outputs: Tensor
     bias: Tensor
     pooling: Tensor
+    centre: Tensor
     query_cells: Tensor
     query_rows: Tensor | None
     spaced: Tensor
@@ -67,12 +69,13 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
     spaced, positions = spread_blocks(blocks.all, config.convolution_kernel // 2)
     # Each cell of a centre's own rectangle holds one row, so the mean is over the filled cells.
     centre = blocks.centre
-    centre_pooling = (centre.filled.double() / centre.counts[:, None])[:, None]
+    centre_pooling = (centre.filled.double() / centre.counts[:, None])[:, None].to(like.dtype)
+    pooling = blocks.pooling.to(like.dtype)
     keys_values = head_rows(blocks.all.rows, config.heads, 2)
     key_value_readers = _key_value_readers(blocks.all, config.heads)
     bias = additive(blocks.all.filled[:, None], like)
 
-    def tables(queries: Cells, pooling: Tensor, query_rows: Tensor | None) -> LayerIndex:
+    def tables(queries: Cells, query_pooling: Tensor, query_rows: Tensor | None) -> LayerIndex:
         outputs = cell_heads(queries.cells, queries.rows.size(1), config.heads)
         vectors = head_rows(queries.rows, config.heads, 1)[0]
         return LayerIndex(
@@ -80,7 +83,8 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
             keys_values=keys_values,
             outputs=outputs,
             bias=bias,
-            pooling=pooling.to(like.dtype),
+            pooling=query_pooling,
+            centre=pooling,
             query_cells=queries.rows,
             query_rows=query_rows,
             spaced=spaced,
@@ -91,7 +95,7 @@ def index_layers(blocks: Blocks, config: EncoderConfig, like: Tensor) -> tuple[L
             query_row_readers=None if query_rows is None else _query_row_readers(query_rows, blocks.source.numel()),
         )
 
-    return tables(blocks.all, blocks.pooling, None), tables(centre, centre_pooling, blocks.centre_rows)
+    return tables(blocks.all, pooling, None), tables(centre, centre_pooling, blocks.centre_rows)
 
 
 def _key_value_readers(cells: Cells, heads: int) -> Tensor:

@@ -17,7 +17,6 @@ from augmem.encoder.attention import AugmentedMemoryAttention
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.index import LayerIndex
-from augmem.encoder.memory.slot_index import SlotIndex
 from augmem.encoder.norm import LayerNorm
 from augmem.encoder.rows import gather
 
@@ -84,7 +83,7 @@ def depthwise(x: Tensor, taps: Tensor, spaced: Tensor, positions: Tensor, before
     """Convolve each column of packed block rows `x` (P, D) with its column of `taps` (K, D), block by block: (P, D).
 
     Args:
-        spaced, positions: see `LayerIndex`; gaps must have as many positions as there are taps on either side of a frame.
+        spaced, positions: see `LayerIndex`; gaps must have as many positions as taps on either side of a frame.
         before: taps before the frame of the output.
     """
     if torch.is_grad_enabled():
@@ -153,22 +152,22 @@ class AugmentedMemoryLayer(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, index: LayerIndex, bank: SlotIndex | None = None, older: Tensor | None = None
+        self, x: Tensor, index: LayerIndex, tables: Any = None, older: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Compute the parallel form for block rows `x` (P, D); see `AugmentedMemoryAttention.forward`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        z, slots = self.attention(q, h, index, bank, older)
-        return self._finish(x, z), slots
+        z, written = self.attention(q, h, index, tables, older)
+        return self._finish(x, z), written
 
-    def step(self, x: Tensor, index: LayerIndex, bank: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Tensor, index: LayerIndex, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the streaming form for block rows `x` (P, D); see `AugmentedMemoryAttention.step`."""
         x = self._convolve(x, index)
         h = self.attention_norm(x)
         x, q = self._queries(x, h, index)
-        z, slot = self.attention.step(q, h, index, bank, seen)
-        return self._finish(x, z), slot
+        z, written = self.attention.step(q, h, index, memory, mask)
+        return self._finish(x, z), written
 
     def _convolve(self, x: Tensor, index: LayerIndex) -> Tensor:
         if self.convolution is None:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoder
-from augmem.encoder.memory.slot_index import read_columns
 from augmem.errors import UserError
 
 
@@ -62,12 +61,12 @@ def attention_maps(encoder: Encoder, features: Tensor) -> list[AttentionMap]:
     size = plan.blocks.all.counts.tolist()
     centre = plan.blocks.centre.counts.tolist()
     left = (plan.blocks.pooling[:, 0] > 0).to(torch.int64).argmax(1).tolist()
-    seen = read_columns(plan, encoder.config.memory_slots).seen
-    memory = seen.sum(1).tolist()
-    columns, maps = seen.size(1), []
+    memory = encoder.memory_kind.count_columns(plan, encoder.config).tolist()
+    maps = []
     for layer, weights in enumerate(_record_weights(encoder, features), 1):
         for n in range(len(size)):
             rows = centre[n] if layer == len(encoder.layers) else size[n]
+            columns = weights.size(3) - plan.blocks.all.rows.size(1)
             kept = weights[n, :, :rows, columns - memory[n] : columns + size[n]]
             maps.append(AttentionMap(layer, n, kept, memory[n], left[n], centre[n], size[n] - left[n] - centre[n]))
     return maps

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 
 from augmem.devices import to_device
 from augmem.encoder.attention import Projections
-from augmem.encoder.augmented_memory import bank_shape
 from augmem.encoder.base import initialise
 from augmem.encoder.baselines.cached_context import CachedContextLayer, left_cells
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.frame_schedule import Stage, feature_strides, link_stages, restore, stage_of_layers
 from augmem.encoder.frontend import Frontend
-from augmem.encoder.rows import gather, newest, unpack
+from augmem.encoder.memory.slots import SlotMemory
+from augmem.encoder.rows import additive, gather, newest, unpack
 from augmem.encoder.segments import Blocks, Plan, cut_blocks, plan_segments
 from augmem.encoder.state import RecurrentState, StreamState
 from augmem.encoder.streaming import SegmentEncoder, SegmentState
@@ -85,8 +85,8 @@ class ProScaleEncoder(SegmentEncoder):
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         plan, stages = to_device(self.build_tables(lengths, frames.dtype), frames.device)
-        blocks, shape = plan.blocks.centre.rows.size(0), bank_shape(self.config, 0)
-        caches = [(frames.new_zeros(2, blocks, *shape[2:]), frames.new_zeros(blocks, 1, 0))] * len(self.layers)
+        blocks, shape = plan.blocks.centre.rows.size(0), SlotMemory.shape(self.config, 0)
+        caches = [(frames.new_zeros(2, blocks, *shape[1:]), frames.new_zeros(blocks, 1, 0))] * len(self.layers)
         outputs, _ = self._run_layers(gather(frames, plan.blocks.source), stages, caches, drop=True)
         centres = {number: gather(x, plan.blocks.centre_rows) for number, x in outputs.items()}
         hidden = unpack(self.norm(centres[len(self.layers)]), plan.frame_of_output)
@@ -155,14 +155,14 @@ class ProScaleEncoder(SegmentEncoder):
 
     def _init_recurrent(self, batch: int) -> ProScaleState:
         like, contexts = self.norm.weight, [self._contexts(stage) for stage in self.stages]
-        caches = tuple(like.new_zeros(batch, *bank_shape(self.config, left)[1:]) for left, _, _ in contexts)
+        caches = tuple(like.new_zeros(batch, *SlotMemory.shape(self.config, left)) for left, _, _ in contexts)
         return ProScaleState(caches, torch.zeros(batch, dtype=torch.int64, device=like.device))
 
     def _run_segment(
         self, x: Tensor, blocks: Blocks, tables: list[Stage], state: ProScaleState
     ) -> tuple[Tensor, ProScaleState]:
         contexts = [self._contexts(stage) for stage in self.stages]
-        seen = [newest(state.segments * centre, left, x) for left, centre, _ in contexts]
+        seen = [additive(newest(state.segments * centre, left)[:, None], x) for left, centre, _ in contexts]
         caches = [(cache.transpose(0, 1), mask) for cache, mask in zip(state.caches, seen, strict=True)]
         outputs, projections = self._run_layers(x, tables, caches)
         new = []

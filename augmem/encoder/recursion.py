@@ -208,3 +208,36 @@ def _block_gradients(outputs: Tensor, weights: Tensor, values: Tensor, attended:
 def _linear_gradients(outer: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return the gradients of weight and bias of a linear map, from those of its outputs."""
     return outer.t() @ inputs, outer.sum(0)
+
+
+def condense(scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Reduce columns to one that has the same effect in a softmax with further columns.
+
+    Args:
+        scores: (S, H, 1, W); the first column is not masked.
+        values: (S, H, W, d).
+
+    Returns:
+        log-sum-exp of the scores (S, H, 1, 1), and the weighted mean of the values (S, H, 1, d).
+    """
+    return _Condense.apply(scores, values)
+
+
+class _Condense(torch.autograd.Function):
+    """See `condense`."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        log_weights = scores.log_softmax(-1)
+        total = scores[..., :1] - log_weights[..., :1]
+        weights = log_weights.exp_()
+        ctx.save_for_backward(weights, values)
+        return total, torch.matmul(weights, values)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, for_total: Tensor, for_mean: Tensor) -> tuple[Tensor, Tensor]:
+        weights, values = ctx.saved_tensors
+        slopes = torch.matmul(for_mean, values.transpose(2, 3))
+        for_scores = torch.ops.aten._softmax_backward_data(slopes, weights, -1, weights.dtype)
+        return for_scores.addcmul_(weights, for_total), torch.matmul(weights.transpose(2, 3), for_mean)

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 if TYPE_CHECKING:
     from augmem.encoder.base import Encoder
     from augmem.encoder.config import EncoderConfig
+    from augmem.encoder.memory import LayerMemory
 
 EncoderType = Literal[
     "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
     "conv_transformer", "pro_scale",
 ]  # fmt: skip
+MemoryType = Literal["slots", "gated"]
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,23 @@ class EncoderSpec:
     excluded: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class MemorySpec:
+    """A kind of memory of the registry.
+
+    Args:
+        path, excluded: see `EncoderSpec`.
+        least_slots: lowest value of `encoder.memory_slots`.
+    """
+
+    path: str
+    excluded: Mapping[str, Any] = field(default_factory=dict)
+    least_slots: int = 0
+
+
 _NO_MEMORY: dict[str, Any] = {
-    "memory_slots": 0, "summary_sees_memory": False, "slot_content": "attention", "slot_squash": "none",
+    "memory": "slots", "memory_slots": 0, "summary_sees_memory": False, "slot_content": "attention",
+    "slot_squash": "none",
 }  # fmt: skip
 _NO_CONTEXT: dict[str, Any] = {"left_context": 0.0, "centre": None, "right_context": 0.0}
 _OTHERS: dict[str, Any] = {"lstm_dim": None, "frame_schedule": ()}  # options of one encoder
@@ -46,7 +63,7 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
     "augmented_memory": EncoderSpec("augmem.encoder.augmented_memory:AugmentedMemoryEncoder", _OTHERS),
     "emformer": EncoderSpec(
         f"{_BASELINES}:CachedContextEncoder",
-        {"summary_sees_memory": False, "recompute_layers": False, **_OTHERS},
+        {"memory": "slots", "summary_sees_memory": False, "recompute_layers": False, **_OTHERS},
     ),
     "transformer_xl": EncoderSpec(
         f"{_BASELINES}:CachedContextEncoder", _NO_MEMORY | {"recompute_layers": False, **_OTHERS}
@@ -78,6 +95,22 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
     ),
 }  # fmt: skip
 assert tuple(ENCODERS) == get_args(EncoderType)
+
+_KINDS = "augmem.encoder.memory"
+
+MEMORIES: dict[MemoryType, MemorySpec] = {
+    "slots": MemorySpec(f"{_KINDS}.slots:SlotMemory"),
+    "gated": MemorySpec(
+        f"{_KINDS}.gated:GatedMemory", {"summary_sees_memory": False, "slot_squash": "none"}, least_slots=1
+    ),
+}
+assert tuple(MEMORIES) == get_args(MemoryType)
+
+
+def find_memory(config: EncoderConfig) -> type[LayerMemory]:
+    """Return the kind of memory that `config.memory` names."""
+    kind: type[LayerMemory] = pkgutil.resolve_name(MEMORIES[config.memory].path)
+    return kind
 
 
 def build_encoder(config: EncoderConfig, feature_dim: int, frame_shift: float) -> Encoder:

@@ -130,7 +130,6 @@ def additive(filled: Tensor, like: Tensor) -> Tensor:
     return zero.masked_fill(~filled, float("-inf"))
 
 
-def newest(count: Tensor, columns: int, like: Tensor) -> Tensor:
-    """Return an additive mask (S, 1, columns) that shows the right-most `count` (S,) columns."""
-    from_right = torch.arange(columns, 0, -1, device=count.device)
-    return additive((from_right <= count[:, None])[:, None], like)
+def newest(count: Tensor, columns: int) -> Tensor:
+    """Return which of `columns` columns are the right-most `count` (S,) ones: bool (S, columns)."""
+    return torch.arange(columns, 0, -1, device=count.device) <= count[:, None]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from augmem.encoder.rows import newest
+from augmem.encoder.rows import additive, newest
 
 Group = TypeVar("Group", bound="TensorGroup")
 RecurrentT = TypeVar("RecurrentT", bound="RecurrentState")
@@ -100,10 +100,11 @@ class StreamState(TensorGroup):
     def limit_memory(self: StateT, segments: int) -> StateT:
         """Return the state of one stream with its memory limited to `segments` segments, where it is not limited yet.
 
-        The augmented-memory transformer clears a bank that has seen so many segments. A slot whose summary query
-        attended to the bank is made of older slots, and these of still older ones: over many more segments than an
-        utterance of the training data has, the norm of the slots can grow without bound. An empty bank is what every
-        utterance starts with. Other encoders keep the newest slots.
+        The augmented-memory transformer clears a bank of slots that has seen so many segments. A slot whose summary
+        query attended to the bank is made of older slots, and these of still older ones: over many more segments than
+        an utterance of the training data has, the norm of the slots can grow without bound. An empty bank is what
+        every utterance starts with. Kinds of memory that are stable without resets stay as they are; other encoders
+        keep the newest slots.
         """
         return self
 
@@ -116,27 +117,60 @@ class RecurrentState(TensorGroup):
         return self
 
 
+MemoryT = TypeVar("MemoryT", bound="Memory")
+
+
 @dataclass(frozen=True)
-class Bank(RecurrentState):
-    """Memory bank of all layers.
+class Memory(RecurrentState):
+    """Memory of all layers, of a constant size; zeros are an empty memory.
 
     Args:
-        slots: (B, layers, 2, H, J, d) keys and values of the memory slots, newest last.
-        count: (B,) slots written since the start or the last reset; the right-most `count` columns are filled.
+        values: (B, layers, ...) content; the shape depends on the kind of memory.
+        count: (B,) segments written since the start or the last reset.
     """
 
-    slots: Tensor
+    values: Tensor
     count: Tensor
 
     def mask(self) -> Tensor:
-        """Return an additive mask (B, 1, J) of the filled columns."""
-        return newest(self.count, self.slots.size(4), self.slots)
+        """Return an additive mask (B, 1, J) of the memory columns; J = 0 if none is ever masked."""
+        return self.values.new_zeros(self.batch_size, 1, 0)
 
-    def append(self, slot: Tensor, limit: int | None) -> Bank:
+    def write(self: MemoryT, written: Tensor, limit: int | None) -> MemoryT:
+        """Return the memory after one more segment.
+
+        Args:
+            written: (B, layers, ...) what `LayerMemory.step` returned in each layer; here the new memory.
+            limit: slots of a memory bank; None for no limit. No effect here.
+        """
+        return replace(self, values=written, count=self.count + 1)
+
+    def keep(self: MemoryT, columns: int) -> MemoryT:
+        """Return the memory with its newest `columns` slots."""
+        return self
+
+    def clear(self: MemoryT, streams: Tensor) -> MemoryT:
+        """Return the memory, empty for some `streams` (B,) bool."""
+        return self.map(lambda tensor: tensor.masked_fill(streams.view(-1, *[1] * (tensor.dim() - 1)), 0))
+
+
+@dataclass(frozen=True)
+class Bank(Memory):
+    """Memory bank of all layers: `values` are the keys and values (B, layers, 2, H, J, d) of slots, newest last, and
+    the right-most `count` columns are filled."""
+
+    def held(self) -> Tensor:
+        """Return which columns are filled (B, J)."""
+        return newest(self.count, self.values.size(4))
+
+    def mask(self) -> Tensor:
+        return additive(self.held()[:, None], self.values)
+
+    def write(self, written: Tensor, limit: int | None) -> Bank:
         """Append slots (B, layers, 2, H, 1, d); a bank that holds `limit` slots drops its oldest."""
         if limit == 0:
             return self
-        return Bank(torch.cat([self.slots, slot], 4)[:, :, :, :, -(limit or 0) :], self.count + 1)
+        return Bank(torch.cat([self.values, written], 4)[:, :, :, :, -(limit or 0) :], self.count + 1)
 
     def limit_memory(self, segments: int) -> Bank:
         """Return the bank of one stream, empty if `segments` slots were written since the last reset."""
@@ -144,17 +178,21 @@ class Bank(RecurrentState):
         return self._newest(int(count), count)
 
     def keep(self, columns: int) -> Bank:
-        """Return the bank with its newest `columns` columns."""
         return self._newest(columns, self.count.clamp(max=columns))
 
+    def clear(self, streams: Tensor) -> Bank:
+        """Also drops columns that no stream fills."""
+        cleared = super().clear(streams)
+        return cleared.keep(int(cleared.count.max()) if len(streams) else 0)
+
     def _newest(self, columns: int, count: Tensor) -> Bank:
-        width = self.slots.size(4)
-        return replace(self, slots=self.slots[:, :, :, :, width - min(columns, width) :], count=count)
+        width = self.values.size(4)
+        return replace(self, values=self.values[:, :, :, :, width - min(columns, width) :], count=count)
 
     @classmethod
     def _align(cls, groups: Sequence[Bank]) -> Sequence[Bank]:
-        width = max(bank.slots.size(4) for bank in groups)
-        return [replace(bank, slots=F.pad(bank.slots, (0, 0, width - bank.slots.size(4), 0))) for bank in groups]
+        width = max(bank.values.size(4) for bank in groups)
+        return [replace(bank, values=F.pad(bank.values, (0, 0, width - bank.values.size(4), 0))) for bank in groups]
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

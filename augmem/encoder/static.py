@@ -4,20 +4,23 @@
 cannot follow. Here each step takes the features of C encoder frames and runs one block [L|C|R], the one whose right
 context has just become complete; frames that do not exist are masked. The layers are those of the encoder.
 
-Letters: B streams, F features, D model width, W = L + C + R frames of a block, H heads, d head width, M size of the
-bank. The delay is the number of steps that a segment waits for its right context, ceil(R / C).
+Letters: B streams, F features, D model width, W = L + C + R frames of a block, M size of the bank. The delay is the
+number of steps that a segment waits for its right context, ceil(R / C).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, bank_shape
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoder
 from augmem.encoder.index import LayerIndex, index_layers
-from augmem.encoder.rows import additive, newest
+from augmem.encoder.rows import additive
 from augmem.encoder.segments import cut_blocks
+from augmem.encoder.state import Memory
 from augmem.errors import UserError
 
 
@@ -30,7 +33,8 @@ class StaticStep(nn.Module):
         encoder: an augmented-memory encoder.
         batch: number of streams B.
         bank_size: size M of the memory bank; required if the encoder's bank is unlimited, otherwise that of the
-            encoder. With an unlimited bank, outputs are exact for streams of up to M + 1 segments.
+            encoder. With an unlimited bank, outputs are exact for streams of up to M + 1 segments. Kinds of memory of
+            a constant size ignore it.
 
     Raises:
         UserError: another type of encoder, or no bank size.
@@ -49,10 +53,10 @@ class StaticStep(nn.Module):
     def __init__(self, encoder: Encoder, batch: int = 1, bank_size: int | None = None) -> None:
         super().__init__()
         encoder = check_augmented_memory(encoder)
-        size = encoder.config.memory_slots if bank_size is None else bank_size
-        if size is None:
+        sizes = [size for size in (bank_size, encoder.memory_kind.bank_size(encoder.config)) if size is not None]
+        if not sizes:
             raise UserError("--bank-size: required, because the memory bank of the model is unlimited")
-        self.encoder, self.batch, self.bank_size = encoder, batch, size
+        self.encoder, self.batch, self.bank_size = encoder, batch, min(sizes)
         self.delay = -(-encoder.right // encoder.centre)
         one = torch.ones(batch, dtype=torch.int64)
         blocks = cut_blocks(0 * one, encoder.left * one, encoder.centre * one, encoder.right * one)
@@ -74,11 +78,15 @@ class StaticStep(nn.Module):
         }
         width = encoder.left + (1 + self.delay) * encoder.centre
         state["line"] = like.new_zeros(self.batch, width, encoder.output_dim)
-        if self.bank_size:
-            state["memory"] = like.new_zeros(self.batch, *bank_shape(encoder.config, self.bank_size))
+        state["memory"] = self._memory().values
         state["frames"] = torch.zeros(self.batch, dtype=torch.int64)
         state["steps"] = torch.zeros(self.batch, dtype=torch.int64)
-        return state
+        return {name: value for name, value in state.items() if value.numel()}
+
+    def _memory(self) -> Memory:
+        """Return the empty memory of all streams."""
+        encoder = self.encoder
+        return encoder.memory_kind.start(encoder.config, self.batch, encoder.norm.weight, self.bank_size)
 
     def forward(self, features: Tensor, valid: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         """Run one step.
@@ -98,10 +106,13 @@ class StaticStep(nn.Module):
         known = state["frames"] + encoder.frontend.output_lengths(valid)
         segment = state["steps"] - self.delay
         exists, emitted = self._existing(segment, known)
-        hidden, memory = self._layers(line[:, : exists.size(1)].flatten(0, 1), exists, segment, state.get("memory"))
+        memory = self._memory()
+        memory = replace(memory, values=state.get("memory", memory.values), count=segment.clamp(min=0))
+        hidden, written = self._layers(line[:, : exists.size(1)].flatten(0, 1), exists, memory)
         new["line"] = line
-        if memory is not None:
-            new["memory"] = torch.where((emitted > 0)[:, None, None, None, None, None], memory, state["memory"])
+        if "memory" in state:
+            runs = (emitted > 0).view(-1, *[1] * (written.values.dim() - 1))
+            new["memory"] = torch.where(runs, written.values, memory.values)
         new["frames"], new["steps"] = known, state["steps"] + 1
         return hidden.view(self.batch, encoder.centre, -1), emitted, *new.values()
 
@@ -125,48 +136,15 @@ class StaticStep(nn.Module):
         emitted = torch.where(segment >= 0, (known - start).clamp(0, encoder.centre), torch.zeros_like(known))
         return (frame >= 0) & (frame < known[:, None]), emitted
 
-    def _layers(
-        self, x: Tensor, exists: Tensor, segment: Tensor, memory: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Map block rows (B * W, D) to centre rows (B * C, D) and the memory with one more slot."""
+    def _layers(self, x: Tensor, exists: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Map block rows (B * W, D) to centre rows (B * C, D), and return the memory after the block."""
         encoder = self.encoder
         attended = exists | ~exists.any(1, keepdim=True)  # a block without frames attends to all its cells: no NaN
         centre = attended[:, encoder.left : encoder.left + encoder.centre]
-        seen = newest(segment.clamp(min=0), self.bank_size, x)
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
-        lower, last = mask_index(self.lower, attended, inside), mask_index(self.last, attended, centre)
-        return step_layers(encoder, x, (lower, last), seen, memory)
-
-
-def step_layers(
-    encoder: AugmentedMemoryEncoder,
-    x: Tensor,
-    indices: tuple[LayerIndex, LayerIndex],
-    seen: Tensor,
-    memory: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Run all layers over one block of each of B streams.
-
-    Args:
-        encoder: the encoder.
-        x: (B * W, D) block rows.
-        indices: tables of the lower layers and of the last one.
-        seen: (B, M) additive mask of the slots of the bank.
-        memory: (B, layers, 2, H, M, d) bank; None without memory.
-
-    Returns:
-        centre rows (B * C, D), and the bank with one more slot in place of its oldest one.
-    """
-    lower, last = indices
-    bank = x.new_zeros(seen.size(0), *bank_shape(encoder.config, 0)) if memory is None else memory
-    slots = []
-    for number, layer in enumerate(encoder.layers, 1):
-        index = last if number == len(encoder.layers) else lower
-        x, slot = layer.step(x, index, bank[:, number - 1].transpose(0, 1), seen)
-        slots.append(slot.transpose(0, 1))
-    if memory is not None:
-        memory = torch.cat([memory[:, :, :, :, 1:], torch.stack(slots, 1)], 4)
-    return encoder.norm(x), memory
+        tables = mask_index(self.lower, attended, inside), mask_index(self.last, attended, inside, centre)
+        hidden, memory = encoder.run_layers(x, tables, memory)
+        return hidden, memory.keep(self.bank_size)
 
 
 def check_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
@@ -180,17 +158,23 @@ def check_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
     return encoder
 
 
-def mask_index(index: LayerIndex, exists: Tensor, pooled: Tensor) -> LayerIndex:
+def mask_index(index: LayerIndex, exists: Tensor, centre: Tensor, pooled: Tensor | None = None) -> LayerIndex:
     """Return the tables of full blocks with some frames masked.
 
     Args:
         exists: (B, W) bool, block frames that exist.
-        pooled: (B, Q) bool, query rows that the summary query averages.
+        centre: (B, W) bool, those of the centre.
+        pooled: (B, Q) bool, those of the centre among the query rows; None: query rows are block rows.
     """
     bias = additive(exists[:, None], index.bias)
-    weights = pooled.to(bias.dtype)
-    pooling = (weights / weights.sum(1, keepdim=True).clamp(min=1))[:, None]
+    centre, pooling = (_average(rows, bias) for rows in (centre, centre if pooled is None else pooled))
     rows = exists.numel()
     padded = torch.cat([exists.flatten(), exists.new_zeros(1)])  # row `rows` is the gap between blocks
     spaced = torch.where(padded[index.spaced], index.spaced, torch.full_like(index.spaced, rows))
-    return index._replace(bias=bias, pooling=pooling, spaced=spaced)
+    return index._replace(bias=bias, pooling=pooling, centre=centre, spaced=spaced)
+
+
+def _average(rows: Tensor, like: Tensor) -> Tensor:
+    """Return weights (B, 1, W) that average `rows` (B, W) bool."""
+    weights = rows.to(like.dtype)
+    return (weights / weights.sum(1, keepdim=True).clamp(min=1))[:, None]

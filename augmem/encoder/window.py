@@ -5,31 +5,33 @@ outputs of its centre need nothing else, so that a step returns exactly C frames
 frame once instead, and its outputs wait for the right context. The layers are those of the encoder.
 
 Letters: B streams, any number; T feature frames of a window, F features, D model width, W = L + C + R frames of a
-block, H heads, d head width, M size of the bank.
+block.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, bank_shape
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from augmem.encoder.base import Encoder
 from augmem.encoder.index import LayerIndex, index_layers
-from augmem.encoder.rows import newest
 from augmem.encoder.segments import cut_blocks
-from augmem.encoder.static import check_augmented_memory, mask_index, step_layers
+from augmem.encoder.state import Memory
+from augmem.encoder.static import check_augmented_memory, mask_index
 
 
 class WindowStep(nn.Module):
     """Streaming step over overlapping windows.
 
-    The memory bank is emptied after `memory_reset` segments, as by `StreamState.limit_memory`, so that its size is
-    bounded.
+    The memory is emptied after `memory_reset` segments, as by `StreamState.limit_memory`, so that its size is bounded,
+    unless its kind is stable without resets.
 
     Args:
         encoder: an augmented-memory encoder.
-        memory_reset: segments after which the memory bank is emptied.
+        memory_reset: segments after which the memory is emptied.
 
     Raises:
         UserError: another type of encoder.
@@ -48,11 +50,18 @@ class WindowStep(nn.Module):
         super().__init__()
         self.encoder: AugmentedMemoryEncoder = check_augmented_memory(encoder)
         self.memory_reset = memory_reset
-        slots = self.encoder.config.memory_slots
-        self.bank_size = memory_reset - 1 if slots is None else min(slots, memory_reset - 1)
+        self.bank_size = self._bank_size()
         one = torch.ones(1, dtype=torch.int64)
         blocks = cut_blocks(0 * one, encoder.left * one, encoder.centre * one, encoder.right * one)
         self.lower, self.last = index_layers(blocks, encoder.config, encoder.norm.weight.detach().cpu())
+
+    def _bank_size(self) -> int:
+        """Return the slots of the memory that a step can read."""
+        encoder, most = self.encoder, self.memory_reset - 1
+        size = encoder.memory_kind.bank_size(encoder.config)
+        if encoder.memory_kind.stable:
+            return size or 0
+        return most if size is None else min(size, most)
 
     @property
     def window_frames(self) -> int:
@@ -67,8 +76,13 @@ class WindowStep(nn.Module):
             for i, convolution in enumerate(frontend.convolutions)
         }
         state["history"] = like.new_zeros(batch, encoder.left, encoder.output_dim)
-        state["memory"] = like.new_zeros(batch, *bank_shape(encoder.config, self.bank_size))
+        state["memory"] = self._memory(batch).values
         return {name: value for name, value in state.items() if value.numel()}
+
+    def _memory(self, batch: int) -> Memory:
+        """Return the empty memory of `batch` streams."""
+        encoder = self.encoder
+        return encoder.memory_kind.start(encoder.config, batch, encoder.norm.weight, self.bank_size)
 
     def forward(self, features: Tensor, valid: Tensor, steps: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
         """Run one step.
@@ -89,9 +103,12 @@ class WindowStep(nn.Module):
         if encoder.left:
             new["history"] = line[:, encoder.centre : encoder.centre + encoder.left]
         exists = self._existing(encoder.frontend.output_lengths(valid), steps)
-        hidden, memory = self._layers(line.flatten(0, 1), exists, steps % self.memory_reset, state.get("memory"))
-        if memory is not None:
-            new["memory"] = memory
+        count = steps if encoder.memory_kind.stable else steps % self.memory_reset
+        memory = self._memory(steps.size(0))
+        memory = replace(memory, values=state.get("memory", memory.values), count=count)
+        hidden, memory = self._layers(line.flatten(0, 1), exists, memory)
+        if "memory" in state:
+            new["memory"] = memory.values
         return hidden.view(-1, encoder.centre, encoder.output_dim), *new.values()
 
     def _frontend(self, features: Tensor, valid: Tensor, state: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
@@ -115,16 +132,16 @@ class WindowStep(nn.Module):
         start = steps * self.encoder.centre
         return (frame + start[:, None] >= 0) & (frame < known[:, None])
 
-    def _layers(self, x: Tensor, exists: Tensor, count: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Map block rows (B * W, D) to centre rows (B * C, D), and append a slot to a bank with `count` (B,) slots."""
+    def _layers(self, x: Tensor, exists: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
+        """Map block rows (B * W, D) to centre rows (B * C, D), and return the memory after the block."""
         encoder = self.encoder
         streams = torch.arange(exists.size(0))
         centre = exists[:, encoder.left : encoder.left + encoder.centre]
         inside = nn.functional.pad(centre, (encoder.left, encoder.right))
         lower = mask_index(repeat_index(self.lower, streams), exists, inside)
-        last = mask_index(repeat_index(self.last, streams), exists, centre)
-        seen = newest(count, self.bank_size, x)
-        return step_layers(encoder, x, (lower, last), seen, memory)
+        last = mask_index(repeat_index(self.last, streams), exists, inside, centre)
+        hidden, memory = encoder.run_layers(x, (lower, last), memory)
+        return hidden, memory.keep(self.bank_size)
 
 
 def repeat_index(index: LayerIndex, streams: Tensor) -> LayerIndex:

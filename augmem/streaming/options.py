@@ -20,7 +20,7 @@ class RecognizerOptions:
         max_segment: maximum duration of a segment in seconds; a longer one is cut at a word boundary.
         memory_reset_segments: number of encoder segments after which the memory bank is emptied, so that neither cost
             nor accuracy depends on the length of a stream. Until the first reset (82 s with segments of 1.28 s) the
-            scores equal those of offline decoding.
+            scores equal those of offline decoding. Kinds of memory that are stable without resets are not emptied.
         hotwords: hotwords of all streams without hotwords of their own.
         partial_interval: seconds of audio after which a partial result is made. Where it is less than the centre of an
             encoder segment, the part of the segment so far is scored provisionally, which does not change final

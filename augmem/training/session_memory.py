@@ -1,7 +1,11 @@
-"""Memory banks carried from each utterance of a session to the next (see `augmem.corpus.sessions`)."""
+"""Memory carried from each utterance of a session to the next (see `augmem.corpus.sessions`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
 from augmem.encoder import AugmentedMemoryEncoder, Memory
@@ -11,7 +15,7 @@ from augmem.training.config import TrainingConfig
 
 
 class SessionMemory:
-    """Memory banks of the sessions in progress, one row per lane.
+    """Memory of the sessions in progress, one row per lane.
 
     A lane is a sequence of sessions: the n-th batch has its n-th utterance.
 
@@ -29,36 +33,29 @@ class SessionMemory:
             lanes: (B,) lane of each utterance.
             begins: (B,) whether a session begins with the utterance; its memory is then empty.
         """
-        self._grow(int(lanes.max()) + 1, self.memory.filled.size(1))
-        filled = self.memory.filled[lanes] & ~begins[:, None]
-        kept = int(filled.sum(1).max()) if filled.numel() else 0
-        width = filled.size(1)
-        return Memory(self.memory.slots[lanes][..., width - kept :, :], filled[:, width - kept :])
+        self._grow(int(lanes.max()) + 1)
+        return self.memory.select(lanes).clear(begins)
 
     def set(self, lanes: Tensor, memory: Memory) -> None:
         """Store the memory at the end of each utterance of a batch; rows with non-finite values become empty.
 
         Args:
             lanes: (B,) lane of each utterance.
-            memory: memory banks of B rows; the latest slots are at the right.
+            memory: memory of B rows.
         """
-        finite = memory.slots.flatten(1).isfinite().all(1)
-        columns = memory.filled.size(1)
-        self._grow(0, columns)
-        unused = self.memory.filled.size(1) - columns
-        self.memory.slots[lanes, :, :, :, unused:] = memory.slots.masked_fill(~finite.view(-1, 1, 1, 1, 1, 1), 0)
-        self.memory.filled[lanes, :unused] = False
-        self.memory.filled[lanes, unused:] = memory.filled & finite[:, None]
+        finite = memory.values.flatten(1).isfinite().all(1)
+        parts = [self.memory, memory.clear(~finite)]
+        self.memory = self.memory.combine(parts, lambda both: both[0].index_copy(0, lanes, both[1]))
 
-    def _grow(self, lanes: int, columns: int) -> None:
-        """Add empty lanes and columns up to these numbers. Slots are aligned to the right."""
-        slots, filled = self.memory
-        size = max(lanes, filled.size(0)), max(columns, filled.size(1))
-        if size != filled.shape:
-            first = size[1] - filled.size(1)
-            grown = slots.new_zeros(size[0], *slots.shape[1:4], size[1], slots.size(5)), filled.new_zeros(size)
-            grown[0][: len(slots), ..., first:, :], grown[1][: len(filled), first:] = slots, filled
-            self.memory = Memory(*grown)
+    def load(self, tensors: Sequence[Tensor]) -> None:
+        """Restore the memory from its tensors. Checkpoints of earlier releases list the filled columns of each lane."""
+        values, count = tensors
+        self.memory = replace(self.memory, values=values, count=count if count.dim() == 1 else count.sum(1))
+
+    def _grow(self, lanes: int) -> None:
+        """Add empty lanes up to this number."""
+        missing = max(lanes - self.memory.batch_size, 0)
+        self.memory = self.memory.map(lambda tensor: torch.cat([tensor, tensor.new_zeros(missing, *tensor.shape[1:])]))
 
 
 def make_session_memory(model: AcousticModel, config: TrainingConfig) -> SessionMemory | None:

@@ -15,7 +15,6 @@ from lhotse import CutSet
 from torch import Tensor
 
 from augmem.corpus import Batch, num_batches, training_batches
-from augmem.encoder import Memory
 from augmem.errors import UserError
 from augmem.model import AcousticModel
 from augmem.skipped import SKIPPED_FILE, SkipLog, SkippedUtterance
@@ -305,7 +304,7 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "running": self.average.state_dict() if self.average else None,
-            "lanes": tuple(self.session_memory.memory) if self.session_memory else None,
+            "lanes": tuple(self.session_memory.memory.tensors()) if self.session_memory else None,
             "position": vars(self.position),
             "dev_losses": self.dev_losses,
             "skipped": [tuple(skip) for skip in self.skips],
@@ -320,7 +319,7 @@ class Trainer:
         if self.average:
             self.average.load_state_dict(state["running"])
         if self.session_memory:
-            self.session_memory.memory = Memory(*(part.to(self.context.device) for part in state["lanes"]))
+            self.session_memory.load([part.to(self.context.device) for part in state["lanes"]])
         self.position, self.dev_losses = Position(**state["position"]), state["dev_losses"]
         self.skips = SkipLog([SkippedUtterance(*fields) for fields in state["skipped"]])
 

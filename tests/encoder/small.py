@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from augmem.encoder import ENCODERS, Encoder, EncoderConfig, build_encoder
+from augmem.encoder import ENCODERS, MEMORIES, Encoder, EncoderConfig, build_encoder
 
 FEATURES, SHIFT = 7, 0.01
 BASELINES = ("emformer", "transformer_xl", "time_restricted", "lc_blstm")
@@ -22,9 +22,13 @@ SCHEDULES = {2: [(1,), (1, 2, 4), (2, 6)], 3: [(3,), (1, 3), (1, 6)], 4: [(4, 8)
 
 
 def small_config(kind: Any = "augmented_memory", **options: Any) -> EncoderConfig:
-    """A small config of an encoder, without the options that the encoder does not have."""
+    """A small config of an encoder, without the options that the encoder or its kind of memory does not have."""
     chosen = SMALL | OWN.get(kind, {}) | options
     chosen = {name: value for name, value in chosen.items() if name not in ENCODERS[kind].excluded}
+    memory = MEMORIES[chosen.get("memory", "slots")]
+    chosen = {name: value for name, value in chosen.items() if name not in memory.excluded}
+    if chosen.get("memory_slots") == 0:
+        chosen["memory_slots"] = memory.least_slots
     return EncoderConfig(type=kind, **chosen)
 
 
@@ -44,6 +48,7 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
         centre=draw(st.integers(1, 4)) * frame,
         right_context=draw(st.integers(0, 3)) * frame,
         frame_schedule=tuple(SHIFT * length for length in schedule),
+        memory=draw(st.sampled_from(list(MEMORIES))),
         memory_slots=draw(st.sampled_from([None, 0, 1, 2])),
         summary_sees_memory=draw(st.booleans()),
         slot_content=draw(st.sampled_from(["attention", "mean"])),
@@ -57,9 +62,10 @@ def configs(draw: st.DrawFn, types: tuple[str, ...] = ("augmented_memory",)) -> 
 
 
 def random_encoder(config: EncoderConfig, dtype: torch.dtype = torch.float64) -> Encoder:
-    """An encoder whose biases and norms are random too: with zeros and ones some errors would have no effect."""
+    """An encoder for evaluation, whose biases and norms are random too: with zeros and ones some errors would have no
+    effect."""
     torch.manual_seed(1)
     encoder = build_encoder(config, FEATURES, SHIFT).to(dtype)
     for parameter in encoder.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    return encoder
+    return encoder.eval()

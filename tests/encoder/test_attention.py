@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from augmem.encoder import build_encoder
-from augmem.encoder.attention import AttentionWeights, condense
+from augmem.encoder.attention import AttentionWeights
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 from tests.encoder.small import small_config
 
@@ -73,15 +73,3 @@ def test_equal_weights_are_never_all_weak(dtype: torch.dtype, gamma: float) -> N
     for columns in range(1, 200):
         weights = AttentionWeights(gamma)(torch.zeros(columns, dtype=dtype))
         torch.testing.assert_close(weights, torch.full_like(weights, 1 / columns))
-
-
-def test_a_condensed_block_has_the_effect_of_its_columns() -> None:
-    torch.manual_seed(0)
-    scores, values, further = (
-        torch.randn(*shape, dtype=torch.float64) for shape in ((2, 3, 1, 4), (2, 3, 4, 5), (2, 3, 1, 1))
-    )
-    scores[1, :, :, 2:] = -torch.inf
-    total, mean = condense(scores, values)
-    alone = torch.cat([scores, further], -1).softmax(-1)[..., :-1] @ values
-    torch.testing.assert_close(torch.cat([total, further], -1).softmax(-1)[..., :1] * mean, alone)
-    assert torch.autograd.gradcheck(condense, (scores.requires_grad_(), values.requires_grad_()), fast_mode=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from augmem.encoder import EncoderConfig, build_encoder
-from augmem.encoder.augmented_memory import AugmentedMemoryEncoder, Memory
+from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 
 CENTRE = 4  # encoder frames; without left and right context, parts of whole segments are cut like the recording
 
@@ -33,13 +33,9 @@ def in_pieces(encoder: AugmentedMemoryEncoder, frames: list[Tensor], segments: l
         who = [n for n, pieces in enumerate(segments) if turn < len(pieces)]
         rows = [frames[n][at[n] : at[n] + CENTRE * segments[n][turn]] for n in who]
         lengths = torch.tensor([len(piece) for piece in rows])
-        mine = Memory(memory.slots[who], memory.filled[who])
-        hidden, _, mine = encoder._encode_segments(torch.cat(rows), lengths, mine)
-        kept = mine.slots.size(4)
-        slots = memory.slots.new_zeros(len(frames), *mine.slots.shape[1:4], kept, mine.slots.size(5))
-        filled = torch.zeros(len(frames), kept, dtype=torch.bool)
-        slots[who], filled[who] = mine.slots, mine.filled
-        memory = Memory(slots, filled)
+        hidden, _, mine = encoder._encode_segments(torch.cat(rows), lengths, memory.select(torch.tensor(who)))
+        assert mine is not None
+        memory = memory.put(torch.tensor(who), mine)
         for row, n in enumerate(who):
             outputs[n].append(hidden[row, : int(lengths[row])])
             at[n] += int(lengths[row])
@@ -70,8 +66,9 @@ def test_no_gradient_flows_into_memory() -> None:
     encoder = make()
     first, second = (torch.randn(8, 12, dtype=torch.float64, requires_grad=True) for _ in range(2))
     _, _, memory = encoder._encode_segments(first, torch.tensor([8]), encoder.empty_memory(1))
+    assert memory is not None
     hidden, _, _ = encoder._encode_segments(second, torch.tensor([8]), memory)
-    assert bool(memory.filled.all()) and memory.filled.size(1) == 2
+    assert memory.count.tolist() == [2]
     hidden.sum().backward()
     assert first.grad is None and second.grad is not None
     alone, _ = encoder._encode(second, torch.tensor([8]))
@@ -83,6 +80,6 @@ def test_encode_with_memory_of_new_sessions_equals_encode() -> None:
     encoder, features, lengths = make().eval(), torch.randn(2, 40, 8, dtype=torch.float64), torch.tensor([40, 23])
     encoded, memory = encoder.encode_with_memory(features, lengths, encoder.empty_memory(2))
     torch.testing.assert_close(encoded.hidden, encoder.encode(features, lengths).hidden)
-    assert memory.filled.sum(1).tolist() == [3, 2]
+    assert memory.count.tolist() == [3, 2]
     with pytest.raises(ValueError, match="layer_drop must be 0"):
         make(layer_drop=0.1).encode_with_memory(features, lengths, encoder.empty_memory(2))

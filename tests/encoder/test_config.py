@@ -28,7 +28,7 @@ OWNERS = {"lstm_dim": "lc_blstm", "frame_schedule": "pro_scale"}
         ("convolution_kernel", -1), ("iterated_loss_layers", (3,)), ("iterated_loss_layers", (1, 1)),
         ("lstm_dim", 0), ("dropout", math.nan), ("left_context", math.inf), ("centre", math.inf), ("centre", math.nan),
         ("right_context", math.inf), ("weak_attention_suppression", math.nan),
-        ("weak_attention_suppression", math.inf), ("subsampling", 1), ("feedforward_slices", 0),
+        ("weak_attention_suppression", math.inf), ("subsampling", 1), ("feedforward_slices", 0), ("memory", "other"),
         ("frame_schedule", (0.0, 0.04)), ("frame_schedule", (0.04, math.inf)),
     ],
 )  # fmt: skip
@@ -73,6 +73,30 @@ def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: An
         UserError, match=rf"encoder\.{option} is .*; it must be omitted: encoder\.type {kind} has no such option"
     ):
         EncoderConfig(type=kind, **chosen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        ("gated", "slot_squash", "tanh"), ("gated", "summary_sees_memory", 3),
+    ],
+)  # fmt: skip
+def test_options_of_other_kinds_of_memory_are_refused(kind: Any, option: str, value: Any) -> None:
+    chosen: dict[str, Any] = {option: value}
+    rule = rf"be omitted: encoder\.memory {kind} has no such option"
+    with pytest.raises(UserError, match=rf"encoder\.{option} is .*; it must {rule}"):
+        EncoderConfig(memory=kind, **chosen)
+
+
+@pytest.mark.parametrize("kind", ["gated"])
+def test_memory_of_a_constant_size_needs_slots(kind: Any) -> None:
+    with pytest.raises(UserError, match=r"encoder\.memory_slots is 0; it must be null or a whole number of at least 1"):
+        EncoderConfig(memory=kind, memory_slots=0)
+
+
+def test_baselines_have_the_memory_of_the_paper_only() -> None:
+    with pytest.raises(UserError, match=r"encoder\.memory is 'gated'; it must be omitted: encoder\.type emformer"):
+        EncoderConfig(type="emformer", memory="gated")
 
 
 def test_stored_configs_of_earlier_releases_load() -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from augmem.encoder.attention import AttentionWeights
-from augmem.encoder.recursion import Slot, write_slots
+from augmem.encoder.recursion import Slot, condense, write_slots
 
 B, H, N, W, d = 2, 2, 3, 2, 2
 D = H * d
@@ -64,3 +64,15 @@ def test_slots_follow_the_equations(older: int, limit: int | None, squash: bool,
     inputs = arguments(older, limit)
     torch.testing.assert_close(ours(squash, weigh, *inputs), reference(squash, weigh, *inputs), rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(partial(ours, squash, weigh), inputs, fast_mode=True)
+
+
+def test_a_condensed_block_has_the_effect_of_its_columns() -> None:
+    torch.manual_seed(0)
+    scores, values, further = (
+        torch.randn(*shape, dtype=torch.float64) for shape in ((2, 3, 1, 4), (2, 3, 4, 5), (2, 3, 1, 1))
+    )
+    scores[1, :, :, 2:] = -torch.inf
+    total, mean = condense(scores, values)
+    alone = torch.cat([scores, further], -1).softmax(-1)[..., :-1] @ values
+    torch.testing.assert_close(torch.cat([total, further], -1).softmax(-1)[..., :1] * mean, alone)
+    assert torch.autograd.gradcheck(condense, (scores.requires_grad_(), values.requires_grad_()), fast_mode=True)

@@ -83,7 +83,7 @@ def test_limited_memory_stays_finite() -> None:
         state = encoder.init_state(1)
         for chunk in chunks:
             state = encoder.step(chunk, state)[1].limit_memory(limit)
-        return float(state.recurrent.slots.abs().max())  # type: ignore[attr-defined]
+        return float(state.recurrent.values.abs().max())  # type: ignore[attr-defined]
 
     assert not largest(10**6) < 1e30  # unlimited memory
     assert largest(8) < 1e15
@@ -95,7 +95,7 @@ def test_emformer_keeps_the_newest_slots() -> None:
     for chunk in torch.randn(1, encoder.chunk_frames * 9, 5).double().split(encoder.chunk_frames, 1):
         _, state = encoder.step(chunk, state)
     limited = state.limit_memory(3)
-    torch.testing.assert_close(limited.recurrent.bank.slots, state.recurrent.bank.slots[:, :, :, :, -3:])  # type: ignore[attr-defined]
+    torch.testing.assert_close(limited.recurrent.bank.values, state.recurrent.bank.values[:, :, :, :, -3:])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("kind", STREAMING)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from augmem.encoder import EncoderConfig
+from augmem.encoder import MEMORIES, EncoderConfig
 from augmem.errors import UserError
 from augmem.model import AcousticModel, ModelDescription
 from augmem.sherpa import write_int8, write_onnx_model
@@ -118,6 +118,13 @@ def test_an_encoder_without_memory_has_such_a_step(tmp_path: Path) -> None:
     with torch.no_grad():
         whole, _ = model(features, torch.tensor([100]))
     np.testing.assert_allclose(scores_of(tmp_path / "model.onnx", features, [100])[0], whole[0].numpy(), atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "slots"])
+def test_every_kind_of_memory_has_such_a_step(kind: Any, tmp_path: Path) -> None:
+    model, path = small_model(replace(SMALL, memory=kind)), tmp_path / "model.onnx"
+    write_onnx_model(model, path)
+    test_streams_in_one_batch_have_the_scores_of_the_model(model, path)
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from lhotse.features.io import MemoryRawWriter
 
 from augmem.corpus import Batch, BatchConfig, SpecAugmentConfig, StorageConfig, write_features
 from augmem.decoding import Aligner
-from augmem.encoder import EncoderConfig
+from augmem.encoder import MEMORIES, EncoderConfig
 from augmem.errors import UserError
 from augmem.lang import Lang
 from augmem.model import AcousticModel, ModelDescription
@@ -293,6 +293,21 @@ def test_session_memory_is_restored_when_training_resumes(folders: tuple[Path, P
     losses = {name: [line["loss"] for line in steps(tmp_path / name)] for name in ("whole", "pieces", "without_memory")}
     assert losses["whole"] == losses["pieces"]
     assert losses["whole"][0] == losses["without_memory"][0] and losses["whole"][1:] != losses["without_memory"][1:]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "slots"])
+def test_kinds_of_memory_train_in_sessions_and_stream(folders: tuple[Path, Path], tmp_path: Path, kind: Any) -> None:
+    run = trainer(folders, tmp_path, batches=SESSIONS, layers=2, memory=kind)
+    before = {name: value.clone() for name, value in run.model.named_parameters()}
+    assert run.run()
+    assert all(not torch.equal(before[name], value) for name, value in run.model.named_parameters())
+    model = AcousticModel.load(tmp_path / "model.safetensors", folders[0]).eval()
+    features = torch.from_numpy(CUTS[0].load_features())[None]
+    with torch.no_grad():
+        whole, _ = model(features, torch.tensor([features.size(1)]))
+        first, state = model.step(features[:, :70], model.init_state(1), False)
+        rest, _ = model.step(features[:, 70:], state, True)
+    torch.testing.assert_close(torch.cat([first, rest], 1), whole, rtol=0, atol=1e-4)
 
 
 def test_sessions_need_an_encoder_with_memory(folders: tuple[Path, Path], tmp_path: Path) -> None:

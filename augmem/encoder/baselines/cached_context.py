@@ -18,15 +18,15 @@ from torch import Tensor, nn
 
 from augmem.devices import to_device
 from augmem.encoder.attention import Projections
-from augmem.encoder.augmented_memory import bank_shape, empty_bank
 from augmem.encoder.base import initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
 from augmem.encoder.layer import AugmentedMemoryLayer
 from augmem.encoder.memory.slot_index import read_columns, slot_writers
+from augmem.encoder.memory.slots import SlotMemory
 from augmem.encoder.rows import additive, gather, head_rows, newest, unpack
 from augmem.encoder.segments import Blocks, Cells, Plan, plan_segments
-from augmem.encoder.state import Bank, RecurrentState
+from augmem.encoder.state import Memory, RecurrentState
 from augmem.encoder.streaming import SegmentEncoder
 
 
@@ -40,7 +40,7 @@ class CachedState(RecurrentState):
         cached: (B,) centre frames processed; the right-most columns of the cache are filled.
     """
 
-    bank: Bank
+    bank: Memory
     cache: Tensor
     cached: Tensor
 
@@ -98,7 +98,7 @@ class CachedContextEncoder(SegmentEncoder):
         plan = to_device(plan_segments(lengths, 0, self.centre, self.right), frames.device)
         columns, writers = read_columns(plan, self.config.memory_slots), slot_writers(plan).flatten()
         lower, last = (self._with_left(index, plan) for index in index_layers(plan.blocks, self.config, frames))
-        nothing = frames.new_zeros(2, columns.slots.size(0), *bank_shape(self.config, 0)[2:])
+        nothing = frames.new_zeros(2, columns.slots.size(0), *SlotMemory.shape(self.config, 0)[1:])
         seen = additive(columns.seen[:, None], frames)
         x = gather(frames, plan.blocks.source)
         slot = self._first_slots(x, plan.blocks)
@@ -130,9 +130,10 @@ class CachedContextEncoder(SegmentEncoder):
         return torch.matmul(pooling, gather(x, blocks.all.rows)).squeeze(1)
 
     def _init_recurrent(self, batch: int) -> CachedState:
-        bank = empty_bank(self.config, batch, self.norm.weight)
-        cache = self.norm.weight.new_zeros(batch, *bank_shape(self.config, self.left))
-        return CachedState(bank, cache, torch.zeros_like(bank.count))
+        like, config = self.norm.weight, self.config
+        bank = SlotMemory.start(config, batch, like, config.memory_slots or 0)
+        cache = SlotMemory.start(config, batch, like, self.left)
+        return CachedState(bank, cache.values, cache.count)
 
     def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
         return index_layers(blocks, self.config, like)
@@ -142,7 +143,7 @@ class CachedContextEncoder(SegmentEncoder):
     ) -> tuple[Tensor, CachedState]:
         lower, last = tables
         bank, cache = state.bank, state.cache
-        seen, cached = bank.mask(), newest(state.cached, self.left, cache)
+        seen, cached = bank.mask(), additive(newest(state.cached, self.left)[:, None], cache)
         slot = self._first_slots(x, blocks)
         slots, caches = [], []
         for n, layer in enumerate(self.layers):
@@ -150,14 +151,14 @@ class CachedContextEncoder(SegmentEncoder):
                 slots.append(layer.attention.slot_key_value(slot).transpose(0, 1))
             index = last if n == len(self.layers) - 1 else lower
             x, slot, own = layer.forward_cached(
-                x, index, bank.slots[:, n].transpose(0, 1), seen, cache[:, n].transpose(0, 1), cached
+                x, index, bank.values[:, n].transpose(0, 1), seen, cache[:, n].transpose(0, 1), cached
             )
             # A centre shorter than C ends its stream, so what the cache holds beyond it is never read.
             centre = torch.stack([own.keys, own.values], 1)[:, :, :, : self.centre]
             line = torch.cat([cache[:, n], centre], 3)
             caches.append(line[:, :, :, line.size(3) - self.left :])
         if slots:
-            bank = bank.append(torch.stack(slots, 1), self.config.memory_slots)
+            bank = bank.write(torch.stack(slots, 1), self.config.memory_slots)
         return self.norm(x), CachedState(bank, torch.stack(caches, 1), state.cached + self.centre)
 
 

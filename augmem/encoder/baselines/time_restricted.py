@@ -139,8 +139,8 @@ class TimeRestrictedEncoder(Encoder):
         outputs = cell_heads(cells, queries.size(1), heads)
         pooling = bias.new_zeros(queries.size(0), 1, queries.size(1))  # no summary query
         return LayerIndex(
-            head_rows(queries, heads, 1)[0], head_rows(keys, heads, 2), outputs, bias, pooling, queries, query_rows,
-            spaced=cells, positions=cells,
+            head_rows(queries, heads, 1)[0], head_rows(keys, heads, 2), outputs, bias, pooling, pooling, queries,
+            query_rows, spaced=cells, positions=cells,
         )  # fmt: skip
 
     def _stages(self) -> list[Stage]:
