@@ -33,7 +33,8 @@ class EncoderConfig:
         right_context: right context R of a segment in seconds: the whole look-ahead, independent of depth. In
             `conv_transformer`, the look-ahead of all convolutions together.
         memory: kind of memory: `slots`, that of the paper; `gated`, slots that each segment updates through a gate
-            (after arXiv 2112.13050).
+            (after arXiv 2112.13050); `recurrent_sum`, a decaying sum of products of keys and values (after arXiv
+            2305.16340).
         memory_slots: size of the memory bank: of `slots`, the newest slots that a segment attends to, null = all, 0 =
             no memory; of `gated`, the number of slots, null = 8.
         summary_sees_memory: whether the summary query attends to the bank (as in the paper) or to its block only.

@@ -16,7 +16,7 @@ EncoderType = Literal[
     "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
     "conv_transformer", "pro_scale",
 ]  # fmt: skip
-MemoryType = Literal["slots", "gated"]
+MemoryType = Literal["slots", "gated", "recurrent_sum"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,10 @@ MEMORIES: dict[MemoryType, MemorySpec] = {
     "slots": MemorySpec(f"{_KINDS}.slots:SlotMemory"),
     "gated": MemorySpec(
         f"{_KINDS}.gated:GatedMemory", {"summary_sees_memory": False, "slot_squash": "none"}, least_slots=1
+    ),
+    "recurrent_sum": MemorySpec(
+        f"{_KINDS}.recurrent_sum:RecurrentSum",
+        {"memory_slots": None, "summary_sees_memory": False, "slot_content": "attention", "slot_squash": "none"},
     ),
 }
 assert tuple(MEMORIES) == get_args(MemoryType)

@@ -78,7 +78,8 @@ def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: An
 @pytest.mark.parametrize(
     ("kind", "option", "value"),
     [
-        ("gated", "slot_squash", "tanh"), ("gated", "summary_sees_memory", 3),
+        ("gated", "slot_squash", "tanh"), ("recurrent_sum", "memory_slots", 4),
+        ("recurrent_sum", "slot_content", "mean"),
     ],
 )  # fmt: skip
 def test_options_of_other_kinds_of_memory_are_refused(kind: Any, option: str, value: Any) -> None:
