@@ -34,9 +34,9 @@ class EncoderConfig:
             `conv_transformer`, the look-ahead of all convolutions together.
         memory: kind of memory: `slots`, that of the paper; `gated`, slots that each segment updates through a gate
             (after arXiv 2112.13050); `recurrent_sum`, a decaying sum of products of keys and values (after arXiv
-            2305.16340).
+            2305.16340); `selected`, the slots with the highest learned scores (after arXiv 2308.13191).
         memory_slots: size of the memory bank: of `slots`, the newest slots that a segment attends to, null = all, 0 =
-            no memory; of `gated`, the number of slots, null = 8.
+            no memory; of `gated`, the number of slots, null = 8; of `selected`, slots that are kept, null = 16.
         summary_sees_memory: whether the summary query attends to the bank (as in the paper) or to its block only.
         slot_content: content of a slot: attention output of the summary query, or mean of the centre.
         slot_squash: tanh limits slots to (-1, 1). Without it, and with a summary query that attends to the bank, slots

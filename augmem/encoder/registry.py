@@ -16,7 +16,7 @@ EncoderType = Literal[
     "augmented_memory", "emformer", "transformer_xl", "time_restricted", "full_context", "lc_blstm", "conformer_kernel",
     "conv_transformer", "pro_scale",
 ]  # fmt: skip
-MemoryType = Literal["slots", "gated", "recurrent_sum"]
+MemoryType = Literal["slots", "gated", "recurrent_sum", "selected"]
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ MEMORIES: dict[MemoryType, MemorySpec] = {
         f"{_KINDS}.recurrent_sum:RecurrentSum",
         {"memory_slots": None, "summary_sees_memory": False, "slot_content": "attention", "slot_squash": "none"},
     ),
+    "selected": MemorySpec(f"{_KINDS}.selected:SelectedSlots", {"summary_sees_memory": False}, least_slots=1),
 }
 assert tuple(MEMORIES) == get_args(MemoryType)
 

@@ -79,7 +79,7 @@ def test_options_of_other_encoders_are_refused(kind: Any, option: str, value: An
     ("kind", "option", "value"),
     [
         ("gated", "slot_squash", "tanh"), ("recurrent_sum", "memory_slots", 4),
-        ("recurrent_sum", "slot_content", "mean"),
+        ("recurrent_sum", "slot_content", "mean"), ("selected", "summary_sees_memory", 3),
     ],
 )  # fmt: skip
 def test_options_of_other_kinds_of_memory_are_refused(kind: Any, option: str, value: Any) -> None:
@@ -89,7 +89,7 @@ def test_options_of_other_kinds_of_memory_are_refused(kind: Any, option: str, va
         EncoderConfig(memory=kind, **chosen)
 
 
-@pytest.mark.parametrize("kind", ["gated"])
+@pytest.mark.parametrize("kind", ["gated", "selected"])
 def test_memory_of_a_constant_size_needs_slots(kind: Any) -> None:
     with pytest.raises(UserError, match=r"encoder\.memory_slots is 0; it must be null or a whole number of at least 1"):
         EncoderConfig(memory=kind, memory_slots=0)
