@@ -232,7 +232,7 @@ def train(experiment: Experiment, max_minutes: float | None, processes: int | No
     """
     recipe, parts = experiment.recipe, experiment.parts
     inputs = training_inputs(experiment)
-    processes = processes or default_processes(recipe.training.accumulate)
+    processes = processes or default_processes(recipe.training.shared_batches)
     recipe.training.check_processes(processes)
     if processes > 1 and "WORLD_SIZE" not in os.environ and not is_done(experiment.training, inputs):
         limit = [] if max_minutes is None else ["--max-minutes", str(max_minutes)]

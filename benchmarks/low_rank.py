@@ -36,7 +36,7 @@ def reduced(package: Package, first: float, last: float) -> Package:
     return package._replace(model=reduce_rank(package.model, LowRank(first, last)))
 
 
-def step_times(models: Sequence[bytes], bins: int, repeats: int = 300) -> list[float]:
+def step_times(models: Sequence[bytes], bins: int, repeats: int = 100) -> list[float]:
     """Return the median processor time of a step of each model in milliseconds."""
     sessions = [AcousticSession(model) for model in models]
     states = [session.new_states() for session in sessions]

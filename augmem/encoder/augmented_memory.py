@@ -83,8 +83,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
     def encode_with_memory(self, features: Tensor, lengths: Tensor, memory: Memory) -> tuple[Encoded, Memory]:
         """Run `encode` for utterances that continue sessions.
 
-        No gradient flows into `memory`, so that training uses a past of any length at the cost of one utterance:
-        truncated back-propagation (compare UIO-LLMs, arXiv 2406.18173).
+        Gradients flow into earlier utterances through `memory`, unless `Memory.limit_gradient` ends them: truncated
+        back-propagation (compare UIO-LLMs, arXiv 2406.18173).
 
         Args:
             features: (B, T, F).
@@ -154,11 +154,10 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         return unpack(self.norm(x), plan.frame_of_output, outputs), taps, kept
 
     def _collect(self, written: list[Tensor], plan: Plan, tables: Any, memory: Memory) -> Memory:
-        """Return the memory after each utterance, detached."""
+        """Return the memory after each utterance."""
         if tables is None:
             return memory
-        contents = [layer.detach() for layer in written]
-        kept = self.memory_kind.collect(contents, tables, memory.select(plan.order))
+        kept = self.memory_kind.collect(written, tables, memory.select(plan.order))
         return kept.select(torch.argsort(plan.order))
 
     def _init_recurrent(self, batch: int) -> Memory:

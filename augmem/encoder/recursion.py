@@ -160,7 +160,7 @@ class _Recursion(torch.autograd.Function):
             None,
             grad_scores.view(B, H, N, -1),
             grad_values.view(B, H, N, -1),
-            None,
+            _older_gradient(gradient, factors, vectors) if ctx.needs_input_grad[4] else None,
             None,
             *grad_maps,
             None,
@@ -203,6 +203,20 @@ def _block_gradients(outputs: Tensor, weights: Tensor, values: Tensor, attended:
     values = values.reshape(N, -1, A, d).permute(2, 0, 1, 3)
     outputs, attended = outputs.transpose(0, 1)[:, :, None], attended.transpose(0, 1)
     return (outputs * (values - attended)).sum(3) * own, own[..., None] * outputs
+
+
+def _older_gradient(gradient: Tensor, factors: Tensor, vectors: Tensor) -> Tensor:
+    """Return the gradients (2, B, H, J, d) of the slots of earlier utterances.
+
+    Args:
+        gradient: (2, B, H, J + N, d) of the bank.
+        factors: (N, 2, A, J + N) and
+        vectors: (N, 2, A, 2 * d), whose products the summary queries add.
+    """
+    passed = gradient[:, :, :, : gradient.size(3) - len(factors)]
+    _, B, H, J, d = passed.shape
+    pulled = torch.bmm(factors[..., :J].flatten(0, 1).permute(1, 2, 0), vectors.flatten(0, 1).transpose(0, 1))
+    return passed + pulled.view(B, H, J, 2, d).permute(3, 0, 1, 2, 4)
 
 
 def _linear_gradients(outer: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,6 +149,11 @@ class Memory(RecurrentState):
         """Return the memory with its newest `columns` slots."""
         return self
 
+    def limit_gradient(self: MemoryT, slots: int) -> MemoryT:
+        """Return the memory with a gradient through its newest `slots` slots only; of a constant size: all or, with 0,
+        none."""
+        return self if slots else self.map(Tensor.detach)
+
     def clear(self: MemoryT, streams: Tensor) -> MemoryT:
         """Return the memory, empty for some `streams` (B,) bool."""
         return self.map(lambda tensor: tensor.masked_fill(streams.view(-1, *[1] * (tensor.dim() - 1)), 0))
@@ -176,6 +181,11 @@ class Bank(Memory):
         """Return the bank of one stream, empty if `segments` slots were written since the last reset."""
         count = self.count % segments
         return self._newest(int(count), count)
+
+    def limit_gradient(self, slots: int) -> Bank:
+        first = max(0, self.values.size(4) - slots)
+        older, newest_slots = self.values[:, :, :, :, :first], self.values[:, :, :, :, first:]
+        return replace(self, values=torch.cat([older.detach(), newest_slots], 4) if slots else self.values.detach())
 
     def keep(self, columns: int) -> Bank:
         return self._newest(columns, self.count.clamp(max=columns))

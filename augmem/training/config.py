@@ -41,6 +41,10 @@ class TrainingConfig:
         objective_slices: slices of the utterances of a batch in which the output layer and the objective are computed,
             one after the other with its gradient, to store the values of one slice at a time (arXiv 2407.15892); 1 =
             all at once.
+        memory_gradient_slots: newest slots of a memory bank through which gradients flow from an utterance into the
+            earlier ones of its session, within the `accumulate` consecutive utterances of a step (compare UIO-LLMs,
+            arXiv 2406.18173); through a memory of constant size they flow as a whole. 0: the memory of earlier
+            utterances is a constant.
         iterated_loss: weight of the loss on each of encoder.iterated_loss_layers (arXiv 1910.10324).
         alignment: file of forced alignments (written by augmem align --labels): trains with cross-entropy instead of
             CTC; null: CTC.
@@ -78,6 +82,7 @@ class TrainingConfig:
     den_scale: float = 1.0
     boost: float = 0.0
     objective_slices: int = 1
+    memory_gradient_slots: int = 0
     iterated_loss: float = 0.3
     alignment: str | None = None
     checkpoint_averaging: Literal["last", "best", "running"] = "last"
@@ -103,6 +108,9 @@ class TrainingConfig:
         for name in _OPTIONAL:
             self._check(name, getattr(self, name) is None or getattr(self, name) >= 1, "null or at least 1")
         self._check("frozen_layers", self.init_from is not None or not self.frozen_layers, "0 without init_from")
+        shared = self.batches.session_cuts > 1 and self.accumulate > 1
+        rule = "0 unless training.batches.session_cuts and training.accumulate are above 1"
+        self._check("memory_gradient_slots", shared or not self.memory_gradient_slots, rule)
         for name, choices in _CHOICES.items():
             self._check(name, getattr(self, name) in choices, f"one of {', '.join(choices)}")
 
@@ -111,12 +119,23 @@ class TrainingConfig:
         """Whether LF-MMI ever has a share in the loss."""
         return self.ctc_floor < 1 and self.epochs > self.ctc_epochs
 
+    @property
+    def shared_batches(self) -> int:
+        """Batches of a step that processes can share."""
+        return 1 if self.memory_gradient_slots else self.accumulate
+
     def check_processes(self, number: int) -> None:
         """Check that each process gets a batch in each step.
 
         Raises:
-            UserError: `accumulate` is not a multiple of the number of processes.
+            UserError: `accumulate` is not a multiple of the number of processes, or utterances of a session that
+                share gradients would be computed by several.
         """
+        if number > 1 and self.memory_gradient_slots:
+            raise UserError(
+                f"training.memory_gradient_slots is {self.memory_gradient_slots}, which needs one process, not "
+                f"{number}: give --processes 1, or set it to 0"
+            )
         if self.accumulate % number:
             raise UserError(
                 f"training.accumulate is {self.accumulate}, which {number} processes cannot share equally; "
@@ -132,7 +151,7 @@ _AT_LEAST_ONE = (
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "frozen_layers", "warmup_steps", "weight_decay", "ctc_epochs", "hand_over_epochs", "max_nonfinite", "boost",
-    "iterated_loss",
+    "iterated_loss", "memory_gradient_slots",
 )  # fmt: skip
 _POSITIVE = ("learning_rate", "clip", "den_scale")
 _RATIOS = ("min_lr_ratio", "ctc_floor", "running_average")

@@ -21,10 +21,11 @@ class SessionMemory:
 
     Args:
         empty: memory with zero lanes; rows are added on demand.
+        gradient_slots: newest slots through which gradients flow.
     """
 
-    def __init__(self, empty: Memory) -> None:
-        self.memory = empty
+    def __init__(self, empty: Memory, gradient_slots: int = 0) -> None:
+        self.memory, self.gradient_slots = empty, gradient_slots
 
     def get(self, lanes: Tensor, begins: Tensor) -> Memory:
         """Return the memory that each utterance of a batch starts with.
@@ -43,9 +44,14 @@ class SessionMemory:
             lanes: (B,) lane of each utterance.
             memory: memory of B rows.
         """
+        memory = memory.limit_gradient(self.gradient_slots)
         finite = memory.values.flatten(1).isfinite().all(1)
         parts = [self.memory, memory.clear(~finite)]
         self.memory = self.memory.combine(parts, lambda both: both[0].index_copy(0, lanes, both[1]))
+
+    def detach(self) -> None:
+        """Make the whole memory a constant, at the end of a step."""
+        self.memory = self.memory.limit_gradient(0)
 
     def load(self, tensors: Sequence[Tensor]) -> None:
         """Restore the memory from its tensors. Checkpoints of earlier releases list the filled columns of each lane."""
@@ -67,9 +73,10 @@ def make_session_memory(model: AcousticModel, config: TrainingConfig) -> Session
     if config.batches.session_cuts == 1:
         return None
     encoder = model.encoder
-    if type(encoder) is not AugmentedMemoryEncoder or encoder.config.layer_drop or config.accumulate > 1:
+    accumulates = config.accumulate > 1 and not config.memory_gradient_slots
+    if type(encoder) is not AugmentedMemoryEncoder or encoder.config.layer_drop or accumulates:
         raise UserError(
             f"training.batches.session_cuts is {config.batches.session_cuts}: sessions need encoder.type "
-            f"augmented_memory, encoder.layer_drop 0 and training.accumulate 1"
+            "augmented_memory, encoder.layer_drop 0, and training.accumulate 1 or training.memory_gradient_slots"
         )
-    return SessionMemory(encoder.empty_memory(0))
+    return SessionMemory(encoder.empty_memory(0), config.memory_gradient_slots)

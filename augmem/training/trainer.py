@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ class Trainer:
         learning_rate, ctc_weight = self.schedule.learning_rate(at.step), self.schedule.ctc_weight(at.epoch, at.batch)
         set_learning_rate(self.optimiser, learning_rate)
         self.optimiser.zero_grad(set_to_none=True)
-        assigned = list(filter(self.context.is_assigned, numbers))
+        assigned, losses = list(filter(self.context.is_assigned, numbers)), list[Tensor]()
         for number in assigned:
             batch = next(batches)
             seed_batch(self.config.seed, at.epoch, number)
@@ -166,10 +167,15 @@ class Trainer:
                     levels, lengths = self._forward(batch)
                 with timer.measure("objective"):
                     result = self.batch_objective(levels, lengths, batch.texts, ctc_weight, batch.ids)
-                with timer.measure("backward"):
-                    self.scaler.scale(result.loss).backward()
+                losses.append(result.loss)
+                if number == assigned[-1] or not self.config.memory_gradient_slots:
+                    with timer.measure("backward"):
+                        self.scaler.scale(reduce(torch.add, losses)).backward()
+                    losses.clear()
             self._record_skips(batch, levels[0], result)
             stats += replace(result.stats, input_frames=float(batch.lengths.sum()))
+        if self.session_memory:
+            self.session_memory.detach()
         if not assigned:
             self._backward_zero()
         with timer.measure("all_reduce"):

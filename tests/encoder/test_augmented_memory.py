@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from augmem.encoder import EncoderConfig, build_encoder
+from augmem.encoder import MEMORIES, EncoderConfig, build_encoder
 from augmem.encoder.augmented_memory import AugmentedMemoryEncoder
 
 CENTRE = 4  # encoder frames; without left and right context, parts of whole segments are cut like the recording
@@ -54,25 +54,53 @@ def test_parts_equal_the_recording(
     segments: list[list[int]], bound: int | None, sees: bool, content: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
-    encoder = make(memory_slots=bound, summary_sees_memory=sees, slot_content=content).eval()
+    check_parts(make(memory_slots=bound, summary_sees_memory=sees, slot_content=content).eval(), segments)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in MEMORIES if kind != "slots"])
+def test_parts_equal_the_recording_with_other_kinds_of_memory(kind: str) -> None:
+    torch.manual_seed(0)
+    check_parts(make(memory=kind).eval(), [[2, 1, 3], [1, 2]])
+
+
+def check_parts(encoder: AugmentedMemoryEncoder, segments: list[list[int]]) -> None:
+    """Compare outputs and gradients of recordings and of their parts of so many segments."""
     frames = [torch.randn(CENTRE * sum(pieces), 12, dtype=torch.float64) for pieces in segments]
     whole, _ = encoder._encode(torch.cat(frames), torch.tensor([len(rows) for rows in frames]))
-    for recording, rows, pieces in zip(whole, frames, in_pieces(encoder, frames, segments), strict=True):
-        torch.testing.assert_close(torch.cat(pieces), recording[: len(rows)], rtol=0, atol=1e-10)
+    parts = [torch.cat(pieces) for pieces in in_pieces(encoder, frames, segments)]
+    for recording, rows, part in zip(whole, frames, parts, strict=True):
+        torch.testing.assert_close(part, recording[: len(rows)], rtol=0, atol=1e-10)
+    expected, gradients = (gradients_of(encoder, result) for result in (list(whole), parts))
+    for gradient, wanted in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-9)
 
 
-def test_no_gradient_flows_into_memory() -> None:
+def gradients_of(encoder: AugmentedMemoryEncoder, outputs: list[Tensor]) -> list[Tensor]:
+    """Return the gradient of each parameter."""
+    parameters, loss = list(encoder.parameters()), sum(rows.square().sum() + rows[:, 0].sum() for rows in outputs)
+    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+    return [
+        torch.zeros_like(parameter) if part is None else part for parameter, part in zip(parameters, found, strict=True)
+    ]
+
+
+def test_gradients_flow_through_the_newest_slots_of_memory() -> None:
     torch.manual_seed(0)
     encoder = make()
     first, second = (torch.randn(8, 12, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    _, _, memory = encoder._encode_segments(first, torch.tensor([8]), encoder.empty_memory(1))
-    assert memory is not None
-    hidden, _, _ = encoder._encode_segments(second, torch.tensor([8]), memory)
-    assert memory.count.tolist() == [2]
-    hidden.sum().backward()
-    assert first.grad is None and second.grad is not None
-    alone, _ = encoder._encode(second, torch.tensor([8]))
-    assert float((alone - hidden).abs().max()) > 1e-6  # memory has an effect
+    reached = []
+    for slots in (0, 1, 2, 9):
+        _, _, memory = encoder._encode_segments(first, torch.tensor([8]), encoder.empty_memory(1))
+        assert memory is not None and memory.count.tolist() == [2]
+        whole, limited = memory.values, memory.limit_gradient(slots)
+        assert torch.equal(limited.values, whole)
+        hidden, _, _ = encoder._encode_segments(second, torch.tensor([8]), limited)
+        alone, _ = encoder._encode(second, torch.tensor([8]))
+        assert float((alone - hidden).detach().abs().max()) > 1e-6  # memory has an effect
+        ends = torch.autograd.grad(hidden.sum(), (whole, second), allow_unused=True)
+        assert ends[1] is not None
+        reached.append([] if ends[0] is None else ends[0].abs().amax((0, 1, 2, 3, 5)).gt(0).tolist())
+    assert reached == [[], [False, True], [True, True], [True, True]]
 
 
 def test_encode_with_memory_of_new_sessions_equals_encode() -> None:

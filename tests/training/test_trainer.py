@@ -310,6 +310,19 @@ def test_kinds_of_memory_train_in_sessions_and_stream(folders: tuple[Path, Path]
     torch.testing.assert_close(torch.cat([first, rest], 1), whole, rtol=0, atol=1e-4)
 
 
+def test_gradients_through_memory_change_training(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """The first loss does not depend on gradients; all slots of the steps before are constants."""
+    losses = []
+    for slots in (1, 100):
+        changes = {"batches": SESSIONS, "accumulate": 3, "memory_gradient_slots": slots, "epochs": 3}
+        run = trainer(folders, tmp_path / str(slots), learning_rate=0.01, **changes)
+        assert run.run() and run.session_memory and not run.session_memory.memory.values.requires_grad
+        losses.append([line["loss"] for line in steps(tmp_path / str(slots))])
+    assert losses[0][0] == losses[1][0] and losses[0][1:] != losses[1][1:]
+    with pytest.raises(UserError, match="needs one process, not 3: give --processes 1"):
+        run.config.check_processes(3)
+
+
 def test_sessions_need_an_encoder_with_memory(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"training.batches.session_cuts is 3: sessions need encoder.type augmented_memory"
