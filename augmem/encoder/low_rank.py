@@ -77,10 +77,9 @@ def choose_ranks(weights: Sequence[Tensor], first: float, last: float) -> tuple[
         last: rank of the last layer as a share of D.
 
     Example:
-        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
-        <torch._C.Generator object at ...>
-        >>> choose_ranks([torch.randn(16, 8) for _ in range(3)], first=1.0, last=0.25)
-        (8, 4, 2)
+        >>> weight = torch.cat([torch.linspace(1, 2, 8).diag()] * 2)
+        >>> choose_ranks([weight] * 3, first=1.0, last=0.25)
+        (8, 5, 2)
     """
     logs = torch.stack([_log_condition(weight) for weight in weights])
     cumulative = logs.flip(0).cumsum(0).flip(0)  # never rises from layer to layer
