@@ -50,7 +50,7 @@ def main() -> int:
     words = sys.argv[1:]
     first_process = os.environ.get("RANK", "0") == "0"  # of those started by torchrun; the others log warnings only
     level = logging.INFO if first_process else logging.WARNING
-    log = sys.stderr if find_command(words) == "transcribe" else sys.stdout  # where results are not
+    log = sys.stderr if find_command(words) == "transcribe" else sys.stdout  # the stream without results
     logging.basicConfig(level=level, format="%(message)s", stream=log)
     logging.getLogger("torch").setLevel(logging.WARNING)  # torch.distributed logs each connection
     try:

@@ -134,10 +134,10 @@ class BackoffModel:
         return np.maximum(1 - listed, _SMALLEST), np.maximum(1 - below, _SMALLEST)
 
     def importances(self) -> list[Floats]:
-        """Return by how much the removal of each n-gram raises the model's own perplexity (relative).
+        """Compute the relative increase of the model's own perplexity if an n-gram is removed, for each n-gram.
 
-        Each n-gram is considered alone. A history counts at least as much as any n-gram that needs it; 1-grams
-        count infinitely. Source: Stolcke (1998), Entropy-based Pruning of Backoff Language Models.
+        An n-gram that is the history of others has at least the highest value of these; 1-grams have infinity.
+        Source: Stolcke (1998), Entropy-based Pruning of Backoff Language Models.
         """
         found = [np.full(len(self.levels[0].ids), np.inf)]
         found += [self._own_importances(order) for order in range(1, len(self.levels))]
@@ -198,10 +198,10 @@ class BackoffModel:
         return BackoffModel.build(words, [_scale(ngrams[0], words), *ngrams[1:]]).renormalise()
 
     def add_words(self, weights: Mapping[str, float]) -> BackoffModel:
-        """Return the model with new words, and with more probable ones.
+        """Return the model with new or more probable words.
 
-        A new word is as probable as the average word, and as unlisted ones in all contexts. Other words lose what it
-        gains, in proportion.
+        A new word has the average probability of a word as a 1-gram, and no longer n-grams. The probabilities of all
+        other words decrease in proportion.
 
         Args:
             weights: word -> factor on its 1-gram probability.
