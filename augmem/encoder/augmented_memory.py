@@ -8,6 +8,7 @@ Letters: B utterances, S blocks, T frames, P packed block rows, K centre rows, D
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from augmem.devices import to_device
+from augmem.encoder.alignment import AlignedState, SharedRows, align, align_step, previous_rows, shared_rows
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
@@ -22,7 +24,7 @@ from augmem.encoder.layer import AugmentedMemoryLayer, recompute_in_backward
 from augmem.encoder.registry import find_memory
 from augmem.encoder.rows import gather, readers_of, unpack
 from augmem.encoder.segments import Blocks, Plan, plan_segments
-from augmem.encoder.state import Memory
+from augmem.encoder.state import Memory, RecurrentState
 from augmem.encoder.streaming import SegmentEncoder
 
 
@@ -33,6 +35,7 @@ class Tables(NamedTuple):
         plan: its segments.
         lower, last: tables of all layers but the last, and those of the last.
         memory: tables of the memory, see `LayerMemory.index`; None without memory.
+        previous: rows to align with, see `previous_rows`; None without alignment.
         sources: block rows that read each packed frame, see `gather`.
         outputs: output frame of each centre row, and 0 for the row of padding.
     """
@@ -41,6 +44,7 @@ class Tables(NamedTuple):
     lower: LayerIndex
     last: LayerIndex
     memory: Any
+    previous: Tensor | None
     sources: Tensor
     outputs: Tensor
 
@@ -124,7 +128,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         centres = plan.blocks.centre_rows.numel()
         sources = readers_of(source, source >= 0, int(lengths.sum()))
         outputs = readers_of(frame, frame < centres, centres + 1).clamp(max=frame.numel() - 1).squeeze(1)
-        return Tables(plan, lower, last, tables, sources, outputs)
+        previous = previous_rows(plan) if self.config.align_segments else None
+        return Tables(plan, lower, last, tables, previous, sources, outputs)
 
     def _encode(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self._encode_segments(frames, lengths, None)[:2]
@@ -133,7 +138,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         self, frames: Tensor, lengths: Tensor, memory: Memory | None
     ) -> tuple[Tensor, list[Tensor], Memory | None]:
         tables = self.build_tables(lengths, frames.dtype, memory)
-        plan, lower, last, memory_tables, sources, outputs = to_device(tables, frames.device)
+        plan, lower, last, memory_tables, previous, sources, outputs = to_device(tables, frames.device)
         older = memory or self.empty_memory(lengths.numel())
         x = gather(frames, plan.blocks.source, sources)
         recompute = self.config.recompute_layers and torch.is_grad_enabled()
@@ -145,6 +150,8 @@ class AugmentedMemoryEncoder(SegmentEncoder):
                 inputs = (x, index, memory_tables, older.values[plan.order, number - 1])
                 x, contents = recompute_in_backward(layer, *inputs) if recompute else layer(*inputs)
                 written.append(contents)
+                if previous is not None and index is lower:
+                    x = align(x, previous)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:
@@ -160,25 +167,54 @@ class AugmentedMemoryEncoder(SegmentEncoder):
         kept = self.memory_kind.collect(written, tables, memory.select(plan.order))
         return kept.select(torch.argsort(plan.order))
 
-    def _init_recurrent(self, batch: int) -> Memory:
-        size = self.memory_kind.bank_size(self.config) or 0
-        return self.memory_kind.start(self.config, batch, self.norm.weight, size)
+    def _init_recurrent(self, batch: int) -> RecurrentState:
+        like, size = self.norm.weight, self.memory_kind.bank_size(self.config) or 0
+        memory = self.memory_kind.start(self.config, batch, like, size)
+        if not self.config.align_segments:
+            return memory
+        rows = like.new_zeros(batch, len(self.layers) - 1, self.left + self.right, self.output_dim)
+        return AlignedState(memory, rows, torch.zeros_like(memory.count))
 
-    def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex]:
-        return index_layers(blocks, self.config, like)
+    def _tables(self, blocks: Blocks, like: Tensor) -> tuple[LayerIndex, LayerIndex, SharedRows | None]:
+        shared = shared_rows(blocks, self.left, self.right) if self.config.align_segments else None
+        return *index_layers(blocks, self.config, like), shared
 
     def _run_segment(
-        self, x: Tensor, blocks: Blocks, tables: tuple[LayerIndex, LayerIndex], state: Memory
-    ) -> tuple[Tensor, Memory]:
-        return self.run_layers(x, tables, state)
+        self,
+        x: Tensor,
+        blocks: Blocks,
+        tables: tuple[LayerIndex, LayerIndex, SharedRows | None],
+        state: Memory | AlignedState,
+    ) -> tuple[Tensor, Memory | AlignedState]:
+        *layers, shared = tables
+        if isinstance(state, Memory):
+            return self.run_layers(x, layers, state)
+        assert shared is not None
+        kept: list[Tensor] = []
 
-    def run_layers(self, x: Tensor, tables: tuple[LayerIndex, LayerIndex], memory: Memory) -> tuple[Tensor, Memory]:
+        def align_layer(number: int, x: Tensor) -> Tensor:
+            x, rows = align_step(x, shared, state.rows[:, number], state.started)
+            kept.append(rows)
+            return x
+
+        hidden, memory = self.run_layers(x, layers, state.memory, align_layer)
+        rows = torch.stack(kept, 1) if kept else state.rows
+        return hidden, AlignedState(memory, rows, torch.ones_like(state.started))
+
+    def run_layers(
+        self,
+        x: Tensor,
+        tables: Sequence[LayerIndex],
+        memory: Memory,
+        align_layer: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> tuple[Tensor, Memory]:
         """Run all layers over one block of each stream.
 
         Args:
             x: (P, D) block rows.
             tables: tables of the lower layers and of the last one.
             memory: memory of the streams.
+            align_layer: function of the number and the outputs (P, D) of each lower layer, which returns new outputs.
 
         Returns:
             centre rows (K, D), and the memory after the blocks.
@@ -190,4 +226,6 @@ class AugmentedMemoryEncoder(SegmentEncoder):
             index = last if n == len(self.layers) - 1 else lower
             x, contents = layer.step(x, index, memory.values[:, n], mask)
             written.append(contents)
+            if align_layer is not None and index is lower:
+                x = align_layer(n, x)
         return self.norm(x), memory.write(torch.stack(written, 1), self.memory_kind.bank_size(self.config))

@@ -41,6 +41,8 @@ class EncoderConfig:
         slot_content: content of a slot: attention output of the summary query, or mean of the centre.
         slot_squash: tanh limits slots to (-1, 1). Without it, and with a summary query that attends to the bank, slots
             may grow over many minutes; streaming recognition therefore resets the bank (`StreamState.limit_memory`).
+        align_segments: average the frames that two segments share, in the later segment, after each layer but the last
+            (after arXiv 2308.13191).
         weak_attention_suppression: drop attention weights below mean - gamma * deviation of their row
             (arXiv 2005.09137); null = off, 0.5 is the value of that paper.
         convolution_kernel: odd kernel width in encoder frames of a depthwise convolution before the attention of each
@@ -86,6 +88,7 @@ class EncoderConfig:
     summary_sees_memory: bool = True
     slot_content: Literal["attention", "mean"] = "attention"
     slot_squash: Literal["none", "tanh"] = "none"
+    align_segments: bool = False
     weak_attention_suppression: float | None = None
     convolution_kernel: int = 0
     third_layer_norm: bool = False

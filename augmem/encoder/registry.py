@@ -53,7 +53,7 @@ class MemorySpec:
 
 _NO_MEMORY: dict[str, Any] = {
     "memory": "slots", "memory_slots": 0, "summary_sees_memory": False, "slot_content": "attention",
-    "slot_squash": "none",
+    "slot_squash": "none", "align_segments": False,
 }  # fmt: skip
 _NO_CONTEXT: dict[str, Any] = {"left_context": 0.0, "centre": None, "right_context": 0.0}
 _OTHERS: dict[str, Any] = {"lstm_dim": None, "frame_schedule": ()}  # options of one encoder
@@ -63,7 +63,10 @@ ENCODERS: dict[EncoderType, EncoderSpec] = {
     "augmented_memory": EncoderSpec("augmem.encoder.augmented_memory:AugmentedMemoryEncoder", _OTHERS),
     "emformer": EncoderSpec(
         f"{_BASELINES}:CachedContextEncoder",
-        {"memory": "slots", "summary_sees_memory": False, "recompute_layers": False, **_OTHERS},
+        {
+            "memory": "slots", "summary_sees_memory": False, "align_segments": False, "recompute_layers": False,
+            **_OTHERS,
+        },
     ),
     "transformer_xl": EncoderSpec(
         f"{_BASELINES}:CachedContextEncoder", _NO_MEMORY | {"recompute_layers": False, **_OTHERS}

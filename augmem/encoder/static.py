@@ -151,10 +151,12 @@ def check_augmented_memory(encoder: Encoder) -> AugmentedMemoryEncoder:
     """Return the encoder.
 
     Raises:
-        UserError: it is of another type.
+        UserError: it is of another type, or aligns segments.
     """
     if not isinstance(encoder, AugmentedMemoryEncoder) or encoder.config.type != "augmented_memory":
         raise UserError(f"encoder.type: only augmented_memory has a step of fixed shapes, not {encoder.config.type}")
+    if encoder.config.align_segments:
+        raise UserError("encoder.align_segments is True; it must be false for a step of fixed shapes; train without it")
     return encoder
 
 
