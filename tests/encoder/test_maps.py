@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from augmem.encoder import attention_maps, build_encoder
+from augmem.encoder import MEMORIES, attention_maps, build_encoder
 from tests.encoder.small import small_config
 
 SMALL = small_config()
@@ -19,3 +20,11 @@ def test_maps_cover_every_block() -> None:
     for m in maps:
         assert m.weights.shape[-1] == m.memory + m.left + m.centre + m.right
         torch.testing.assert_close(m.weights.sum(-1), torch.ones(m.weights.shape[:-1]))
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_maps_of_every_kind_of_memory_sum_to_one(kind: str) -> None:
+    for m in attention_maps(build_encoder(small_config(memory=kind), 5, 0.01), torch.randn(50, 5)):
+        assert m.weights.shape[-1] == m.memory + m.left + m.centre + m.right
+        torch.testing.assert_close(m.weights.sum(-1), torch.ones(m.weights.shape[:-1]))
+        assert m.memory == {"gated": 8, "recurrent_sum": 0}.get(kind, m.segment)
