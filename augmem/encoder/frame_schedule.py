@@ -92,7 +92,9 @@ def feature_strides(config: EncoderConfig, frame_shift: float) -> list[int]:
     """
     frame, schedule = config.subsampling, config.frame_schedule
     strides = [round(seconds / frame_shift) for seconds in schedule]
-    whole = all(abs(n * frame_shift - seconds) < 1e-6 and n > 0 for n, seconds in zip(strides, schedule, strict=True))
+    whole = bool(strides) and all(
+        abs(n * frame_shift - seconds) < 1e-6 and n > 0 for n, seconds in zip(strides, schedule, strict=True)
+    )
     rising = whole and all(long % short == 0 and long > short for short, long in pairwise(strides))
     nested = rising and frame % strides[0] == 0 and all(frame % n == 0 or n % frame == 0 for n in strides)
     rule = f"rise from a divisor of the encoder frame of {frame * frame_shift:g} s, each a multiple of the one before"

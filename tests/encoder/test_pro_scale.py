@@ -71,7 +71,7 @@ def test_gradients_are_those_of_finite_differences() -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", [(0.08, 0.04), (0.04, 0.04), (0.03, 0.06), (0.01, 0.03), (0.08,), (0.015, 0.03), (0.04, 0.06)]
+    "schedule", [(), (0.08, 0.04), (0.04, 0.04), (0.03, 0.06), (0.01, 0.03), (0.08,), (0.015, 0.03), (0.04, 0.06)]
 )
 def test_schedules_that_do_not_fit_the_encoder_frame_are_refused(schedule: tuple[float, ...]) -> None:
     with pytest.raises(UserError, match=r"encoder\.frame_schedule is .* divisor of the encoder frame of 0\.04 s"):
