@@ -43,18 +43,19 @@ def test_gradients_of_the_scan() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_of_ten_hours_stays_bounded(kind: Any) -> None:
     """28,125 segments of 1.28 s with large weights: the update alone, since contributions do not depend on memory."""
-    layer = make_layer(kind, [4 * 28_125])
+    layer, norms = make_layer(kind, [4 * 225]), []
     for part in (layer.attention.query, layer.attention.key_value, layer.attention.output):
         part.weight.data *= 4
-    memory, norms = layer.attention.memory, []
     with torch.no_grad():
-        log_share, addend = memory.contribute(layer.attention, layer.project(), layer.rows, layer.index)
-        content = torch.zeros_like(addend[:1])
-        for share, added in zip(log_share.split(1), addend.split(1), strict=True):
-            content = update(content, share, added)
-            norms.append(content.norm())
-    flat = torch.stack(norms)
-    assert float(flat[-3000:].max()) <= 1.1 * float(flat[:3000].max()) and bool(flat.isfinite().all())
+        parts = layer.attention.memory.contribute(layer.attention, layer.project(), layer.rows, layer.index)
+        segments = list(zip(*(part.split(1) for part in parts), strict=True))
+        content = torch.zeros_like(parts[1][:1])
+        for _ in range(125):
+            for share, addend in segments:
+                content = update(content, share, addend)
+            norms.append(float(content.norm()))
+    assert len(segments) * len(norms) == 28_125
+    assert max(norms[-20:]) <= 1.01 * max(norms[:20]) < 1e9
 
 
 @pytest.mark.parametrize("kind", STABLE)
@@ -66,9 +67,9 @@ def test_stable_memory_is_not_reset_and_stays_bounded(kind: Any) -> None:
         layer.attention.key_value.weight.data *= 8
         layer.attention.output.weight.data *= 8
     state, norms = encoder.init_state(1), []
-    for chunk in torch.randn(1, encoder.chunk_frames * 150, 5).double().split(encoder.chunk_frames, 1):
+    for chunk in torch.randn(1, encoder.chunk_frames * 60, 5).double().split(encoder.chunk_frames, 1):
         with torch.no_grad():
             state = encoder.step(chunk, state)[1].limit_memory(8)
         norms.append(float(state.recurrent.values.norm()))  # type: ignore[attr-defined]
-    assert int(state.recurrent.count) == 149  # type: ignore[attr-defined]
-    assert max(norms[-20:]) <= 1.5 * max(norms[20:60])
+    assert int(state.recurrent.count) == 59  # type: ignore[attr-defined]
+    assert max(norms[-20:]) <= 1.5 * max(norms[10:40])
