@@ -90,7 +90,7 @@ def shared_rows(blocks: Blocks, left: int, right: int) -> SharedRows:
     return SharedRows(torch.where(shared, columns, 0), shared, block, last.clamp(min=0))
 
 
-def align(x: Tensor, previous: Tensor) -> Tensor:
+def align_rows(x: Tensor, previous: Tensor) -> Tensor:
     """Return block rows (P, D), averaged with those of the previous segments; see `previous_rows`."""
     return 0.5 * (x + gather(x, previous))
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from augmem.devices import to_device
-from augmem.encoder.alignment import AlignedState, SharedRows, align, align_step, previous_rows, shared_rows
+from augmem.encoder.alignment import AlignedState, SharedRows, align_rows, align_step, previous_rows, shared_rows
 from augmem.encoder.base import Encoded, initialise
 from augmem.encoder.config import EncoderConfig
 from augmem.encoder.index import LayerIndex, index_layers
@@ -151,7 +151,7 @@ class AugmentedMemoryEncoder(SegmentEncoder):
                 x, contents = recompute_in_backward(layer, *inputs) if recompute else layer(*inputs)
                 written.append(contents)
                 if previous is not None and index is lower:
-                    x = align(x, previous)
+                    x = align_rows(x, previous)
             elif index.query_rows is not None:
                 x = gather(x, index.query_rows)
             if str(number) in self.tap_norms:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from augmem.devices import to_device
 from augmem.encoder.base import initialise
-from augmem.encoder.baselines.time_restricted import Line, Stage, TimeRestrictedEncoder, distribute
+from augmem.encoder.baselines.time_restricted import Line, LineStage, TimeRestrictedEncoder, distribute
 from augmem.encoder.config import DEFAULT_KERNEL, EncoderConfig
 from augmem.encoder.dropout import Dropout
 from augmem.encoder.index import LayerIndex, spread_blocks
@@ -88,9 +88,9 @@ class ConvTransformerEncoder(TimeRestrictedEncoder):
         spaced, positions = to_device(spread_blocks(consecutive(lengths), self.kernel - 1), like.device)
         return super()._window(lengths, right, like)._replace(spaced=spaced, positions=positions)
 
-    def _stages(self) -> list[Stage]:
+    def _stages(self) -> list[LineStage]:
         convolutions = [
-            Stage(self.kernel - 1 - ahead, ahead, partial(self._convolve, convolution))
+            LineStage(self.kernel - 1 - ahead, ahead, partial(self._convolve, convolution))
             for convolution, ahead in zip(self.convolutions, self.aheads, strict=True)
         ]
         return [stage for pair in zip(convolutions, super()._stages(), strict=True) for stage in pair]

@@ -20,7 +20,7 @@ from augmem.encoder.segments import Blocks
 from augmem.errors import check_option
 
 
-class Stage(NamedTuple):
+class FrameStage(NamedTuple):
     """Tables of the layers with frames of one length.
 
     Args:
@@ -40,7 +40,9 @@ class Stage(NamedTuple):
         return (gather(x, self.members) * self.shares[..., None]).sum(1)
 
 
-def link_stages(blocks: Sequence[Blocks], lengths: Sequence[int], config: EncoderConfig, like: Tensor) -> list[Stage]:
+def link_stages(
+    blocks: Sequence[Blocks], lengths: Sequence[int], config: EncoderConfig, like: Tensor
+) -> list[FrameStage]:
     """Build the tables of stages from the same blocks in the frames of each.
 
     Args:
@@ -50,7 +52,7 @@ def link_stages(blocks: Sequence[Blocks], lengths: Sequence[int], config: Encode
         like: tensor with the dtype of the hidden vectors.
     """
     return [
-        Stage(index_layers(own, config, like)[0], *_pool_tables(finer, own, length // shorter, like))
+        FrameStage(index_layers(own, config, like)[0], *_pool_tables(finer, own, length // shorter, like))
         for finer, own, shorter, length in zip(
             [blocks[0], *blocks], blocks, [lengths[0], *lengths], lengths, strict=False
         )
@@ -69,7 +71,7 @@ def restore(x: Tensor, removed: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Tens
 
 
 def _pool_tables(finer: Blocks, coarser: Blocks, group: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return members, shares and owners, see `Stage`, of blocks whose frames are `group` times as long."""
+    """Return members, shares and owners, see `FrameStage`, of blocks whose frames are `group` times as long."""
     width = coarser.all.rows.size(1)
     padding = width * group - finer.all.rows.size(1)
     rows, filled = (F.pad(part, (0, padding)).view(-1, width, group) for part in (finer.all.rows, finer.all.filled))

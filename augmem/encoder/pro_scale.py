@@ -31,7 +31,7 @@ from augmem.encoder.attention import Projections
 from augmem.encoder.base import initialise
 from augmem.encoder.baselines.cached_context import CachedContextLayer, left_cells
 from augmem.encoder.config import EncoderConfig
-from augmem.encoder.frame_schedule import Stage, feature_strides, link_stages, restore, stage_of_layers
+from augmem.encoder.frame_schedule import FrameStage, feature_strides, link_stages, restore, stage_of_layers
 from augmem.encoder.frontend import Frontend
 from augmem.encoder.memory.slots import SlotMemory
 from augmem.encoder.rows import additive, gather, newest, unpack
@@ -94,7 +94,7 @@ class ProScaleEncoder(SegmentEncoder):
         return hidden, [unpack(self.tap_norms[str(n)](centres[n]), plan.frame_of_output) for n in taps]
 
     def _run_layers(
-        self, x: Tensor, stages: Sequence[Stage], caches: Caches, drop: bool = False
+        self, x: Tensor, stages: Sequence[FrameStage], caches: Caches, drop: bool = False
     ) -> tuple[dict[int, Tensor], list[Projections]]:
         """Run all layers on block rows `x` (P, vectors * D) of encoder frames.
 
@@ -127,7 +127,7 @@ class ProScaleEncoder(SegmentEncoder):
         """Convert numbers of encoder frames to frames of a stage, the last of which may be incomplete."""
         return -(-frames * self.frontend.vectors).div(self.lengths[stage], rounding_mode="floor")
 
-    def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, tuple[Stage, ...]]:
+    def build_tables(self, lengths: Tensor, dtype: torch.dtype) -> tuple[Plan, tuple[FrameStage, ...]]:
         """Build the index tables of a batch, on the CPU: the segments in encoder frames, and the tables of the stages,
         in which blocks attend to the rows of earlier ones."""
         plan = plan_segments(lengths, 0, self.centre, self.right)
@@ -144,7 +144,7 @@ class ProScaleEncoder(SegmentEncoder):
             for stage, staged, (left, _, _) in zip(stages, plans, contexts, strict=True)
         )
 
-    def _tables(self, blocks: Blocks, like: Tensor) -> list[Stage]:
+    def _tables(self, blocks: Blocks, like: Tensor) -> list[FrameStage]:
         centre, nothing = blocks.centre.counts, torch.zeros_like(blocks.centre.counts)
         right = blocks.all.counts - centre
         cuts = [
@@ -159,7 +159,7 @@ class ProScaleEncoder(SegmentEncoder):
         return ProScaleState(caches, torch.zeros(batch, dtype=torch.int64, device=like.device))
 
     def _run_segment(
-        self, x: Tensor, blocks: Blocks, tables: list[Stage], state: ProScaleState
+        self, x: Tensor, blocks: Blocks, tables: list[FrameStage], state: ProScaleState
     ) -> tuple[Tensor, ProScaleState]:
         contexts = [self._contexts(stage) for stage in self.stages]
         seen = [additive(newest(state.segments * centre, left)[:, None], x) for left, centre, _ in contexts]

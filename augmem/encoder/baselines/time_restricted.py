@@ -31,7 +31,7 @@ from augmem.encoder.streaming import check_chunk
 _BLOCK = 32  # queries computed together: changes the speed only
 
 
-class Stage(NamedTuple):
+class LineStage(NamedTuple):
     """A part of the encoder that computes each output from a window of its inputs.
 
     Args:
@@ -143,10 +143,10 @@ class TimeRestrictedEncoder(Encoder):
             query_rows, spaced=cells, positions=cells,
         )  # fmt: skip
 
-    def _stages(self) -> list[Stage]:
+    def _stages(self) -> list[LineStage]:
         """Return the stages of a stream: those of the first layer, then those of the second, and so on."""
         layers = zip(self.layers, self.rights, strict=True)
-        return [Stage(self.left, right, partial(self._attend, layer, right)) for layer, right in layers]
+        return [LineStage(self.left, right, partial(self._attend, layer, right)) for layer, right in layers]
 
     def init_state(self, batch: int) -> StreamState:
         if batch < 1:
@@ -197,7 +197,7 @@ def distribute(frames: int, layers: int) -> list[int]:
     return [share + (n < rest) for n in range(layers)]
 
 
-def line_up(inputs: Tensor, stage: Stage, before: Tensor, known: Tensor, final: bool) -> tuple[Line, Tensor]:
+def line_up(inputs: Tensor, stage: LineStage, before: Tensor, known: Tensor, final: bool) -> tuple[Line, Tensor]:
     """Return the line of a stage, and how many outputs of each stream are real (B,).
 
     Args:
