@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -157,11 +157,21 @@ def replace_gemm(path: Path) -> Any:
 
     model = onnx.load(str(path))
     weights = {weight.name: weight for weight in model.graph.initializer}
-    nodes = [part for node in model.graph.node for part in _split_gemm(node, weights)]
+    nodes = [part for node in _share_weights(model.graph.node, weights) for part in _split_gemm(node, weights)]
     for field, values in (("node", nodes), ("initializer", weights.values())):
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(values)
     return model
+
+
+def _share_weights(nodes: Sequence[Any], weights: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the nodes without those that copy a weight for a second use, which the quantiser would leave in float32."""
+    original = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
+    original = {copy: name for copy, name in original.items() if name in weights}
+    for node in nodes:
+        if node.output[0] not in original:
+            node.input[:] = [original.get(name, name) for name in node.input]
+            yield node
 
 
 def _split_gemm(node: Any, weights: dict[str, Any]) -> list[Any]:

@@ -85,6 +85,9 @@ def test_projections_of_low_rank_are_exported(tmp_path: Path) -> None:
         np.testing.assert_allclose(mine, model(features, torch.tensor([128]))[0][0].numpy(), rtol=0, atol=2e-5)
     weights = {tuple(value.dims) for value in onnx.load(str(tmp_path / "model.onnx")).graph.initializer}
     assert weights & {(14, 16), (16, 14)} and weights & {(4, 16), (16, 4)}
+    write_int8(tmp_path / "model.onnx", tmp_path / "int8.onnx")
+    small = onnx.load(str(tmp_path / "int8.onnx")).graph.initializer
+    assert not [value.name for value in small if value.data_type == onnx.TensorProto.FLOAT and len(value.dims) == 2]
 
 
 def test_products_and_sums_replace_gemm_with_equal_scores(path: Path, tmp_path: Path) -> None:
