@@ -35,6 +35,12 @@ from benchmarks.streaming import PACKET, format_percentiles, stable_since
 
 Samples = NDArray[np.float32]
 SNR = 10.0  # dB
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, check=True)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"  # in the card
 
 
@@ -163,14 +169,17 @@ def delays(seen: Sequence[tuple[float, Event]]) -> list[float]:
 
 
 def transcribe_once(package: Path, audio: Path, cache: Path) -> str:
-    """Run `augmem transcribe` in a process of its own; return its processor time and peak memory."""
+    """Run `augmem transcribe` in a process of its own; return its processor time and peak memory.
+
+    A small process starts it: the peak memory of a process includes that of the one it was forked from.
+    """
     command = [sys.executable, "-m", "augmem.cli", "transcribe", "--package", str(package), str(audio)]
-    process = subprocess.Popen(command, env=os.environ | {"AUGMEM_CACHE": str(cache)}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(process.returncode)
-    return f"{usage.ru_utime + usage.ru_stime:.0f} s of processor time, {usage.ru_maxrss / 1024:.0f} MiB of memory"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", _MEASURE, *command],
+        env=os.environ | {"AUGMEM_CACHE": str(cache)}, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    seconds, kibibytes = map(float, done.stdout.split())
+    return f"{seconds:.0f} s of processor time, {kibibytes / 1024:.0f} MiB of memory"
 
 
 def figures(args: argparse.Namespace, folder: Path) -> Iterator[str]:
