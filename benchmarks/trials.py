@@ -1,7 +1,7 @@
 """Train and compare variants of a recipe, one after the other: `python -m benchmarks.trials`.
 
-conf/trials.yaml lists them. Each is trained by run.sh in one process with one thread, and decoded on a dev part alone:
-no test set is read. Interrupted at any moment, the command goes on where it stopped. Results are kept in
+benchmarks/trials.yaml lists them. Each is trained by run.sh in one process with one thread, and decoded on a dev part
+alone: no test set is read. Interrupted at any moment, the command goes on where it stopped. Results are kept in
 benchmarks/trials.json; a trial whose options are unchanged there is not repeated.
 """
 
@@ -22,7 +22,7 @@ from augmem.files import read_json, write_json
 from augmem.scoring import compare, read_recogs
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = ROOT / "benchmarks" / "trials.json"
+PLAN, RESULTS = ROOT / "benchmarks" / "trials.yaml", ROOT / "benchmarks" / "trials.json"
 SYSTEMS = ("first_pass", "rescored")
 
 
@@ -111,7 +111,7 @@ def row(name: str, result: Mapping[str, Any]) -> str:
 def main() -> None:
     """Run the trials that have no results yet, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plan", type=Path, default=ROOT / "conf" / "trials.yaml", help="file of trials (%(default)s)")
+    parser.add_argument("--plan", type=Path, default=PLAN, help="file of trials (%(default)s)")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="run these trials alone")
     parser.add_argument("--seed", type=int, default=1, help="seed of all trainings (%(default)s)")
     parser.add_argument("--folder", type=Path, default=ROOT / "exp" / "trials", help="experiments (%(default)s)")
